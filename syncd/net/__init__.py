@@ -1,0 +1,1 @@
+"""Async. Moves bytes between daemons: streams, listeners, dialling, peers, discovery."""

@@ -1,0 +1,1 @@
+"""Pure. What travels between two daemons, as values and sans-io machines: TLS, requests, messages, frames, hello."""
