@@ -1,0 +1,35 @@
+# Every target does its own set-up (.ci/setup): Python 3.11, git and make are enough.
+# `make demo` N=3 for three computers, ONCE=1 to check itself and end. `make test` JOBS=4, ARGS="-k name". `make prove` ONLY=name.
+.PHONY: help demo test lint format prove setup clean
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+help:
+	@echo "make demo      two daemons on this machine keep a folder equal; N=3, ONCE=1"
+	@echo "make test      all tests, at most 8 minutes on two cores; ARGS=... goes to pytest"
+	@echo "make lint      ruff format --check, ruff check, mypy --strict"
+	@echo "make prove     the long proofs, each by name, resumable; results in docs/proof.md; ONLY=name"
+	@echo "make format    let ruff format the tree"
+	@echo "make clean     remove .venv and all caches"
+
+setup:
+	@.ci/setup
+
+demo: setup
+	@N="$(or $(N),2)" ONCE="$(ONCE)" .venv/bin/python tests/demo/demo.py
+
+test: setup
+	@.ci/test $(ARGS)
+
+lint: setup
+	@.ci/lint
+
+format: setup
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+prove: setup
+	@.venv/bin/python tests/prove/run.py $(ONLY)
+
+clean:
+	rm -rf .venv .demo .prove .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

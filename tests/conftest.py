@@ -1,0 +1,96 @@
+"""Settings of the whole test run: how skips are counted, what a machine must have, how deep Hypothesis digs.
+
+A test that needs more than Python says so: ``@pytest.mark.needs("netns", "openssl")``. Where that is missing, the test is skipped and
+the last line of the run counts it by reason ("412 passed, 3 skipped: needs root"); with ``CI=1`` it fails instead, because a
+machine that is meant to prove everything must not prove less without anybody seeing it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+STRICT = os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
+PROBE_TIMEOUT_S = 10.0
+
+hypothesis.settings.register_profile("fast", max_examples=60, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("deep", max_examples=3_000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@functools.cache
+def missing(need: str) -> str | None:
+    """Why this machine lacks `need`, as words for the last line; None when it has it."""
+    match need:
+        case "root":
+            return None if os.geteuid() == 0 else "needs root"
+        case "netns":
+            return None if _runs("unshare", "--net", "--mount", "ip", "link") else "needs network namespaces"
+        case "mount":
+            return None if _runs("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt") else "needs mount"
+        case "linux":
+            return None if sys.platform == "linux" else "needs Linux"
+        case _:
+            return None if shutil.which(need) else f"needs the program {need}"
+
+
+def _runs(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for need in mark.args:
+            if reason := missing(need):
+                pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _forbid_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _forbid_skip(report)
+    return report
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """With CI=1 a skip is a failure. An expected failure is reported as skipped too, and stays one."""
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        report.longrepr = f"skipped, which CI=1 forbids: {_skip_reason(report)}"
+        report.outcome = "failed"
+
+
+def _skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if isinstance(report.longrepr, tuple):  # (file, line, "Skipped: reason")
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    return str(report.longrepr)
+
+
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
+    """Give every reason for a skip its own category, so that pytest's closing line counts them apart."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        return f"skipped: {_skip_reason(report)}", "s", "SKIPPED"
+    return None
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).resolve().parent.parent
