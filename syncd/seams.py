@@ -90,10 +90,14 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a daemon lets its neighbours hear: nothing that names or links it."""
+    """What a daemon lets its neighbours hear: nothing that names it or links two of its appearances.
+
+    The network turns each key into a tag, keyed hash of the random instance id under which it announces itself just now
+    (`protocol/announcements.py`), because it takes a new id whenever the machine appears in another network.
+    """
 
     port: int
-    tags: tuple[bytes, ...] = ()  # HMAC(announcement key of an epoch, instance id)
+    keys: tuple[bytes, ...] = ()  # announcement keys of the folders' current epochs, 32 bytes each
     pairing: tuple[int, ...] = ()  # numbers of the codes that are open here
 
 
@@ -101,16 +105,23 @@ class Announcement:
 class Found:
     """A hint that some daemon may be reachable. Never evidence of anything."""
 
-    instance: bytes  # random id of that run of that daemon, 16 bytes
-    addresses: tuple[str, ...]  # `host:port`
+    instance: bytes  # random id of that appearance of that daemon, 16 bytes
+    addresses: tuple[str, ...]  # `host:port`; none when it said goodbye
     tags: tuple[bytes, ...] = ()
     pairing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Announcements do not work on this machine now; static addresses do. Tried again by itself."""
+
+    why: str
 
 
 class FoundSink(Protocol):
     """Where hints go: a trio memory channel fits. A full channel may lose hints (trio.WouldBlock)."""
 
-    def send_nowait(self, value: Found) -> None: ...
+    def send_nowait(self, value: Found | Unheard) -> None: ...
 
 
 class Network(Protocol):
@@ -129,11 +140,6 @@ class Network(Protocol):
 
     def local_addresses(self) -> tuple[str, ...]:
         """Hosts (without port) by which this machine may be reached, best first; no loopback."""
-        ...
-
-    @property
-    def instance(self) -> bytes:
-        """The random id, 16 bytes, under which this run announces itself."""
         ...
 
     def announce(self, announcement: Announcement | None) -> None:
