@@ -1,6 +1,6 @@
 """Settings of the whole test run: how skips are counted, what a machine must have, how deep Hypothesis digs.
 
-A test that needs more than Python says so: ``@pytest.mark.needs("netns", "openssl")``. Where that is missing, the test is
+A test that needs more than Python says so: ``@pytest.mark.needs("netns", "openssl")``. Where that is missing, it is
 skipped and the last line of the run counts it by reason ("412 passed, 3 skipped: needs root"). With ``CI=1`` it fails
 instead: a machine that is meant to prove everything must not prove less without anybody seeing it.
 """

@@ -1,0 +1,154 @@
+"""Imports point one way, and every module is the colour it says it is.
+
+The order, each layer importing only from those before it:
+
+    ca <- errors, seams <- model <- protocol <- engine <- config, workers, http <- store, net, web <- daemon <- cli
+
+`COLOURS` has one row per module. A new module fails here until somebody has decided what it is and written the row.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers.sources import Import, Module, modules
+
+PURE, BLOCKING, ASYNC = "Pure", "Blocking", "Async"
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("ca",),
+    ("syncd.errors", "syncd.seams"),
+    ("syncd.model",),
+    ("syncd.protocol",),
+    ("syncd.engine",),
+    ("syncd.config", "syncd.workers", "syncd.http"),
+    ("syncd.store", "syncd.net", "syncd.web"),
+    ("syncd.daemon",),
+    ("syncd.cli",),
+)
+
+COLOURS: dict[str, str] = {
+    "syncd.seams": PURE,
+}
+
+# The world, which pure modules do not touch.
+NEVER_PURE = {
+    "asyncio", "fcntl", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "shutil", "signal", "socket",
+    "sqlite3", "sqlite_utils", "ssl", "subprocess", "tempfile", "threading", "time", "trio", "zeroconf",
+}  # fmt: skip
+NEVER_BLOCKING = {"asyncio", "trio"}
+
+# The seams: only these modules may import what reads the clock, draws randomness, opens sockets or starts threads.
+BEHIND_SEAMS: dict[str, set[str]] = {
+    "asyncio": set(),
+    "random": set(),
+    "secrets": set(),
+    "socket": set(),
+    "subprocess": set(),
+    "threading": set(),
+    "time": set(),
+}
+OUTSIDE_SIMULATION = ("ca.cli", "syncd.cli")  # short-lived programs of a person, never part of a simulated world
+
+# Libraries that one place knows, so that their errors are translated once and they can be exchanged.
+SOLE_IMPORTERS: dict[str, set[str]] = {
+    "OpenSSL": {"syncd.protocol.tls", "syncd.net.stream"},
+    "h11": {"syncd.http"},
+    "pathspec": {"syncd.model.ignores"},
+    "pydantic": {"syncd.config"},
+    "pyfastcdc": {"syncd.model.cutter"},
+    "spake2": {"syncd.protocol.pairing"},
+    "watchfiles": {"syncd.store.watch"},
+    "zeroconf": {"syncd.net.discovery"},
+}
+
+MODULES = modules()
+WITH_CODE = {name: module for name, module in MODULES.items() if not module.empty}
+each_module = pytest.mark.parametrize("module", WITH_CODE.values(), ids=WITH_CODE.keys())
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def layer_of(name: str) -> tuple[int, str] | None:
+    """Number of the layer, and which of its neighbours; None for what is not ours."""
+    for number, packages in enumerate(LAYERS):
+        for package in packages:
+            if is_within(name, package):
+                return number, package
+    return None
+
+
+def test_every_module_has_a_row_and_every_row_a_module() -> None:
+    assert sorted(COLOURS) == sorted(WITH_CODE)
+
+
+@each_module
+def test_module_lies_in_a_layer(module: Module) -> None:
+    assert module.name in ("ca", "syncd") or layer_of(module.name) is not None
+
+
+@each_module
+def test_docstring_begins_with_the_colour_of_the_table(module: Module) -> None:
+    assert module.colour == COLOURS.get(module.name)
+
+
+@each_module
+def test_imports_point_only_to_earlier_layers(module: Module) -> None:
+    assert [f"line {i.line}: {i.target}" for i in module.imports if not may_import(module.name, i)] == []
+
+
+def may_import(importer: str, imported: Import) -> bool:
+    here, there = layer_of(importer), layer_of(imported.target)
+    if here is None or there is None:
+        return here is not None or imported.top_package not in ("ca", "syncd")
+    if here[1] == "syncd.cli" and there[1] == "syncd.daemon":
+        return not imported.at_top  # `syncd run` alone pays for the daemon
+    if here[1] == "syncd.engine" and there[1] == "syncd.protocol":
+        return is_within(imported.target, "syncd.protocol.messages")
+    return here[1] == there[1] or there[0] < here[0]
+
+
+@each_module
+def test_module_keeps_its_colour(module: Module) -> None:
+    forbidden = {PURE: NEVER_PURE, BLOCKING: NEVER_BLOCKING, ASYNC: set[str]()}[module.colour]
+    assert [f"line {i.line}: {i.target}" for i in module.imports if i.top_package in forbidden] == []
+
+
+@each_module
+def test_world_is_reached_only_through_seams(module: Module) -> None:
+    if any(is_within(module.name, program) for program in OUTSIDE_SIMULATION):
+        return
+    guarded = [i for i in module.imports if module.name not in BEHIND_SEAMS.get(i.top_package, {module.name})]
+    assert [f"line {i.line}: {i.target}" for i in guarded] == []
+
+
+@each_module
+def test_library_is_imported_in_its_one_place(module: Module) -> None:
+    strays = [i for i in module.imports if module.name not in SOLE_IMPORTERS.get(i.top_package, {module.name})]
+    assert [f"line {i.line}: {i.target}" for i in strays] == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "target", "allowed"),
+    [
+        ("ca.roster", "ca.codec", True),
+        ("ca.roster", "syncd.errors", False),
+        ("syncd.model.join", "ca.codec", True),
+        ("syncd.model.join", "syncd.protocol.frames", False),
+        ("syncd.engine.plan", "syncd.protocol.messages.Hello", True),
+        ("syncd.engine.plan", "syncd.protocol.frames", False),
+        ("syncd.store.index", "syncd.net.stream", False),
+        ("syncd.net.serve", "syncd.protocol.frames", True),
+        ("syncd.daemon.run", "syncd.net.stream", True),
+        ("syncd.cli.run", "syncd.daemon", False),
+    ],
+)
+def test_rule_itself(importer: str, target: str, allowed: bool) -> None:
+    """The reader must refuse what it is there to refuse, or a mistake in it would let everything pass."""
+    assert may_import(importer, Import(target, line=1, at_top=True)) is allowed
+
+
+def test_command_line_may_load_the_daemon_late() -> None:
+    assert may_import("syncd.cli.run", Import("syncd.daemon", line=1, at_top=False))
