@@ -1,15 +1,30 @@
 """Pure. The five places where syncd touches the world: clock, randomness, network, tree, workers.
 
-Each seam is a Protocol. `daemon` builds the real ones once and hands them down; simulation hands down others, and so whole
-daemons run in one process on virtual time from a printed seed. Nothing else reads the time, draws a random byte, opens a
-socket, starts a thread, or touches a path of a user's folder.
+Each seam is a Protocol. `daemon` builds the real ones once and hands them down; simulation hands down others, and so
+whole daemons run in one process on virtual time from a printed seed. Nothing else reads the time, draws a random byte,
+opens a socket, starts a thread, or touches a path of a user's folder.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple, runtime_checkable
+
+from syncd.treetypes import (
+    Attributes,
+    Marker,
+    Path,
+    Personality,
+    RawEvent,
+    Read,
+    Replaced,
+    RootState,
+    Space,
+    Stat,
+    TreeError,
+)
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -79,7 +94,8 @@ class Listener(Protocol):
     async def accept(self) -> tuple[RawStream, str]:
         """The next connection and the `host:port` it came from.
 
-        Raises trio.ClosedResourceError after `close`. Passing faults of the machine (no descriptors left) are waited out.
+        Raises trio.ClosedResourceError after `close`. Passing faults of the machine (no descriptors left) are waited
+        out.
         """
         ...
 
@@ -151,6 +167,248 @@ class Network(Protocol):
         ...
 
 
+# --- tree ----------------------------------------------------------------------------------------------------------
+
+
+class Reader(Protocol):
+    """An open regular file. It keeps naming the same inode, whatever happens to its name."""
+
+    def stat(self) -> Stat: ...
+
+    def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
+        """Fill the buffer from `offset`; the number of bytes read, short only at the end of the file."""
+        ...
+
+    def xattrs(self) -> dict[bytes, bytes]:
+        """All `user.*` attributes; empty where the file system has none."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """A staged file, invisible to the user until it is created or exchanged."""
+
+    def stat(self) -> Stat: ...
+
+    def read_into(self, offset: int, buffer: bytearray | memoryview) -> int: ...
+
+    def write_at(self, offset: int, data: Buffer) -> None: ...
+
+    def copy_from(self, source: Reader, source_offset: int, offset: int, length: int) -> int:
+        """Copy inside the file system, sharing blocks where it can. Returns the bytes copied; the caller verifies."""
+        ...
+
+    def set_size(self, size: int) -> None: ...
+
+    def set_attributes(self, attributes: Attributes) -> None: ...
+
+    def close(self) -> Stat:
+        """The stat that it will have, but for the ctime. Idempotent as to the descriptor."""
+        ...
+
+
+class Tree(Protocol):
+    """The user's folder: the verbs by which syncd touches it, and no others. Blocking; callable from several threads.
+
+    Paths are tuples of names from the root. No verb follows a symlink, in any component. A `token` is 1 to 64 letters
+    or digits. Every verb raises TreeError subclasses (`syncd/treetypes.py`) and nothing else from the outside; the
+    `_many` verbs return an error in the place of its item, so that one bad file never delays another.
+
+    Three places of syncd's own hold inodes: the *stage* (never seen by a user; may be dropped at any time), *old* (was
+    visible in the user's folder; may hold the only copy) and *parked* (is visible, but between two names just now). No
+    verb ever puts bytes that a user has seen into the stage.
+
+    `expected` is the stat on which a decision was based. A difference before the operation raises LocallyChanged and
+    nothing is done; one that is found only after it is reported as `edited` (`Replaced`).
+    """
+
+    # The root.
+
+    def check_root(self, marker: Marker | None) -> RootState:
+        """Open the root by its path again, unless it still is the one that is open, and compare its marker.
+
+        `marker` is the one expected (None for a root that has none yet: OK means that it is a directory we can use).
+        Must have returned OK before any other verb; with any other result the verbs keep failing with IoFailed.
+        """
+        ...
+
+    def read_marker(self) -> Marker | None:
+        """The marker at the root, valid or not to us; None when there is none."""
+        ...
+
+    def write_marker(self, marker: Marker) -> None:
+        """Make `.syncd` (0700) with its places, and the marker, durably. Replaces a marker that is there."""
+        ...
+
+    def personality(self) -> Personality:
+        """How the file system behaves; tried once, then remembered."""
+        ...
+
+    def space(self) -> Space: ...
+
+    # Looking.
+
+    def list_dir(self, path: Path) -> list[tuple[bytes, Stat]]:
+        """All names of a directory with their stats, in no order; without `.syncd` at the root.
+
+        A name that cannot be examined is there with Kind.BROKEN. An error means that nothing is known about the
+        directory.
+        """
+        ...
+
+    def stat(self, path: Path) -> Stat: ...
+
+    def stat_many(self, parent: Path, names: Sequence[bytes]) -> list[Stat | TreeError]:
+        """Stats of some names of one directory, in the order asked. Raises when the directory cannot be opened."""
+        ...
+
+    def open_read(self, path: Path) -> Reader:
+        """Open a regular file for reading. Raises NotAFile, LinkInTheWay, IsADirectory for anything else."""
+        ...
+
+    def read_many(self, paths: Sequence[Path], limit: int) -> list[Read | TreeError]:
+        """Read small files whole. LocallyChanged for one larger than `limit` bytes or changed while it was read."""
+        ...
+
+    def read_link(self, path: Path) -> bytes: ...
+
+    def xattrs(self, path: Path) -> dict[bytes, bytes]:
+        """The `user.*` attributes of a file or directory."""
+        ...
+
+    # The stage.
+
+    def stage_file(self, token: bytes, *, resume: bool = False) -> Writer:
+        """A new empty staged file of mode 0600; an older one of that token is dropped, or, with `resume`, continued."""
+        ...
+
+    def stage_small(self, token: bytes, content: Buffer, mode: int, mtime_ns: int | None) -> Stat:
+        """Stage a whole small file in one go."""
+        ...
+
+    def stage_link(self, token: bytes, target: bytes) -> Stat: ...
+
+    def open_staged(self, token: bytes) -> Reader: ...
+
+    def list_staged(self) -> list[tuple[bytes, Stat]]: ...
+
+    def drop_staged(self, token: bytes) -> None:
+        """No error when it is gone already."""
+        ...
+
+    # Changing what the user sees.
+
+    def create(self, token: bytes, path: Path) -> Stat:
+        """Give a staged object its name. Raises NameTaken rather than replace anything."""
+        ...
+
+    def create_many(self, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]: ...
+
+    def exchange(self, token: bytes, path: Path, expected: Stat) -> Replaced:
+        """Put a staged object in the place of what is at `path`, which now lies in `.syncd/old/<token>`."""
+        ...
+
+    def exchange_many(self, items: Sequence[tuple[bytes, Path, Stat]]) -> list[Replaced | TreeError]: ...
+
+    def retire(self, path: Path, token: bytes, expected: Stat) -> Replaced:
+        """Delete: what is at `path` (not a directory) now lies in `.syncd/old/<token>`."""
+        ...
+
+    def retire_many(self, items: Sequence[tuple[Path, bytes, Stat]]) -> list[Replaced | TreeError]: ...
+
+    def put_back(self, token: bytes, path: Path) -> Stat:
+        """Give an old object a name again. Raises NameTaken rather than replace anything."""
+        ...
+
+    def move(self, source: Path, target: Path, expected: Stat) -> Stat:
+        """Rename anything; the same *inode* is expected, edits do not matter. Raises NameTaken rather than replace."""
+        ...
+
+    def make_dir(self, path: Path, mode: int) -> Stat: ...
+
+    def remove_dir(self, path: Path) -> None:
+        """Raises NotEmpty when anything at all is still in it."""
+        ...
+
+    def park(self, path: Path, token: bytes, expected: Stat) -> Stat:
+        """Take anything from its name for a moment, when names are being swapped. Same inode expected."""
+        ...
+
+    def unpark(self, token: bytes, path: Path) -> Stat: ...
+
+    def list_parked(self) -> list[tuple[bytes, Stat]]: ...
+
+    def set_attributes(self, path: Path, attributes: Attributes, expected: Stat) -> Stat:
+        """Change attributes by descriptor. What the file system has no room for (modes on FAT) is left out silently."""
+        ...
+
+    # What was replaced or deleted.
+
+    def list_old(self) -> list[tuple[bytes, Stat]]: ...
+
+    def stat_old(self, token: bytes) -> Stat: ...
+
+    def open_old(self, token: bytes) -> Reader: ...
+
+    def read_old_link(self, token: bytes) -> bytes: ...
+
+    def drop_old(self, token: bytes) -> None:
+        """Gone for good, if nobody has it open. No error when it is gone already."""
+        ...
+
+    # Durability.
+
+    def flush(self, tokens: Sequence[bytes] = ()) -> None:
+        """Return when the staged files of `tokens` would survive a power cut.
+
+        Raises when the disk reported any failure since the last flush: the whole batch is then in doubt.
+        """
+        ...
+
+    def flush_dirs(self, paths: Sequence[Path]) -> None:
+        """Return when the names in these directories, and in the stage and old, would survive a power cut."""
+        ...
+
+    # syncd's own files.
+
+    def write_cookie(self, name: bytes) -> None:
+        """Write a file that the watch reports as Change.COOKIE, after all that happened before. Removes itself."""
+        ...
+
+    def read_ignore(self) -> bytes | None:
+        """The content of `.syncd/ignore`, at most 1 MiB; None when there is none."""
+        ...
+
+    def open_database(self, name: str) -> sqlite3.Connection:
+        """The folder's database in syncd's home, in autocommit mode. Usable from any thread, one at a time."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class TreeEvents(Protocol):
+    """A watch on one tree. Its events are hints: a periodic scan stands behind it."""
+
+    async def receive(self) -> Sequence[RawEvent]:
+        """Wait for the next events, at least one. The first call returns LOST once the whole tree is being watched."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Trees(Protocol):
+    """Where trees come from."""
+
+    def open(self, root: bytes, home: str) -> Tree:
+        """The tree at an absolute path, not checked yet. Its database lies in the directory `home`."""
+        ...
+
+    def watch(self, tree: Tree) -> TreeEvents:
+        """Watch a tree whose root is open."""
+        ...
+
+
 # --- workers -------------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +435,7 @@ class Workers(Protocol):
     ) -> Result:
         """Run `function` off the event loop and return, or raise, what it does.
 
-        Once started it is never abandoned: a cancelled caller still waits for it, so a buffer lent to a thread is free again
-        when this returns.
+        Once started it is never abandoned: a cancelled caller still waits for it, so a buffer lent to a thread is free
+        again when this returns.
         """
         ...
