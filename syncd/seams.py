@@ -7,9 +7,9 @@ opens a socket, starts a thread, or touches a path of a user's folder.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from sqlite3 import Connection
 from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple, runtime_checkable
 
 from syncd.treetypes import (
@@ -380,7 +380,7 @@ class Tree(Protocol):
         """The content of `.syncd/ignore`, at most 1 MiB; None when there is none."""
         ...
 
-    def open_database(self, name: str) -> sqlite3.Connection:
+    def open_database(self, name: str) -> Connection:
         """The folder's database in syncd's home, in autocommit mode. Usable from any thread, one at a time."""
         ...
 

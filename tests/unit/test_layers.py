@@ -17,7 +17,8 @@ PURE, BLOCKING, ASYNC = "Pure", "Blocking", "Async"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("ca",),
-    ("syncd.errors", "syncd.seams"),
+    ("syncd.errors", "syncd.treetypes"),
+    ("syncd.seams",),
     ("syncd.model",),
     ("syncd.protocol",),
     ("syncd.engine",),
@@ -29,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 COLOURS: dict[str, str] = {
     "syncd.seams": PURE,
+    "syncd.treetypes": PURE,
 }
 
 # The world, which pure modules do not touch.
@@ -37,6 +39,7 @@ NEVER_PURE = {
     "sqlite3", "sqlite_utils", "ssl", "subprocess", "tempfile", "threading", "time", "trio", "zeroconf",
 }  # fmt: skip
 NEVER_BLOCKING = {"asyncio", "trio"}
+NAMED_IN_A_SIGNATURE = {("syncd.seams", "sqlite3.Connection")}  # what a seam hands out, and never makes itself
 
 # The seams: only these modules may import what reads the clock, draws randomness, opens sockets or starts threads.
 BEHIND_SEAMS: dict[str, set[str]] = {
@@ -113,7 +116,8 @@ def may_import(importer: str, imported: Import) -> bool:
 @each_module
 def test_module_keeps_its_colour(module: Module) -> None:
     forbidden = {PURE: NEVER_PURE, BLOCKING: NEVER_BLOCKING, ASYNC: set[str]()}[module.colour]
-    assert [f"line {i.line}: {i.target}" for i in module.imports if i.top_package in forbidden] == []
+    imports = [i for i in module.imports if (module.name, i.target) not in NAMED_IN_A_SIGNATURE]
+    assert [f"line {i.line}: {i.target}" for i in imports if i.top_package in forbidden] == []
 
 
 @each_module
