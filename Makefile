@@ -16,7 +16,7 @@ setup:
 	@.ci/setup
 
 demo: setup
-	@N="$(or $(N),2)" ONCE="$(ONCE)" .venv/bin/python tests/demo/demo.py
+	@N="$(or $(N),2)" ONCE="$(ONCE)" .venv/bin/python -m tests.demo.demo
 
 test: setup
 	@.ci/test $(ARGS)
@@ -29,7 +29,7 @@ format: setup
 	@.venv/bin/ruff check --fix .
 
 prove: setup
-	@.venv/bin/python tests/prove/run.py $(ONLY)
+	@.venv/bin/python -m tests.prove.run $(ONLY)
 
 clean:
 	rm -rf .venv .demo .prove .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,276 @@
+"""Blocking. Whole computers for `make demo`, the proofs and integration tests: a home, a folder, a real daemon.
+
+Everything goes through the command line that people use; nothing is imported from syncd. All waiting has a
+deadline, and what was awaited in vain is an error that says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SYNCD = Path(sys.executable).with_name("syncd")
+NAMES = ("anna", "ben", "carla", "dora", "emil", "fritz")
+
+START_S = 30.0
+STOP_S = 10.0
+COMMAND_S = 60.0
+POLL_S = 0.02
+
+Snapshot = dict[bytes, tuple[object, ...]]
+
+
+class Disappointment(Exception):
+    """Something that was promised did not happen; the message says what."""
+
+
+@dataclass(slots=True)
+class Computer:
+    """One daemon with a home and a folder of its own, listening on loopback."""
+
+    name: str
+    place: Path
+    folder: Path
+    port: int
+    daemon: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def home(self) -> Path:
+        return self.place / "home"
+
+    @property
+    def log(self) -> Path:
+        return self.place / "daemon.log"
+
+    def start(self) -> None:
+        """Start the daemon and return when it answers. Callable again after `stop` or `kill`."""
+        self.folder.mkdir(parents=True, exist_ok=True)  # and with it the place
+        if not self.home.exists():
+            self.home.mkdir(mode=0o700)
+            (self.home / "config.toml").write_text(
+                f'[network]\nlisten = ["127.0.0.1:{self.port}"]\ndiscovery = false\n'
+            )
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C reaches the parent alone, which then stops its daemons one by one.
+            self.daemon = subprocess.Popen(
+                self.command("run"), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        wait_until(self._answers, START_S, f"{self.name}: the daemon does not answer")
+
+    def _answers(self) -> bool:
+        self.demand_alive()
+        return self.run("status", "--json").returncode == 0
+
+    def demand_alive(self) -> None:
+        if self.daemon is None or self.daemon.poll() is not None:
+            ended = "never started" if self.daemon is None else f"ended with exit code {self.daemon.returncode}"
+            raise Disappointment(f"{self.name}: the daemon {ended}\n{self.last_words()}")
+
+    def last_words(self, lines: int = 15) -> str:
+        """The end of the daemon's log."""
+        with contextlib.suppress(FileNotFoundError):
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+    def stop(self) -> None:
+        """End the daemon as an operating system does: politely, then not. Idempotent."""
+        if self.daemon is None or self.daemon.poll() is not None:
+            return
+        self.daemon.send_signal(signal.SIGTERM)
+        try:
+            self.daemon.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """kill -9: no handler runs, nothing is flushed."""
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon.wait()
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(SYNCD), "--home", str(self.home), *arguments]
+
+    def run(self, *arguments: str, timeout_s: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
+        """Run a command, whatever comes of it."""
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def ask(self, *arguments: str, timeout_s: float = COMMAND_S) -> dict[str, Any]:
+        """Run a command with --json and return its object; Disappointment when it fails."""
+        done = self.run(*arguments, "--json", timeout_s=timeout_s)
+        if done.returncode != 0:
+            words = done.stderr.strip() or done.stdout.strip()
+            raise Disappointment(f"{self.name}: syncd {' '.join(arguments)}: exit code {done.returncode}: {words}")
+        answer = json.loads(done.stdout)
+        if not isinstance(answer, dict):
+            raise Disappointment(f"{self.name}: syncd {arguments[0]} --json gave no object")
+        return answer
+
+    def wait_synced(self, timeout_s: float) -> None:
+        done = self.run("wait", "--for", "synced", "--timeout", f"{timeout_s:g}", timeout_s=timeout_s + COMMAND_S)
+        if done.returncode != 0:
+            raise Disappointment(f"{self.name}: not in sync after {timeout_s:g} s\n{done.stderr}{self.last_words()}")
+
+    def transfer(self) -> dict[str, int]:
+        """Counters since the start of the daemon: received_bytes, sent_bytes, duplicate_bytes, blocks_fetched."""
+        counters = self.ask("status")["transfer"]
+        return {name: int(value) for name, value in counters.items()}
+
+    def peak_memory_bytes(self) -> int:
+        """The most that was ever resident (VmHWM of Linux)."""
+        self.demand_alive()
+        assert self.daemon is not None
+        for line in Path(f"/proc/{self.daemon.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise Disappointment("this system does not tell how much memory a process used at most")
+
+
+@contextlib.contextmanager
+def computers(names: Sequence[str], place: Path, folder_name: str) -> Iterator[list[Computer]]:
+    """Computers that are not started yet; at the end their daemons are stopped."""
+    made = [
+        Computer(name, place / name, place / name / folder_name, port)
+        for name, port in zip(names, free_ports(len(names)), strict=True)
+    ]
+    try:
+        yield made
+    finally:
+        for computer in made:
+            computer.stop()
+
+
+@contextlib.contextmanager
+def fresh_place(parent: Path) -> Iterator[Path]:
+    """A new directory in `parent`, removed at the end."""
+    parent.mkdir(exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def share(owner: Computer, name: str, uses: int = 1) -> str:
+    """Share the owner's folder; returns a link that needs no confirmation."""
+    options = ["--name", name, "--role", "editor", "--link", "--uses", str(uses), "--yes", "--no-wait"]
+    return str(owner.ask("share", str(owner.folder), *options)["link"])
+
+
+def join(joiner: Computer, link: str) -> None:
+    joiner.ask("join", link, str(joiner.folder), "--as", joiner.name, "--yes", "--no-wait")
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, otherwise: str) -> float:
+    """Seconds until `condition` held; Disappointment when it did not in time."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > timeout_s:
+            raise Disappointment(f"{otherwise} (waited {timeout_s:g} s)")
+        time.sleep(POLL_S)
+    return time.monotonic() - started
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """All that syncd promises to keep equal: kinds, bytes, modes, times of files, targets of symlinks."""
+    root = os.fsencode(folder)
+    found: Snapshot = {}
+    for place, directories, files in os.walk(root):
+        if place == root and b".syncd" in directories:
+            directories.remove(b".syncd")
+        for name in directories + files:
+            path = os.path.join(place, name)
+            found[os.path.relpath(path, root)] = _describe(path)
+    return found
+
+
+def _describe(path: bytes) -> tuple[object, ...]:
+    status = os.lstat(path)
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        return ("symlink", os.readlink(path))
+    if stat.S_ISDIR(status.st_mode):
+        return ("directory", oct(mode))
+    if not stat.S_ISREG(status.st_mode):
+        return ("other", stat.S_IFMT(status.st_mode))
+    with open(path, "rb") as file:
+        return ("file", oct(mode), status.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def demand_equal(first: Path, *others: Path) -> int:
+    """Number of entries that all folders have; Disappointment names the first difference."""
+    ours = snapshot(first)
+    for other in others:
+        theirs = snapshot(other)
+        for path in sorted(ours.keys() | theirs.keys()):
+            if ours.get(path) != theirs.get(path):
+                raise Disappointment(f"{path!r}: {first} has {ours.get(path)}, {other} has {theirs.get(path)}")
+    return len(ours)
+
+
+def wait_equal(folders: Sequence[Path], timeout_s: float) -> int:
+    """Wait until all folders are equal and return the number of entries; the difference that stays is the error."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return demand_equal(*folders)
+        except (Disappointment, FileNotFoundError):  # a file may vanish between listing and reading
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Stolen:
+    """A copy of a folder's certificate and key, as a member may keep one who is removed later."""
+
+    certificate: Path
+    key: Path
+    label: str
+
+
+def steal_certificate(computer: Computer, folder_name: str) -> Stolen:
+    tls = computer.ask("folder", "show", folder_name)["tls"]
+    kept = Stolen(computer.place / "kept.crt", computer.place / "kept.key", tls["sni"])
+    shutil.copy(tls["cert"], kept.certificate)
+    shutil.copy(tls["key"], kept.key)
+    return kept
+
+
+def is_served(server: Computer, stolen: Stolen) -> bool:
+    """Whether a daemon answers a request made with this certificate (for a block that nobody has: 404 is an answer)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(stolen.certificate, stolen.key)
+    request = f"GET /v1/blocks/{'0' * 64} HTTP/1.1\r\nHost: {stolen.label}\r\nConnection: close\r\n\r\n"
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw,
+            context.wrap_socket(raw, server_hostname=stolen.label) as stream,
+        ):
+            stream.sendall(request.encode())
+            return stream.recv(64).startswith(b"HTTP/1.1 ")
+    except OSError:  # ssl.SSLError is one. In TLS 1.3 the refusal may come as late as the first answer.
+        return False
