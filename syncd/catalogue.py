@@ -1,0 +1,586 @@
+"""Pure. Every trouble a person can meet, by the id that is printed with it, and what each exit code means.
+
+`syncd help SY-PAIR-03` prints an entry; an error that says nothing better for itself borrows its `why` and `fix`. Ids
+are a promise: people search for them and scripts compare them, so an id is never given a second meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import MappingProxyType
+
+from syncd.errors import (
+    ConfigError,
+    PeerUnavailable,
+    RemoteProtocolError,
+    StoreBusy,
+    StoreCorrupt,
+    SyncdError,
+    TrustError,
+)
+
+
+class Exit(IntEnum):
+    """What the command line answers to the shell."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    PARTLY = 3
+    NOT_IN_SYNC = 4
+    NOT_RUNNING = 5
+    NOT_ALLOWED = 6
+    NOT_FOUND = 7
+    REFUSED = 8
+    PAIRING = 9
+    UNREACHABLE = 10
+    CONFIG = 11
+    NEWER_DATABASE = 12
+    INTEGRITY = 13
+    INTERRUPTED = 130
+
+
+EXIT_MEANING: Mapping[Exit, str] = MappingProxyType(
+    {
+        Exit.DONE: "done",
+        Exit.FAILED: "failed; the message says why",
+        Exit.USAGE: "wrong use, or an answer is needed that nobody could give",
+        Exit.PARTLY: "partly done: some files failed, the list is printed",
+        Exit.NOT_IN_SYNC: "not in sync, or timed out (wait, status --check)",
+        Exit.NOT_RUNNING: "the daemon is not running",
+        Exit.NOT_ALLOWED: "not allowed: role, permission, expired or revoked certificate",
+        Exit.NOT_FOUND: "no such folder, peer, member, invite, request or file",
+        Exit.REFUSED: "refused, to protect data",
+        Exit.PAIRING: "pairing failed: wrong, used, denied or expired code",
+        Exit.UNREACHABLE: "a peer could not be reached",
+        Exit.CONFIG: "the configuration is not valid",
+        Exit.NEWER_DATABASE: "the database was written by a newer syncd",
+        Exit.INTEGRITY: "an integrity check failed: hash or signature",
+        Exit.INTERRUPTED: "interrupted (143: terminated)",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One entry: `title` is the first line of an error without a better one, `why` the second, `fix` the third."""
+
+    id: str
+    exit: Exit
+    title: str
+    why: str
+    fix: str
+
+
+_ENTRIES = (
+    # --- how the command was used
+    Trouble(
+        "SY-USE-01",
+        Exit.USAGE,
+        "the command is not understood",
+        "A word or flag is unknown, missing, or has a value that does not fit.",
+        "syncd help",
+    ),
+    Trouble(
+        "SY-USE-02",
+        Exit.USAGE,
+        "an answer is needed",
+        "The command has a question, but there is no terminal to ask on, or --no-input was given.",
+        "give the flag that the message names, for example --yes",
+    ),
+    Trouble(
+        "SY-USE-03",
+        Exit.FAILED,
+        "nothing was changed",
+        "The question was answered with no.",
+        "run the command again when you are sure",
+    ),
+    # --- home and daemon
+    Trouble(
+        "SY-HOME-01",
+        Exit.FAILED,
+        "another syncd uses this home",
+        "Two daemons on one home would write to the same databases.",
+        "syncd stop, or choose another home with --home",
+    ),
+    Trouble(
+        "SY-HOME-02",
+        Exit.NOT_RUNNING,
+        "syncd is not running",
+        "Nothing answers on the control socket of this home.",
+        "syncd run",
+    ),
+    Trouble(
+        "SY-HOME-03",
+        Exit.FAILED,
+        "the daemon did not start",
+        "It ended, or did not answer on its control socket in time; its log says why.",
+        "read daemon.log in the home, or start it in the foreground:  syncd run",
+    ),
+    Trouble(
+        "SY-HOME-04",
+        Exit.NOT_ALLOWED,
+        "this home belongs to somebody else",
+        "The home holds private keys, so it must belong to the user who runs syncd.",
+        "run syncd as that user, or choose another home with --home",
+    ),
+    Trouble(
+        "SY-HOME-05",
+        Exit.FAILED,
+        "the daemon gave no valid answer",
+        "The connection ended too early, or the program on the socket is of another version.",
+        "syncd stop, then start it again",
+    ),
+    Trouble(
+        "SY-HOME-06",
+        Exit.FAILED,
+        "the home cannot be used",
+        "It cannot be made, read or written.",
+        "check the path and its permissions, or choose another with --home",
+    ),
+    Trouble(
+        "SY-KEY-01",
+        Exit.CONFIG,
+        "the key file of this device is damaged",
+        "Without its keys this device is nobody; a new identity is never made silently.",
+        "put the key file back from a backup",
+    ),
+    Trouble(
+        "SY-CONF-01",
+        Exit.CONFIG,
+        "the configuration is not valid",
+        "config.toml has a line that syncd does not understand.",
+        "correct the line that the message names",
+    ),
+    Trouble(
+        "SY-CONF-02",
+        Exit.CONFIG,
+        "the configuration cannot be read",
+        "config.toml is there, but it cannot be opened or is not TOML.",
+        "correct the file, or its permissions",
+    ),
+    Trouble(
+        "SY-NET-01",
+        Exit.FAILED,
+        "the port is taken",
+        "Another program listens on the address that config.toml names.",
+        "stop that program, or change [network] listen in config.toml",
+    ),
+    Trouble(
+        "SY-NET-02",
+        Exit.CONFIG,
+        "the address is not of this machine",
+        "config.toml names an address to listen on that no network card has.",
+        "change [network] listen in config.toml",
+    ),
+    # --- pairing
+    Trouble(
+        "SY-PAIR-01",
+        Exit.UNREACHABLE,
+        "nobody announces this code",
+        "The other machine is not on this network, is asleep, or the code has ended.",
+        "give its address with --via HOST:PORT, or ask for a link:  syncd share --link",
+    ),
+    Trouble(
+        "SY-PAIR-02",
+        Exit.USAGE,
+        "this is no code and no link",
+        "A code looks like 7-guitar-uncle-merit; a link starts with syncd:",
+        "check what was typed",
+    ),
+    Trouble(
+        "SY-PAIR-03",
+        Exit.PAIRING,
+        "the code was not accepted",
+        "A word is wrong, or the code was used. Codes work once; the other side was told.",
+        "ask for a new code there:  syncd share",
+    ),
+    Trouble(
+        "SY-PAIR-04",
+        Exit.PAIRING,
+        "the invitation has expired",
+        "Codes last 15 minutes, links as long as they said.",
+        "ask for a new one:  syncd share",
+    ),
+    Trouble(
+        "SY-PAIR-05",
+        Exit.PAIRING,
+        "the request was denied",
+        "The person on the other side said no.",
+        "talk to them, then ask for a new code",
+    ),
+    Trouble(
+        "SY-PAIR-06",
+        Exit.FAILED,
+        "this device is already a member",
+        "The folder of this invitation is already here.",
+        "syncd folders",
+    ),
+    Trouble(
+        "SY-PAIR-07",
+        Exit.PAIRING,
+        "the code is burnt",
+        "Three wrong guesses end a code, so that nobody can try them all.",
+        "make a new code:  syncd share",
+    ),
+    Trouble(
+        "SY-PAIR-08",
+        Exit.UNREACHABLE,
+        "the inviting device could not be reached",
+        "None of its addresses answered.",
+        "check that syncd runs there and that its port can be reached",
+    ),
+    Trouble(
+        "SY-PAIR-09",
+        Exit.FAILED,
+        "the join was forgotten",
+        "Too much time passed, or the daemon was started again in between.",
+        "syncd join",
+    ),
+    Trouble(
+        "SY-PAIR-10",
+        Exit.PAIRING,
+        "the invitation was revoked or used up",
+        "Its maker took it back, or it had no joins left.",
+        "ask for a new one:  syncd share",
+    ),
+    # --- sharing and joining: where
+    Trouble(
+        "SY-SHARE-01",
+        Exit.NOT_FOUND,
+        "there is nothing to share",
+        "Neither a directory nor a folder of that name is here.",
+        "check the path, or see what is shared:  syncd folders",
+    ),
+    Trouble(
+        "SY-SHARE-02",
+        Exit.REFUSED,
+        "this place cannot be a folder",
+        "The root of the file system and the home of syncd are never shared.",
+        "choose another directory",
+    ),
+    Trouble(
+        "SY-SHARE-03",
+        Exit.REFUSED,
+        "folders must not lie inside each other",
+        "The path is inside, around, or the same as the root of another folder.",
+        "choose a directory outside:  syncd folders shows the roots",
+    ),
+    Trouble(
+        "SY-SHARE-04",
+        Exit.NOT_ALLOWED,
+        "your role does not allow this",
+        "Only a member with the right to invite, remove or rotate can do it.",
+        "ask an owner or admin:  syncd members",
+    ),
+    Trouble(
+        "SY-SHARE-05",
+        Exit.FAILED,
+        "all pairing numbers are in use",
+        "Ninety-nine codes are open at once.",
+        "revoke some:  syncd invites",
+    ),
+    Trouble(
+        "SY-FIND-01",
+        Exit.NOT_FOUND,
+        "not found",
+        "Nothing here has that name, id or path.",
+        "syncd folders, syncd peers or syncd members show what is known",
+    ),
+    Trouble(
+        "SY-FIND-02",
+        Exit.USAGE,
+        "more than one fits",
+        "The name or the start of the id is not enough to tell them apart.",
+        "give more of it, or the id",
+    ),
+    Trouble(
+        "SY-FIND-03",
+        Exit.NOT_FOUND,
+        "the path lies in no folder",
+        "Only what lies below the root of a folder is kept equal.",
+        "syncd folders",
+    ),
+    # --- trust
+    Trouble(
+        "SY-TRUST-01",
+        Exit.NOT_ALLOWED,
+        "not trusted",
+        "A certificate, signature or role did not allow it.",
+        "syncd members shows who is a member of what",
+    ),
+    Trouble(
+        "SY-TRUST-02",
+        Exit.NOT_ALLOWED,
+        "this device is no longer a member",
+        "An owner or admin removed it. What is on disk stays.",
+        "ask for a new code to join again",
+    ),
+    Trouble(
+        "SY-TRUST-03",
+        Exit.INTEGRITY,
+        "the membership list went backwards",
+        "A peer showed an older list than one that was already accepted; it was not taken.",
+        "nothing, if that peer was restored from a backup; else look at it",
+    ),
+    Trouble(
+        "SY-TRUST-04",
+        Exit.NOT_ALLOWED,
+        "the membership may be old",
+        "No change of membership was seen for 45 days, so nothing new is sent.",
+        "connect to an owner or admin of the folder, or syncd rotate",
+    ),
+    Trouble(
+        "SY-FORK-01",
+        Exit.INTEGRITY,
+        "the membership list has two ends",
+        "Two entries name the same predecessor, so somebody signed twice. The folder has stopped.",
+        "compare with the other members before going on:  syncd members",
+    ),
+    Trouble(
+        "SY-CLOCK-01",
+        Exit.NOT_ALLOWED,
+        "a certificate is expired or not yet valid",
+        "The clock here and the certificate do not agree.",
+        "check the date on both machines; then syncd rotate on a member that works",
+    ),
+    # --- peers
+    Trouble(
+        "SY-PEER-01",
+        Exit.UNREACHABLE,
+        "the peer cannot be reached",
+        "It refused, was lost, or took too long.",
+        "check that syncd runs there; syncd peers shows who is connected",
+    ),
+    Trouble(
+        "SY-PEER-02",
+        Exit.FAILED,
+        "the peer broke the protocol",
+        "It sent something that no correct syncd sends; the connection was closed.",
+        "compare the versions:  syncd version",
+    ),
+    Trouble(
+        "SY-WAIT-01",
+        Exit.NOT_IN_SYNC,
+        "not in sync in time",
+        "Something is still pending, or no other member could be reached.",
+        "syncd status",
+    ),
+    # --- data and disk
+    Trouble(
+        "SY-DATA-01",
+        Exit.INTEGRITY,
+        "bytes do not match their hash",
+        "Something on disk or from a peer is not what was written; it was not used.",
+        "syncd status shows the file; it is fetched again where another peer has it",
+    ),
+    Trouble(
+        "SY-DATA-02",
+        Exit.FAILED,
+        "a block is nowhere",
+        "No connected peer holds all of this version.",
+        "connect the peer that wrote it:  syncd explain PATH",
+    ),
+    Trouble(
+        "SY-DB-01",
+        Exit.INTEGRITY,
+        "the database is damaged",
+        "SQLite reports that the file is not a sound database. The files in the folder are not touched.",
+        "move the named database away and start again: it is rebuilt from disk and peers",
+    ),
+    Trouble(
+        "SY-DB-02",
+        Exit.NEWER_DATABASE,
+        "the database is newer than this program",
+        "A newer syncd has written it.",
+        "install that version again",
+    ),
+    Trouble(
+        "SY-DISK-01",
+        Exit.FAILED,
+        "the disk is full",
+        "There is no room for what has to be written; nothing was lost.",
+        "free some space; it goes on by itself",
+    ),
+    Trouble(
+        "SY-DISK-02",
+        Exit.FAILED,
+        "the disk is read-only",
+        "The file system does not accept writes.",
+        "mount it for writing; it goes on by itself",
+    ),
+    Trouble(
+        "SY-DISK-03",
+        Exit.FAILED,
+        "the disk reports an error",
+        "Reading or writing failed below the file system.",
+        "check the disk and its cable, and the kernel's log",
+    ),
+    Trouble(
+        "SY-FILE-01",
+        Exit.PARTLY,
+        "a file cannot be read",
+        "Its permissions do not let syncd read it.",
+        "change its permissions, or add it to .syncd/ignore",
+    ),
+    Trouble(
+        "SY-FILE-02",
+        Exit.PARTLY,
+        "a file cannot be written",
+        "The permissions of the file or its directory do not let syncd write.",
+        "change the permissions; it goes on by itself",
+    ),
+    Trouble(
+        "SY-FILE-03",
+        Exit.PARTLY,
+        "a file keeps changing",
+        "It was changed while it was read, so a whole version could not be taken.",
+        "nothing: it is tried again until the file rests",
+    ),
+    Trouble(
+        "SY-FILE-04",
+        Exit.PARTLY,
+        "this kind of file is not synced",
+        "Pipes, sockets and devices mean something only on one machine.",
+        "add it to .syncd/ignore to hide this",
+    ),
+    Trouble(
+        "SY-FILE-05",
+        Exit.PARTLY,
+        "the name is too long here",
+        "This file system allows shorter names than the one it comes from.",
+        "give it a shorter name on any member",
+    ),
+    Trouble(
+        "SY-FILE-06",
+        Exit.PARTLY,
+        "the name is not possible here",
+        "This file system does not allow a character of it, or takes it for another name that is there.",
+        "rename it on any member",
+    ),
+    Trouble(
+        "SY-FILE-07",
+        Exit.PARTLY,
+        "a file was changed here while a newer version arrived",
+        "The change here counts; both versions are kept.",
+        "syncd conflicts",
+    ),
+    Trouble(
+        "SY-FILE-08",
+        Exit.PARTLY,
+        "a directory cannot be removed",
+        "Something in it is ignored, or cannot be removed.",
+        "look into the directory",
+    ),
+    Trouble(
+        "SY-FILE-09",
+        Exit.PARTLY,
+        "attributes cannot be set",
+        "This file system does not keep them, or the permissions forbid it.",
+        "nothing: the content is in place",
+    ),
+    Trouble(
+        "SY-ROOT-01",
+        Exit.FAILED,
+        "the folder's directory is missing",
+        "Its root is gone. Nothing is deleted anywhere because of that.",
+        "mount or put it back, or leave the folder:  syncd folder leave",
+    ),
+    Trouble(
+        "SY-ROOT-02",
+        Exit.FAILED,
+        "the folder's directory has lost its marker",
+        "`.syncd/folder` is not there, so this may be an empty mount point. Nothing is deleted because of that.",
+        "mount the right disk, or leave and join again",
+    ),
+    Trouble(
+        "SY-ROOT-03",
+        Exit.FAILED,
+        "the directory belongs to another folder",
+        "Its marker names another folder or device.",
+        "put the right directory back in its place",
+    ),
+    Trouble(
+        "SY-ROOT-04",
+        Exit.FAILED,
+        "the folder lies on another file system than its marker",
+        "Something is mounted over it or under it.",
+        "mount the right disk",
+    ),
+    Trouble(
+        "SY-ROOT-05",
+        Exit.NOT_ALLOWED,
+        "the folder's directory cannot be read",
+        "Its permissions do not let syncd in.",
+        "change the permissions of the directory",
+    ),
+    Trouble(
+        "SY-WATCH-01",
+        Exit.FAILED,
+        "the system watches no more directories",
+        "A limit of the kernel is reached; changes are found by scanning, which is slower.",
+        "raise fs.inotify.max_user_watches",
+    ),
+    Trouble(
+        "SY-BRAKE-01",
+        Exit.REFUSED,
+        "a wave of deletions is held",
+        "More than a quarter of the files would vanish; that may be a mistake.",
+        "syncd requests, then syncd approve ID or syncd deny ID",
+    ),
+    Trouble(
+        "SY-BUG-01",
+        Exit.FAILED,
+        "a bug in syncd",
+        "Something happened that its authors did not expect. The log has the details.",
+        "report it with the log; start again to go on",
+    ),
+)
+
+CATALOGUE: Mapping[str, Trouble] = MappingProxyType({entry.id: entry for entry in _ENTRIES})
+
+# The id of an error that carries none, by its class; the first that fits counts.
+_BY_CLASS: tuple[tuple[type[SyncdError], str], ...] = (
+    (ConfigError, "SY-CONF-01"),
+    (TrustError, "SY-TRUST-01"),
+    (PeerUnavailable, "SY-PEER-01"),
+    (StoreBusy, "SY-HOME-01"),
+    (StoreCorrupt, "SY-DATA-01"),
+    (RemoteProtocolError, "SY-PEER-02"),
+)
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """The entry for an exception: by its id, else by its class, else it is a bug."""
+    if isinstance(error, SyncdError) and error.id in CATALOGUE:
+        return CATALOGUE[error.id]
+    for kind, trouble_id in _BY_CLASS:
+        if isinstance(error, kind):
+            return CATALOGUE[trouble_id]
+    return CATALOGUE["SY-BUG-01"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An error as people and scripts see it: three lines, an id and an exit code."""
+
+    id: str
+    what: str
+    why: str
+    fix: str
+    exit: int
+
+    def as_json(self) -> dict[str, object]:
+        return {"id": self.id, "what": self.what, "why": self.why, "try": self.fix, "exit": self.exit}
+
+
+def report(error: BaseException) -> Report:
+    """Describe an exception. What it does not say itself comes from the catalogue; a stranger's text is not shown."""
+    entry = trouble_of(error)
+    if not isinstance(error, SyncdError):
+        return Report(entry.id, entry.title, f"{entry.why} ({type(error).__name__})", entry.fix, int(entry.exit))
+    return Report(
+        error.id or entry.id, str(error) or entry.title, error.why or entry.why, error.fix or entry.fix, int(entry.exit)
+    )

@@ -1,0 +1,135 @@
+"""Pure. What the control socket can be asked: every method, the parameters it takes, and whether it streams.
+
+The daemon behind it gets parameters that are complete and of the right type: a key that was not given is None, False or
+an empty list. An unknown method or key is refused here, so that a command line of another version fails clearly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Any, assert_never
+
+from syncd.errors import RemoteProtocolError
+
+MAX_BODY_BYTES = 256 * 1024
+
+
+class Kind(Enum):
+    """The type of a parameter."""
+
+    TEXT = auto()
+    MAYBE_TEXT = auto()
+    TEXTS = auto()
+    FLAG = auto()
+    COUNT = auto()
+    MAYBE_SECONDS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One thing that can be asked. `streams`: the answer is lines of progress, then the result."""
+
+    params: Mapping[str, Kind] = field(default_factory=dict)
+    streams: bool = False
+
+
+_FOLDER = {"folder": Kind.MAYBE_TEXT, "cwd": Kind.MAYBE_TEXT}
+STREAMS = True
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "status": Method(_FOLDER),
+        "share": Method(
+            {
+                "target": Kind.MAYBE_TEXT,
+                "path": Kind.TEXT,
+                "name": Kind.MAYBE_TEXT,
+                "role": Kind.TEXT,
+                "link": Kind.FLAG,
+                "expires_s": Kind.MAYBE_SECONDS,
+                "uses": Kind.COUNT,
+                "yes": Kind.FLAG,
+                "wait": Kind.FLAG,
+                "dry_run": Kind.FLAG,
+            },
+            STREAMS,
+        ),
+        "join.find": Method(
+            {"code": Kind.MAYBE_TEXT, "link": Kind.MAYBE_TEXT, "via": Kind.TEXTS, "as": Kind.MAYBE_TEXT}, STREAMS
+        ),
+        "join.preview": Method({"join": Kind.TEXT, "path": Kind.TEXT}, STREAMS),
+        "join": Method({"join": Kind.TEXT, "path": Kind.TEXT, "name": Kind.MAYBE_TEXT, "wait": Kind.FLAG}, STREAMS),
+        "join.cancel": Method({"join": Kind.TEXT}),
+        "wait": Method(
+            {"folders": Kind.TEXTS, "cwd": Kind.MAYBE_TEXT, "for": Kind.TEXT, "timeout_s": Kind.MAYBE_SECONDS}, STREAMS
+        ),
+        "folders": Method(),
+        "folder.show": Method(_FOLDER),
+        "folder.rescan": Method({**_FOLDER, "wait": Kind.FLAG}, STREAMS),
+        "folder.leave": Method({**_FOLDER, "dry_run": Kind.FLAG}),
+        "peers": Method(),
+        "members": Method(_FOLDER),
+        "member.remove": Method({"folder": Kind.TEXT, "member": Kind.TEXT, "dry_run": Kind.FLAG}),
+        "rotate": Method({**_FOLDER, "reason": Kind.MAYBE_TEXT, "wait": Kind.FLAG}, STREAMS),
+        "invites": Method(_FOLDER),
+        "invite.revoke": Method({"invite": Kind.TEXT}),
+        "requests": Method(_FOLDER),
+        "approve": Method({"id": Kind.TEXT, "role": Kind.MAYBE_TEXT}),
+        "deny": Method({"id": Kind.TEXT}),
+        "conflicts": Method(_FOLDER),
+        "explain": Method({"path": Kind.TEXT}),
+        "key.show": Method(),
+        "version": Method(),
+        "stop": Method(),
+    }
+)
+
+
+def parse_params_untrusted(name: str, body: bytes) -> dict[str, Any]:
+    """Check the JSON body of a request for method `name` and complete it.
+
+    Shape:  one JSON object with keys of the table; strings may hold lone surrogates (names that are not UTF-8).
+    Raises: RemoteProtocolError SY-HOME-05 for everything else.
+    """
+    try:
+        given = json.loads(body) if body else {}
+    except (ValueError, RecursionError) as error:
+        raise _refuse(f"the parameters of {name} are not JSON") from error
+    if not isinstance(given, dict):
+        raise _refuse(f"the parameters of {name} are not an object")
+    kinds = METHODS[name].params
+    if unknown := sorted(set(given) - set(kinds)):
+        raise _refuse(f"{name} does not know the parameter {unknown[0]!r}")
+    return {key: _check(name, key, kind, given.get(key)) for key, kind in kinds.items()}
+
+
+def _check(name: str, key: str, kind: Kind, value: Any) -> Any:
+    """The value, or what stands for a missing one. Raises RemoteProtocolError if it is of another type."""
+    match kind:
+        case Kind.TEXT if isinstance(value, str):
+            return value
+        case Kind.MAYBE_TEXT if value is None or isinstance(value, str):
+            return value
+        case Kind.TEXTS if value is None or _are_texts(value):
+            return value or []
+        case Kind.FLAG if value is None or isinstance(value, bool):
+            return bool(value)
+        case Kind.COUNT if value is None or (type(value) is int and 1 <= value <= 1_000_000):
+            return value or 1
+        case Kind.MAYBE_SECONDS if value is None or (type(value) in (int, float) and 0 <= value <= 1e10):
+            return value
+        case Kind.TEXT | Kind.MAYBE_TEXT | Kind.TEXTS | Kind.FLAG | Kind.COUNT | Kind.MAYBE_SECONDS:
+            raise _refuse(f"{name}: the parameter {key!r} does not fit")
+    assert_never(kind)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _refuse(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(what, id="SY-HOME-05", why="The command line and the daemon are of different versions.")
