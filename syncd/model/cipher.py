@@ -25,6 +25,7 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ca.digest import derive
 from ca.errors import RemoteProtocolError
 from ca.ids import EpochId, FolderId
 from syncd.model.ids import Cid, Pid, cid_of
@@ -189,7 +190,7 @@ def padded_length(length: int, padding: Padding) -> int:
 
 
 def _pid_key(id_key: bytes, kind: BlockKind) -> bytes:
-    return blake3(id_key, derive_key_context=f"syncd/1 pid {kind.name.lower()}").digest()
+    return derive(id_key, f"pid {kind.name.lower()}")
 
 
 def _capacity(size: int) -> int:

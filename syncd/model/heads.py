@@ -16,10 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from blake3 import blake3
-
 from ca import codec
 from ca.device import DeviceKeys, Purpose, sign, verify
+from ca.digest import digest
 from ca.errors import RemoteProtocolError
 from ca.ids import DeviceId, EpochId, FolderId
 from syncd.model.changesets import MAX_COUNTER, Changeset, SealedChangeset, open_changeset_untrusted
@@ -92,9 +91,23 @@ def decode_head_untrusted(encoded: bytes) -> Head:
     """A head whose parts belong together; its signature is still unchecked. Raises: RemoteProtocolError."""
     open_bytes, signature, member_bytes = _CHECK_HEAD(codec.decode_untrusted(encoded, max_bytes=MAX_HEAD_BYTES))
     fields = _CHECK_OPEN(codec.decode_untrusted(open_bytes, max_bytes=MAX_HEAD_BYTES))
-    member = _CHECK_MEMBER(codec.decode_untrusted(member_bytes, max_bytes=MAX_HEAD_BYTES))
+    salt, changeset, previous, pid = _CHECK_MEMBER(codec.decode_untrusted(member_bytes, max_bytes=MAX_HEAD_BYTES))
     _, folder, device, incarnation, counter, epoch, cid, previous_cid, length, references, commitment = fields
-    head = Head(folder, device, incarnation, counter, epoch, cid, previous_cid, length, *member, signature)
+    head = Head(
+        folder,
+        device,
+        incarnation,
+        counter,
+        epoch,
+        cid,
+        previous_cid,
+        length,
+        salt,
+        changeset,
+        previous,
+        pid,
+        signature,
+    )
     if commitment != _commitment(member_bytes) or references != _NO_REFERENCES:
         raise RemoteProtocolError("the parts of a head do not belong together")
     if (counter == 1) != (head.previous == NO_CHANGESET) or (counter == 1) != (previous_cid == NO_CID):
@@ -145,7 +158,7 @@ def _member_part(head: Head) -> bytes:
 
 
 def _commitment(member_part: bytes) -> bytes:
-    return blake3(member_part, derive_key_context="syncd/1 head").digest()
+    return digest("head", member_part)
 
 
 _HASH: Final = codec.bytes_of(HASH_BYTES)

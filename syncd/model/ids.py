@@ -9,6 +9,8 @@ from typing import Final, NewType
 
 from blake3 import blake3
 
+from ca.digest import digest
+
 NodeId = NewType("NodeId", bytes)
 """One file, directory or symlink; 32 bytes; survives renames and moves."""
 
@@ -47,12 +49,12 @@ def cid_of(ciphertext: bytes | bytearray | memoryview) -> Cid:
 
 def changeset_hash(encoded: bytes) -> ChangesetHash:
     """The name of a changeset: a hash of its canonical bytes."""
-    return ChangesetHash(blake3(encoded, derive_key_context="syncd/1 changeset").digest())
+    return ChangesetHash(digest("changeset", encoded))
 
 
 def version_id(changeset: ChangesetHash, index: int) -> VersionId:
     """The name of the record at `index` (from 0) in a changeset."""
-    return VersionId(blake3(changeset + index.to_bytes(4, "big"), derive_key_context="syncd/1 version").digest())
+    return VersionId(digest("version", changeset + index.to_bytes(4, "big")))
 
 
 def new_node_id(parent: NodeId, name: bytes, left: VersionId | None) -> NodeId:
@@ -61,4 +63,4 @@ def new_node_id(parent: NodeId, name: bytes, left: VersionId | None) -> NodeId:
     `left` is the last version known to have left that path. Devices that create one path with the same knowledge
     get the same id, so that equal directories coincide without any agreement.
     """
-    return NodeId(blake3(parent + (left or bytes(HASH_BYTES)) + name, derive_key_context="syncd/1 node").digest())
+    return NodeId(digest("node", parent + (left or bytes(HASH_BYTES)) + name))

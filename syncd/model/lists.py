@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from blake3 import blake3
-
+from ca.digest import digest
 from ca.errors import RemoteProtocolError
 from ca.ids import EpochId
 from syncd.model.cipher import MAX_BLOCK_BYTES
@@ -88,7 +87,7 @@ class BlockList:
 
     def digest(self) -> bytes:
         """32 bytes that name the content whatever the epochs: a hash of the pids in order."""
-        return blake3(b"".join(self.pids()), derive_key_context="syncd/1 list").digest()
+        return digest("list", b"".join(self.pids()))
 
 
 def packed_size(packed: bytes) -> int:
