@@ -29,6 +29,8 @@ MAX_KEY: Final = 255
 
 _UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP = 0x00, 0x20, 0x40, 0x60, 0x80, 0xA0
 _FALSE, _TRUE, _NULL = 0xF4, 0xF5, 0xF6
+_CONTAINERS: Final = (_ARRAY, _MAP)
+_BOOLEANS: Final = (_FALSE, _TRUE)
 _ONE_BYTE_HEADS: Final = [bytes([initial]) for initial in range(256)]
 _MIN_BY_WIDTH: Final = {1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
 _MAX_ENCODE_DEPTH: Final = 64
@@ -154,7 +156,7 @@ def decode_untrusted(data: bytes, *, max_bytes: int, max_depth: int = 8, max_ite
                 position = stop
             elif major == _UINT:
                 items.append(argument)
-            elif major == _ARRAY or major == _MAP:
+            elif major in _CONTAINERS:
                 count = argument if major == _ARRAY else 2 * argument
                 budget -= count
                 if budget < 0 or count > end - position:
@@ -171,7 +173,7 @@ def decode_untrusted(data: bytes, *, max_bytes: int, max_depth: int = 8, max_ite
                 position = stop
             elif initial == _NULL:
                 items.append(None)
-            elif initial == _FALSE or initial == _TRUE:
+            elif initial in _BOOLEANS:
                 items.append(initial == _TRUE)
             elif major == _NEGATIVE:
                 items.append(-1 - argument)
@@ -287,7 +289,7 @@ def array(*checks: Check[Any]) -> Check[tuple[Any, ...]]:
 
 
 def fields_untrusted(value: Value, checks: Mapping[int, Check[Any]]) -> tuple[Any, ...]:
-    """The fields of a map that has exactly these keys, in the order of `checks`. A field that may be null is still sent.
+    """The fields of a map that has exactly these keys, in the order of `checks`; one that may be null is still sent.
 
     Raises: CodecError for a missing, unknown or wrong field.
     """
