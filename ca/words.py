@@ -43,7 +43,7 @@ def words_of(data: bytes) -> list[str]:
 
 
 def bytes_of_words(words: Iterable[str]) -> bytes:
-    """The inverse, for what a person typed: any case, and the first three letters suffice. Raises ConfigError."""
+    """The inverse, for what a person typed: any case, and three letters or more suffice. Raises ConfigError."""
     return bytes([_byte_of(word) for word in words])
 
 

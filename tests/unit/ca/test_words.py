@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from blake3 import blake3
 
-from ca.words import WORDS
+from ca.errors import ConfigError
+from ca.words import WORDS, bytes_of_words, words_of
 
 
 def test_list_never_changes() -> None:
@@ -16,19 +18,25 @@ def test_list_never_changes() -> None:
 
 def test_there_is_one_word_for_each_byte() -> None:
     assert len(set(WORDS)) == len(WORDS) == 256
-    assert list(WORDS) == sorted(WORDS)
+    assert bytes_of_words(words_of(bytes(range(256)))) == bytes(range(256))
 
 
 def test_words_are_short_and_plain() -> None:
-    assert all(4 <= len(word) <= 7 and word.isascii() and word.isalpha() and word.islower() for word in WORDS)
+    assert all(4 <= len(word) <= 6 and word.isascii() and word.isalpha() and word.islower() for word in WORDS)
 
 
 def test_three_letters_decide_the_word() -> None:
-    assert len({word[:3] for word in WORDS}) == 256
+    assert bytes_of_words(word[:3].upper() for word in WORDS) == bytes(range(256))
 
 
-def test_two_slips_never_make_another_word() -> None:
-    assert [pair for pair in itertools.combinations(WORDS, 2) if edits(*pair) < 3] == []
+@pytest.mark.parametrize("typed", ["", "ac", "acidic", "acit", "zoo", "ácid"])
+def test_anything_else_is_no_word(typed: str) -> None:
+    with pytest.raises(ConfigError):
+        bytes_of_words([typed])
+
+
+def test_one_slip_never_makes_another_word() -> None:
+    assert [pair for pair in itertools.combinations(WORDS, 2) if edits(*pair) < 2] == []
 
 
 def edits(one: str, other: str) -> int:
