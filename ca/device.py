@@ -1,7 +1,7 @@
 """Pure. Who a device is, and the one function that signs.
 
-A device has three keys: Ed25519 to sign, ML-KEM-768 with X25519 to receive secrets, Ed25519 for control connections. Its
-id is the hash of the three public keys, so an id proves which keys belong to it. The signing key signs no X.509.
+A device has three keys: Ed25519 to sign, ML-KEM-768 with X25519 to receive secrets, Ed25519 for control connections.
+Its id is the hash of the three public keys, so an id proves which keys belong to it. The signing key signs no X.509.
 
 Every signature covers its purpose and its folder: a signed head can never be passed off as a roster entry, nor as a
 head of another folder.
@@ -113,6 +113,7 @@ class Purpose(Enum):
     CHANGESET = b"changeset"
     HEAD = b"head"
     HELLO = b"hello"
+    PAIRING = b"pairing"
     REQUEST = b"request"
     COMMAND = b"command"
     RELEASE = b"release"
