@@ -96,16 +96,16 @@ def conflict_name(name: bytes, author_name: str, version: VersionId, digits: int
     return _insert(name, " ".join(words))
 
 
-def collision_name(name: bytes, node: NodeId, digits: int = 8) -> bytes:
+def collision_name(name: bytes, node: NodeId, digits: int = 8, limit: int = MAX_NAME_BYTES) -> bytes:
     """The name of a node on one device whose disk cannot hold its own there: `stem (name 8-hex).ext`."""
-    return _insert(name, f"name {node.hex()[:digits]}")
+    return _insert(name, f"name {node.hex()[:digits]}", limit)
 
 
-def _insert(name: bytes, label: str) -> bytes:
+def _insert(name: bytes, label: str, limit: int = MAX_NAME_BYTES) -> bytes:
     """Put ` (label)` before the extension, shortening the stem at a character boundary."""
     stem, extension = _split_extension(name)
     suffix = f" ({label})".encode() + extension
-    return _cut(stem, MAX_NAME_BYTES - len(suffix)) + suffix
+    return _cut(stem, max(1, limit - len(suffix))) + suffix
 
 
 def _split_extension(name: bytes) -> tuple[bytes, bytes]:
