@@ -203,8 +203,12 @@ class Writer(Protocol):
 
     def set_attributes(self, attributes: Attributes) -> None: ...
 
-    def close(self) -> Stat:
-        """The stat that it will have, but for the ctime. Idempotent as to the descriptor."""
+    def finish(self) -> Stat:
+        """Close. The stat that it will have, but for the ctime."""
+        ...
+
+    def close(self) -> None:
+        """Close without asking for anything. Idempotent; also after `finish`."""
         ...
 
 
@@ -228,8 +232,9 @@ class Tree(Protocol):
     def check_root(self, marker: Marker | None) -> RootState:
         """Open the root by its path again, unless it still is the one that is open, and compare its marker.
 
-        `marker` is the one expected (None for a root that has none yet: OK means that it is a directory we can use).
-        Must have returned OK before any other verb; with any other result the verbs keep failing with IoFailed.
+        `marker` is the one expected. None asks only whether a directory that can become a root is there, and opens
+        nothing. Must have returned OK before any other verb (or `write_marker` have succeeded); with any other result
+        they fail with IoFailed.
         """
         ...
 
@@ -382,6 +387,10 @@ class Tree(Protocol):
 
     def open_database(self, name: str) -> Connection:
         """The folder's database in syncd's home, in autocommit mode. Usable from any thread, one at a time."""
+        ...
+
+    def set_database_aside(self, name: str) -> str:
+        """Rename a closed, broken database, never replacing an earlier one. Its new name."""
         ...
 
     def close(self) -> None: ...

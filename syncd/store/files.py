@@ -1,0 +1,241 @@
+"""Blocking. Open regular files of a tree: reading what the user has, writing what is staged. By descriptor only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as mode_bits
+from collections.abc import Mapping
+
+from syncd.seams import Buffer, Reader
+from syncd.treetypes import (
+    Attributes,
+    IsADirectory,
+    Kind,
+    NotAFile,
+    Path,
+    Stat,
+    show_path,
+    tree_error,
+)
+
+_KINDS = {mode_bits.S_IFREG: Kind.FILE, mode_bits.S_IFDIR: Kind.DIR, mode_bits.S_IFLNK: Kind.SYMLINK}
+_USER = "user."
+_COPY_BYTES = 1 << 20
+_CANNOT_COPY = (errno.EXDEV, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+
+
+def stat_of(found: os.stat_result, owners: frozenset[int]) -> Stat:
+    """What syncd keeps of a stat. A file that somebody not in `owners` also has elsewhere is OTHER.
+
+    Such a hard link can be put into a shared directory by a user who may not read the file; we must not read it for
+    them.
+    """
+    mode = found.st_mode
+    kind = _KINDS.get(mode & 0o170000, Kind.OTHER)
+    size = found.st_size
+    if kind is Kind.DIR:
+        size = 0
+    elif found.st_nlink > 1 and kind is Kind.FILE and found.st_uid not in owners:
+        kind = Kind.OTHER
+    return tuple.__new__(
+        Stat,
+        (kind, found.st_ino, size, found.st_mtime_ns, found.st_ctime_ns, mode & 0o777, found.st_nlink, found.st_dev),
+    )
+
+
+def read_fully(fd: int, offset: int, buffer: bytearray | memoryview) -> int:
+    """Read until the buffer is full or the file ends."""
+    got = os.preadv(fd, [buffer], offset)
+    if got == len(buffer) or got == 0:
+        return got
+    rest = memoryview(buffer)[got:]
+    while rest:
+        more = os.preadv(fd, [rest], offset + got)
+        if more == 0:
+            break
+        got += more
+        rest = rest[more:]
+    return got
+
+
+def write_fully(fd: int, offset: int, data: Buffer) -> None:
+    """Write everything, in as many calls as the system needs."""
+    done = os.pwrite(fd, data, offset)
+    if done == len(data):
+        return
+    rest = memoryview(data)[done:]
+    while rest:
+        written = os.pwrite(fd, rest, offset + done)
+        done += written
+        rest = rest[written:]
+
+
+class FileReader:
+    """seams.Reader on a descriptor, which it owns."""
+
+    __slots__ = ("_fd", "_owners", "_path")
+
+    def __init__(self, fd: int, path: Path, owners: frozenset[int]) -> None:
+        """Takes the descriptor over, and closes it when it is not a regular file."""
+        self._fd, self._path, self._owners = fd, path, owners
+        try:
+            self._require_file()
+        except BaseException:
+            self.close()
+            raise
+
+    def _require_file(self) -> None:
+        kind = self.stat().kind
+        if kind is Kind.DIR:
+            raise IsADirectory(f"is a directory: {show_path(self._path)}", self._path)
+        if kind is not Kind.FILE:
+            raise NotAFile(f"not a regular file of ours: {show_path(self._path)}", self._path)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def stat(self) -> Stat:
+        try:
+            return stat_of(os.fstat(self._fd), self._owners)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
+        try:
+            return read_fully(self._fd, offset, buffer)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def xattrs(self) -> dict[bytes, bytes]:
+        try:
+            return get_xattrs(self._fd)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _translated(self, error: OSError) -> Exception:
+        return tree_error(error.errno or 0, error.strerror or "failed", self._path)
+
+
+class FileWriter(FileReader):
+    """seams.Writer on a descriptor, which it owns."""
+
+    __slots__ = ("_with_modes",)
+
+    def __init__(self, fd: int, path: Path, owners: frozenset[int], *, with_modes: bool) -> None:
+        self._with_modes = with_modes
+        super().__init__(fd, path, owners)
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        try:
+            write_fully(self._fd, offset, data)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def copy_from(self, source: Reader, source_offset: int, offset: int, length: int) -> int:
+        if not isinstance(source, FileReader):
+            raise TypeError("a reader of another kind of tree")
+        try:
+            return copy_range(source.fileno(), source_offset, self._fd, offset, length)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def set_size(self, size: int) -> None:
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def set_attributes(self, attributes: Attributes) -> None:
+        try:
+            put_attributes(self._fd, self._fd, attributes, with_modes=self._with_modes)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def finish(self) -> Stat:
+        """The last stat, and closed."""
+        try:
+            return self.stat()
+        finally:
+            self.close()
+
+
+def copy_range(source: int, source_offset: int, target: int, offset: int, length: int) -> int:
+    """Copy between two files, sharing blocks where the file system can. Short only at the end of the source."""
+    copied = 0
+    while copied < length:
+        try:
+            done = os.copy_file_range(source, target, length - copied, source_offset + copied, offset + copied)
+        except (AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _CANNOT_COPY:
+                raise
+            return copied + _copy_by_hand(source, source_offset + copied, target, offset + copied, length - copied)
+        if done == 0:
+            break
+        copied += done
+    return copied
+
+
+def _copy_by_hand(source: int, source_offset: int, target: int, offset: int, length: int) -> int:
+    buffer = memoryview(bytearray(min(length, _COPY_BYTES)))
+    copied = 0
+    while copied < length:
+        got = read_fully(source, source_offset + copied, buffer[: length - copied])
+        if got == 0:
+            break
+        write_fully(target, offset + copied, buffer[:got])
+        copied += got
+    return copied
+
+
+# --- attributes ----------------------------------------------------------------------------------------------------
+# `place` is a descriptor, or `/proc/self/fd/N` for a descriptor that allows nothing itself (a file we may not read).
+
+
+def get_xattrs(place: int | str) -> dict[bytes, bytes]:
+    """All `user.*` attributes; empty where the file system or the system has none."""
+    if not hasattr(os, "listxattr"):
+        return {}
+    try:
+        names = os.listxattr(place)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return {}
+        raise
+    return {os.fsencode(name): os.getxattr(place, name) for name in names if name.startswith(_USER)}
+
+
+def put_attributes(fd: int, place: int | str, attributes: Attributes, *, with_modes: bool) -> None:
+    """Set attributes on an open file or directory; special mode bits stay as they are."""
+    present = wanted = mode_bits.S_IMODE(os.fstat(fd).st_mode)
+    if attributes.mode is not None and with_modes:
+        wanted = present & ~0o777 | attributes.mode
+    if attributes.xattrs is not None and get_xattrs(place) != attributes.xattrs:
+        if not present & 0o200 and with_modes:
+            present |= 0o200  # only who may write the file may give it attributes
+            os.chmod(place, present)
+        _put_xattrs(place, attributes.xattrs)
+    if wanted != present:
+        os.chmod(place, wanted)
+    if attributes.mtime_ns is not None:
+        os.utime(place, ns=(attributes.mtime_ns, attributes.mtime_ns))
+
+
+def _put_xattrs(place: int | str, wanted: Mapping[bytes, bytes]) -> None:
+    if not hasattr(os, "setxattr"):
+        return
+    present = get_xattrs(place)
+    try:
+        for name in present.keys() - wanted.keys():
+            os.removexattr(place, name)
+        for name, value in wanted.items():
+            if present.get(name) != value:
+                os.setxattr(place, name, value)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise

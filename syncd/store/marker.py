@@ -1,0 +1,29 @@
+"""Pure. The text of `.syncd/folder`, by which the root of a folder is recognised."""
+
+from __future__ import annotations
+
+import re
+
+from syncd.treetypes import Marker
+
+MARKER_MAX_BYTES = 1024  # far more than a valid one has
+
+_FORM = re.compile(
+    rb"syncd folder 1\nfolder ([0-9a-f]{64})\ndevice ([0-9a-f]{64})\nrandom ([0-9a-f]{32})\n",
+)
+
+
+def marker_text(marker: Marker) -> bytes:
+    """Four lines that a person can compare by eye."""
+    return (
+        f"syncd folder 1\nfolder {marker.folder.hex()}\ndevice {marker.device.hex()}\nrandom {marker.random.hex()}\n"
+    ).encode()
+
+
+def maybe_marker(text: bytes) -> Marker | None:
+    """The marker, or None for anything but the one form that `marker_text` writes."""
+    found = _FORM.fullmatch(text)
+    if found is None:
+        return None
+    folder, device, random = (bytes.fromhex(group.decode()) for group in found.groups())
+    return Marker(folder, device, random)

@@ -1,0 +1,750 @@
+"""Blocking. The user's folder on a real file system: the only module that touches it.
+
+Three rules make it safe. Every call starts at a descriptor of the root and follows no symlink in any component (one
+`openat2` per directory, however deep), so no swap of a directory for a symlink leads outside. Nothing is ever
+overwritten: a name is taken with NOREPLACE, and an object is replaced by exchanging it, so that what a program still
+writes through an open descriptor lands in a file that we keep. What a user has seen is only ever renamed between the
+tree and `.syncd/old` or `.syncd/parked`; the stage holds nothing that cannot be fetched again.
+
+There is no cache of open directories: opening one costs less than finding out whether a cached one still has that path.
+Verbs that end in `_many` open each directory once for its run of items.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from syncd.seams import Buffer
+from syncd.store import places as roots
+from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes, stat_of, write_fully
+from syncd.store.places import Places
+from syncd.store.probe import probe
+from syncd.store.syscalls import O_DIR, Renames, flush_file, flush_file_system, open_beneath
+from syncd.treetypes import (
+    PRIVATE,
+    Attributes,
+    IoFailed,
+    IsADirectory,
+    Kind,
+    LocallyChanged,
+    Marker,
+    NameRefused,
+    NotAFile,
+    NotThere,
+    Path,
+    Personality,
+    Read,
+    Replaced,
+    RootState,
+    Space,
+    Stat,
+    TreeError,
+    show_path,
+    tree_error,
+)
+
+SLOW_SYNCFS_S = 2.0  # other programs' data is flushed with ours: above this, our files one by one are quicker
+RETRY_SYNCFS_S = 600.0
+FLUSH_THREADS = 16
+FEW_DIRS = 8  # up to so many directories are flushed one by one
+IGNORE_MAX_BYTES = 1 << 20
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe that was swapped in must not block us
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Verb = Callable[Concatenate["DirTree", _Arguments], _Result]
+
+
+def _verb(function: _Verb[_Arguments, _Result]) -> _Verb[_Arguments, _Result]:
+    """Translate what the system raises; the path in the message is the first one among the arguments."""
+
+    @wraps(function)
+    def translated(self: DirTree, /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        try:
+            return function(self, *arguments, **named)
+        except OSError as error:
+            path = next((each for each in arguments if isinstance(each, tuple)), (PRIVATE,))
+            raise _translated(error, path) from error
+
+    return translated
+
+
+def _translated(error: OSError, path: Path) -> TreeError:
+    return tree_error(error.errno or 0, error.strerror or "failed", path)
+
+
+def _attempt(
+    path: Path, function: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
+) -> _Result | TreeError:
+    """Do one item of a batch: an error is its result, and the next item follows."""
+    try:
+        return function(*arguments, **named)
+    except OSError as error:
+        return _translated(error, path)
+    except TreeError as error:
+        return error
+
+
+def _check(path: Path) -> None:
+    """Refuse what is no name, whoever asked; the paths of peers have been through `model/paths.py` already."""
+    for name in path:
+        _check_name(name, path)
+
+
+def _check_name(name: bytes, path: Path) -> None:
+    if not name or b"/" in name or b"\0" in name or name in (b".", b"..") or name.lower() == PRIVATE:
+        raise NameRefused(f"no name for a file: {show_path(path)}", path)
+
+
+def _token(token: bytes) -> bytes:
+    if not token.isalnum() or len(token) > 64:
+        raise NameRefused(f"no token: {token!r}", (PRIVATE, token))
+    return token
+
+
+class _Directory:
+    """An open directory, closed at the end of the `with` unless it is the root, which stays open."""
+
+    __slots__ = ("_keep", "fd", "path")
+
+    def __init__(self, places: Places, path: Path, flags: int = O_DIR) -> None:
+        _check(path)
+        self.path = path
+        self._keep = not path
+        self.fd = places.root if not path else open_beneath(places.root, path, flags)
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        if not self._keep:
+            os.close(self.fd)
+
+
+class _Parents:
+    """The directories of a run of paths: each is opened once for all neighbours in the run that lie in it."""
+
+    __slots__ = ("_open", "_places")
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._open: _Directory | None = None
+
+    def __enter__(self) -> _Parents:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._open is not None:
+            self._open.__exit__()
+            self._open = None
+
+    def of(self, path: Path) -> int:
+        """The directory in which the last name of `path` stands."""
+        parent = path[:-1]
+        if not path:
+            raise NameRefused("the folder's root cannot be replaced, moved or deleted", path)
+        _check_name(path[-1], path)
+        if self._open is None or self._open.path != parent:
+            self.__exit__()
+            self._open = _Directory(self._places, parent)
+        return self._open.fd
+
+
+class DirTree:
+    """seams.Tree on a directory. All verbs are documented there."""
+
+    def __init__(self, root: bytes, home: str, monotonic: Callable[[], float], renames: Renames | None = None) -> None:
+        """`root` is a path as `os.path.realpath` gives it; `home` holds the database. Touches nothing yet."""
+        self._root = root
+        self._home = home
+        self._monotonic = monotonic
+        self._renames = renames or Renames()
+        self._places: Places | None = None
+        self._personality: Personality | None = None
+        self._stable = True
+        self._slow_until = -1.0  # no syncfs before that moment
+
+    # The root.
+
+    def check_root(self, marker: Marker | None) -> RootState:
+        root = roots.open_root(self._root)
+        if isinstance(root, RootState):
+            self._places = None
+            return root
+        if marker is None:
+            os.close(root)
+            return RootState.OK
+        state = roots.marker_state(root, marker)
+        if state is RootState.OK:
+            return self._hold(root)
+        os.close(root)
+        self._places = None
+        return state
+
+    def _hold(self, root: int) -> RootState:
+        """Keep the descriptors that are open while they name the same inodes: disk errors are kept for those."""
+        try:
+            places = Places(root)
+        except OSError:
+            self._places = None
+            return RootState.UNREADABLE
+        if self._places is None or self._places.identity != places.identity:
+            self._places = places
+            self._personality = None
+            self._stable = self.personality().stable_inodes
+        return RootState.OK
+
+    @_verb
+    def read_marker(self) -> Marker | None:
+        root = roots.open_root(self._root)
+        if isinstance(root, RootState):
+            raise NotThere(f"the folder's root is {root.value}")
+        try:
+            return roots.read_marker(root)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(root)
+
+    @_verb
+    def write_marker(self, marker: Marker) -> None:
+        root = roots.open_root(self._root)
+        if isinstance(root, RootState):
+            raise NotThere(f"the folder's root is {root.value}")
+        try:
+            roots.write_marker(root, marker)
+        except BaseException:
+            os.close(root)
+            raise
+        if self._hold(root) is not RootState.OK:
+            raise IoFailed("the folder's private directory cannot be used", (PRIVATE,))
+
+    def _at(self) -> Places:
+        places = self._places
+        if places is None:
+            raise IoFailed("the folder's root is not open")
+        return places
+
+    @_verb
+    def personality(self) -> Personality:
+        if self._personality is None:
+            self._personality = probe(self._at().private, self._renames)
+        return self._personality
+
+    @_verb
+    def space(self) -> Space:
+        found = os.fstatvfs(self._at().root)
+        return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+
+    # Looking.
+
+    @_verb
+    def list_dir(self, path: Path) -> list[tuple[bytes, Stat]]:
+        places = self._at()
+        with _Directory(places, path, _LIST) as fd:
+            found = _scan(fd, places.owners)
+        return [item for item in found if item[0] != PRIVATE] if not path else found
+
+    @_verb
+    def stat(self, path: Path) -> Stat:
+        places = self._at()
+        if not path:
+            return stat_of(os.fstat(places.root), places.owners)
+        with _Parents(places) as parents:
+            return self._stat(parents.of(path), path[-1])
+
+    def _stat(self, parent: int, name: bytes) -> Stat:
+        return stat_of(os.stat(name, dir_fd=parent, follow_symlinks=False), self._at().owners)
+
+    @_verb
+    def stat_many(self, parent: Path, names: Sequence[bytes]) -> list[Stat | TreeError]:
+        with _Directory(self._at(), parent) as fd:
+            return [_attempt((*parent, name), self._stat_checked, fd, (*parent, name)) for name in names]
+
+    def _stat_checked(self, parent: int, path: Path) -> Stat:
+        _check_name(path[-1], path)
+        return self._stat(parent, path[-1])
+
+    @_verb
+    def open_read(self, path: Path) -> FileReader:
+        places = self._at()
+        _check(path)
+        if not path:
+            raise IsADirectory("the folder's root is a directory", path)
+        return FileReader(open_beneath(places.root, path, _READ), path, places.owners)
+
+    def read_many(self, paths: Sequence[Path], limit: int) -> list[Read | TreeError]:
+        places = self._at()
+        return [_attempt(path, _read_whole, places, path, limit) for path in paths]
+
+    @_verb
+    def read_link(self, path: Path) -> bytes:
+        with _Parents(self._at()) as parents:
+            return _read_link(parents.of(path), path[-1], path)
+
+    @_verb
+    def xattrs(self, path: Path) -> dict[bytes, bytes]:
+        fd, place = self._open_for_attributes(path)
+        try:
+            return get_xattrs(place)
+        finally:
+            os.close(fd)
+
+    # The stage.
+
+    @_verb
+    def stage_file(self, token: bytes, *, resume: bool = False) -> FileWriter:
+        places = self._at()
+        if resume:
+            fd = os.open(_token(token), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=places.stage)
+        else:
+            fd = _open_new(places.stage, _token(token), os.O_RDWR, 0o600)
+        modes = self.personality().modes
+        return FileWriter(fd, (PRIVATE, roots.STAGE, token), places.owners, with_modes=modes)
+
+    @_verb
+    def stage_small(self, token: bytes, content: Buffer, mode: int, mtime_ns: int | None) -> Stat:
+        places = self._at()
+        fd = _open_new(places.stage, _token(token), os.O_WRONLY, mode)
+        try:
+            if len(content):
+                write_fully(fd, 0, content)
+            if mtime_ns is not None:
+                os.utime(fd, ns=(mtime_ns, mtime_ns))
+            staged = stat_of(os.fstat(fd), places.owners)
+            if staged.mode != mode and self.personality().modes:  # the umask, or a default ACL, took bits away
+                os.chmod(fd, mode)
+                staged = stat_of(os.fstat(fd), places.owners)
+            return staged
+        finally:
+            os.close(fd)
+
+    @_verb
+    def stage_link(self, token: bytes, target: bytes) -> Stat:
+        stage = self._at().stage
+        _drop(stage, _token(token))
+        os.symlink(target, token, dir_fd=stage)
+        return self._stat(stage, token)
+
+    @_verb
+    def open_staged(self, token: bytes) -> FileReader:
+        return self._open_own(self._at().stage, roots.STAGE, token)
+
+    @_verb
+    def list_staged(self) -> list[tuple[bytes, Stat]]:
+        return _scan(self._at().stage, self._at().owners)
+
+    @_verb
+    def drop_staged(self, token: bytes) -> None:
+        _drop(self._at().stage, _token(token))
+
+    def _open_own(self, parent: int, place: bytes, token: bytes) -> FileReader:
+        fd = os.open(_token(token), _READ | os.O_NOFOLLOW, dir_fd=parent)
+        return FileReader(fd, (PRIVATE, place, token), self._at().owners)
+
+    # Changing what the user sees.
+
+    def create(self, token: bytes, path: Path) -> Stat:
+        return _only(self.create_many(((token, path),)))
+
+    def create_many(self, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]:
+        places = self._at()
+        with _Parents(places) as parents:
+            return [_attempt(path, self._name, places.stage, token, parents, path) for token, path in items]
+
+    def _name(self, place: int, token: bytes, parents: _Parents, path: Path) -> Stat:
+        """Give an object of `place` a name that nothing has."""
+        parent, name = parents.of(path), path[-1]
+        self._renames.noreplace(place, _token(token), parent, name)
+        return self._stat(parent, name)
+
+    def exchange(self, token: bytes, path: Path, expected: Stat) -> Replaced:
+        return _only(self.exchange_many(((token, path, expected),)))
+
+    def exchange_many(self, items: Sequence[tuple[bytes, Path, Stat]]) -> list[Replaced | TreeError]:
+        places = self._at()
+        with _Parents(places) as parents:
+            return [_attempt(path, self._exchange, places, parents, token, path, stat) for token, path, stat in items]
+
+    def _exchange(self, places: Places, parents: _Parents, token: bytes, path: Path, expected: Stat) -> Replaced:
+        """The staged object goes to `old` first, to be exchanged there: no crash leaves a user's bytes in the stage."""
+        parent, name = parents.of(path), path[-1]
+        self._require(parent, path, expected)
+        self._renames.noreplace(places.stage, _token(token), places.old, token)
+        try:
+            self._renames.exchange(places.old, token, parent, name)
+        except OSError as error:
+            self._renames.noreplace(places.old, token, places.stage, token)
+            if error.errno == errno.ENOTSUP:
+                return self._exchange_in_steps(places, parents, token, path, expected)
+            if error.errno == errno.ENOENT:
+                raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from error
+            raise
+        return self._replaced(places, token, parent, name, expected)
+
+    def _exchange_in_steps(
+        self, places: Places, parents: _Parents, token: bytes, path: Path, expected: Stat
+    ) -> Replaced:
+        """Where names cannot be exchanged: a second name for the old inode, then a rename over the first.
+
+        A file that another program puts at the name between the two calls is lost; `Personality.exchange` is False
+        then.
+        """
+        parent, name = parents.of(path), path[-1]
+        try:
+            os.link(name, token, src_dir_fd=parent, dst_dir_fd=places.old, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._renames.noreplace(parent, name, places.old, token)  # no links either: a moment without the name
+            try:
+                self._name(places.stage, token, parents, path)
+            except FileExistsError:  # somebody took the name in that moment, and keeps it
+                return self._replaced(places, token, parent, name, expected)._replace(edited=True)
+        else:
+            os.rename(token, name, src_dir_fd=places.stage, dst_dir_fd=parent)
+        return self._replaced(places, token, parent, name, expected)
+
+    def _replaced(self, places: Places, token: bytes, parent: int, name: bytes, expected: Stat) -> Replaced:
+        old = self._stat(places.old, token)
+        try:
+            new = self._stat(parent, name)
+        except FileNotFoundError:
+            new = None  # somebody deleted it at once: the watch will tell
+        return Replaced(old, not self._comparable(expected, old).same_but_moved(old), new)
+
+    def retire(self, path: Path, token: bytes, expected: Stat) -> Replaced:
+        return _only(self.retire_many(((path, token, expected),)))
+
+    def retire_many(self, items: Sequence[tuple[Path, bytes, Stat]]) -> list[Replaced | TreeError]:
+        places = self._at()
+        with _Parents(places) as parents:
+            return [_attempt(path, self._retire, places, parents, path, token, stat) for path, token, stat in items]
+
+    def _retire(self, places: Places, parents: _Parents, path: Path, token: bytes, expected: Stat) -> Replaced:
+        parent = parents.of(path)
+        self._require(parent, path, expected)
+        self._renames.noreplace(parent, path[-1], places.old, _token(token))
+        old = self._stat(places.old, token)
+        return Replaced(old, not self._comparable(expected, old).same_but_moved(old))
+
+    def _require(self, parent: int, path: Path, expected: Stat) -> None:
+        """Exactly the expected object, or LocallyChanged; never a directory."""
+        found = self._found(parent, path)
+        if found.kind is Kind.DIR:
+            raise IsADirectory(f"is a directory: {show_path(path)}", path)
+        if not self._comparable(expected, found).same(found):
+            raise LocallyChanged(f"changed meanwhile: {show_path(path)}", path, found)
+
+    def _require_inode(self, parent: int, path: Path, expected: Stat) -> Stat:
+        found = self._found(parent, path)
+        if found.kind is not expected.kind or self._comparable(expected, found).ino != found.ino:
+            raise LocallyChanged(f"another object meanwhile: {show_path(path)}", path, found)
+        return found
+
+    def _found(self, parent: int, path: Path) -> Stat:
+        try:
+            return self._stat(parent, path[-1])
+        except FileNotFoundError:
+            raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from None
+
+    def _comparable(self, expected: Stat, found: Stat) -> Stat:
+        """Where inode numbers do not last, they cannot be compared."""
+        return expected if self._stable else expected._replace(ino=found.ino)
+
+    @_verb
+    def put_back(self, token: bytes, path: Path) -> Stat:
+        places = self._at()
+        with _Parents(places) as parents:
+            return self._name(places.old, token, parents, path)
+
+    @_verb
+    def move(self, source: Path, target: Path, expected: Stat) -> Stat:
+        places = self._at()
+        with _Parents(places) as sources, _Parents(places) as targets:
+            from_fd, to_fd = sources.of(source), targets.of(target)
+            found = self._require_inode(from_fd, source, expected)
+            try:
+                self._renames.noreplace(from_fd, source[-1], to_fd, target[-1])
+            except FileExistsError:
+                if not self._is_other_spelling(found, to_fd, target):
+                    raise _translated(OSError(errno.EEXIST, os.strerror(errno.EEXIST)), target) from None
+                os.rename(source[-1], target[-1], src_dir_fd=from_fd, dst_dir_fd=to_fd)
+            return self._stat(to_fd, target[-1])
+
+    def _is_other_spelling(self, found: Stat, parent: int, target: Path) -> bool:
+        """Two names of an object that has one link: the file system takes both for the same."""
+        there = self._stat(parent, target[-1])
+        return there.ino == found.ino and there.dev == found.dev and (there.nlink == 1 or there.kind is Kind.DIR)
+
+    @_verb
+    def make_dir(self, path: Path, mode: int) -> Stat:
+        with _Parents(self._at()) as parents:
+            parent = parents.of(path)
+            os.mkdir(path[-1], mode, dir_fd=parent)
+            made = self._stat(parent, path[-1])
+        if made.mode == mode or not self.personality().modes:
+            return made
+        return self.set_attributes(path, Attributes(mode=mode), made)  # the umask took bits away
+
+    @_verb
+    def remove_dir(self, path: Path) -> None:
+        with _Parents(self._at()) as parents:
+            os.rmdir(path[-1], dir_fd=parents.of(path))
+
+    @_verb
+    def park(self, path: Path, token: bytes, expected: Stat) -> Stat:
+        places = self._at()
+        with _Parents(places) as parents:
+            parent = parents.of(path)
+            self._require_inode(parent, path, expected)
+            self._renames.noreplace(parent, path[-1], places.parked, _token(token))
+            return self._stat(places.parked, token)
+
+    @_verb
+    def unpark(self, token: bytes, path: Path) -> Stat:
+        places = self._at()
+        with _Parents(places) as parents:
+            return self._name(places.parked, token, parents, path)
+
+    @_verb
+    def list_parked(self) -> list[tuple[bytes, Stat]]:
+        return _scan(self._at().parked, self._at().owners)
+
+    @_verb
+    def set_attributes(self, path: Path, attributes: Attributes, expected: Stat) -> Stat:
+        owners = self._at().owners
+        fd, place = self._open_for_attributes(path)
+        try:
+            found = stat_of(os.fstat(fd), owners)
+            if not self._comparable(expected, found).same(found):
+                raise LocallyChanged(f"changed meanwhile: {show_path(path)}", path, found)
+            put_attributes(fd, place, attributes, with_modes=self.personality().modes)
+            return stat_of(os.fstat(fd), owners)
+        finally:
+            os.close(fd)
+
+    def _open_for_attributes(self, path: Path) -> tuple[int, int | str]:
+        """A file or directory, and its name for calls about attributes. One that we may not read has O_PATH only."""
+        places = self._at()
+        _check(path)
+        if not path:
+            raise NameRefused("the attributes of the folder's root are its owner's", path)
+        try:
+            fd = open_beneath(places.root, path, _READ)
+            place: int | str = fd
+        except PermissionError:
+            if not hasattr(os, "O_PATH"):
+                raise
+            fd = open_beneath(places.root, path, os.O_PATH | os.O_CLOEXEC)
+            place = f"/proc/self/fd/{fd}"
+        kind = stat_of(os.fstat(fd), places.owners).kind
+        if kind not in (Kind.FILE, Kind.DIR):
+            os.close(fd)
+            raise NotAFile(f"neither a file of ours nor a directory: {show_path(path)}", path)
+        return fd, place
+
+    # What was replaced or deleted.
+
+    @_verb
+    def list_old(self) -> list[tuple[bytes, Stat]]:
+        return _scan(self._at().old, self._at().owners)
+
+    @_verb
+    def stat_old(self, token: bytes) -> Stat:
+        return self._stat(self._at().old, _token(token))
+
+    @_verb
+    def open_old(self, token: bytes) -> FileReader:
+        return self._open_own(self._at().old, roots.OLD, token)
+
+    @_verb
+    def read_old_link(self, token: bytes) -> bytes:
+        return _read_link(self._at().old, _token(token), (PRIVATE, roots.OLD, token))
+
+    @_verb
+    def drop_old(self, token: bytes) -> None:
+        _drop(self._at().old, _token(token))
+
+    # Durability.
+
+    @_verb
+    def flush(self, tokens: Sequence[bytes] = ()) -> None:
+        places = self._at()
+        if self._use_syncfs(places) or not tokens:
+            self._flush_all(places)
+        else:
+            _flush_each(places.stage, [_token(token) for token in tokens])
+
+    def _use_syncfs(self, places: Places) -> bool:
+        return self._monotonic() >= self._slow_until
+
+    def _flush_all(self, places: Places) -> None:
+        started = self._monotonic()
+        flush_file_system(places.root)
+        ended = self._monotonic()
+        if ended - started > SLOW_SYNCFS_S:
+            self._slow_until = ended + RETRY_SYNCFS_S
+
+    @_verb
+    def flush_dirs(self, paths: Sequence[Path]) -> None:
+        places = self._at()
+        if len(paths) > FEW_DIRS and self._use_syncfs(places):
+            self._flush_all(places)
+            return
+        for own in (places.stage, places.old, places.parked):
+            flush_file(own)
+        for path in paths:
+            try:
+                with _Directory(places, path, _LIST) as fd:
+                    flush_file(fd)
+            except FileNotFoundError:
+                continue  # deleted since: there are no names in it to keep
+
+    # syncd's own files.
+
+    @_verb
+    def write_cookie(self, name: bytes) -> None:
+        cookies = self._at().cookies
+        os.close(_open_new(cookies, _token(name), os.O_WRONLY, 0o600))
+        os.unlink(name, dir_fd=cookies)
+
+    @_verb
+    def read_ignore(self) -> bytes | None:
+        try:
+            return roots.read_private(self._at().root, b"ignore", IGNORE_MAX_BYTES)
+        except FileNotFoundError:
+            return None
+
+    def open_database(self, name: str) -> sqlite3.Connection:
+        path = os.path.join(self._home, name)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files this mode
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    @_verb
+    def set_database_aside(self, name: str) -> str:
+        number = 1
+        while os.path.lexists(os.path.join(self._home, f"{name}.broken-{number}")):
+            number += 1
+        aside = f"{name}.broken-{number}"
+        for suffix in ("", "-wal", "-shm"):
+            path = os.path.join(self._home, name + suffix)
+            if os.path.lexists(path):
+                os.rename(path, os.path.join(self._home, aside + suffix))
+        return aside
+
+    def close(self) -> None:
+        self._places = None
+
+    # For the watch.
+
+    def open_dir(self, path: Path) -> int:
+        """A descriptor of a directory, to be closed by the caller. Raises OSError."""
+        with _Directory(self._at(), path) as fd:
+            return os.dup(fd)
+
+    def list_subdirs(self, path: Path) -> list[bytes]:
+        """The names of the real directories in a directory on the root's file system. Raises OSError."""
+        places = self._at()
+        with _Directory(places, path, _LIST) as fd, os.scandir(fd) as entries:
+            names = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return [name for name in names if name != PRIVATE] if not path else names
+
+    def open_private(self, name: bytes) -> int:
+        """A descriptor of `.syncd` (empty name) or of its cookies, to be closed by the caller."""
+        places = self._at()
+        return os.dup(places.cookies if name == roots.COOKIES else places.private)
+
+
+_One = TypeVar("_One", Stat, Replaced)
+
+
+def _only(results: Sequence[_One | TreeError]) -> _One:
+    result = results[0]
+    if isinstance(result, TreeError):
+        raise result
+    return result
+
+
+def _scan(fd: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
+    found: list[tuple[bytes, Stat]] = []
+    encode = os.fsencode
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            try:
+                stat = stat_of(entry.stat(follow_symlinks=False), owners)
+            except FileNotFoundError:
+                continue  # deleted while we looked
+            except OSError:
+                stat = Stat(Kind.BROKEN, entry.inode(), 0, 0, 0, 0, 0, 0)
+            found.append((encode(entry.name), stat))
+    return found
+
+
+def _read_whole(places: Places, path: Path, limit: int) -> Read:
+    _check(path)
+    fd = open_beneath(places.root, path, _READ)
+    try:
+        before = stat_of(os.fstat(fd), places.owners)
+        if before.kind is not Kind.FILE:
+            kind = IsADirectory if before.kind is Kind.DIR else NotAFile
+            raise kind(f"not a regular file of ours: {show_path(path)}", path)
+        if before.size <= limit:
+            content = os.read(fd, before.size + 1)
+            after = stat_of(os.fstat(fd), places.owners)
+            if len(content) == before.size and after.same(before):
+                return Read(after, content)
+            before = after
+    finally:
+        os.close(fd)
+    raise LocallyChanged(f"larger than expected, or changing: {show_path(path)}", path, before)
+
+
+def _read_link(parent: int, name: bytes, path: Path) -> bytes:
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise LocallyChanged(f"no symlink: {show_path(path)}", path) from error
+        raise
+
+
+def _open_new(parent: int, name: bytes, flags: int, mode: int) -> int:
+    """A new file; an older one of that name goes first, so that whoever had it open does not share ours."""
+    try:
+        return os.open(name, flags | _NEW, mode, dir_fd=parent)
+    except FileExistsError:
+        os.unlink(name, dir_fd=parent)
+        return os.open(name, flags | _NEW, mode, dir_fd=parent)
+
+
+def _drop(parent: int, name: bytes) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+
+
+def _flush_each(stage: int, tokens: Sequence[bytes]) -> None:
+    """fsync from several threads at once, so that the file system can commit many files together."""
+
+    def flush(token: bytes) -> None:
+        fd = os.open(token, _READ | os.O_NOFOLLOW, dir_fd=stage)
+        try:
+            flush_file(fd)
+        finally:
+            os.close(fd)
+
+    with ThreadPoolExecutor(min(FLUSH_THREADS, len(tokens))) as threads:
+        for _ in threads.map(flush, tokens):
+            pass
