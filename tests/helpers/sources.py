@@ -6,6 +6,7 @@ Everything is found in the text by `ast`; nothing is imported, so a module that 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ class Module:
     @property
     def colour(self) -> str:
         """The first word of the docstring, which names the colour."""
-        return (self.docstring or "").partition(".")[0]
+        word = re.match(r"\w+", self.docstring or "")
+        return word[0] if word else ""
 
 
 def modules() -> dict[str, Module]:

@@ -94,6 +94,8 @@ COLOURS: dict[str, str] = {
     "syncd.net.stream": ASYNC,
     "syncd.protocol.announcements": PURE,
     "syncd.protocol.invitation": PURE,
+    "syncd.protocol.inviter": PURE,
+    "syncd.protocol.joiner": PURE,
     "syncd.protocol.links": PURE,
     "syncd.protocol.pairing": PURE,
     "syncd.protocol.tls": PURE,
@@ -135,7 +137,7 @@ BEHIND_SEAMS: dict[str, set[str]] = {
     "secrets": set(),
     "socket": set(),
     "subprocess": set(),
-    "threading": set(),
+    "threading": {"syncd.store.keyring"},  # thread-local ciphers; starts no thread
     "time": set(),
 }
 OUTSIDE_SIMULATION = ("ca.cli", "syncd.cli")  # short-lived programs of a person, never part of a simulated world
