@@ -113,7 +113,7 @@ class Roster:
             raise TrustError("this is the roster of another folder")
         roster = roster.extend_untrusted(raws[1:])
         if anchor is not None and not roster.contains(anchor):
-            raise Rollback("the roster lacks an entry that is known to exist", id="SY-ROLLBACK-01")
+            raise Rollback("the roster lacks an entry that is known to exist", id="SY-TRUST-03")
         return roster
 
     def extend_untrusted(self, raws: Iterable[bytes]) -> Roster:
