@@ -1,0 +1,114 @@
+"""Blocking. `syncd folders` and `syncd folder show|rescan|leave`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from syncd.cli import progress as show_progress
+from syncd.cli import text
+from syncd.cli.client import Json
+from syncd.cli.session import Session, command, here
+
+_Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Name, id or path; default: where you stand.")]
+
+
+@command()
+def folders(session: Session) -> None:
+    """List the folders of this device. `--json` prints syncd.folders/1."""
+    found = session.call("folders")
+    session.show(found, lambda: folder_lines(found["folders"]))
+
+
+@command()
+def show(session: Session, folder: _Folder = None) -> None:
+    """Show one folder, with the files of its current certificate and key, as curl takes them.
+
+    `--json` prints syncd.folder/1.
+    """
+    found = session.call("folder.show", **here(folder))
+    session.show(found, lambda: detail_lines(found))
+
+
+@command(dry_run=False)
+def rescan(
+    session: Session,
+    folder: _Folder = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only start it.")] = False,
+) -> None:
+    """Look at every file again now, instead of waiting for the next scan."""
+    done = session.stream("folder.rescan", lambda told: _draw_scan(session, told), **here(folder), wait=not no_wait)
+    summary = f"{text.escape(done['name'])}  {text.files_and_bytes(done['files'], done['bytes'])}"
+    session.show(done, lambda: f"{summary}  {'scan started' if no_wait else 'scanned'}")
+
+
+@command()
+def leave(
+    session: Session,
+    folder: _Folder = None,
+    keep_files: Annotated[bool, typer.Option("--keep-files", help="What happens anyway; for the careful.")] = True,
+) -> None:
+    """Leave a folder: this device stops syncing it and its membership ends. The files stay on this disk."""
+    params = here(folder)
+    before = session.call("folder.leave", **params, dry_run=True)
+    if session.flags.dry_run:
+        session.show(before, lambda: f"Would leave {leave_line(before)}")
+        return
+    session.terminal.talk(f"Leaving {leave_line(before)}")
+    session.confirm("Leave it?")
+    done = session.call("folder.leave", **params, dry_run=False)
+    session.show(done, lambda: f"Left {leave_line(done)}")
+
+
+def _draw_scan(session: Session, told: Json) -> None:
+    if told.get("event") == "scan":
+        session.terminal.draw(show_progress.scan_line(told))
+
+
+def leave_line(left: Json) -> str:
+    files = text.files_and_bytes(left["files"], left["bytes"])
+    return f"{text.escape(left['name'])}. The {files} in {text.escape(left['path'])} stay."
+
+
+def folder_lines(folders: list[Json]) -> list[str]:
+    """One line per folder."""
+    if not folders:
+        return ["No folders yet.  syncd share PATH, or syncd join"]
+    rows = [
+        [
+            text.escape(folder["name"]),
+            folder["state"],
+            folder["role"],
+            text.count(folder["members"], "member"),
+            text.count(folder["files"], "file"),
+            text.size(folder["bytes"]),
+            folder["id"][:12],
+            text.escape(folder["path"]),
+        ]
+        for folder in folders
+    ]
+    return text.table(rows, heading=("FOLDER", "STATE", "ROLE", "MEMBERS", "FILES", "SIZE", "ID", "PATH"))
+
+
+def detail_lines(folder: Json) -> list[str]:
+    """Everything about one folder, a label and a value per line."""
+    need, tls = folder["need"], folder["tls"]
+    rows = [
+        ["path", text.escape(folder["path"])],
+        ["id", folder["id"]],
+        ["state", folder["state"]],
+        ["role", folder["role"]],
+        ["files", text.files_and_bytes(folder["files"], folder["bytes"])],
+        ["waiting", text.files_and_bytes(need["files"], need["bytes"]) if need["files"] else "nothing"],
+        ["conflicts", f"{folder['conflicts']:,}"],
+        ["old versions", text.size(folder["old_bytes"])],
+        ["members", f"{folder['members']:,}"],
+        ["epoch", f"{folder['epoch']}  {folder['epoch_id']}"],
+        ["certificate", text.escape(tls["cert"])],
+        ["its key", text.escape(tls["key"])],
+        ["server name", tls["sni"]],
+        ["listens on", ", ".join(tls["listen"])],
+        ["public key pin", tls["pin"]],
+    ]
+    return [text.escape(folder["name"]), *text.table(rows, indent="  ")]

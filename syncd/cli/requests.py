@@ -1,0 +1,75 @@
+"""Blocking. Everything that waits for a person: who wants to join, and waves of changes that are held."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from syncd.cli import text
+from syncd.cli.client import Json
+from syncd.cli.session import Session, command
+
+_Id = Annotated[str, typer.Argument(metavar="ID", help="As `syncd requests` shows it.")]
+
+
+@command()
+def requests(
+    session: Session,
+    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")] = None,
+) -> None:
+    """List what waits for your yes or no. `--json` prints syncd.requests/1."""
+    found = session.call("requests", folder=folder, cwd=None)
+    session.show(found, lambda: request_lines(found["requests"], datetime.now(UTC)))
+
+
+@command(dry_run=False)
+def approve(
+    session: Session,
+    request: _Id,
+    role: Annotated[
+        str | None, typer.Option("--role", help="Admit with another role than the invitation says.")
+    ] = None,
+) -> None:
+    """Say yes to a request: admit, or let held changes pass."""
+    done = session.call("approve", id=request, role=role)
+    admitted = f"{text.escape(done['member'] or '')} is a member of {text.escape(done['name'])} now."
+    passed = f"The held changes of {text.escape(done['name'])} pass now."
+    session.show(done, lambda: admitted if done["kind"] == "join" else passed)
+
+
+@command(dry_run=False)
+def deny(session: Session, request: _Id) -> None:
+    """Say no to a request: turn away, or keep the files."""
+    done = session.call("deny", id=request)
+    turned = f"{text.escape(done['member'] or '')} was turned away."
+    kept = f"The held changes of {text.escape(done['name'])} are dropped; the files stay."
+    session.show(done, lambda: turned if done["kind"] == "join" else kept)
+
+
+def join_question(request: Json) -> str:
+    """`anna-laptop (macOS, 192.168.1.23, key tulip-orbit) wants to join as editor.`"""
+    about = [request.get("system"), request.get("address"), f"key {request['words']}"]
+    shown = ", ".join(text.escape(part) for part in about if part)
+    return f"{text.escape(request['member'])} ({shown}) wants to join as {request['role']}."
+
+
+def request_lines(requests: list[Json], now: datetime) -> list[str]:
+    """One line per request, and the words to answer with."""
+    if not requests:
+        return ["Nothing waits for you."]
+    rows = [
+        [request["id"], text.escape(request["name"]), _what(request), text.ago(request["since"], now)]
+        for request in requests
+    ]
+    return [*text.table(rows, heading=("ID", "FOLDER", "WHAT", "SINCE")), "", "syncd approve ID  or  syncd deny ID"]
+
+
+def _what(request: Json) -> str:
+    if request["kind"] == "join":
+        return join_question(request).rstrip(".")
+    samples = ", ".join(text.escape(path) for path in request["paths"])
+    place = "here" if request["direction"] == "here" else "at the other members"
+    wave = f"{text.count(request['files'], 'file')} of {request['of_files']:,} would vanish {place}"
+    return f"{wave}, by {text.escape(request['author'])}" + (f" ({samples}, …)" if samples else "")

@@ -1,0 +1,187 @@
+"""Blocking. `syncd status`: is everything in sync, and if not, what is missing and what can be done about it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from syncd.catalogue import Exit
+from syncd.cli import text
+from syncd.cli.session import Session, command, here
+
+REFRESH_S = 1.0
+_CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
+_STATE_WORDS = {
+    "starting": ("◐", "starting"),
+    "scanning": ("◐", "looking at the files"),
+    "syncing": ("◐", "syncing"),
+    "synced": ("●", "in sync"),
+    "waiting": ("○", "no other member reached"),
+    "paused": ("○", "paused"),
+    "stopped": ("○", "stopped"),
+}
+_MOVED = (("received", "received"), ("sent", "sent"), ("fetched twice", "duplicate"))
+
+Json = Mapping[str, Any]
+
+
+@command()
+def status(
+    session: Session,
+    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Name, id or path; default: all.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit 4 unless all is in sync.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until Ctrl-C.")] = False,
+    problems: Annotated[bool, typer.Option("--problems", help="Only the problems.")] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="One line per folder and peer.")] = False,
+) -> int:
+    """Say whether everything is in sync, and what is not. `--json` prints syncd.status/1."""
+    params = here(folder) if folder else {"folder": None, "cwd": None}
+    lines = functools.partial(_lines, session, problems=problems, peers=peers)
+    while True:
+        found = session.call("status", **params)
+        if watch and not session.json and session.terminal.stdout.isatty():
+            session.terminal.stdout.write(_CLEAR_SCREEN)
+        session.show(found, functools.partial(lines, found))
+        if not watch:
+            return Exit.NOT_IN_SYNC if check and not found["in_sync"] else Exit.DONE
+        time.sleep(REFRESH_S)
+
+
+def _lines(session: Session, found: Json, *, problems: bool, peers: bool) -> list[str]:
+    now = datetime.now(UTC)
+    if problems:
+        return problem_lines(found) or ["No problems."]
+    if peers:
+        return peer_lines(found, now)
+    return [*status_lines(found, now), *(_more_lines(found) if session.flags.verbose else [])]
+
+
+# --- pure: from the answer to lines --------------------------------------------------------------------------------
+
+
+def status_lines(found: Json, now: datetime) -> list[str]:
+    """The whole screen: verdict, folders, requests, problems."""
+    about = f"{text.escape(found['device']['name'])} · syncd {found['version']}"
+    rows = [_folder_row(folder, now) for folder in found["folders"]]
+    problems = problem_lines(found)
+    return [
+        f"{verdict(found):<66}  {about}",
+        *text.table(rows),
+        *_request_lines(found),
+        *(["Problems", *problems] if problems else []),
+    ]
+
+
+def verdict(found: Json) -> str:
+    """The one line that people read. It never says more than is known."""
+    folders = found["folders"]
+    if not folders:
+        return "No folders yet.  syncd share PATH, or syncd join"
+    if found["in_sync"]:
+        return "All in sync."
+    if stopped := [folder for folder in folders if folder["state"] == "stopped"]:
+        return f"{text.count(len(stopped), 'folder')} stopped: {_names(stopped)}."
+    if files := sum(folder["need"]["files"] for folder in folders):
+        return f"All in sync except {text.count(files, 'file')}."
+    if busy := [folder for folder in folders if folder["state"] in ("starting", "scanning", "syncing")]:
+        return f"Not yet known: {_names(busy)} {'is' if len(busy) == 1 else 'are'} being compared."
+    if waiting := [folder for folder in folders if folder["state"] == "waiting"]:
+        return f"Not known: no other member of {_names(waiting)} was reached."
+    return "Not all in sync."
+
+
+def _names(folders: list[Json]) -> str:
+    return ", ".join(text.escape(folder["name"]) for folder in folders)
+
+
+def _folder_row(folder: Json, now: datetime) -> list[str]:
+    glyph, words = _state(folder)
+    return [
+        text.escape(folder["name"]),
+        f"{glyph} {words}",
+        text.count(folder["files"], "file"),
+        text.size(folder["bytes"]),
+        "  ".join(_peer(peer, now) for peer in folder["peers"]) or "no other member",
+    ]
+
+
+def _state(folder: Json) -> tuple[str, str]:
+    glyph, words = _STATE_WORDS.get(folder["state"], ("○", folder["state"]))
+    need = folder["need"]
+    if need["files"] and folder["state"] not in ("stopped", "paused", "starting"):
+        return "◐", f"{text.count(need['files'], 'file')} waiting, {text.size(need['bytes'])}"
+    return glyph, words
+
+
+def _peer(peer: Json, now: datetime) -> str:
+    name = text.escape(peer["name"])
+    return f"{name} ●" if peer["connected"] else f"{name} ○ last seen {text.ago(peer['last_seen'], now)}"
+
+
+def _request_lines(found: Json) -> list[str]:
+    waiting = sum(folder.get("requests", 0) for folder in found["folders"])
+    copies = sum(folder["conflicts"] for folder in found["folders"])
+    lines = [f"{text.count(waiting, 'request')} for you:  syncd requests"] if waiting else []
+    return [*lines, f"{text.count(copies, 'conflict')}, both versions kept:  syncd conflicts"] if copies else lines
+
+
+def problem_lines(found: Json) -> list[str]:
+    """One numbered line per problem, with what to run. Problems of the device come first."""
+    rows = [
+        [
+            f"  {number}",
+            f"{where + ': ' if where else ''}{text.escape_line(problem['why'])}",
+            text.escape_line(problem["try"] or ""),
+        ]
+        for number, (where, problem) in enumerate(_problems(found), 1)
+    ]
+    return ["  ".join(row).rstrip() for row in rows]
+
+
+def _problems(found: Json) -> Iterator[tuple[str, Json]]:
+    for problem in found.get("problems", ()):
+        yield text.escape(problem["path"] or ""), problem
+    for folder in found["folders"]:
+        for problem in folder["problems"]:
+            path = f"/{problem['path']}" if problem["path"] else ""
+            yield text.escape(folder["name"] + path), problem
+
+
+def peer_lines(found: Json, now: datetime) -> list[str]:
+    """`--peers`: who has how much of what."""
+    rows = [
+        [text.escape(folder["name"]), text.escape(peer["name"]), peer.get("role", ""), _has(peer), _seen(peer, now)]
+        for folder in found["folders"]
+        for peer in folder["peers"]
+    ]
+    return text.table(rows, heading=("FOLDER", "PEER", "ROLE", "HAS", "SEEN")) if rows else ["No other members yet."]
+
+
+def _has(peer: Json) -> str:
+    return "?" if peer["have_ratio"] is None else text.share(peer["have_ratio"], 1)
+
+
+def _seen(peer: Json, now: datetime) -> str:
+    return "● connected" if peer["connected"] else f"○ {text.ago(peer['last_seen'], now)}"
+
+
+def _more_lines(found: Json) -> list[str]:
+    """`-v`: where the folders are, what was moved, what old versions take."""
+    transfer = found["transfer"]
+    rows = [
+        [
+            text.escape(folder["name"]),
+            text.escape(folder["path"]),
+            f"epoch {folder['epoch']}",
+            f"old versions {text.size(folder.get('old_bytes', 0))}",
+            folder["id"][:12],
+        ]
+        for folder in found["folders"]
+    ]
+    moved = [f"{word} {text.size(transfer[f'{key}_bytes'])}" for word, key in _MOVED]
+    return [*text.table(rows), f"{', '.join(moved)}, {text.count(transfer['blocks_fetched'], 'block')}"]

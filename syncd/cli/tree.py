@@ -1,0 +1,168 @@
+"""Blocking. The tree of commands. A command's module is imported when that command runs, not before.
+
+Starting Python costs more than most commands do, so `syncd status` may load only what it needs; `TREE` therefore names
+the functions instead of importing them. Typer's own use of rich is switched off in `plain`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from syncd.cli import session
+
+Command = Any  # typer keeps the class of its commands private
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A command: the module below `syncd.cli` and the function in it."""
+
+    module: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A word that needs a second one, as in `folder show`."""
+
+    help: str
+    leaves: Mapping[str, Leaf]
+
+
+TREE: Mapping[str, Leaf | Branch] = {
+    "share": Leaf("share", "share"),
+    "join": Leaf("join", "join"),
+    "status": Leaf("status", "status"),
+    "wait": Leaf("wait", "wait"),
+    "folders": Leaf("folders", "folders"),
+    "folder": Branch(
+        "One folder: show, rescan, leave.",
+        {"show": Leaf("folders", "show"), "rescan": Leaf("folders", "rescan"), "leave": Leaf("folders", "leave")},
+    ),
+    "peers": Leaf("peers", "peers"),
+    "members": Leaf("members", "members"),
+    "member": Branch("One member: remove.", {"remove": Leaf("members", "remove")}),
+    "rotate": Leaf("members", "rotate"),
+    "invites": Leaf("invites", "invites"),
+    "invite": Branch("One invitation: revoke.", {"revoke": Leaf("invites", "revoke")}),
+    "requests": Leaf("requests", "requests"),
+    "approve": Leaf("requests", "approve"),
+    "deny": Leaf("requests", "deny"),
+    "conflicts": Leaf("conflicts", "conflicts"),
+    "explain": Leaf("explain", "explain"),
+    "key": Branch("The keys of this device: show.", {"show": Leaf("key", "show")}),
+    "run": Leaf("run", "run"),
+    "stop": Leaf("run", "stop"),
+    "version": Leaf("version", "version"),
+    "help": Leaf("help", "help"),
+}
+
+
+class _Commands(MutableMapping[str, Command]):
+    """The commands of a group, each built when it is looked up."""
+
+    def __init__(self, tree: Mapping[str, Leaf | Branch]) -> None:
+        self._tree = dict(tree)
+        self._built: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self._built:
+            self._built[name] = _build(name, self._tree[name])
+        return self._built[name]
+
+    def __setitem__(self, name: str, command: Command) -> None:
+        self._built[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._tree[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tree)
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+
+class _Group(TyperGroup):
+    """A group that lists its commands without building them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [_spare_pydantic(parameter) for parameter in super().get_params(ctx)]
+
+
+class _Command(TyperCommand):
+    """A command whose text parameters are taken as they are."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [_spare_pydantic(parameter) for parameter in super().get_params(ctx)]
+
+
+def _spare_pydantic(parameter: Any) -> Any:
+    """Take text, and what was not given, as it is.
+
+    Typer would convert even that with pydantic, whose import takes a third of the time of `syncd status`.
+    """
+    if "process_value" not in vars(parameter):
+        parameter.process_value = functools.partial(_take, parameter, parameter.process_value)
+    return parameter
+
+
+def _take(parameter: Any, convert: Callable[..., Any], context: Any, value: Any) -> Any:
+    """The value of a parameter; anything that is not plain is left to typer."""
+    is_text = isinstance(value, str) and getattr(parameter.type_descriptor, "annotation", None) is str
+    is_missing = value is None and not parameter.required and parameter.nargs == 1 and not parameter.multiple
+    if not (is_text or is_missing):
+        return convert(context, value)
+    return value if parameter.callback is None else parameter.callback(context, parameter, value)
+
+
+def plain(**options: Any) -> typer.Typer:
+    """A Typer application without rich, without its pretty tracebacks, and without options we did not name."""
+    return typer.Typer(
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **options,
+    )
+
+
+def build(root: Callable[..., None]) -> Command:
+    """The whole tree under the callback `root`."""
+    return _build_group("syncd", root, TREE, invoke_without_command=True)
+
+
+def _build(name: str, entry: Leaf | Branch) -> Command:
+    if isinstance(entry, Branch):
+        return _build_group(name, session.group(entry.help), entry.leaves)
+    function = getattr(importlib.import_module(f"syncd.cli.{entry.module}"), entry.function)
+    app = plain()
+    app.command(name, cls=_Command)(function)
+    return typer.main.get_command(app)
+
+
+def _build_group(
+    name: str, callback: Callable[..., None], tree: Mapping[str, Leaf | Branch], **options: Any
+) -> Command:
+    app = plain(cls=_Group, name=name)
+    app.callback(**options)(callback)
+    built = cast(_Group, typer.main.get_command(app))
+    built.commands = _Commands(tree)
+    return built
+
+
+HomeOption = Annotated[
+    str | None, typer.Option("--home", metavar="DIR", help="Where keys, databases and the socket are (or SYNCD_HOME).")
+]
+SocketOption = Annotated[str | None, typer.Option("--socket", metavar="PATH", help="The control socket, if elsewhere.")]
+VersionOption = Annotated[bool, typer.Option("--version", help="Print the version and end.")]
