@@ -1,0 +1,96 @@
+"""Blocking. Where blocks lie on this disk: by cid for serving, by pid for using again what is here already.
+
+A row says: the block of this entry starts at `off` in that source. A source is a file of the tree (node or conflict
+copy) or an inode in `.syncd/old`. Rows are hints to be verified: whoever reads the bytes computes the pid again before
+any use.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from syncd.model.ids import Cid, Pid
+from syncd.model.lists import ENTRY_BYTES, BlockList, Entry
+from syncd.store import rows
+
+
+class SourceKind(IntEnum):
+    """Which table the row of a source is in."""
+
+    NODE = 0
+    COPY = 1
+    OLD = 2
+
+
+def source_of(kind: SourceKind, row: int) -> int:
+    """The number under which `block.src` knows a source."""
+    return row * 4 + int(kind)
+
+
+def source_row(source: int) -> tuple[SourceKind, int]:
+    return SourceKind(source % 4), source // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One place where a block is thought to lie."""
+
+    source: int
+    offset: int
+    entry: Entry
+
+
+def add(connection: sqlite3.Connection, items: Iterable[tuple[int, bytes]]) -> None:
+    """Note the blocks of sources: (source, packed entries of the whole file, in order)."""
+
+    def lines() -> Iterable[tuple[int, int, int, int, bytes]]:
+        for source, packed in items:
+            offset = 0
+            for start in range(0, len(packed), ENTRY_BYTES):
+                entry = packed[start : start + ENTRY_BYTES]
+                yield rows.prefix(entry[32:40]), rows.prefix(entry[:8]), source, offset, entry
+                offset += int.from_bytes(entry[64:68], "big")
+
+    connection.executemany("INSERT INTO block VALUES (?,?,?,?,?)", lines())
+
+
+def drop(connection: sqlite3.Connection, source: int, packed: bytes) -> None:
+    """Forget the blocks of a source that had these entries."""
+    keys = {(rows.prefix(packed[start + 32 : start + 40]), source) for start in range(0, len(packed), ENTRY_BYTES)}
+    connection.executemany("DELETE FROM block WHERE ck=? AND src=?", keys)
+
+
+def hand_over(connection: sqlite3.Connection, source: int, packed: bytes, to: int) -> None:
+    """The same bytes now belong to another source (a file that went to `.syncd/old`)."""
+    keys = {(to, rows.prefix(packed[start + 32 : start + 40]), source) for start in range(0, len(packed), ENTRY_BYTES)}
+    connection.executemany("UPDATE block SET src=? WHERE ck=? AND src=?", keys)
+
+
+def by_cid(connection: sqlite3.Connection, cids: Iterable[Cid]) -> dict[Cid, list[Location]]:
+    """Places of blocks, by public name. Blocks that are nowhere are missing from the answer."""
+    found: dict[Cid, list[Location]] = {}
+    wanted = set(cids)
+    for location in _find(connection, "ck", wanted):
+        if location.entry.cid in wanted:
+            found.setdefault(location.entry.cid, []).append(location)
+    return found
+
+
+def by_pid(connection: sqlite3.Connection, pids: Iterable[Pid]) -> dict[Pid, list[Location]]:
+    """Places of blocks, by private name. Blocks that are nowhere are missing from the answer."""
+    found: dict[Pid, list[Location]] = {}
+    wanted = set(pids)
+    for location in _find(connection, "pk", wanted):
+        if location.entry.pid in wanted:
+            found.setdefault(location.entry.pid, []).append(location)
+    return found
+
+
+def _find(connection: sqlite3.Connection, column: str, names: Iterable[bytes]) -> Iterable[Location]:
+    for part in rows.chunks([rows.prefix(name) for name in names]):
+        query = f"SELECT src, off, entry FROM block WHERE {column} IN ({rows.marks(part)})"
+        for source, offset, raw in connection.execute(query, part):
+            yield Location(source, offset, BlockList(raw)[0])

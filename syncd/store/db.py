@@ -1,0 +1,97 @@
+"""Blocking. Opening a database: pragmas, migrations, integrity, and setting a broken one aside.
+
+One connection per database serves reads and writes, behind a lane of one (`seams.Lane`): that also keeps clear of the
+SQLite defect that corrupts a WAL shared by two connections (`docs/storage.md`). A database that cannot be read is moved
+aside, never deleted, and a new one is begun: the folder then rejoins without a base, where absence never deletes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlite_utils import Database, Migrations
+
+from syncd.errors import StoreCorrupt
+
+Open = Callable[[], sqlite3.Connection]
+SetAside = Callable[[], str]
+
+NEWEST = {"syncd-folder": 1, "syncd-device": 1}
+"""user_version that this program writes, for each set of migrations."""
+
+
+class DatabaseNewer(StoreCorrupt):
+    """A newer program wrote this database; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A usable connection, and the name of the broken database that was moved aside, if one was."""
+
+    connection: sqlite3.Connection
+    moved_aside: str | None
+
+
+def open_database(open_: Open, set_aside: SetAside, migrations: Migrations) -> Opened:
+    """Open, check and migrate; on damage move the old file aside and begin a new one.
+
+    Raises DatabaseNewer when a newer program wrote it, sqlite3.OperationalError when the disk refuses.
+    """
+    moved: str | None = None
+    try:
+        connection = _prepare(open_(), migrations)
+    except sqlite3.OperationalError:
+        raise
+    except (sqlite3.DatabaseError, StoreCorrupt) as error:
+        if isinstance(error, DatabaseNewer):
+            raise
+        moved = set_aside()
+        connection = _prepare(open_(), migrations)
+    return Opened(connection, moved)
+
+
+def _prepare(connection: sqlite3.Connection, migrations: Migrations) -> sqlite3.Connection:
+    try:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-16384")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        newest = NEWEST[migrations.name]
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > newest:
+            raise DatabaseNewer(
+                f"this database has format {version}, this program knows {newest}",
+                id="SY-DB-02",
+                why="a newer syncd has used this home",
+                fix="install that version again, or move the home aside",
+            )
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreCorrupt(f"the database is damaged: {verdict}", id="SY-DB-01")
+        database = Database(connection, execute_plugins=False)
+        if migrations.pending(database):
+            migrations.apply(database)
+        connection.execute(f"PRAGMA user_version={newest}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Transaction:
+    """`with Transaction(connection):` one immediate transaction; rolled back when the block raises."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._connection.execute("ROLLBACK" if kind is not None else "COMMIT")

@@ -1,0 +1,96 @@
+"""Blocking. Looking into files that a walk found: from findings to contents, without the database.
+
+A file is accepted only if its stat is the same before and after it was read; one that changes meanwhile is left for
+later. Small files are read many at a time, since most of their cost is the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from syncd.model.cutter import CutClass
+from syncd.seams import Tree
+from syncd.store.hashing import SMALL_FILE_BYTES, Hasher, entries_by_pid
+from syncd.store.publish import Examined
+from syncd.store.scan import Action, Item, Trouble
+from syncd.treetypes import Kind, LocallyChanged, NotThere, Path, Read, TreeError
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """What a file held before, so that its unchanged blocks keep their entries."""
+
+    cut_class: CutClass | None
+    packed: bytes
+
+
+@dataclass(slots=True)
+class Examination:
+    """Findings that were looked into, those that were moving, and those that could not be read."""
+
+    examined: list[Examined] = field(default_factory=list)
+    restless: list[Path] = field(default_factory=list)
+    trouble: list[Trouble] = field(default_factory=list)
+    read_bytes: int = 0
+
+
+def examine(
+    tree: Tree,
+    hasher: Hasher,
+    items: Sequence[Item],
+    previous: Mapping[Path, Previous],
+    now_ns: Callable[[], int],
+) -> Examination:
+    """Look into findings, in their order. `previous` has an entry for files whose earlier content is known."""
+    result = Examination()
+    small = [item for item in items if _needs_content(item) and item.stat.size <= SMALL_FILE_BYTES]
+    seen_ns = now_ns()
+    reads = dict(zip((i.path for i in small), tree.read_many([i.path for i in small], SMALL_FILE_BYTES), strict=True))
+    for item in items:
+        try:
+            examined = _examine(tree, hasher, item, previous.get(item.path), reads.get(item.path), seen_ns, now_ns)
+        except (LocallyChanged, NotThere):
+            result.restless.append(item.path)
+        except TreeError as error:
+            result.trouble.append(Trouble(item.path, error))
+        else:
+            result.examined.append(examined)
+            result.read_bytes += item.stat.size
+    return result
+
+
+def _needs_content(item: Item) -> bool:
+    return item.stat.kind is Kind.FILE and item.action in (Action.NEW, Action.CHANGED)
+
+
+def _examine(
+    tree: Tree,
+    hasher: Hasher,
+    item: Item,
+    previous: Previous | None,
+    read: Read | TreeError | None,
+    seen_ns: int,
+    now_ns: Callable[[], int],
+) -> Examined:
+    if item.action in (Action.TOUCHED, Action.MOVED) or item.stat.kind is Kind.DIR:
+        return Examined(item, item.stat, seen_ns)
+    if item.stat.kind is Kind.SYMLINK:
+        target = tree.read_link(item.path)
+        return Examined(item, item.stat, seen_ns, target=target)
+    known = {} if previous is None else entries_by_pid(previous.packed)
+    if read is not None:
+        if isinstance(read, TreeError):
+            raise read
+        return Examined(item, read.stat, seen_ns, hasher.small(read.content, known))
+    reader = tree.open_read(item.path)
+    try:
+        before = reader.stat()
+        seen_ns = now_ns()
+        hashed = hasher.large(reader, before.size, None if previous is None else previous.cut_class, known)
+        after = reader.stat()
+    finally:
+        reader.close()
+    if not before.same(after) or hashed.size != after.size:
+        raise LocallyChanged("it changed while it was read", item.path, after)
+    return Examined(item, after, seen_ns, hashed)

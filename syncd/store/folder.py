@@ -1,0 +1,374 @@
+"""Blocking. One folder's database and tree together: the verbs that the folder's task calls, each a single hop to a
+thread.
+
+Methods named `db_` use the connection and must run in the folder's lane; the others touch only the tree and may run
+beside them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from syncd.engine.plan import plan
+from syncd.model.changesets import Changeset
+from syncd.model.cipher import BlockKind
+from syncd.model.heads import Head, decode_head_untrusted, open_announced_untrusted
+from syncd.model.ids import ROOT_NODE, Cid, Pid
+from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
+from syncd.seams import Reader, Tree
+from syncd.store import blocks, rows
+from syncd.store.apply import Committed, Committer, Done, Round, Want, prepare, write_intents
+from syncd.store.blocks import Location, SourceKind, source_row
+from syncd.store.db import Transaction
+from syncd.store.examine import Previous
+from syncd.store.journal import QUARANTINED, Accepted, Journal, Membership, Verdict
+from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.publish import Draft, Examined, Publisher, packed_on_disk, part_plain
+from syncd.store.rows import DIR, ROOT_ROW, NodeRow
+from syncd.store.scan import Action, Gone, Ignored, Item, Walk
+from syncd.store.survey import Survey
+from syncd.treetypes import NotThere, Path, TreeError
+
+MAX_CASES = 4096
+BlockSource = tuple[SourceKind, Path, bytes]
+"""Where a block's bytes are read: the path of a file in the tree, or the token of one in `.syncd/old`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How one asked-for block is answered: ready bytes, or a place to read and seal anew."""
+
+    index: int
+    kind: BlockKind
+    entry: Entry | None = None
+    plain: bytes | None = None
+    ciphertext: bytes | None = None
+    places: tuple[tuple[BlockSource, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a wanted content still lacks. Either `parts` of its list, or data blocks with their places in the file."""
+
+    want: Want
+    parts: tuple[Entry, ...] = ()
+    blocks: tuple[tuple[int, Entry], ...] = ()
+    """(offset in the file, entry)."""
+    local: Mapping[Pid, tuple[tuple[BlockSource, int], ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What `status` says about a folder's files."""
+
+    files: int
+    size: int
+    need_files: int
+    need_bytes: int
+    conflicts: int
+    old_bytes: int
+    only_here: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A changeset whose head's signature was checked, with its body as it travelled."""
+
+    head: Head
+    changeset: Changeset
+    body: bytes
+
+
+class FolderStore:
+    """The folder on this disk."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        tree: Tree,
+        journal: Journal,
+        keyring: Keyring,
+        membership: Membership,
+    ) -> None:
+        self.connection = connection
+        self.tree = tree
+        self.journal = journal
+        self.keyring = keyring
+        self.membership = membership
+
+    def db_begin(self) -> None:
+        """Make sure that the root has its row."""
+        with Transaction(self.connection):
+            root = NodeRow(ROOT_ROW, ROOT_NODE, kind=DIR, l_kind=DIR)
+            if not rows.read_ids(self.connection, [ROOT_ROW]):
+                rows.write(self.connection, [root])
+
+    # scanning ------------------------------------------------------------------------------------------------
+
+    def walk(self, ignored: Ignored, dirty: Mapping[Path, frozenset[bytes] | None] | None) -> Walk:
+        """Begin a pass (`db_`: its steps read rows)."""
+        return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty)
+
+    def db_previous(self, items: Sequence[Item]) -> dict[Path, Previous]:
+        """Earlier contents of files that changed, or that were copies of ours."""
+        wanted = {item.known.row: item.path for item in items if _wants_previous(item) and item.known is not None}
+        found = rows.read_ids(self.connection, wanted)
+        previous = {}
+        for row in found.values():
+            cls = row.cls if row.l_blocks is None else row.l_cls
+            previous[wanted[row.id]] = Previous(rows.class_of(cls), packed_on_disk(self.connection, row))
+        return previous
+
+    def db_publish(self, found: Sequence[Examined], now_ms: int, *, publishes: bool) -> Draft:
+        """Commit findings and publish them."""
+        with Transaction(self.connection):
+            publisher = Publisher(self.connection, self.journal.sources, publishes=publishes)
+            return self._author(publisher.findings(found), now_ms)
+
+    def db_delete(self, gone: Sequence[Gone], now_ms: int, *, publishes: bool) -> Draft:
+        """Commit and publish that names are gone."""
+        with Transaction(self.connection):
+            publisher = Publisher(self.connection, self.journal.sources, publishes=publishes)
+            return self._author(publisher.deletions(gone), now_ms)
+
+    def _author(self, draft: Draft, now_ms: int) -> Draft:
+        if draft.records:
+            self.journal.author(draft.records, self.keyring, self.membership, now_ms, draft.before_write)
+        return draft
+
+    # receiving -----------------------------------------------------------------------------------------------
+
+    def open_changeset_untrusted(self, head: Head, body: bytes) -> Changeset:
+        """Decrypt and decode a changeset's body. Raises RemoteProtocolError, EpochKeyMissing."""
+        return open_announced_untrusted(self.keyring.cipher(head.epoch), head, body)
+
+    def db_accept(self, arrived: Sequence[Arrived]) -> list[Accepted]:
+        """Join changesets, in order, in one transaction."""
+        with Transaction(self.connection):
+            return [self._accept(one) for one in arrived]
+
+    def _accept(self, arrived: Arrived) -> Accepted:
+        accepted = self.journal.accept(arrived.head, arrived.changeset, arrived.body, self.membership)
+        if accepted.verdict is Verdict.EARLY and self._release_past(arrived.changeset):
+            accepted = self.journal.accept(arrived.head, arrived.changeset, arrived.body, self.membership)
+        return accepted
+
+    def _release_past(self, changeset: Changeset) -> bool:
+        """What someone with rights has seen counts, even if its author has lost his: it lies in the causal past."""
+        if not self.membership.may_publish(changeset.device, self.membership.head):
+            return False
+        released = False
+        for ref in changeset.heads:
+            held = self.connection.execute(
+                "SELECT c.seq, c.head, c.body FROM changeset c JOIN journal j ON j.id=c.journal JOIN author a ON "
+                "a.id=j.author WHERE a.device=? AND j.incarnation=? AND c.counter<=? AND c.state=? ORDER BY "
+                "c.counter",
+                (ref.device, ref.incarnation, ref.counter, QUARANTINED),
+            ).fetchall()
+            for seq, raw, body in held:
+                head = decode_head_untrusted(raw)
+                past = self.open_changeset_untrusted(head, body)
+                self.connection.execute("DELETE FROM changeset WHERE seq=?", (seq,))
+                self.journal.release(head, past, body, self.membership)
+                released = True
+        return released
+
+    # planning ------------------------------------------------------------------------------------------------
+
+    def db_plan(self, after: int, now: float, busy: Container[int]) -> tuple[Round, int | None]:
+        """One page of pending nodes: what can be done about them now, and where the next page begins."""
+        with Transaction(self.connection):
+            survey = Survey(self.connection, self.journal.sources)
+            cases, following = survey.cases(after, MAX_CASES, now, busy)
+            planned = plan(cases)
+            for row in planned.wake:
+                self.connection.execute("UPDATE node SET pending=1 WHERE id=? AND pending=0", (row,))
+            return prepare(self.connection, survey, planned.operations), following
+
+    def db_commit(self, done: Sequence[Done], now: float) -> Committed:
+        """Note what was done to the disk."""
+        with Transaction(self.connection):
+            return Committer(self.connection, self.journal.sources, now).note(done)
+
+    def db_intents(self, wants: Sequence[Want]) -> None:
+        with Transaction(self.connection):
+            write_intents(self.connection, wants)
+
+    def db_needed(self, wants: Sequence[Want]) -> list[Needed]:
+        """What each wanted content lacks, with places on this disk where blocks of it may lie."""
+        needed = []
+        for want in wants:
+            if want.listed and not want.packed:
+                missing = self._assemble(want)
+                if missing:
+                    needed.append(Needed(want, parts=missing))
+                    continue
+            needed.append(Needed(want, blocks=_placed(want.packed)))
+        pids = {entry.pid for item in needed for _, entry in item.blocks}
+        found = blocks.by_pid(self.connection, pids) if pids else {}
+        if not found:
+            return needed
+        survey = Survey(self.connection, self.journal.sources)
+        places = {pid: self._places(survey, locations) for pid, locations in found.items()}
+        return [
+            Needed(
+                item.want, item.parts, item.blocks, {e.pid: places[e.pid] for _, e in item.blocks if e.pid in places}
+            )
+            for item in needed
+        ]
+
+    def _assemble(self, want: Want) -> tuple[Entry, ...]:
+        """Put the list of a large file together from its parts; the parts that are not here."""
+        entries = list(BlockList(rows.parts_of(want.blocks)))
+        plains = [part_plain(self.connection, entry.cid) for entry in entries]
+        missing = tuple(entry for entry, plain in zip(entries, plains, strict=True) if plain is None)
+        if not missing:
+            parts = [plain for plain in plains if plain is not None]
+            want.packed = join_parts_untrusted(parts, want.size, rows.digest_of(want.blocks)).packed
+        return missing
+
+    def db_keep_parts(self, parts: Iterable[tuple[Entry, bytes]]) -> None:
+        """Keep fetched parts of lists: checked plaintexts."""
+        with Transaction(self.connection):
+            for entry, plain in parts:
+                if part_plain(self.connection, entry.cid) is None:
+                    packed = entry.pid + entry.cid + entry.length.to_bytes(4, "big") + entry.epoch_prefix
+                    self.connection.execute("INSERT INTO list VALUES (?,?,?)", (rows.prefix(entry.cid), packed, plain))
+
+    def open_part_untrusted(self, entry: Entry, ciphertext: bytes | memoryview) -> bytes:
+        """The checked plaintext of a part of a list. Raises RemoteProtocolError, EpochKeyMissing."""
+        plain = self.keyring.cipher_of(entry.epoch_prefix).open_untrusted(
+            BlockKind.LIST, entry.pid, entry.length, ciphertext
+        )
+        parse_list_untrusted(plain)
+        return plain
+
+    # serving -------------------------------------------------------------------------------------------------
+
+    def db_have(self, cids: Sequence[Cid]) -> bytes:
+        """Bitmap, first cid in the highest bit of the first byte: which of these blocks are here."""
+        known: set[Cid] = set(blocks.by_cid(self.connection, cids))
+        missing = [cid for cid in cids if cid not in known]
+        for cid in missing:
+            if part_plain(self.connection, cid) is not None or self.journal.body(cid) is not None:
+                known.add(cid)
+        bits = bytearray((len(cids) + 7) // 8)
+        for index, cid in enumerate(cids):
+            if cid in known:
+                bits[index // 8] |= 0x80 >> index % 8
+        return bytes(bits)
+
+    def db_locate(self, cids: Sequence[Cid]) -> list[Served]:
+        """How to answer a request for blocks; blocks that are nowhere have neither places nor bytes."""
+        found = blocks.by_cid(self.connection, cids)
+        survey = Survey(self.connection, self.journal.sources)
+        served = []
+        for index, cid in enumerate(cids):
+            locations = found.get(cid)
+            if locations is not None:
+                places = self._places(survey, locations)
+                served.append(Served(index, BlockKind.DATA, locations[0].entry, places=places))
+                continue
+            part = self._part_entry(cid)
+            if part is not None:
+                served.append(Served(index, BlockKind.LIST, part[0], plain=part[1]))
+            else:
+                served.append(Served(index, BlockKind.CHANGESET, ciphertext=self.journal.body(cid)))
+        return served
+
+    def _part_entry(self, cid: Cid) -> tuple[Entry, bytes] | None:
+        for raw, plain in self.connection.execute("SELECT entry, plain FROM list WHERE ck=?", (rows.prefix(cid),)):
+            entry = BlockList(raw)[0]
+            if entry.cid == cid:
+                return entry, bytes(plain)
+        return None
+
+    def _places(self, survey: Survey, locations: Iterable[Location]) -> tuple[tuple[BlockSource, int], ...]:
+        places = []
+        for location in locations:
+            source = self._source(survey, location.source)
+            if source is not None:
+                places.append((source, location.offset))
+        return tuple(places)
+
+    def _source(self, survey: Survey, number: int) -> BlockSource | None:
+        kind, id_ = source_row(number)
+        if kind is SourceKind.OLD:
+            found = self.connection.execute("SELECT token FROM old WHERE id=?", (id_,)).fetchone()
+            return None if found is None else (kind, (), found[0].encode())
+        if kind is SourceKind.COPY:
+            found = self.connection.execute("SELECT l_parent, l_name FROM copy WHERE id=?", (id_,)).fetchone()
+            path = None if found is None else survey.path(*found)
+        else:
+            row = survey.row(id_)
+            path = None if row is None else survey.path(row.l_parent, row.l_name)
+        return None if path is None else (kind, path, b"")
+
+
+def _wants_previous(item: Item) -> bool:
+    return item.action is Action.CHANGED and item.known is not None and not item.known.is_copy
+
+
+def _placed(packed: bytes) -> tuple[tuple[int, Entry], ...]:
+    placed = []
+    offset = 0
+    for entry in BlockList(packed):
+        placed.append((offset, entry))
+        offset += entry.length
+    return tuple(placed)
+
+
+class SourceReader:
+    """Reads blocks at their places, keeping the last file open: blocks are asked for in the order of files."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._source: BlockSource | None = None
+        self._reader: Reader | None = None
+
+    def read(self, source: BlockSource, offset: int, view: memoryview) -> bool:
+        """Fill `view` from a place; False if the file is gone or shorter."""
+        try:
+            if source != self._source or self._reader is None:
+                self.close()
+                kind, path, token = source
+                self._reader = self._tree.open_old(token) if kind is SourceKind.OLD else self._tree.open_read(path)
+                self._source = source
+            return self._reader.read_into(offset, view) == len(view)
+        except (NotThere, TreeError):
+            return False
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader, self._source = None, None
+
+
+def seal_served(
+    tree: SourceReader, keyring: Keyring, served: Served, buffer: memoryview
+) -> tuple[int, memoryview | bytes | None]:
+    """(frame status, ciphertext) for one block: 0 ok, 1 gone, 2 changed.
+
+    The bytes are read into a private buffer, and that very buffer is hashed and encrypted: what leaves is what was
+    checked.
+    """
+    if served.ciphertext is not None:
+        return 0, served.ciphertext
+    entry = served.entry
+    if entry is None:
+        return 1, None
+    try:
+        cipher = keyring.cipher_of(entry.epoch_prefix)
+    except EpochKeyMissing:
+        return 1, None
+    if served.plain is not None:
+        return 0, cipher.seal(served.kind, served.plain).ciphertext
+    view = buffer[: entry.length]
+    for source, offset in served.places:
+        if tree.read(source, offset, view):
+            sealed = cipher.seal(served.kind, view)
+            if sealed.pid == entry.pid:
+                return 0, sealed.ciphertext
+    return (2, None) if served.places else (1, None)

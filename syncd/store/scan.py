@@ -1,0 +1,314 @@
+"""Blocking. The walk over a user's folder, one directory at a time together with its rows.
+
+A `Walk` is stepped until it is through; every step looks at some thousand names and answers with what was found
+(`Found`). The files among it are hashed elsewhere, without the database (`examine`), and committed by `store.publish`.
+Names that are gone are collected and told only at the end; whether they were moved is found out by looking where their
+inode is now.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from syncd.engine.detect import Known, compare, is_same_object
+from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
+from syncd.seams import Tree
+from syncd.store import rows
+from syncd.store.joining import Sources
+from syncd.store.rows import DIR, FILE, ROOT_ROW, SYMLINK
+from syncd.treetypes import ROOT, Kind, NotADirectory, NotThere, Path, Stat, TreeError
+
+GRANULARITY_NS = 10_000_000
+"""Kernels stamp files with the time of their last tick: 4 ms at 250 Hz, 10 ms at 100 Hz."""
+
+Ignored = Callable[[Path, bool], bool]
+"""(path, is a directory) -> not to be synced."""
+
+
+class Action(Enum):
+    """What has to be done about one name."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    TOUCHED = "touched"
+    MOVED = "moved"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One name that differs. `node`: the id it has, or will have if it is a new directory. `known`: its row, unless
+    new."""
+
+    action: Action
+    path: Path
+    parent: NodeId
+    stat: Stat
+    known: Known | None = None
+    node: NodeId | None = None
+
+    @property
+    def name(self) -> bytes:
+        return self.path[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A row whose name is not there any more."""
+
+    path: Path
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A name or directory that could not be looked at; `error` None: something that is never synced (a pipe, a
+    socket)."""
+
+    path: Path
+    error: TreeError | None
+    stat: Stat | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What one step found."""
+
+    items: list[Item] = field(default_factory=list)
+    trouble: list[Trouble] = field(default_factory=list)
+    seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    path: Path
+    row: int | None  # None: a new directory, nothing below it is known
+    nid: NodeId
+    names: frozenset[bytes] | None  # only these
+    deep: bool  # go down into known directories too
+
+
+class Walk:
+    """One pass over all of a folder, or over the names that a watch reported."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        sources: Sources,
+        tree: Tree,
+        ignored: Ignored,
+        dirty: Mapping[Path, frozenset[bytes] | None] | None,
+    ) -> None:
+        """`dirty` None: the whole folder."""
+        self._db = connection
+        self._sources = sources
+        self._tree = tree
+        self._ignored = ignored
+        self._stack: list[_Directory] = []
+        self.gone: list[Gone] = []
+        self._moved: set[int] = set()
+        if dirty is None:
+            self._stack.append(_Directory(ROOT, ROOT_ROW, ROOT_NODE, None, deep=True))
+        else:
+            for path in sorted(dirty, reverse=True):
+                self._start_at(path, dirty[path])
+
+    def step(self, most: int) -> Found | None:
+        """Look at about `most` more names; None when the pass is through."""
+        if not self._stack:
+            return None
+        found = Found()
+        while self._stack and found.seen < most:
+            self._directory(self._stack.pop(), found)
+        return found
+
+    def missing(self) -> list[Gone]:
+        """After the pass: rows that are gone and did not turn up elsewhere."""
+        return [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
+
+    def _start_at(self, path: Path, names: frozenset[bytes] | None) -> None:
+        """Begin at the deepest directory on the way to `path` that has a row; below it everything is new."""
+        row, nid = ROOT_ROW, ROOT_NODE
+        for depth, name in enumerate(path):
+            found = self._db.execute(
+                "SELECT id, nid FROM node WHERE l_parent=? AND l_name=? AND l_kind=2", (row, name)
+            ).fetchone()
+            if found is None:
+                self._stack.append(_Directory(path[:depth], row, nid, frozenset((name,)), deep=False))
+                return
+            row, nid = found
+        self._stack.append(_Directory(path, row, nid, names, deep=False))
+
+    def _directory(self, at: _Directory, found: Found) -> None:
+        try:
+            listed = self._list(at)
+        except (NotThere, NotADirectory):
+            found.seen += 1
+            if at.row is not None and at.path:
+                # Gone with everything in it: the directory above is looked at, where that will be seen.
+                self._stack.append(self._above(at))
+            return
+        except TreeError as error:
+            found.seen += 1
+            found.trouble.append(Trouble(at.path, error))
+            return
+        listed = [(name, stat) for name, stat in listed if not self._ignored((*at.path, name), stat.kind is Kind.DIR)]
+        found.seen += len(listed) + 1
+        known = {} if at.row is None else self._known(at.row, at.names)
+        known = {n: k for n, k in known.items() if not self._ignored((*at.path, n), k.kind == DIR)}
+        differences = compare(listed, known, GRANULARITY_NS)
+        for name, stat in differences.skipped:
+            found.trouble.append(Trouble((*at.path, name), None, stat))
+        for name, stat, was in differences.changed:
+            found.items.append(Item(Action.CHANGED, (*at.path, name), at.nid, stat, was))
+        for name, stat, was in differences.touched:
+            found.items.append(Item(Action.TOUCHED, (*at.path, name), at.nid, stat, was))
+        for name, was in differences.gone:
+            self.gone.append(Gone((*at.path, name), was))
+        for name, stat in differences.new:
+            self._new((*at.path, name), stat, at, found)
+        if at.deep:
+            for name, was in differences.directories:
+                self._stack.append(_Directory((*at.path, name), was.row, self._nid(was.row), None, deep=True))
+
+    def _list(self, at: _Directory) -> list[tuple[bytes, Stat]]:
+        if at.names is None:
+            return self._tree.list_dir(at.path)
+        names = sorted(at.names)
+        listed = []
+        for name, stat in zip(names, self._tree.stat_many(at.path, names), strict=True):
+            if isinstance(stat, NotThere):
+                continue
+            if isinstance(stat, TreeError):
+                raise stat
+            listed.append((name, stat))
+        return listed
+
+    def _above(self, at: _Directory) -> _Directory:
+        parent = self._db.execute("SELECT l_parent FROM node WHERE id=?", (at.row,)).fetchone()
+        row = ROOT_ROW if parent is None or not parent[0] else int(parent[0])
+        return _Directory(at.path[:-1], row, self._nid(row), frozenset(at.path[-1:]), deep=False)
+
+    def _known(self, row: int, names: frozenset[bytes] | None) -> dict[bytes, Known]:
+        columns = "l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen"
+        query = (
+            f"SELECT l_name, id, 0, {columns} FROM node WHERE l_parent=?1 AND l_kind<>0 "
+            f"UNION ALL SELECT l_name, id, 1, {columns} FROM copy WHERE l_parent=?1"
+        )
+        known = {}
+        for name, id_, is_copy, *stat in self._db.execute(query, (row,)):
+            if names is None or name in names:
+                known[name] = Known(id_, bool(is_copy), *stat)
+        return known
+
+    def _nid(self, row: int) -> NodeId:
+        (nid,) = self._db.execute("SELECT nid FROM node WHERE id=?", (row,)).fetchone()
+        return NodeId(nid)
+
+    def _new(self, path: Path, stat: Stat, at: _Directory, found: Found) -> None:
+        moved = self._moved_from(stat)
+        if moved is not None:
+            row, nid, known = moved
+            self._moved.add(row)
+            found.items.append(Item(Action.MOVED, path, at.nid, stat, known, nid))
+            if stat.kind is Kind.DIR:
+                self._stack.append(_Directory(path, row, nid, None, deep=True))
+            return
+        node = None
+        if stat.kind is Kind.DIR:
+            row_or_none, node = self._directory_id(at, path[-1])
+            self._stack.append(_Directory(path, row_or_none, node, None, deep=True))
+        found.items.append(Item(Action.NEW, path, at.nid, stat, None, node))
+
+    def _moved_from(self, stat: Stat) -> tuple[int, NodeId, Known] | None:
+        """The row whose object this is, if it does not stand where that row says any more."""
+        candidates = self._db.execute(
+            "SELECT id, nid, l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen FROM node "
+            "WHERE l_ino=? AND l_kind=?",
+            (stat.ino, int(stat.kind)),
+        ).fetchall()
+        for row, nid, parent, name, *rest in candidates:
+            known = Known(row, False, *rest)
+            if row in self._moved or not is_same_object(stat, known):
+                continue
+            before = self._disk_path(parent, name)
+            if before is None or not self._still_there(before, stat):
+                return row, NodeId(nid), known
+        return None
+
+    def _still_there(self, path: Path, stat: Stat) -> bool:
+        try:
+            return self._tree.stat(path).ino == stat.ino
+        except (NotThere, NotADirectory):
+            return False
+
+    def _disk_path(self, parent: int | None, name: bytes) -> Path | None:
+        parts = [name]
+        while parent != ROOT_ROW:
+            row = self._db.execute("SELECT l_parent, l_name FROM node WHERE id=? AND l_kind=2", (parent,)).fetchone()
+            if row is None or row[0] is None or not row[0]:
+                return None
+            parts.append(row[1])
+            parent = row[0]
+        return tuple(reversed(parts))
+
+    def _directory_id(self, at: _Directory, name: bytes) -> tuple[int | None, NodeId]:
+        """Row and id of a directory that appeared: that of a directory Global expects here, else a new id."""
+        if at.row is not None:
+            found = self._db.execute(
+                "SELECT id, nid FROM node WHERE parent=? AND name=? AND kind=2 AND l_kind=0", (at.row, name)
+            ).fetchone()
+            if found is not None:
+                return int(found[0]), NodeId(found[1])
+        nid = fresh_node_id(self._db, self._sources, at.nid, at.row, name)
+        known = rows.read_nids(self._db, [nid]).get(nid)
+        return (None if known is None else known.id), nid
+
+
+def fresh_node_id(
+    connection: sqlite3.Connection, sources: Sources, parent: NodeId, parent_row: int | None, name: bytes
+) -> NodeId:
+    """The id of something that appears at a path: from the parent, the name, and what last left that path."""
+    left = None
+    if parent_row is not None:
+        departed = connection.execute(
+            "SELECT cs, idx FROM departed WHERE parent=? AND name=?", (parent_row, name)
+        ).fetchone()
+        if departed is not None:
+            left = sources.version(*departed)
+    while True:
+        nid = new_node_id(parent, name, left)
+        taken = rows.read_nids(connection, [nid]).get(nid)
+        if taken is None or not taken.on_disk or taken.p_cs is None or taken.p_idx is None:
+            return nid
+        # The node that had this id stands elsewhere on this disk and Global does not know yet: go on from its place.
+        version = sources.version(taken.p_cs, taken.p_idx)
+        if version == left:
+            version = sources.version(taken.c_cs or taken.p_cs, taken.c_idx or 0)
+        left = version
+
+
+def disk_rows(connection: sqlite3.Connection) -> tuple[int, int]:
+    """(files and links, bytes) that stand on this disk according to the rows."""
+    count, size = connection.execute(
+        "SELECT count(*), coalesce(sum(l_size),0) FROM node WHERE l_kind IN (?,?)", (FILE, SYMLINK)
+    ).fetchone()
+    return int(count), int(size)
+
+
+def below(connection: sqlite3.Connection, directories: Sequence[int]) -> list[int]:
+    """Rows of everything that stands on the disk inside some directories, deepest last."""
+    found: list[int] = []
+    level = list(directories)
+    while level:
+        children: list[int] = []
+        for part in rows.chunks(level):
+            query = f"SELECT id, l_kind FROM node WHERE l_parent IN ({rows.marks(part)}) AND l_kind<>0"
+            for row, kind in connection.execute(query, part):
+                found.append(row)
+                if kind == DIR:
+                    children.append(row)
+        level = children
+    return found

@@ -1,0 +1,140 @@
+"""Blocking. The tables of a folder's database and of the device's database, and how they came to be.
+
+Versions of registers are named inside the database by (changeset, index): the arrival number of the changeset that
+wrote them and their place in it. That is two small integers instead of a 32-byte hash; `model.changesets.version_id`
+gives the public name.
+
+One row of `node` has three groups of columns (`docs/storage.md`): Global (what all accepted records say), Local (`l_`:
+what stands on this disk) and Synced (`s_`: the versions the disk is known to hold). `pending` marks the rows where they
+may differ.
+
+A new column or table is a new migration: never edit one that has been released.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+FOLDER = Migrations("syncd-folder")
+DEVICE = Migrations("syncd-device")
+
+FOLDER_TABLES = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+
+-- Authors and journals, as small integers.
+CREATE TABLE author(id INTEGER PRIMARY KEY, device BLOB NOT NULL UNIQUE);
+CREATE TABLE journal(
+  id INTEGER PRIMARY KEY, author INTEGER NOT NULL, incarnation BLOB NOT NULL,
+  counter INTEGER NOT NULL DEFAULT 0, hash BLOB, told INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0,
+  UNIQUE(author, incarnation));
+
+-- Changesets in the order they were accepted here. state: 1 applied, 2 quarantined, 3 forked (a second one with the
+same counter). CREATE TABLE changeset(
+  seq INTEGER PRIMARY KEY, journal INTEGER NOT NULL, counter INTEGER NOT NULL, hash BLOB NOT NULL,
+  lamport INTEGER NOT NULL, author INTEGER NOT NULL, roster_number INTEGER NOT NULL, time_ms INTEGER NOT NULL,
+  author_name TEXT NOT NULL, ck INTEGER NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL, state INTEGER NOT NULL);
+CREATE INDEX changeset_journal ON changeset(journal, counter);
+CREATE INDEX changeset_ck ON changeset(ck);
+
+CREATE TABLE node(
+  id INTEGER PRIMARY KEY, nk INTEGER NOT NULL, nid BLOB NOT NULL,
+  p_cs INTEGER, p_idx INTEGER, parent INTEGER, name BLOB,
+  c_cs INTEGER, c_idx INTEGER, kind INTEGER NOT NULL DEFAULT 0, cls INTEGER, size INTEGER, listed INTEGER, blocks BLOB,
+  heads INTEGER NOT NULL DEFAULT 0,
+  a_cs INTEGER, a_idx INTEGER, mode INTEGER, mtime INTEGER, xattrs BLOB,
+  l_parent INTEGER, l_name BLOB, l_kind INTEGER NOT NULL DEFAULT 0, l_ino INTEGER, l_size INTEGER, l_mtime INTEGER,
+  l_ctime INTEGER, l_mode INTEGER, l_seen INTEGER, l_listed INTEGER, l_cls INTEGER, l_blocks BLOB,
+  s_ccs INTEGER, s_cidx INTEGER, s_pcs INTEGER, s_pidx INTEGER, s_acs INTEGER, s_aidx INTEGER,
+  pending INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX node_nk ON node(nk);
+CREATE INDEX node_place ON node(parent, name);
+CREATE INDEX node_local ON node(l_parent, l_name) WHERE l_kind <> 0;
+CREATE INDEX node_ino ON node(l_ino) WHERE l_kind <> 0;
+CREATE INDEX node_pending ON node(id) WHERE pending <> 0;
+
+-- Nodes with more than one content head: every head, the greatest included.
+CREATE TABLE head(
+  node INTEGER NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL, kind INTEGER NOT NULL, cls INTEGER, size INTEGER,
+  listed INTEGER, blocks BLOB, PRIMARY KEY(node, cs, idx)) WITHOUT ROWID;
+-- Conflict copies that stand on this disk: a head of a node under a name of its own.
+CREATE TABLE copy(
+  id INTEGER PRIMARY KEY, node INTEGER NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL,
+  l_parent INTEGER NOT NULL, l_name BLOB NOT NULL, l_kind INTEGER NOT NULL, l_ino INTEGER, l_size INTEGER, l_mtime
+  INTEGER, l_ctime INTEGER, l_mode INTEGER, l_seen INTEGER, l_listed INTEGER, l_cls INTEGER, l_blocks BLOB, UNIQUE(node,
+  cs, idx));
+CREATE INDEX copy_local ON copy(l_parent, l_name);
+-- Versions said to be replaced that were not a head here at that moment (they may still arrive).
+CREATE TABLE replaced(node INTEGER NOT NULL, version BLOB NOT NULL, PRIMARY KEY(node, version)) WITHOUT ROWID;
+-- Every place of a node that has had more than one.
+CREATE TABLE place(
+  node INTEGER NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL, parent INTEGER NOT NULL, name BLOB NOT NULL,
+  PRIMARY KEY(node, cs, idx)) WITHOUT ROWID;
+-- The last version known to have left a path (a delete or a move away): it enters the id of what comes there next.
+CREATE TABLE departed(parent INTEGER NOT NULL, name BLOB NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL,
+  PRIMARY KEY(parent, name)) WITHOUT ROWID;
+
+-- Where blocks lie on this disk. src: four times the id of a row, plus 0 for `node`, 1 for `copy`, 2 for `old`.
+CREATE TABLE block(ck INTEGER NOT NULL, pk INTEGER NOT NULL, src INTEGER NOT NULL, off INTEGER NOT NULL, entry BLOB NOT
+NULL); CREATE INDEX block_ck ON block(ck);
+CREATE INDEX block_pk ON block(pk);
+-- Blocks of lists: kept in plain here, encrypted anew when served.
+CREATE TABLE list(ck INTEGER NOT NULL, entry BLOB NOT NULL, plain BLOB NOT NULL);
+CREATE INDEX list_ck ON list(ck);
+
+-- What is about to be exchanged into the tree; written before, removed with the commit of what was done.
+CREATE TABLE intent(
+  token TEXT PRIMARY KEY, node INTEGER NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL, copy INTEGER NOT NULL,
+  what INTEGER NOT NULL, l_parent INTEGER NOT NULL, l_name BLOB NOT NULL) WITHOUT ROWID;
+-- Inodes in .syncd/old: replaced or deleted files.
+CREATE TABLE old(
+  id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, node INTEGER NOT NULL, cs INTEGER, idx INTEGER, name BLOB NOT
+  NULL, ino INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, since REAL NOT NULL, checked INTEGER NOT NULL DEFAULT
+  0, blocks BLOB);
+-- What stands in the way of one file, for people. node 0: of the folder.
+CREATE TABLE problem(
+  node INTEGER NOT NULL, path BLOB NOT NULL, code TEXT NOT NULL, why TEXT NOT NULL, fix TEXT NOT NULL, since REAL NOT
+  NULL, tries INTEGER NOT NULL DEFAULT 0, retry_at REAL NOT NULL DEFAULT 0, PRIMARY KEY(node, path)) WITHOUT ROWID;
+-- Waves of deletions that wait for a person.
+CREATE TABLE held(id TEXT PRIMARY KEY, origin TEXT NOT NULL, since REAL NOT NULL, files INTEGER NOT NULL, state INTEGER
+NOT NULL, detail BLOB) WITHOUT ROWID;
+CREATE TABLE held_node(node INTEGER PRIMARY KEY, wave TEXT NOT NULL);
+"""
+
+DEVICE_TABLES = """
+CREATE TABLE folder(
+  id BLOB PRIMARY KEY, name TEXT NOT NULL, path BLOB NOT NULL, marker BLOB NOT NULL, member_name TEXT NOT NULL,
+  added REAL NOT NULL, state TEXT NOT NULL, settings BLOB) WITHOUT ROWID;
+CREATE TABLE entry(folder BLOB NOT NULL, number INTEGER NOT NULL, raw BLOB NOT NULL, PRIMARY KEY(folder, number))
+WITHOUT ROWID; CREATE TABLE wrap(folder BLOB NOT NULL, epoch BLOB NOT NULL, device BLOB NOT NULL, wrap BLOB NOT NULL,
+  PRIMARY KEY(folder, epoch, device)) WITHOUT ROWID;
+CREATE TABLE address(device BLOB NOT NULL, address TEXT NOT NULL, seen REAL NOT NULL, source TEXT NOT NULL,
+  PRIMARY KEY(device, address)) WITHOUT ROWID;
+CREATE TABLE peer(folder BLOB NOT NULL, device BLOB NOT NULL, log BLOB, after INTEGER NOT NULL DEFAULT 0, last_seen
+REAL, PRIMARY KEY(folder, device)) WITHOUT ROWID;
+CREATE TABLE invite(id TEXT PRIMARY KEY, folder BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE request(id TEXT PRIMARY KEY, folder BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+@FOLDER()
+def m001_first(db: Database) -> None:
+    """The tables as of the first version."""
+    _run(db, FOLDER_TABLES)
+
+
+@DEVICE()
+def m001_first_device(db: Database) -> None:
+    """The tables as of the first version."""
+    _run(db, DEVICE_TABLES)
+
+
+def _run(db: Database, script: str) -> None:
+    # One statement at a time: executescript would commit what the migration's transaction holds.
+    statement = ""
+    for line in script.splitlines():
+        if line.startswith("--"):
+            continue
+        statement += line.split(" -- ")[0] + "\n"
+        if line.rstrip().endswith(";"):
+            db.execute(statement)
+            statement = ""
