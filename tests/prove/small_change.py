@@ -32,8 +32,9 @@ def prove(place: Path) -> str:
         front = insert_in_front(anna, ben, "front")
         demand_equal(anna.folder, ben.folder)
     measured = (
-        f"900 MiB: median {statistics.median(middle) / MIB:.2f} MiB; 2 GiB: median {statistics.median(large) / MIB:.2f} "
-        f"and worst {max(large) / MIB:.2f} MiB; insertion: {front / (256 * MIB):.2%}"
+        f"900 MiB: median {statistics.median(middle) / MIB:.2f} MiB; "
+        f"2 GiB: median {statistics.median(large) / MIB:.2f}, worst {max(large) / MIB:.2f} MiB; "
+        f"insertion: {front / (256 * MIB):.2%}"
     )
     small = statistics.median(middle) <= MIB and statistics.median(large) <= 2 * MIB and max(large) <= 8 * MIB
     if not small or front > 0.02 * 256 * MIB:
