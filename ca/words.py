@@ -24,12 +24,12 @@ WORDS: Final = tuple(
     fossil fudge galaxy garden gentle geyser giant glider goblet gold grove guitar gypsum harbor health helmet
     herald hiking hippo hollow hotel humor hunter hybrid igloo indigo insect iris island ivory jaguar jazz jersey
     jewel jigsaw juice junior kayak kernel kimono kitten kiwi koala ladder lagoon laurel lava legend lemon lilac
-    linen lizard lobby lotus lunar magnet maple meadow mentor mirror molten mosaic muffin museum napkin nature
+    linen lizard lobby lotus lunar magnet maple meadow merit mirror molten mosaic muffin museum napkin nature
     needle nephew nickel north nutmeg nylon oasis oboe ocean octave olive onion opal orbit orchid otter outlaw
     oxygen palace panda paper parrot pencil pigeon pilot pirate planet poem polar poppy potato puzzle python quartz
     queen quilt rabbit radish raft raven ribbon roof rubber safari scarf school season secret shell sierra silver
     sketch sled sofa spiral spring squash stable stereo studio summit sunset swan syrup teapot temple tennis theory
-    tiger tulip tunnel turtle tuxedo urban valley vessel violin vision voyage waffle walnut window wombat yacht
+    tiger tulip tunnel turtle tuxedo uncle valley vessel violin vision voyage waffle walnut window wombat yacht
     yogurt zebra zenith zephyr zigzag
     """.split()  # noqa: SIM905
 )
