@@ -12,7 +12,7 @@ from ca.words import WORDS, bytes_of_words, words_of
 def test_list_never_changes() -> None:
     assert (
         blake3(" ".join(WORDS).encode()).hexdigest()
-        == "ea7233397b518ff8e198474ce64fd11ecdcc0e309a8a0a5cf79e5a07f025caa8"
+        == "f8660b20f8fbb246729f9072874255d5095446d53efa884b60dbb876d84a5a37"
     )
 
 
@@ -35,8 +35,8 @@ def test_anything_else_is_no_word(typed: str) -> None:
         bytes_of_words([typed])
 
 
-def test_one_slip_never_makes_another_word() -> None:
-    assert [pair for pair in itertools.combinations(WORDS, 2) if edits(*pair) < 2] == []
+def test_two_slips_never_make_another_word() -> None:
+    assert [pair for pair in itertools.combinations(WORDS, 2) if edits(*pair) < 3] == []
 
 
 def edits(one: str, other: str) -> int:
