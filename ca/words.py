@@ -15,7 +15,7 @@ from ca.errors import ConfigError
 # One string, because 256 quoted words are five pages.
 WORDS: Final = tuple(
     """
-    acorn adobe agent album almond alpine amber anchor apple apron aspen atlas attic august autumn avenue bagel
+    acorn adobe agent album almond alpine amber anchor animal apron aspen atlas attic august autumn avenue bagel
     bakery bamboo banjo barn beaver berry birch bishop bloom boat bonnet border bottle branch bread bridge bronze
     brush bubble bucket cabin cactus cake camera canal carpet castle cedar cello chalk chess chorus cinema circle
     civic clay cliff clover cobalt cocoa coffee comet copper cotton cousin coyote cradle daisy dance debut decade

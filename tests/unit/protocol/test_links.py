@@ -50,7 +50,7 @@ def test_code_reads_what_it_prints() -> None:
         "100-guitar-uncle-merit",
         "\u0667-guitar-uncle-merit",
         "7-guitar-uncle",
-        "7-guitar-uncle-merit-apple",
+        "7-guitar-uncle-merit-zebra",
         "7-guitar-uncle-qwerty",
         "7" * 100_000,
     ],
