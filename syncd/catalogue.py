@@ -148,6 +148,20 @@ _ENTRIES = (
         "put the key file back from a backup",
     ),
     Trouble(
+        "SY-KEY-02",
+        Exit.NOT_ALLOWED,
+        "the key file is open to others",
+        "Private keys must belong to the user who runs syncd, and nobody else may read them.",
+        "change its owner or its mode to 0600; if others could read it, remove this device from its folders",
+    ),
+    Trouble(
+        "SY-KEY-03",
+        Exit.FAILED,
+        "the key file cannot be used",
+        "It cannot be read or written, or it is no plain file.",
+        "check who may read and write there",
+    ),
+    Trouble(
         "SY-CONF-01",
         Exit.CONFIG,
         "the configuration is not valid",

@@ -14,7 +14,7 @@ import errno
 import json
 import logging
 import os
-import socket
+import stat
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -92,14 +92,14 @@ async def _listen(path: Path) -> trio.SocketListener:
         if await _somebody_answers(path):
             raise StoreBusy(f"another syncd answers on {path}", id="SY-HOME-01")
         _remove(path)
-        return trio.SocketListener(trio.socket.from_stdlib_socket(_bind(path)))
+        return await _bind(path)
     except OSError as error:
         why = error.strerror or str(error)
         raise ConfigError(f"the control socket {path} cannot be made", id="SY-HOME-06", why=why) from error
 
 
 async def _somebody_answers(path: Path) -> bool:
-    with short_address(path) as address, trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with short_address(path) as address, _unix_socket() as probe:
         try:
             await probe.connect(address)
         except OSError as error:
@@ -109,23 +109,30 @@ async def _somebody_answers(path: Path) -> bool:
         return True
 
 
-def _bind(path: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+async def _bind(path: Path) -> trio.SocketListener:
+    listening = _unix_socket()
     try:
         if sys.platform == "linux":
             os.fchmod(listening.fileno(), 0o600)  # Linux makes the file with this mode; elsewhere chmod must do
         with short_address(path) as address:
-            listening.bind(address)
-        path.chmod(0o600)
+            await listening.bind(address)
+        os.chmod(path, 0o600)
         listening.listen(BACKLOG)
     except BaseException:
         listening.close()
         raise
-    return listening
+    return trio.SocketListener(listening)
+
+
+def _unix_socket() -> trio.socket.SocketType:
+    return trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    """Take a socket away; anything else at its place is somebody's, and binding will say so."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
 
 
 def peer_uid(stream: trio.SocketStream) -> int:
@@ -133,7 +140,7 @@ def peer_uid(stream: trio.SocketStream) -> int:
     if sys.platform == "darwin":
         _, uid = struct.unpack_from("=II", stream.getsockopt(0, _LOCAL_PEERCRED, 128))
     else:
-        _, uid, _ = struct.unpack("=iII", stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        _, uid, _ = struct.unpack("=iII", stream.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_PEERCRED, 12))
     return int(uid)
 
 

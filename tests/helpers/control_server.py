@@ -1,7 +1,7 @@
 """A control socket with a scripted daemon behind it: the real server and the real HTTP, in a thread of its own.
 
-`script` maps the name of a method to its result, to an exception to raise, or to an async function of (params, progress).
-Every call is recorded in `calls`.
+`script` maps the name of a method to its result, to an exception to raise, or to an async function of (params,
+progress). Every call is recorded in `calls`.
 """
 
 from __future__ import annotations

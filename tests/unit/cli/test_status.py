@@ -1,0 +1,72 @@
+"""The verdict and the lines below it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from syncd.cli.status import peer_lines, problem_lines, status_lines, verdict
+from tests.unit.cli.values import folder, peer, problem, status
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+NEED = {"files": 1, "bytes": 99}
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (status(), "No folders yet.  syncd share PATH, or syncd join"),
+        (status(folder()), "All in sync."),
+        (status(folder(need=NEED, state="syncing"), in_sync=False), "All in sync except 1 file."),
+        (status(folder(), folder("Work", state="stopped"), in_sync=False), "1 folder stopped: Work."),
+        (status(folder(state="scanning"), in_sync=False), "Not yet known: Photos is being compared."),
+        (status(folder(state="waiting"), in_sync=False), "Not known: no other member of Photos was reached."),
+        (status(folder(state="paused"), in_sync=False), "Not all in sync."),
+    ],
+)
+def test_verdict_never_says_more_than_is_known(found: dict[str, Any], sentence: str) -> None:
+    assert verdict(found) == sentence
+
+
+def test_screen_has_folders_peers_and_problems() -> None:
+    away = peer("nas", connected=False, last_seen="2026-11-17T12:00:00Z")
+    work = folder("Work", state="syncing", need=NEED, files=1, bytes=10, peers=[away], problems=[problem()])
+    assert status_lines(status(folder(), work, in_sync=False), NOON) == [
+        f"{'All in sync except 1 file.':<66}  ben-desktop · syncd 0.4.0",
+        "Photos  ● in sync               12,408 files  48.1 GiB  anna-laptop ●",
+        "Work    ◐ 1 file waiting, 99 B  1 file        10 B      nas ○ last seen 3 days ago",
+        "Problems",
+        "  1  Work/plan.xlsx: not sent. It is open and changing.  syncd explain Work/plan.xlsx",
+    ]
+
+
+def test_requests_and_conflicts_are_pointed_at() -> None:
+    lines = status_lines(status(folder(requests=2, conflicts=1)), NOON)
+    assert lines[-2:] == ["2 requests for you:  syncd requests", "1 conflict, both versions kept:  syncd conflicts"]
+
+
+def test_problem_of_the_device_and_of_a_whole_folder_have_no_path() -> None:
+    port = problem(path=None, why="port taken", **{"try": None})
+    found = status(folder(problems=[problem(path=None, why="root missing")]), problems=[port])
+    assert problem_lines(found) == ["  1  port taken", "  2  Photos: root missing  syncd explain Work/plan.xlsx"]
+
+
+def test_hostile_names_are_escaped_everywhere() -> None:
+    evil = "x\x1b]0;owned\x07\u202e"
+    found = status(folder(evil, peers=[peer(evil)], problems=[problem(path=evil, why=evil)]))
+    found["device"]["name"] = evil
+    for lines in (status_lines(found, NOON), peer_lines(found, NOON), problem_lines(found)):
+        assert all(line.isprintable() for line in lines)
+
+
+def test_peers_are_listed_with_what_they_have() -> None:
+    found = status(
+        folder(peers=[peer(have_ratio=0.999), peer("nas", connected=False, last_seen=None, have_ratio=None)])
+    )
+    assert peer_lines(found, NOON) == [
+        "FOLDER  PEER         ROLE    HAS   SEEN",
+        "Photos  anna-laptop  editor  99 %  ● connected",
+        "Photos  nas          editor  ?     ○ never",
+    ]

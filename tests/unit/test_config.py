@@ -1,0 +1,82 @@
+"""config.toml: what may stand there, and how a mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from syncd.config import DEFAULT_LISTEN, Settings, load_settings, parse_address, parse_settings
+from syncd.errors import ConfigError
+
+
+def parse(text: str) -> Settings:
+    return parse_settings(text, file=Path("config.toml"), home=Path("/home/h"), socket=Path("/home/h/control.sock"))
+
+
+def test_missing_file_gives_the_defaults(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path)
+    assert (settings.listen, settings.listen_configured, settings.peers) == (DEFAULT_LISTEN, False, ())
+    assert settings.discovery and settings.device_name
+    assert settings.socket == tmp_path / "control.sock"
+
+
+def test_every_key_is_taken() -> None:
+    settings = parse(
+        """
+        [network]
+        listen = ["127.0.0.1:22067", "[::1]:0"]
+        peers = ["nas.example:22067"]
+        discovery = false
+        [device]
+        name = " anna-laptop "
+        [log]
+        level = "debug"
+        """
+    )
+    assert settings.listen == ("127.0.0.1:22067", "[::1]:0")
+    assert settings.listen_configured
+    assert settings.peers == ("nas.example:22067",)
+    assert not settings.discovery
+    assert (settings.device_name, settings.log_level) == ("anna-laptop", "debug")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[network]\nlisten = ['localhost']", "network.listen[0]: 'localhost' is not HOST:PORT"),
+        ("[network]\nlisten = 'localhost:1'", "network.listen: "),
+        ("[network]\npeers = ['nas:1', ':22067']", "network.peers[1]: ':22067' names nobody"),
+        ("[network]\nlissten = []", "network.lissten: this key is unknown"),
+        ("[network]\ndiscovery = 'yes'", "network.discovery: "),
+        ("[log]\nlevel = 'loud'", "log.level: "),
+        ("[device]\nname = ''", "device.name: "),
+        ("colour = 1\nsize = 2", "colour: this key is unknown (and 1 more)"),
+    ],
+)
+def test_mistake_is_told_with_its_key(text: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert caught.value.id == "SY-CONF-01"
+    assert caught.value.why.startswith(named)
+
+
+@pytest.mark.parametrize("content", [b"[network", b"\xff\xfe"])
+def test_file_that_is_not_toml_is_told_as_such(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path)
+    assert caught.value.id == "SY-CONF-02"
+
+
+@pytest.mark.parametrize("text", ["nas:22067", "1.2.3.4:1", "[::1]:22067", ":22067", "nas:0"])
+def test_address_keeps_its_one_form(text: str) -> None:
+    assert parse_address(f" {text} ") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["nas", "nas:", "nas:x", "nas:65536", "::1:22067", "[::1]", "a/b:1", "a b:1", "nas:-1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"HOST:PORT|brackets"):
+        parse_address(text)
