@@ -414,7 +414,7 @@ class Trees(Protocol):
         ...
 
     def watch(self, tree: Tree) -> TreeEvents:
-        """Watch a tree whose root is open."""
+        """Watch a tree whose root is open. A root that was away and came back must be watched anew."""
         ...
 
 

@@ -648,6 +648,11 @@ class DirTree:
 
     # For the watch.
 
+    @property
+    def root(self) -> bytes:
+        """The path at which the root was asked for."""
+        return self._root
+
     def open_dir(self, path: Path) -> int:
         """A descriptor of a directory, to be closed by the caller. Raises OSError."""
         with _Directory(self._at(), path) as fd:

@@ -128,6 +128,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.survey": BLOCKING,
     "syncd.store.syscalls": BLOCKING,
     "syncd.store.tree": BLOCKING,
+    "syncd.store.watch": ASYNC,
     "syncd.treetypes": PURE,
     "syncd.web.control": ASYNC,
     "syncd.web.methods": PURE,

@@ -1,0 +1,123 @@
+"""Pure. When a changed name has come to rest, so that it may be looked at.
+
+A name rests 200 ms after an event that ends something (closed after writing, deleted, moved, made, other attributes)
+and 2 s after one that does not (written, still open). What keeps changing is looked at all the same: after 30 s, then
+after twice as long each time, up to 10 minutes, until it rests once.
+
+Times are seconds of any one clock, given by the caller.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+from syncd.treetypes import Change, Dirty, Path, RawEvent
+
+DONE_S = 0.2
+WRITING_S = 2.0
+RESTLESS_S = 30.0
+RESTLESS_MAX_S = 600.0
+
+_Key = tuple[Path, bytes]
+
+
+class _Unrest:
+    """One name that has changed."""
+
+    __slots__ = ("deadline_s", "due_s", "is_tree", "patience_s", "queued_s")
+
+    def __init__(self, now_s: float) -> None:
+        self.due_s = now_s  # at rest then, if nothing more happens
+        self.patience_s = RESTLESS_S
+        self.deadline_s = now_s + RESTLESS_S  # looked at then in any case
+        self.queued_s = math.inf  # when its one valid entry of the heap comes up
+        self.is_tree = False  # all of the directory of that name is to be looked at
+
+
+class Settling:
+    """Events in, names at rest out."""
+
+    def __init__(self) -> None:
+        self._unrest: dict[_Key, _Unrest] = {}
+        self._queue: list[tuple[float, _Key]] = []  # a heap; entries whose time is not `queued_s` are void
+        self._rescan = False
+        self._limited = False
+        self._ignore_changed = False
+        self._cookies: set[bytes] = set()
+
+    def feed(self, events: Iterable[RawEvent], now_s: float) -> None:
+        """Take note of events that arrived at `now_s`."""
+        for event in events:
+            match event.change:
+                case Change.DONE:
+                    self._stir((event.parent, event.name), now_s, DONE_S)
+                case Change.WRITING:
+                    self._stir((event.parent, event.name), now_s, WRITING_S)
+                case Change.TREE:
+                    self._stir((event.parent, event.name), now_s, DONE_S).is_tree = True
+                case Change.LOST:
+                    self._rescan = True
+                case Change.LIMITED:
+                    self._limited = True
+                case Change.COOKIE:
+                    self._cookies.add(event.name)
+                case Change.IGNORE:
+                    self._ignore_changed = True
+
+    def _stir(self, key: _Key, now_s: float, quiet_s: float) -> _Unrest:
+        unrest = self._unrest.get(key)
+        if unrest is None:
+            unrest = self._unrest[key] = _Unrest(now_s)
+        unrest.due_s = now_s + quiet_s
+        if unrest.due_s < unrest.queued_s:
+            self._enqueue(key, unrest)
+        return unrest
+
+    def _enqueue(self, key: _Key, unrest: _Unrest) -> None:
+        unrest.queued_s = min(unrest.due_s, unrest.deadline_s)
+        heapq.heappush(self._queue, (unrest.queued_s, key))
+
+    def next_due_s(self) -> float | None:
+        """When `take` should be called next; None when nothing is waiting."""
+        if self._rescan or self._limited or self._ignore_changed or self._cookies:
+            return 0.0
+        return self._queue[0][0] if self._queue else None
+
+    def take(self, now_s: float) -> Dirty | None:
+        """What has come to rest by `now_s`, or None. It is forgotten here."""
+        names: defaultdict[Path, set[bytes]] = defaultdict(set)
+        trees: set[Path] = set()
+        for key, unrest in self._rested(now_s):
+            parent, name = key
+            names[parent].add(name)
+            if unrest.is_tree:
+                trees.add((*parent, name))
+        if not names and self.next_due_s() != 0.0:
+            return None
+        frozen: dict[Path, frozenset[bytes] | None] = {path: frozenset(found) for path, found in names.items()}
+        frozen.update(dict.fromkeys(trees))
+        dirty = Dirty(frozen, self._rescan, self._limited, frozenset(self._cookies), self._ignore_changed)
+        self._rescan = self._limited = self._ignore_changed = False
+        self._cookies.clear()
+        return dirty
+
+    def _rested(self, now_s: float) -> list[tuple[_Key, _Unrest]]:
+        rested: list[tuple[_Key, _Unrest]] = []
+        while self._queue and self._queue[0][0] <= now_s:
+            queued_s, key = heapq.heappop(self._queue)
+            unrest = self._unrest.get(key)
+            if unrest is None or unrest.queued_s != queued_s:
+                continue
+            if unrest.due_s <= now_s:
+                del self._unrest[key]
+                rested.append((key, unrest))
+                continue
+            if unrest.deadline_s <= now_s:
+                rested.append((key, unrest))
+                unrest.patience_s = min(2 * unrest.patience_s, RESTLESS_MAX_S)
+                unrest.deadline_s = now_s + unrest.patience_s
+            self._enqueue(key, unrest)
+        return rested

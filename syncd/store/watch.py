@@ -1,0 +1,363 @@
+"""Async. Watching a user's folder: raw events of the system, and the task that lets them settle.
+
+inotify on Linux, `watchfiles` on macOS. Events are hints that make a scan early and small: whatever is lost, doubled
+or out of order here is found by the periodic scan. Watches are set on descriptors (`/proc/self/fd/N`), so no path is
+followed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import trio
+
+from syncd.seams import Tree, TreeEvents, Workers
+from syncd.store import syscalls
+from syncd.store.places import COOKIES
+from syncd.store.settle import Settling
+from syncd.store.tree import DirTree
+from syncd.treetypes import PRIVATE, ROOT, Change, Dirty, Kind, Path, RawEvent, TreeError
+
+GATHER_S = 0.05  # between two batches, so that a burst makes few large ones
+IGNORE = b"ignore"
+
+
+async def watch(events: TreeEvents, send: trio.MemorySendChannel[Dirty]) -> None:
+    """Send what has come to rest, until cancelled. While the receiver is busy, further changes gather here."""
+    settling = Settling()
+    stirred = trio.Event()
+
+    async def read() -> None:
+        nonlocal stirred
+        while True:
+            settling.feed(await events.receive(), trio.current_time())
+            stirred.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        while True:
+            due_s = settling.next_due_s()
+            with trio.move_on_at(trio.current_time() + 86_400 if due_s is None else due_s):
+                await stirred.wait()
+                stirred = trio.Event()
+            dirty = settling.take(trio.current_time())
+            if dirty is not None:
+                await send.send(dirty)
+                await trio.sleep(GATHER_S)
+
+
+class LocalTrees:
+    """seams.Trees on this computer."""
+
+    def __init__(self, workers: Workers, monotonic: Callable[[], float]) -> None:
+        self._workers = workers
+        self._monotonic = monotonic
+
+    def open(self, root: bytes, home: str) -> DirTree:
+        return DirTree(root, home, self._monotonic)
+
+    def watch(self, tree: Tree) -> TreeEvents:
+        if not isinstance(tree, DirTree):
+            raise TypeError("only a tree on this computer can be watched")
+        return Inotify(tree, self._workers) if syscalls.LINUX else FsEvents(tree)
+
+
+# --- Linux ---------------------------------------------------------------------------------------------------------
+
+_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
+_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
+_OVERFLOW, _IGNORED, _ISDIR = 0x4000, 0x8000, 0x4000_0000
+_ONLYDIR, _EXCL_UNLINK = 0x0100_0000, 0x0400_0000
+_ENDED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _DELETE
+_MASK = _ENDED | _MODIFY | _ATTRIB | _CREATE | _ONLYDIR | _EXCL_UNLINK
+
+# struct inotify_event: watch descriptor, mask, cookie that pairs moves, length of the name with its NULs (4 bytes each)
+_HEADER = struct.Struct("=iIII")
+_READ_BYTES = 1 << 18
+
+_UNOPENABLE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EPERM)
+
+
+class _Notice(NamedTuple):
+    watch: int
+    mask: int
+    cookie: int
+    name: bytes
+
+
+class _Watched:
+    """A watched directory. Its path follows from its parents, so a move changes one link."""
+
+    __slots__ = ("below", "name", "parent", "watch")
+
+    def __init__(self, parent: _Watched | None, name: bytes) -> None:
+        self.parent = parent
+        self.name = name
+        self.below: dict[bytes, _Watched] = {}
+        self.watch = -1
+
+
+class Inotify:
+    """seams.TreeEvents on Linux. One task receives."""
+
+    def __init__(self, tree: DirTree, workers: Workers) -> None:
+        self._tree = tree
+        self._workers = workers
+        self._fd = -1
+        self._closed = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = syscalls.inotify_init()
+        self._top = _Watched(None, b"")
+        self._private = _Watched(None, PRIVATE)
+        self._cookies = _Watched(None, COOKIES)
+        self._by_watch: dict[int, _Watched] = {}
+        self._on_the_way: dict[int, _Watched] = {}  # moved away; where to is not known yet
+        self._limited = False
+        self._started = False
+
+    async def receive(self) -> Sequence[RawEvent]:
+        while not self._closed:
+            if not self._started:
+                return await self._start()
+            await trio.lowlevel.wait_readable(self._fd)
+            events, arrived = self._read()
+            for path in arrived:
+                events += await self._workers.run_blocking(self._watch_below, path)
+            if events:
+                return events
+        raise trio.ClosedResourceError
+
+    async def _start(self) -> list[RawEvent]:
+        """Watch everything, and only then let everything be looked at."""
+        self._started = True
+        found = await self._workers.run_blocking(self._watch_all)
+        return [*(event for event in found if event.change is Change.LIMITED), RawEvent(Change.LOST)]
+
+    def close(self) -> None:
+        """A waiting `receive` ends with trio.ClosedResourceError."""
+        if not self._closed:
+            self._closed = True
+            trio.lowlevel.notify_closing(self._fd)
+            os.close(self._fd)
+
+    # Watching directories (in a worker).
+
+    def _watch_all(self) -> list[RawEvent]:
+        for private, name in ((self._private, b""), (self._cookies, COOKIES)):
+            fd = self._tree.open_private(name)
+            try:
+                self._note(private, syscalls.inotify_add(self._fd, fd, _MASK))
+            finally:
+                os.close(fd)
+        return self._watch_below(ROOT)
+
+    def _watch_below(self, top: Path) -> list[RawEvent]:
+        """Watch a directory and all below it; each of them is to be looked at, as things may have happened before."""
+        events: list[RawEvent] = []
+        waiting = [top]
+        while waiting and not self._limited:
+            path = waiting.pop()
+            try:
+                self._watch_one(path)
+                waiting += [(*path, name) for name in self._tree.list_subdirs(path)]
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    self._limited = True
+                    events.append(RawEvent(Change.LIMITED))
+                elif error.errno not in _UNOPENABLE:
+                    raise
+                continue
+            if path:
+                events.append(RawEvent(Change.TREE, path[:-1], path[-1]))
+        return events
+
+    def _watch_one(self, path: Path) -> None:
+        fd = self._tree.open_dir(path)
+        try:
+            watch = syscalls.inotify_add(self._fd, fd, _MASK)
+        finally:
+            os.close(fd)
+        if not path:
+            self._note(self._top, watch)
+            return
+        parent = self._find(path[:-1])
+        if parent is None:
+            syscalls.inotify_remove(self._fd, watch)  # moved away meanwhile; its new place is being told as well
+            return
+        node = self._by_watch.get(watch) or _Watched(None, path[-1])
+        self._note(node, watch)
+        self._hang(node, parent, path[-1])
+
+    def _find(self, path: Path) -> _Watched | None:
+        node: _Watched | None = self._top
+        for name in path:
+            node = node.below.get(name) if node is not None else None
+        return node
+
+    def _note(self, node: _Watched, watch: int) -> None:
+        node.watch = watch
+        self._by_watch[watch] = node
+
+    def _hang(self, node: _Watched, parent: _Watched, name: bytes) -> None:
+        self._take_down(node)
+        there = parent.below.get(name)
+        if there is not None:
+            self._forget(there)
+        node.parent, node.name = parent, name
+        parent.below[name] = node
+
+    def _take_down(self, node: _Watched) -> None:
+        if node.parent is not None and node.parent.below.get(node.name) is node:
+            del node.parent.below[node.name]
+        node.parent = None
+
+    def _forget(self, node: _Watched) -> None:
+        """End the watches of a directory that has left the folder, and of all below it."""
+        self._take_down(node)
+        for below in list(node.below.values()):
+            self._forget(below)
+        if self._by_watch.pop(node.watch, None) is not None:
+            syscalls.inotify_remove(self._fd, node.watch)
+
+    def _path_of(self, node: _Watched) -> Path | None:
+        """None for a directory that is on its way, or gone."""
+        names: list[bytes] = []
+        while node is not self._top:
+            if node.parent is None:
+                return None
+            names.append(node.name)
+            node = node.parent
+        return tuple(reversed(names))
+
+    # Reading events.
+
+    def _read(self) -> tuple[list[RawEvent], list[Path]]:
+        """The events that are there, and the directories that came from elsewhere and have no watch yet."""
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return [], []
+        gone, self._on_the_way = self._on_the_way, {}
+        events: list[RawEvent] = []
+        arrived: list[Path] = []
+        for notice in _parse(data):
+            if notice.mask & _OVERFLOW:
+                self._begin_anew()  # directories may have been made or moved unseen
+                return [], []
+            node = self._by_watch.get(notice.watch)
+            if node is not None:
+                self._take_note(node, notice, gone, events, arrived)
+        for node in gone.values():
+            self._forget(node)
+        return events, arrived
+
+    def _take_note(
+        self,
+        node: _Watched,
+        notice: _Notice,
+        gone: dict[int, _Watched],
+        events: list[RawEvent],
+        arrived: list[Path],
+    ) -> None:
+        if notice.mask & _IGNORED:
+            self._by_watch.pop(notice.watch, None)
+            self._take_down(node)
+            return
+        if node is self._private or node is self._cookies:
+            events += _own_events(node is self._cookies, notice)
+            return
+        path = self._path_of(node)
+        if path is None or not notice.name or (not path and notice.name == PRIVATE):
+            return
+        if notice.mask & _ISDIR and not self._follow_directory(node, notice, gone):
+            arrived.append((*path, notice.name))
+        change = Change.WRITING if self._is_being_written(path, notice) else Change.DONE
+        events.append(RawEvent(change, path, notice.name))
+
+    def _follow_directory(self, parent: _Watched, notice: _Notice, gone: dict[int, _Watched]) -> bool:
+        """Keep the links up to date; False when the directory is one that we do not watch yet."""
+        if notice.mask & _MOVED_FROM:
+            node = parent.below.get(notice.name)
+            if node is not None:
+                self._take_down(node)
+                self._on_the_way[notice.cookie] = node
+        elif notice.mask & _MOVED_TO:
+            came = self._on_the_way.pop(notice.cookie, None) or gone.pop(notice.cookie, None)
+            if came is None:
+                return False
+            self._hang(came, parent, notice.name)
+        return not notice.mask & _CREATE
+
+    def _is_being_written(self, path: Path, notice: _Notice) -> bool:
+        """Written and not closed. A new symlink or hard link is complete at once, a new file is not."""
+        if notice.mask & _MODIFY:
+            return True
+        if notice.mask & _ISDIR or not notice.mask & _CREATE:
+            return False
+        try:
+            stat = self._tree.stat((*path, notice.name))
+        except TreeError:
+            return False
+        return stat.kind is Kind.FILE and stat.nlink == 1
+
+
+def _parse(data: bytes) -> Iterator[_Notice]:
+    at = 0
+    while at < len(data):
+        watch, mask, cookie, length = _HEADER.unpack_from(data, at)
+        at += _HEADER.size
+        yield _Notice(watch, mask, cookie, data[at : at + length].rstrip(b"\0"))
+        at += length
+
+
+def _own_events(is_cookies: bool, notice: _Notice) -> list[RawEvent]:
+    if is_cookies:
+        return [RawEvent(Change.COOKIE, name=notice.name)] if notice.mask & _CREATE else []
+    return [RawEvent(Change.IGNORE)] if notice.name == IGNORE and notice.mask & _ENDED else []
+
+
+# --- macOS ---------------------------------------------------------------------------------------------------------
+
+
+class FsEvents:
+    """seams.TreeEvents by `watchfiles`, which knows no more than that something happened to a path."""
+
+    def __init__(self, tree: DirTree) -> None:
+        self._root = os.path.realpath(tree.root)
+        self._stop = trio.Event()
+        self._started = False
+        self._batches = self._watch()
+
+    async def _watch(self) -> AsyncIterator[Iterable[tuple[object, str]]]:
+        from watchfiles import awatch  # exists on macOS only
+
+        async for batch in awatch(os.fsdecode(self._root), watch_filter=None, stop_event=self._stop, debounce=50):
+            yield batch
+
+    async def receive(self) -> Sequence[RawEvent]:
+        if not self._started:
+            self._started = True
+            return [RawEvent(Change.LOST)]
+        async for batch in self._batches:
+            events = [event for _, path in batch if (event := self._event(os.fsencode(path))) is not None]
+            if events:
+                return events
+        raise trio.ClosedResourceError
+
+    def _event(self, path: bytes) -> RawEvent | None:
+        names = tuple(os.path.relpath(path, self._root).split(b"/"))
+        if names[0] != PRIVATE:
+            return RawEvent(Change.DONE, names[:-1], names[-1]) if names != (b".",) else None
+        if names[1:2] == (COOKIES,) and len(names) == 3:
+            return RawEvent(Change.COOKIE, name=names[2])
+        return RawEvent(Change.IGNORE) if names[1:] == (IGNORE,) else None
+
+    def close(self) -> None:
+        self._stop.set()

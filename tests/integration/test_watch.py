@@ -1,0 +1,234 @@
+"""The watch on real directories, by the system's own events."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path as FilePath
+
+import pytest
+import trio
+import trio.testing
+
+from syncd.seams import TreeEvents
+from syncd.store.tree import DirTree
+from syncd.store.watch import FsEvents, Inotify, watch
+from syncd.treetypes import ROOT, Change, Dirty, Path, RawEvent
+from syncd.workers import ThreadWorkers
+from tests.helpers.realuser import RealUser
+from tests.suites.tree_suite import MARKER
+
+pytestmark = pytest.mark.needs("linux")
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def root(tmp_path: FilePath) -> FilePath:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "home").mkdir()
+    return root
+
+
+@pytest.fixture
+def tree(root: FilePath) -> Iterator[DirTree]:
+    tree = DirTree(bytes(root), str(root.parent / "home"), time.monotonic)
+    tree.write_marker(MARKER)
+    yield tree
+    tree.close()
+
+
+async def until(events: TreeEvents, wanted: Callable[[list[RawEvent]], bool]) -> list[RawEvent]:
+    """All events up to those that are wanted."""
+    seen: list[RawEvent] = []
+    with trio.fail_after(PATIENCE_S):
+        while not wanted(seen):
+            seen += await events.receive()
+    return seen
+
+
+async def all_until(events: TreeEvents, tree: DirTree, cookie: bytes) -> set[RawEvent]:
+    """All events that were there before a cookie is written."""
+    tree.write_cookie(cookie)
+    end = RawEvent(Change.COOKIE, name=cookie)
+    return set(await until(events, lambda seen: end in seen)) - {end}
+
+
+async def started(tree: DirTree) -> Inotify:
+    events = Inotify(tree, ThreadWorkers())
+    assert await events.receive() == [RawEvent(Change.LOST)]
+    return events
+
+
+def done(*path: bytes) -> RawEvent:
+    return RawEvent(Change.DONE, path[:-1], path[-1])
+
+
+def writing(*path: bytes) -> RawEvent:
+    return RawEvent(Change.WRITING, path[:-1], path[-1])
+
+
+def whole(*path: bytes) -> RawEvent:
+    return RawEvent(Change.TREE, path[:-1], path[-1])
+
+
+async def test_every_act_on_a_file_is_told(tree: DirTree, root: FilePath) -> None:
+    (root / "d").mkdir()
+    (root / "d/old").write_bytes(b"1")
+    events = await started(tree)
+    file = os.open(root / "d/new", os.O_WRONLY | os.O_CREAT)
+    assert await all_until(events, tree, b"c1") == {writing(b"d", b"new")}
+    os.write(file, b"1")
+    assert await all_until(events, tree, b"c2") == {writing(b"d", b"new")}
+    os.close(file)
+    assert await all_until(events, tree, b"c3") == {done(b"d", b"new")}
+    acts: list[tuple[Callable[[], object], set[RawEvent]]] = [
+        (lambda: os.chmod(root / "d/old", 0o600), {done(b"d", b"old")}),
+        (lambda: os.rename(root / "d/old", root / "moved"), {done(b"d", b"old"), done(b"moved")}),
+        (lambda: os.unlink(root / "moved"), {done(b"moved")}),
+        (lambda: os.symlink("x", root / "d/link"), {done(b"d", b"link")}),
+        (lambda: os.link(root / "d/new", root / "d/hard"), {done(b"d", b"hard"), done(b"d", b"new")}),
+        (lambda: os.mkdir(root / "e"), {done(b"e"), whole(b"e")}),
+        (lambda: os.rmdir(root / "e"), {done(b"e")}),
+    ]
+    for number, (act, expected) in enumerate(acts):
+        act()
+        told = await all_until(events, tree, b"a%d" % number)
+        assert told <= expected and told & expected, (number, told)
+        assert expected - told <= {done(b"d", b"new")}  # a new link also changes the inode, which need not be told
+    events.close()
+
+
+async def test_names_that_are_no_utf8_are_told(tree: DirTree, root: FilePath) -> None:
+    events = await started(tree)
+    RealUser(root).write((b"\xff\xfe",), b"")
+    assert done(b"\xff\xfe") in await all_until(events, tree, b"c1")
+    events.close()
+
+
+async def test_our_own_directory_is_not_told(tree: DirTree) -> None:
+    events = await started(tree)
+    tree.stage_small(b"t1", b"x", 0o644, None)
+    tree.flush([b"t1"])
+    assert await all_until(events, tree, b"c1") == set()
+    tree.create(b"t1", (b"a",))
+    assert await all_until(events, tree, b"c2") == {done(b"a")}
+    tree.retire((b"a",), b"t2", tree.stat((b"a",)))
+    assert await all_until(events, tree, b"c3") == {done(b"a")}
+    events.close()
+
+
+async def test_ignore_file_is_told_as_such(tree: DirTree, root: FilePath) -> None:
+    events = await started(tree)
+    (root / ".syncd/ignore").write_bytes(b"*.tmp\n")
+    assert await all_until(events, tree, b"c1") == {RawEvent(Change.IGNORE)}
+    events.close()
+
+
+async def test_directories_made_in_a_burst_are_all_watched(tree: DirTree, root: FilePath) -> None:
+    events = await started(tree)
+    deep: Path = tuple(b"d%d" % number for number in range(12))
+    os.makedirs(os.path.join(bytes(root), *deep))
+    await until(events, lambda seen: whole(*deep) in seen)
+    RealUser(root).write((*deep, b"file"), b"")
+    await until(events, lambda seen: done(*deep, b"file") in seen)
+    events.close()
+
+
+async def test_events_follow_a_moved_directory(tree: DirTree, root: FilePath) -> None:
+    (root / "a/b/c").mkdir(parents=True)
+    (root / "x").mkdir()
+    events = await started(tree)
+    os.rename(root / "a/b", root / "x/y")
+    assert await all_until(events, tree, b"c1") == {done(b"a", b"b"), done(b"x", b"y")}
+    (root / "x/y/c/file").write_bytes(b"")
+    assert done(b"x", b"y", b"c", b"file") in await all_until(events, tree, b"c2")
+    events.close()
+
+
+async def test_directory_that_left_is_silent_and_one_that_came_is_heard(
+    tree: DirTree, root: FilePath, tmp_path: FilePath
+) -> None:
+    (root / "a/b").mkdir(parents=True)
+    events = await started(tree)
+    os.rename(root / "a", tmp_path / "a")
+    await all_until(events, tree, b"c1")
+    (tmp_path / "a/b/outside").write_bytes(b"")
+    assert await all_until(events, tree, b"c2") == set()
+    os.rename(tmp_path / "a", root / "back")
+    await until(events, lambda seen: whole(b"back", b"b") in seen)
+    (root / "back/b/inside").write_bytes(b"")
+    assert done(b"back", b"b", b"inside") in await all_until(events, tree, b"c3")
+    events.close()
+
+
+async def test_symlinked_directory_is_not_entered(tree: DirTree, root: FilePath, tmp_path: FilePath) -> None:
+    (tmp_path / "outside").mkdir()
+    (root / "link").symlink_to(tmp_path / "outside")
+    events = await started(tree)
+    (tmp_path / "outside/file").write_bytes(b"")
+    assert await all_until(events, tree, b"c1") == set()
+    events.close()
+
+
+async def test_overflow_asks_for_a_scan_and_goes_on(tree: DirTree, root: FilePath) -> None:
+    limit = int(FilePath("/proc/sys/fs/inotify/max_queued_events").read_text())
+    (root / "d").mkdir()
+    events = await started(tree)
+    names = (os.path.join(root, "d", str(number % 2)) for number in range(limit + 10))
+    for name in names:
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT))
+    await until(events, lambda seen: RawEvent(Change.LOST) in seen)
+    (root / "d/after").write_bytes(b"")
+    assert done(b"d", b"after") in await all_until(events, tree, b"c1")
+    events.close()
+
+
+async def test_closing_ends_a_waiting_receive(tree: DirTree) -> None:
+    events = await started(tree)
+    async with trio.open_nursery() as nursery:
+
+        async def receive() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await events.receive()
+
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        events.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await events.receive()
+
+
+async def test_settled_changes_arrive(tree: DirTree, root: FilePath) -> None:
+    send, receive = trio.open_memory_channel[Dirty](1)
+    events = Inotify(tree, ThreadWorkers())
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, events, send)
+            assert (await receive.receive()).rescan
+            (root / "a").write_bytes(b"1")
+            assert await receive.receive() == Dirty({ROOT: frozenset({b"a"})})
+            nursery.cancel_scope.cancel()
+    events.close()
+
+
+async def test_portable_watch_tells_the_same(tree: DirTree, root: FilePath) -> None:
+    """What macOS uses also runs here."""
+    pytest.importorskip("watchfiles")
+    events = FsEvents(tree)
+    assert await events.receive() == [RawEvent(Change.LOST)]
+    async with trio.open_nursery() as nursery:
+
+        async def keep_writing() -> None:
+            while True:  # that watch begins at some time after the first receive
+                (root / "a").write_bytes(b"1")
+                await trio.sleep(0.05)
+
+        nursery.start_soon(keep_writing)
+        await until(events, lambda seen: done(b"a") in seen)
+        nursery.cancel_scope.cancel()
+    events.close()
+    with trio.fail_after(PATIENCE_S), pytest.raises(trio.ClosedResourceError):
+        while True:
+            await events.receive()
