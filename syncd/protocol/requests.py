@@ -1,0 +1,152 @@
+"""Pure. Which requests exist between peers: one table, one spelling each, everything else refused.
+
+Not here, because it depends on who asks: whether the request is allowed (`authorize`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from syncd.model.ids import Cid
+from syncd.protocol.heads import Head, RequestRefused, body_length_untrusted
+
+MAX_WAIT_S: Final = 55  # below what gateways and our own patience allow a silent connection
+LOG_ID_BYTES: Final = 16
+
+LOG_FIELD: Final = b"syncd-log"
+WAIT_FIELD: Final = b"syncd-wait"
+
+
+class Route(Enum):
+    """An endpoint of design.md §4: method, form of the target, and the largest body that it takes, in bytes."""
+
+    HELLO = (b"POST", rb"/v1/hello", 32 << 10)
+    HEADS = (b"GET", rb"/v1/heads/(?P<number>0|[1-9][0-9]{0,17})", 0)
+    HAVE = (b"POST", rb"/v1/have", 1 << 20)
+    BLOCKS = (b"POST", rb"/v1/blocks", 256 << 10)
+    BLOCK = (b"GET", rb"/v1/blocks/(?P<cid>[0-9a-f]{64})", 0)
+    READ_ROSTER = (b"GET", rb"/v1/roster/(?P<number>0|[1-9][0-9]{0,17})", 0)
+    SUBMIT_ENTRY = (b"POST", rb"/v1/roster", 8 << 20)
+    PAIR = (b"POST", rb"/v1/pair", 32 << 10)
+
+    def __init__(self, method: bytes, target: bytes, max_body_bytes: int) -> None:
+        self.method = method
+        self.form = re.compile(target)
+        self.max_body_bytes = max_body_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that exists. Its body has not been read."""
+
+    route: Route
+    content_length: int = 0
+    number: int = 0  # HEADS, READ_ROSTER: what comes after this number
+    cid: Cid | None = None  # BLOCK
+    log_id: bytes | None = None  # HEADS: whose count of heads `number` belongs to
+    wait_s: int = 0  # HEADS: how long to wait for news
+
+    @property
+    def method(self) -> str:
+        return self.route.method.decode("ascii")
+
+
+def request_untrusted(head: Head, label: str) -> Request:
+    """What a head asks for, on a connection to `label`. Raises RequestRefused with the status to answer."""
+    _check_host(head, label)
+    _check_features(head)
+    route, match = _route(head)
+    groups = match.groupdict()
+    cid = groups.get("cid")
+    return Request(
+        route,
+        _content_length(head, route),
+        number=int(groups.get("number") or 0),
+        cid=None if cid is None else Cid(bytes.fromhex(cid.decode("ascii"))),
+        log_id=_log_id(head) if route is Route.HEADS else None,
+        wait_s=_wait_s(head) if route is Route.HEADS else 0,
+    )
+
+
+def target_of(route: Route, *, number: int = 0, cid: Cid | None = None) -> str:
+    """The target by which a client asks for `route`."""
+    match route:
+        case Route.HEADS:
+            return f"/v1/heads/{number}"
+        case Route.READ_ROSTER:
+            return f"/v1/roster/{number}"
+        case Route.BLOCK:
+            if cid is None:
+                raise ValueError("a block is asked for by its cid")
+            return f"/v1/blocks/{cid.hex()}"
+        case _:
+            return route.form.pattern.decode("ascii")
+
+
+def heads_fields(log_id: bytes, wait_s: int) -> tuple[tuple[str, str], ...]:
+    """The header fields of a request for heads."""
+    return (LOG_FIELD.decode(), log_id.hex()), (WAIT_FIELD.decode(), str(wait_s))
+
+
+def _check_host(head: Head, label: str) -> None:
+    host = head.maybe_field(b"host")
+    if host is None:
+        raise RequestRefused(400, "no host")
+    if host != label.encode("ascii"):
+        raise RequestRefused(421, "the host is not the name of this connection")
+
+
+def _check_features(head: Head) -> None:
+    """What HTTP offers and we do not take: silently ignoring it would mean something else to the sender."""
+    if head.maybe_field(b"transfer-encoding") is not None:
+        raise RequestRefused(501, "a request body needs a content-length")
+    if head.maybe_field(b"content-encoding") is not None:
+        raise RequestRefused(415, "an encoded body")
+    if head.maybe_field(b"expect") is not None:
+        raise RequestRefused(417, "an expectation")
+
+
+def _route(head: Head) -> tuple[Route, re.Match[bytes]]:
+    known_target = False
+    for route in Route:
+        match = route.form.fullmatch(head.target)
+        if match is not None:
+            if route.method == head.method:
+                return route, match
+            known_target = True
+    if known_target or head.method not in (b"GET", b"POST"):
+        raise RequestRefused(405, "no such method here")
+    # A target that names no route in any spelling is a client's mistake, not a missing thing.
+    raise RequestRefused(404 if head.target.startswith(b"/v1/") else 400, "no such target")
+
+
+def _content_length(head: Head, route: Route) -> int:
+    length = body_length_untrusted(head.fields)
+    if length is None:
+        if route.max_body_bytes:
+            raise RequestRefused(411, "a body without a length")
+        return 0
+    if length > route.max_body_bytes:
+        raise RequestRefused(413, "body too large")
+    return length
+
+
+def _log_id(head: Head) -> bytes | None:
+    value = head.maybe_field(LOG_FIELD)
+    if value is None:
+        return None
+    if not re.fullmatch(rb"[0-9a-f]{%d}" % (2 * LOG_ID_BYTES), value):
+        raise RequestRefused(400, "malformed log id")
+    return bytes.fromhex(value.decode("ascii"))
+
+
+def _wait_s(head: Head) -> int:
+    value = head.maybe_field(WAIT_FIELD)
+    if value is None:
+        return 0
+    if not re.fullmatch(rb"0|[1-9][0-9]?", value) or int(value) > MAX_WAIT_S:
+        raise RequestRefused(400, "malformed wait")
+    return int(value)
