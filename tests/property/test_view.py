@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.model.ids import ROOT_NODE, NodeId
@@ -10,7 +10,7 @@ from syncd.model.join import NodeState, Versioned, decide
 from syncd.model.naming import ANY_NAME, disk_key, is_legal
 from syncd.model.paths import conflict_name, validate_name_untrusted
 from syncd.model.records import DELETED, DIRECTORY, Place, symlink_to
-from syncd.model.view import View, view
+from syncd.model.view import View, settle_places, view
 from syncd.treetypes import Personality
 from tests.helpers.model_values import at, file_with, head, node_id, version
 
@@ -120,23 +120,34 @@ def test_a_disk_changes_names_and_nothing_else(nodes: dict[NodeId, NodeState], p
 
 
 @given(folders())
-@example({NODES[1]: NodeState(heads=(head(1, DIRECTORY),), places=(at(1, 1, b"a"),))})
-def test_a_disk_that_holds_every_name_keeps_names_that_nobody_else_wants(nodes: dict[NodeId, NodeState]) -> None:
-    tree = view(nodes, ANY_NAME)
-    for children in tree.children.values():
-        wanted = [each.name for item in children.values() for each in [place(nodes, item.node, item.copy)] if each]
-        for item in children.values():
-            mine = place(nodes, item.node, item.copy)
-            if mine is not None and wanted.count(mine.name) == 1 and mine == only_place(nodes, item.node):
-                assert item.name == mine.name
+def test_a_name_that_one_node_wants_is_its_own(nodes: dict[NodeId, NodeState]) -> None:
+    """Whoever else needs a made-up name: no node loses its real one to that."""
+    settled = settle_places({node: state.places for node, state in nodes.items() if node != ROOT_NODE})
+    for children in view(nodes, ANY_NAME).children.values():
+        own = [item for item in children.values() if item.copy is None and settled[item.node] is not None]
+        wanted = {item.node: place.value.name for item in own if (place := settled[item.node]) is not None}
+        for item in own:
+            if list(wanted.values()).count(wanted[item.node]) == 1:
+                assert item.name == wanted[item.node]
 
 
-def place(nodes: dict[NodeId, NodeState], node: NodeId, copy: bytes | None) -> Place | None:
-    known = nodes[node].place
-    return known.value if known is not None and copy is None else None
+@given(folders())
+def test_a_node_is_moved_only_out_of_a_cycle(nodes: dict[NodeId, NodeState]) -> None:
+    places = {node: state.places for node, state in nodes.items() if node != ROOT_NODE}
+    for node, place in settle_places(places).items():
+        if place != nodes[node].place:
+            assert leads_back(node, places)
 
 
-def only_place(nodes: dict[NodeId, NodeState], node: NodeId) -> Place | None:
-    """Its place, if no other could have come to count."""
-    known = nodes[node].places
-    return known[0].value if len(known) == 1 and known[0].value.parent != node else None
+def leads_back(node: NodeId, places: dict[NodeId, tuple[Versioned[Place], ...]]) -> bool:
+    """Whether a node can reach itself through any places that it and its ancestors ever had."""
+    seen: set[NodeId] = set()
+    waiting = [node]
+    while waiting:
+        for place in places.get(waiting.pop(), ()):
+            if place.value.parent == node:
+                return True
+            if place.value.parent not in seen:
+                seen.add(place.value.parent)
+                waiting.append(place.value.parent)
+    return False
