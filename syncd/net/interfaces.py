@@ -12,6 +12,7 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _AF_INET = 2
 _AF_INET6 = 30 if sys.platform == "darwin" else 10
+_RUNNING = 0x40  # IFF_RUNNING: has a carrier; a cable pulled out takes the addresses away and brings them back
 _IPV4_OFFSET, _IPV6_OFFSET = 4, 8  # inside sockaddr_in and sockaddr_in6, the same on both systems
 
 
@@ -28,7 +29,7 @@ _InterfaceAddress._fields_ = [
 
 
 def machine_addresses() -> tuple[Address, ...]:
-    """All addresses of all interfaces that are up, in the system's order. Raises OSError."""
+    """All addresses of all interfaces that are up and connected, in the system's order. Raises OSError."""
     library = ctypes.CDLL(None, use_errno=True)
     first = ctypes.POINTER(_InterfaceAddress)()
     if library.getifaddrs(ctypes.byref(first)) != 0:
@@ -42,7 +43,8 @@ def machine_addresses() -> tuple[Address, ...]:
 def _walk(entry: ctypes._Pointer[_InterfaceAddress]) -> Iterator[Address]:
     while entry:  # type: ignore[truthy-bool]  # a null pointer is false
         location = entry.contents.address
-        if location and (address := _address_at(location)) is not None:
+        runs = entry.contents.flags & _RUNNING
+        if location and runs and (address := _address_at(location)) is not None:
             yield address
         entry = entry.contents.next
 
