@@ -131,7 +131,7 @@ class Found:
 class Unheard:
     """Announcements do not work on this machine now; static addresses do. Tried again by itself."""
 
-    why: str
+    why: str  # empty when it works again
 
 
 class FoundSink(Protocol):
