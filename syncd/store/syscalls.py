@@ -60,7 +60,7 @@ def open_beneath(top: int, path: tuple[bytes, ...], flags: int) -> int:
     where the path is longer than it takes at once. Errors: ELOOP for a symlink, EXDEV for a mount.
     """
     joined = b"/".join(path)
-    if not _Kernel.openat2 or len(joined) >= _PATH_MAX:
+    if not Kernel.openat2 or len(joined) >= _PATH_MAX:
         return _open_by_walking(top, path, flags)
     flags |= os.O_CLOEXEC
     how = _how(flags)
@@ -72,7 +72,7 @@ def open_beneath(top: int, path: tuple[bytes, ...], flags: int) -> int:
         if number in (errno.EINTR, errno.EAGAIN):
             continue  # EAGAIN: a rename elsewhere made the kernel unsure; it asks to be asked again
         if number == errno.ENOSYS:
-            _Kernel.openat2 = False
+            Kernel.openat2 = False
             return _open_by_walking(top, path, flags)
         raise OSError(number, os.strerror(number))
 
@@ -107,7 +107,7 @@ def _open_one(parent: int, name: bytes, flags: int) -> int:
         raise
 
 
-class _Kernel:
+class Kernel:
     """What the running kernel has turned out to lack."""
 
     openat2 = LINUX

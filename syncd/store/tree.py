@@ -113,15 +113,21 @@ def _token(token: bytes) -> bytes:
 
 
 class _Directory:
-    """An open directory, closed at the end of the `with` unless it is the root, which stays open."""
+    """An open directory, closed at the end of the `with` unless it is the root, which stays open.
+
+    To be listed, the root is opened once more: two threads that list by one descriptor share its position, and each
+    would see half of the names."""
 
     __slots__ = ("_keep", "fd", "path")
 
     def __init__(self, places: Places, path: Path, flags: int = O_DIR) -> None:
         _check(path)
         self.path = path
-        self._keep = not path
-        self.fd = places.root if not path else open_beneath(places.root, path, flags)
+        self._keep = not path and flags == O_DIR
+        if path:
+            self.fd = open_beneath(places.root, path, flags)
+        else:
+            self.fd = places.root if self._keep else _reopen(places.root)
 
     def __enter__(self) -> int:
         return self.fd
@@ -129,6 +135,10 @@ class _Directory:
     def __exit__(self, *_: object) -> None:
         if not self._keep:
             os.close(self.fd)
+
+
+def _reopen(directory: int) -> int:
+    return os.open(b".", _LIST, dir_fd=directory)
 
 
 class _Parents:
@@ -342,7 +352,7 @@ class DirTree:
 
     @_verb
     def list_staged(self) -> list[tuple[bytes, Stat]]:
-        return _scan(self._at().stage, self._at().owners)
+        return _scan_own(self._at().stage, self._at().owners)
 
     @_verb
     def drop_staged(self, token: bytes) -> None:
@@ -519,7 +529,7 @@ class DirTree:
 
     @_verb
     def list_parked(self) -> list[tuple[bytes, Stat]]:
-        return _scan(self._at().parked, self._at().owners)
+        return _scan_own(self._at().parked, self._at().owners)
 
     @_verb
     def set_attributes(self, path: Path, attributes: Attributes, expected: Stat) -> Stat:
@@ -558,7 +568,7 @@ class DirTree:
 
     @_verb
     def list_old(self) -> list[tuple[bytes, Stat]]:
-        return _scan(self._at().old, self._at().owners)
+        return _scan_own(self._at().old, self._at().owners)
 
     @_verb
     def stat_old(self, token: bytes) -> Stat:
@@ -682,6 +692,7 @@ def _only(results: Sequence[_One | TreeError]) -> _One:
 
 
 def _scan(fd: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
+    """List by a descriptor that nobody else lists by."""
     found: list[tuple[bytes, Stat]] = []
     encode = os.fsencode
     with os.scandir(fd) as entries:
@@ -694,6 +705,14 @@ def _scan(fd: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
                 stat = Stat(Kind.BROKEN, entry.inode(), 0, 0, 0, 0, 0, 0)
             found.append((encode(entry.name), stat))
     return found
+
+
+def _scan_own(directory: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
+    fd = _reopen(directory)
+    try:
+        return _scan(fd, owners)
+    finally:
+        os.close(fd)
 
 
 def _read_whole(places: Places, path: Path, limit: int) -> Read:

@@ -172,8 +172,12 @@ async def test_symlinked_directory_is_not_entered(tree: DirTree, root: FilePath,
     events.close()
 
 
+def queue_limit() -> int:
+    return int(FilePath("/proc/sys/fs/inotify/max_queued_events").read_text())
+
+
 async def test_overflow_asks_for_a_scan_and_goes_on(tree: DirTree, root: FilePath) -> None:
-    limit = int(FilePath("/proc/sys/fs/inotify/max_queued_events").read_text())
+    limit = queue_limit()
     (root / "d").mkdir()
     events = await started(tree)
     names = (os.path.join(root, "d", str(number % 2)) for number in range(limit + 10))

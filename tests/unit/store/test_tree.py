@@ -1,4 +1,4 @@
-"""The tree suite on a real directory, with the renames of this system and with those of a poorer one, and in memory."""
+"""The tree suite on a real directory, as this system is and as a poorer one would be, and in memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 
 import pytest
 
+from syncd.store import syscalls
 from syncd.store.syscalls import Renames
 from syncd.store.tree import DirTree
 from tests.helpers.realuser import RealUser
@@ -35,6 +36,13 @@ class TestDirTreeWithoutAtomicRenames(TreeSuite):
     @pytest.fixture
     def world(self, tmp_path: FilePath) -> Iterator[World]:
         yield from real_world(tmp_path, Renames(atomic=False))
+
+
+class TestDirTreeOfAnOldKernel(TreeSuite):
+    @pytest.fixture
+    def world(self, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+        monkeypatch.setattr(syscalls.Kernel, "openat2", False)
+        yield from real_world(tmp_path, Renames())
 
 
 class TestSimTree(TreeSuite):

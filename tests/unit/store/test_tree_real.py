@@ -1,0 +1,392 @@
+"""What only a real file system shows: roots that go away, permissions, descriptors, other mounts, slow disks."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path as FilePath
+
+import pytest
+
+from syncd.store import syscalls
+from syncd.store.tree import DirTree
+from syncd.treetypes import (
+    ROOT,
+    Attributes,
+    Denied,
+    IoFailed,
+    Kind,
+    NotAFile,
+    NotThere,
+    RootState,
+    TreeError,
+    show_path,
+)
+from tests.helpers.realuser import RealUser
+from tests.suites.tree_suite import MARKER, MTIME_NS, A, B, D, stage
+
+NOBODY = 65_534
+
+
+def make_tree(directory: FilePath, monotonic: Callable[[], float] = time.monotonic) -> DirTree:
+    (directory / "root").mkdir()
+    (directory / "home").mkdir()
+    return DirTree(bytes(directory / "root"), str(directory / "home"), monotonic)
+
+
+@pytest.fixture
+def tree(tmp_path: FilePath) -> Iterator[DirTree]:
+    tree = make_tree(tmp_path)
+    tree.write_marker(MARKER)
+    yield tree
+    tree.close()
+
+
+@pytest.fixture
+def root(tmp_path: FilePath) -> FilePath:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def user(tree: DirTree, root: FilePath) -> RealUser:
+    return RealUser(root)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+# --- the root ------------------------------------------------------------------------------------------------------
+
+
+def test_root_that_was_renamed_away_is_missing_and_found_again(tree: DirTree, root: FilePath) -> None:
+    os.rename(root, root.with_name("elsewhere"))
+    assert tree.check_root(MARKER) is RootState.MISSING
+    with pytest.raises(IoFailed):
+        tree.list_dir(ROOT)
+    os.rename(root.with_name("elsewhere"), root)
+    assert tree.check_root(MARKER) is RootState.OK
+
+
+def test_root_that_became_a_symlink_is_missing(tree: DirTree, root: FilePath) -> None:
+    os.rename(root, root.with_name("elsewhere"))
+    root.symlink_to("elsewhere")
+    assert tree.check_root(MARKER) is RootState.MISSING
+
+
+def test_root_that_became_a_file_is_missing(tree: DirTree, root: FilePath) -> None:
+    os.rename(root, root.with_name("elsewhere"))
+    root.write_bytes(b"")
+    assert tree.check_root(MARKER) is RootState.MISSING
+
+
+def test_empty_directory_in_the_place_of_the_root_has_no_marker(tree: DirTree, root: FilePath) -> None:
+    os.rename(root, root.with_name("elsewhere"))
+    root.mkdir()
+    assert tree.check_root(MARKER) is RootState.NO_MARKER
+    assert tree.read_marker() is None
+
+
+def test_verbs_stay_with_the_open_root_until_it_is_checked(tree: DirTree, user: RealUser, root: FilePath) -> None:
+    user.write(A, b"1")
+    os.rename(root, root.with_name("elsewhere"))
+    root.mkdir()
+    assert [name for name, _ in tree.list_dir(ROOT)] == [b"a"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"x" * 5000])
+def test_marker_that_says_nothing_is_wrong(tree: DirTree, root: FilePath, content: bytes) -> None:
+    (root / ".syncd/folder").write_bytes(content)
+    assert tree.check_root(MARKER) is RootState.WRONG_MARKER
+
+
+def test_marker_that_is_a_pipe_does_not_block(tree: DirTree, root: FilePath) -> None:
+    (root / ".syncd/folder").unlink()
+    os.mkfifo(root / ".syncd/folder")
+    assert tree.check_root(MARKER) is RootState.WRONG_MARKER
+
+
+def test_private_directory_behind_a_symlink_is_not_used(tree: DirTree, root: FilePath) -> None:
+    os.rename(root / ".syncd", root / "real")
+    (root / ".syncd").symlink_to("real")
+    assert tree.check_root(MARKER) is RootState.UNREADABLE
+
+
+def test_private_directory_is_closed_to_others(tree: DirTree, root: FilePath) -> None:
+    assert (root / ".syncd").stat().st_mode & 0o777 == 0o700
+    (root / ".syncd").chmod(0o755)
+    tree.check_root(MARKER)
+    assert (root / ".syncd").stat().st_mode & 0o777 == 0o700
+
+
+def test_places_that_were_deleted_come_back(tree: DirTree, root: FilePath) -> None:
+    for place in ("stage", "old", "parked", "cookies"):
+        (root / ".syncd" / place).rmdir()
+    with pytest.raises(NotThere):
+        stage(tree, b"t1")
+    assert tree.check_root(MARKER) is RootState.OK
+    stage(tree, b"t1")
+
+
+@pytest.mark.needs("root")
+def test_private_directory_of_another_user_is_not_used(tree: DirTree, root: FilePath) -> None:
+    root.parent.chmod(0o777)
+    os.chown(root, NOBODY, NOBODY)
+    with as_nobody():
+        assert tree.check_root(MARKER) is RootState.UNREADABLE
+
+
+# --- permissions and modes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("root")
+def test_unreadable_directory_is_an_error_and_not_empty(tree: DirTree, user: RealUser) -> None:
+    user.mkdir(D)
+    user.write((b"d", b"file"), b"1")
+    user.chmod(D, 0o700)
+    with as_nobody():
+        with pytest.raises(Denied):
+            tree.list_dir(D)
+        with pytest.raises(Denied):
+            tree.stat((b"d", b"file"))
+
+
+@pytest.mark.needs("root")
+def test_directory_that_lists_names_but_no_stats_gives_broken_entries(tree: DirTree, user: RealUser) -> None:
+    user.mkdir(D)
+    user.write((b"d", b"file"), b"1")
+    user.chmod(D, 0o744)
+    with as_nobody():
+        assert [(name, stat.kind) for name, stat in tree.list_dir(D)] == [(b"file", Kind.BROKEN)]
+
+
+@pytest.mark.needs("root")
+def test_owner_changes_attributes_of_a_file_that_he_may_not_read(tree: DirTree, user: RealUser, root: FilePath) -> None:
+    user.write(A, b"1")
+    os.chown(root / "a", NOBODY, NOBODY)
+    user.chmod(A, 0)
+    with as_nobody():
+        changed = tree.set_attributes(A, Attributes(0o640, MTIME_NS), tree.stat(A))
+    assert (changed.mode, changed.mtime_ns) == (0o640, MTIME_NS)
+
+
+@pytest.mark.needs("root")
+def test_hard_link_to_the_file_of_another_user_is_not_read(tree: DirTree, user: RealUser, root: FilePath) -> None:
+    secret = root.with_name("secret")
+    secret.write_bytes(b"secret")
+    os.chown(secret, NOBODY, NOBODY)
+    os.link(secret, root / "a")
+    assert tree.stat(A).kind is Kind.OTHER
+    with pytest.raises(NotAFile):
+        tree.open_read(A)
+    assert isinstance(tree.read_many([A], 100)[0], NotAFile)
+    secret.unlink()
+    assert tree.stat(A).kind is Kind.FILE
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_umask_changes_no_mode(tree: DirTree, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        assert tree.stage_small(b"t1", b"1", 0o666, None).mode == 0o666
+        assert tree.make_dir(D, 0o777).mode == 0o777
+        assert tree.stage_file(b"t2").finish().mode == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_special_mode_bits_stay_with_the_directory(tree: DirTree, user: RealUser, root: FilePath) -> None:
+    user.mkdir(D)
+    user.chmod(D, 0o2755)
+    tree.set_attributes(D, Attributes(mode=0o700), tree.stat(D))
+    assert (root / "d").stat().st_mode & 0o7777 == 0o2700
+
+
+# --- paths and descriptors -----------------------------------------------------------------------------------------
+
+
+def test_paths_longer_than_the_kernel_takes_at_once(tree: DirTree) -> None:
+    deep = tuple(b"%d" % number + b"x" * 200 for number in range(30))
+    for depth in range(1, len(deep) + 1):
+        tree.make_dir(deep[:depth], 0o755)
+    stage(tree, b"t1", b"deep")
+    tree.create(b"t1", (*deep, b"file"))
+    assert [name for name, _ in tree.list_dir(deep)] == [b"file"]
+    reader = tree.open_read((*deep, b"file"))
+    assert reader.stat().size == 4
+    reader.close()
+
+
+def test_no_descriptor_is_left_open(tree: DirTree, user: RealUser) -> None:
+    user.mkdir(D)
+    user.symlink(B, b"d")
+    user.make_other((b"fifo",))
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(50):
+        token = b"t%d" % number
+        stage(tree, token)
+        verbs: list[Callable[[], object]] = [
+            lambda token=token: tree.create(token, (b"d", token)),  # type: ignore[misc]
+            lambda token=token: tree.create(token, (b"b", token)),  # type: ignore[misc]
+            lambda: tree.list_dir(D),
+            lambda: tree.list_dir(B),
+            lambda: tree.open_read(D),
+            lambda: tree.open_read((b"fifo",)),
+            lambda: tree.read_many([D, B, A, (b"fifo",)], 10),
+            lambda: tree.set_attributes((b"fifo",), Attributes(mode=0o600), tree.stat(D)),
+            lambda: tree.check_root(MARKER),
+            lambda: tree.check_root(None),
+            lambda: tree.stage_file(b"x").finish(),
+            lambda: tree.flush_dirs([D, A]),
+        ]
+        for verb in verbs:
+            try:
+                verb()
+            except TreeError:
+                continue
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_root_may_be_checked_while_threads_work_below_it(tree: DirTree, user: RealUser, root: FilePath) -> None:
+    user.mkdir(D)
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                names = [name for name, _ in tree.list_dir(ROOT)]
+            except IoFailed:
+                continue
+            if names != [b"d"]:
+                wrong.append(names)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(50):
+        (root / ".syncd/cookies").rmdir()  # the open places are exchanged for others
+        assert tree.check_root(MARKER) is RootState.OK
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_messages_show_no_control_characters() -> None:
+    assert show_path((b"a\x1b[31m", b"\xff", "\u202ex".encode())) == "a\\x1b[31m/\\xff/\\u202ex"
+
+
+# --- flushing ------------------------------------------------------------------------------------------------------
+
+
+def test_slow_flush_of_everything_is_followed_by_flushes_of_our_files(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = itertools.count(0.0, 3.0)
+    tree = make_tree(tmp_path, lambda: next(moments))
+    tree.write_marker(MARKER)
+    calls: list[int] = []
+    monkeypatch.setattr("syncd.store.tree.flush_file_system", calls.append)
+    stage(tree, b"t1")
+    tree.flush([b"t1"])
+    assert len(calls) == 1
+    tree.flush([b"t1"])
+    assert len(calls) == 1
+    with pytest.raises(NotThere):
+        tree.flush([b"t1", b"gone"])
+    tree.close()
+
+
+# --- other mounts --------------------------------------------------------------------------------------------------
+
+_IN_A_NAMESPACE = """
+import os, subprocess, sys, time
+from syncd.store.tree import DirTree
+from syncd.treetypes import *
+from tests.suites.tree_suite import MARKER
+
+def mount(path):
+    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+
+base = sys.argv[1]
+tree = DirTree(os.fsencode(base + "/root"), base + "/home", time.monotonic)
+tree.write_marker(MARKER)
+os.makedirs(base + "/root/d/mounted")
+mount(base + "/root/d/mounted")
+open(base + "/root/d/mounted/file", "w").close()
+[(name, stat)] = tree.list_dir((b"d",))
+assert stat.kind is Kind.DIR and stat.dev != tree.stat(ROOT).dev
+for verb in (lambda: tree.list_dir((b"d", b"mounted")), lambda: tree.stat((b"d", b"mounted", b"file"))):
+    try:
+        verb()
+    except ForeignFileSystem:
+        continue
+    raise AssertionError("another file system was entered")
+tree.stage_small(b"t1", b"", 0o644, None)
+mount(base + "/root/.syncd/stage")
+assert tree.check_root(MARKER) is RootState.UNREADABLE
+subprocess.run(["umount", base + "/root/.syncd/stage"], check=True)
+assert tree.check_root(MARKER) is RootState.OK
+os.mkdir(base + "/other")
+mount(base + "/other")
+other = DirTree(os.fsencode(base + "/other"), base + "/home", time.monotonic)
+other.write_marker(MARKER)
+assert other.personality().name == "tmpfs" and other.personality().local
+mount(base + "/root")
+assert tree.check_root(MARKER) is RootState.NO_MARKER
+"""
+
+
+@pytest.mark.needs("mount")
+def test_other_file_systems_are_seen_and_not_entered(tmp_path: FilePath) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "home").mkdir()
+    command = ["unshare", "--mount", sys.executable, "-c", _IN_A_NAMESPACE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- a static rule -------------------------------------------------------------------------------------------------
+
+_BY_PATH = {
+    "open", "stat", "lstat", "mkdir", "makedirs", "unlink", "remove", "rmdir", "rename", "replace", "link", "symlink",
+    "readlink", "chmod", "chown", "utime", "listdir", "scandir", "walk", "truncate", "mkfifo", "mknod", "access",
+    "getxattr", "setxattr", "listxattr", "removexattr",
+}  # fmt: skip
+_DESCRIPTORS = {"fd", "place", "opened", "private", "root"}
+_HOME_AND_ROOT = {"open_root", "open_database", "set_database_aside"}  # paths of syncd's home, and the root itself
+
+
+@pytest.mark.parametrize("module", ["tree", "files", "places", "probe", "syscalls"])
+def test_every_call_on_a_path_starts_at_a_descriptor(module: str) -> None:
+    source = FilePath(syscalls.__file__).with_name(f"{module}.py")
+    strays = [
+        f"{module}.py:{call.lineno}"
+        for function in ast.walk(ast.parse(source.read_text()))
+        if isinstance(function, ast.FunctionDef) and function.name not in _HOME_AND_ROOT
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and _goes_by_path(call)
+    ]
+    assert strays == []
+
+
+def _goes_by_path(call: ast.Call) -> bool:
+    match call.func:
+        case ast.Attribute(value=ast.Name(id="os"), attr=name) if name in _BY_PATH:
+            by_descriptor = any(word.arg in ("dir_fd", "src_dir_fd") for word in call.keywords)
+            first = call.args[0]
+            return not by_descriptor and not (isinstance(first, ast.Name) and first.id in _DESCRIPTORS)
+    return False
