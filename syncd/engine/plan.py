@@ -261,7 +261,8 @@ def _plan_copy(case: Case, copy: CopyCase, operations: list[Operation], claimed:
         if copy.holder is None and place not in claimed:
             claimed.add(place)
             operations.append(Create(case.node, copy.version, copy.kind, copy.size, place, copy=True))
-    elif (copy.disk_parent, copy.disk_name) != (place.parent, place.name) and copy.holder is None:
-        if place not in claimed:
-            claimed.add(place)
-            operations.append(Move(case.node, place, copy.copy))
+        return
+    moved = (copy.disk_parent, copy.disk_name) != (place.parent, place.name)
+    if moved and copy.holder is None and place not in claimed:
+        claimed.add(place)
+        operations.append(Move(case.node, place, copy.copy))

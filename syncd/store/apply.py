@@ -262,9 +262,10 @@ class _Preparation:
             return
         nid = b"copy%d" % copy if copy is not None else (row.nid if row is not None else b"")
         token = blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode()
-        mode, mtime = (0, None) if row is None else (row.mode, row.mtime)
+        mode = None if row is None else row.mode
+        mtime = None if row is None else row.mtime
         self.round.steps.append(
-            Step(operation, here, expected, target, token, mode if mode is not None else -1, mtime, parked)
+            Step(operation, here, expected, target, token, -1 if mode is None else mode, mtime, parked)
         )
 
 

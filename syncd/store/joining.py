@@ -44,8 +44,8 @@ class Sources:
         source = self._known.get(seq)
         if source is None:
             row = self._connection.execute(
-                "SELECT c.hash, c.lamport, a.device, c.author_name FROM changeset c JOIN author a ON a.id=c.author WHERE "
-                "c.seq=?",
+                "SELECT c.hash, c.lamport, a.device, c.author_name "
+                "FROM changeset c JOIN author a ON a.id=c.author WHERE c.seq=?",
                 (seq,),
             ).fetchone()
             if row is None:

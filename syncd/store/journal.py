@@ -62,6 +62,10 @@ class Membership(Protocol):
         """The number of an entry on our chain; None if it is not there."""
         ...
 
+    def sign_key(self, device: DeviceId) -> bytes | None:
+        """The public signing key of a device that is, or once was, admitted."""
+        ...
+
     def may_publish(self, device: DeviceId, head: EntryHash) -> bool:
         """Whether that device had, at that entry, a role that publishes."""
         ...
@@ -102,7 +106,7 @@ class Journal:
         self._db = connection
         self._folder = folder
         self._keys = keys
-        self._device = keys.public.id
+        self.device = keys.public.id
         self._random = random
         self.author_name = author_name
         self.sources = Sources(connection)
@@ -147,7 +151,7 @@ class Journal:
             lamports.append(previous.lamport)
         changeset = Changeset(
             self._folder,
-            self._device,
+            self.device,
             self.incarnation,
             1 if previous is None else previous.counter + 1,
             NO_CHANGESET if previous is None else previous.hash,
@@ -300,7 +304,7 @@ class Journal:
         return incarnation
 
     def _own_journal(self) -> int:
-        return self._journal(self._device, self.incarnation)
+        return self._journal(self.device, self.incarnation)
 
     def _journal(self, device: DeviceId, incarnation: Incarnation) -> int:
         author = self.author_id(device)

@@ -1,0 +1,767 @@
+"""Async. One folder at work: scan, publish, plan, pull, apply, serve, each a task of its own, none waiting for
+another's trouble.
+
+The task decides nothing itself. What to do is decided by pure functions (`engine.detect`, `engine.plan`, `engine.pull`,
+`engine.brake`), what it means for the rows by `store`; here is only the order in which they are asked, and who is told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeVar, TypeVarTuple
+
+import trio
+
+from ca.ids import DeviceId
+from syncd.daemon.links import Frame, FrameStatus, HeadsPage, Link
+from syncd.daemon.problems import ROOT_IDS, problem_of
+from syncd.daemon.pulling import ByteBudget, Meter, Puller
+from syncd.engine.brake import Brake
+from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
+from syncd.model.heads import Head, decode_head_untrusted, verify_head
+from syncd.model.ids import Cid
+from syncd.model.ignores import Ignores, parse_ignores
+from syncd.seams import Clock, Lane, Workers
+from syncd.store import counts
+from syncd.store.apply import ANYTHING, Committed, Round, execute
+from syncd.store.examine import examine
+from syncd.store.folder import Arrived, FolderStore, Served, SourceReader, seal_served
+from syncd.store.journal import Accepted, Verdict
+from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.publish import Draft
+from syncd.store.recovery import (
+    db_drop_old,
+    db_recheck_old,
+    db_recover_intents,
+    db_undelete,
+    publish_late_edits,
+)
+from syncd.store.scan import Found, Gone, Item, Trouble
+from syncd.store.staging import Staging
+from syncd.treetypes import Dirty, Kind, Marker, Path, RootState, TreeError
+
+log = logging.getLogger("syncd.folder")
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+
+SCAN_STEP = 2048
+EXAMINE_BYTES = 32 << 20
+EXAMINE_FILES = 1024
+SERVE_BYTES = 1 << 20
+SERVE_BUFFER = 8 << 20
+HEADS_PER_PAGE = 256
+FULL_SCAN_S = 3600.0
+ROOT_CHECK_S = 5.0
+HOUSEKEEPING_S = 20.0
+RETRY_S = 10.0
+RESTLESS_S = 2.0
+SCAN_ORIGIN = "here"
+
+
+class State(Enum):
+    """The word that `status` shows."""
+
+    STARTING = "starting"
+    SCANNING = "scanning"
+    SYNCING = "syncing"
+    SYNCED = "synced"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the roster lets this device do with the folder now."""
+
+    publishes: bool
+    exchanges: bool = True
+    """False: the membership is in doubt (a fork, a freeze), so no content is sent or fetched."""
+
+
+@dataclass(slots=True)
+class LinkState:
+    """What we know of one connected peer."""
+
+    link: Link
+    reached: bool = False
+    """Its heads were all taken in at some moment of this connection."""
+    newest: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Numbers that only grow, for `wait`: what was asked before is answered when they have moved on."""
+
+    scans_begun: int = 0
+    scans_done: int = 0
+    looked_at: int = 0
+
+
+@dataclass(slots=True)
+class _Work:
+    """Directories that have to be looked at."""
+
+    names: dict[Path, frozenset[bytes] | None] = field(default_factory=dict)
+    everything: bool = True
+    event: trio.Event = field(default_factory=trio.Event)
+
+    def add(self, dirty: Dirty) -> None:
+        if dirty.rescan:
+            self.everything = True
+        for path, names in dirty.names.items():
+            self.add_names(path, names)
+        self.event.set()
+
+    def add_names(self, path: Path, names: frozenset[bytes] | None) -> None:
+        known = self.names.get(path, frozenset())
+        self.names[path] = None if names is None or known is None else known | names
+        self.event.set()
+
+    def take(self) -> Mapping[Path, frozenset[bytes] | None] | None:
+        """What to look at now; None for everything."""
+        everything, names = self.everything, self.names
+        self.everything, self.names, self.event = False, {}, trio.Event()
+        return None if everything else names
+
+
+class FolderTask:
+    """One folder. `run` is its life; everything else may be called from other tasks meanwhile."""
+
+    def __init__(
+        self,
+        name: str,
+        store: FolderStore,
+        marker: Marker,
+        workers: Workers,
+        clock: Clock,
+        lane: Lane,
+        budget: ByteBudget,
+        meter: Meter,
+        rights: Rights,
+        log_id: bytes,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.marker = marker
+        self.rights = rights
+        self.log_id = log_id
+        self.meter = meter
+        self.counts = counts.Counts(0, 0, 0, 0, 0, 0, 0, 0)
+        self.problems: list[counts.Problem] = []
+        self.root_state = RootState.OK
+        self.stopped_why: str | None = None
+        self.links: dict[DeviceId, LinkState] = {}
+        self.progress = Progress()
+        self.on_roster_needed: Callable[[DeviceId], None] = lambda device: None
+        self.on_change: Callable[[], None] = lambda: None
+        self._workers = workers
+        self._clock = clock
+        self._lane = lane
+        self._work = _Work()
+        self._brake = Brake()
+        self._ignores: Ignores = parse_ignores(b"")
+        self._plan_event = trio.Event()
+        self._planning = False
+        self._news = trio.Event()
+        self._newest = 0
+        self._intake = trio.Lock()
+        self._reached_ever = False
+        self._may_scan = trio.Event()
+        self._scanning = False
+        self._changed = trio.Event()
+        self._retries: set[Path] = set()
+        own = int.from_bytes(store.keyring.folder[:2] + log_id[:1], "big") % 16
+        self.puller = Puller(store, workers, lane, budget, meter, own)
+        self.puller.on_committed = self._after_commit
+        self.puller.on_failed = self._after_failure
+
+    # life ----------------------------------------------------------------------------------------------------
+
+    async def run(self, *, wait_for_peer: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled. `wait_for_peer`: a device that joined publishes nothing before it has reached a
+        peer."""
+        await self._db(self.store.db_begin)
+        if not await self._check_root():
+            log.warning("folder %s: %s", self.name, self.root_state.value)
+        else:
+            await self._recover()
+        self._newest = await self._db(self.store.journal.newest_seq)
+        if not wait_for_peer or self._newest:
+            self._may_scan.set()
+        await self._recount()
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._scan_forever)
+            nursery.start_soon(self._plan_forever)
+            nursery.start_soon(self.puller.run_finisher, self._clock.now)
+            nursery.start_soon(self._keep_house)
+            nursery.start_soon(self._watch_root)
+
+    async def run_link(self, link: Link) -> None:
+        """Exchange with one peer until its connection is lost or cancelled."""
+        state = self.links[link.device] = LinkState(link)
+        self._tell()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._follow, state)
+                nursery.start_soon(self.puller.run_link, link)
+        except* PeerUnavailable as lost:
+            log.debug("folder %s: %s", self.name, lost.exceptions[0])
+        finally:
+            if self.links.get(link.device) is state:
+                del self.links[link.device]
+            self._tell()
+
+    def use_keyring(self, keyring: Keyring) -> None:
+        """A rotation gave us new keys."""
+        self.store.keyring = keyring
+        self.puller.new_keys()
+        self._wake_plan()
+
+    def peer_reached(self) -> None:
+        """There is nobody to wait for (or somebody was reached): indexing may begin."""
+        self._may_scan.set()
+
+    # scanning ------------------------------------------------------------------------------------------------
+
+    def dirty(self, dirty: Dirty) -> None:
+        """What a watch reports."""
+        if dirty.ignore_changed:
+            self._work.everything = True
+        self._work.add(dirty)
+
+    def rescan(self) -> int:
+        """Look at everything again; the number of the scan that will have done so (`progress.scans_done`)."""
+        self._work.everything = True
+        self._work.event.set()
+        return self.progress.scans_begun + 1
+
+    async def _scan_forever(self) -> None:
+        await self._may_scan.wait()
+        while True:
+            with trio.move_on_after(FULL_SCAN_S) as hour:
+                await self._work.event.wait()
+            if hour.cancelled_caught:
+                self._work.everything = True
+            if self.root_state is not RootState.OK or not await self._check_root():
+                await trio.sleep(1)
+                self._work.event.set()
+                continue
+            self.progress.scans_begun += 1
+            self._scanning = True
+            self._tell()
+            try:
+                await self._scan(self._work.take())
+            except TreeError as error:
+                log.warning("folder %s: the scan stopped: %s", self.name, error)
+                self._work.everything = True
+            finally:
+                self._scanning = False
+            self.progress.scans_done = self.progress.scans_begun
+            await self._recount()
+            self._tell()
+            if self._work.everything or self._work.names:
+                self._work.event.set()
+                await trio.sleep(RESTLESS_S if self._retries else 0)
+
+    async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None) -> None:
+        self._retries.clear()
+        rules = await self._workers.run_blocking(self.store.tree.read_ignore)
+        self._ignores = parse_ignores(rules or b"")
+        walk = await self._db(self.store.walk, self._ignores.match, dirty)
+        if dirty is None:
+            await self._db(self._clear_folder_problems)
+        else:
+            paths = [(*path, name) for path, names in dirty.items() for name in names or ()]
+            await self._db(counts.db_clear_problems, self.store.connection, [*dirty, *paths])
+        while (found := await self._db(walk.step, SCAN_STEP)) is not None:
+            await self._take_found(found)
+        missing = walk.missing()
+        if missing and await self._check_root():
+            await self._take_missing(missing)
+        self.progress.looked_at += 1
+
+    async def _take_found(self, found: Found) -> None:
+        await self._note_trouble(found.trouble)
+        at = 0
+        while at < len(found.items):
+            part: list[Item] = []
+            size = 0
+            while at < len(found.items) and len(part) < EXAMINE_FILES and (size < EXAMINE_BYTES or not part):
+                part.append(found.items[at])
+                size += found.items[at].stat.size if found.items[at].stat.kind is Kind.FILE else 0
+                at += 1
+            await self._take_items(part)
+
+    async def _take_items(self, items: Sequence[Item]) -> None:
+        previous = await self._db(self.store.db_previous, items)
+        result = await self._workers.run_blocking(
+            lambda: examine(self.store.tree, self.store.keyring.hasher(), items, previous, self._now_ns)
+        )
+        await self._note_trouble(result.trouble)
+        self._look_again(result.restless)
+        if result.examined:
+            publishes = self.rights.publishes
+            draft = await self._db(lambda: self.store.db_publish(result.examined, self._now_ms(), publishes=publishes))
+            await self._after_draft(draft)
+
+    async def _take_missing(self, missing: Sequence[Gone]) -> None:
+        files = sum(gone.known.kind != Kind.DIR for gone in missing)
+        directories = [gone.known.row for gone in missing if gone.known.kind == Kind.DIR and not gone.known.is_copy]
+        if directories:
+            files += len(await self._db(counts.db_files_below, self.store.connection, directories))
+        current = await self._db(counts.db_counts, self.store.connection)
+        if self._brake.holds(SCAN_ORIGIN, files, current.files, self._clock.now()):
+            nodes = [gone.known.row for gone in missing if not gone.known.is_copy]
+            await self._hold(SCAN_ORIGIN, nodes, files, current.files)
+            return
+        publishes = self.rights.publishes
+        draft = await self._db(lambda: self.store.db_delete(missing, self._now_ms(), publishes=publishes))
+        await self._after_draft(draft)
+
+    async def _after_draft(self, draft: Draft) -> None:
+        self._look_again(draft.again)
+        if draft.records:
+            self._announce(await self._db(self.store.journal.newest_seq))
+        if draft.records or draft.unchanged:
+            self._wake_plan()
+
+    def _look_again(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            if path and path[-1] == ANYTHING:
+                self._work.add_names(path[:-1], None)
+            elif path:
+                self._work.add_names(path[:-1], frozenset(path[-1:]))
+            self._retries.add(path)
+
+    async def _note_trouble(self, trouble: Sequence[Trouble]) -> None:
+        def note() -> None:
+            for item in trouble:
+                if item.error is not None:
+                    code, why, fix = problem_of(item.error, reading=True)
+                elif item.stat is not None and item.stat.kind is Kind.BROKEN:
+                    code, why, fix = "SY-DISK-03", "the disk does not say what this is", "check the disk"
+                else:
+                    code, why, fix = "SY-FILE-04", "it is a pipe, a socket or a device", "nothing, or move it elsewhere"
+                counts.db_note_problem(self.store.connection, 0, item.path, code, why, fix, self._clock.now(), RETRY_S)
+
+        if trouble:
+            await self._db(note)
+
+    def _clear_folder_problems(self) -> None:
+        self.store.connection.execute("DELETE FROM problem WHERE node=0")
+
+    # planning and applying -----------------------------------------------------------------------------------
+
+    def _wake_plan(self) -> None:
+        self._plan_event.set()
+
+    async def _plan_forever(self) -> None:
+        while True:
+            due = await self._db(counts.db_next_retry, self.store.connection, self._clock.now())
+            wait_s = FULL_SCAN_S if due is None else max(0.05, due - self._clock.now())
+            with trio.move_on_after(wait_s):
+                await self._plan_event.wait()
+            self._plan_event = trio.Event()
+            if self.root_state is not RootState.OK:
+                continue
+            self._planning = True
+            self._tell()
+            try:
+                while await self._sweep():
+                    pass
+            finally:
+                self._planning = False
+            await self._recount()
+            self._tell()
+
+    async def _sweep(self) -> bool:
+        """Once through all pending nodes; True if that brought anything closer."""
+        await self._hold_waves()
+        after: int | None = 0
+        progress = False
+        while after is not None:
+            page, after = await self._db(self.store.db_plan, after, self._clock.now(), self.puller.busy)
+            progress = await self._carry_out(page) or progress
+        return progress
+
+    async def _carry_out(self, page: Round) -> bool:
+        done = []
+        if page.steps:
+            done = await self._workers.run_blocking(execute, self.store.tree, page.steps)
+            directories = sorted(
+                {step.path[:-1] for step in page.steps} | {s.target[:-1] for s in page.steps if s.target}
+            )
+            await self._workers.run_blocking(self.store.tree.flush_dirs, await self._existing(directories))
+            committed = await self._db(self.store.db_commit, done, self._clock.now())
+            await self._after_commit(committed)
+        if page.wants and self.rights.exchanges:
+            await self.puller.offer([want for want in page.wants if not self._ignores.match(want.path, False)])
+        return page.settled > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
+
+    async def _existing(self, directories: Sequence[Path]) -> list[Path]:
+        def existing() -> list[Path]:
+            found = []
+            for path in directories:
+                try:
+                    self.store.tree.stat(path)
+                except TreeError:
+                    continue
+                found.append(path)
+            return found
+
+        return await self._workers.run_blocking(existing)
+
+    async def _after_commit(self, committed: Committed) -> None:
+        if committed.edited:
+            await self._db(publish_late_edits, self.store, committed.edited, self._now_ms())
+            self._announce(await self._db(self.store.journal.newest_seq))
+        if committed.failed:
+            await self._db(self._note_failures, committed)
+        self._look_again(committed.look_again)
+        self._wake_plan()
+        self._tell()
+
+    def _note_failures(self, committed: Committed) -> None:
+        for node, path, error in committed.failed:
+            code, why, fix = problem_of(error, reading=False)
+            counts.db_note_problem(self.store.connection, node, path, code, why, fix, self._clock.now(), RETRY_S)
+
+    async def _after_failure(self, staging: Staging) -> None:
+        assert staging.error is not None
+        failed = Committed(failed=[(staging.want.node, staging.want.path, staging.error)])
+        await self._db(self._note_failures, failed)
+        self._wake_plan()
+
+    # the brake -----------------------------------------------------------------------------------------------
+
+    async def _hold_waves(self) -> None:
+        vanishing = await self._db(counts.db_vanishing, self.store.connection)
+        if not vanishing:
+            return
+        current = await self._db(counts.db_counts, self.store.connection)
+        for device, nodes in sorted(vanishing.items()):
+            if device == self.store.journal.device:
+                continue
+            origin = device.hex()
+            if self._brake.holds(origin, len(nodes), current.files, self._clock.now()):
+                await self._hold(origin, nodes, len(nodes), current.files)
+
+    async def _hold(self, origin: str, nodes: Sequence[int], files: int, of_files: int) -> None:
+        wave = f"held-{origin[:8]}"
+        log.warning(
+            "folder %s: %s of %s files would vanish (%s); held until approved", self.name, files, of_files, origin
+        )
+        await self._db(counts.db_hold, self.store.connection, wave, origin, nodes, files, self._clock.now(), of_files)
+        await self._recount()
+        self._tell()
+
+    async def held(self) -> list[counts.Held]:
+        return await self._db(counts.db_held, self.store.connection)
+
+    async def held_paths(self, wave: str) -> list[str]:
+        return await self._db(counts.db_held_paths, self.store.connection, wave, 5)
+
+    async def approve(self, wave: str) -> None:
+        """Let a held wave pass."""
+        for held in await self.held():
+            if held.id == wave:
+                self._brake.release(held.origin, self._clock.now())
+                await self._db(counts.db_release, self.store.connection, wave)
+        self.rescan()
+        self._wake_plan()
+
+    async def deny(self, wave: str) -> None:
+        """Undo a held wave: what was to vanish is brought back, here and everywhere."""
+        for held in await self.held():
+            if held.id != wave:
+                continue
+            nodes = await self._db(counts.db_release, self.store.connection, wave)
+            if held.origin == SCAN_ORIGIN:
+                await self._db(counts.db_bring_back, self.store.connection, nodes)
+            else:
+                await self._db(db_undelete, self.store, nodes, self._now_ms())
+                self._announce(await self._db(self.store.journal.newest_seq))
+        self._wake_plan()
+
+    # peers ---------------------------------------------------------------------------------------------------
+
+    async def _follow(self, state: LinkState) -> None:
+        """Take in what a peer has accepted, and wait for more."""
+        link = state.link
+        log_id, after = await self._db(counts.db_cursor, self.store.connection, link.device)
+        while True:
+            page = await link.heads(log_id, after)
+            if page.log != log_id:
+                log_id, after = page.log, 0
+                if page.last and not page.heads:
+                    continue
+            taken = await self._take_page(link, page)
+            if not taken:
+                await trio.sleep(1)  # the roster has to catch up first
+                continue
+            after = page.last
+            await self._db(counts.db_keep_cursor, self.store.connection, link.device, log_id, after)
+            state.newest = max(state.newest, page.newest)
+            if after >= page.newest and not state.reached:
+                state.reached = True
+                self._may_scan.set()
+            if page.heads:
+                self.puller.peers_have_more(link.device)
+            self._tell()
+
+    async def _take_page(self, link: Link, page: HeadsPage) -> bool:
+        if not page.heads:
+            return True
+        heads = [self._check_head_untrusted(raw) for raw in page.heads]
+        async with self._intake:
+            unknown = await self._db(lambda: [head for head in heads if not self.store.journal.has(head)])
+            for start in range(0, len(unknown), 64):
+                if not await self._take_heads(link, unknown[start : start + 64]):
+                    return False
+        return True
+
+    def _check_head_untrusted(self, raw: bytes) -> Head:
+        head = decode_head_untrusted(raw)
+        if head.folder != self.store.keyring.folder:
+            raise RemoteProtocolError("a head of another folder")
+        key = self.store.membership.sign_key(head.device)
+        if key is None:
+            self.on_roster_needed(head.device)
+            raise PeerUnavailable("a head by a device that our roster does not know yet")
+        try:
+            verify_head(head, key)
+        except TrustError as error:
+            raise RemoteProtocolError("a head with a wrong signature") from error
+        return head
+
+    async def _take_heads(self, link: Link, heads: Sequence[Head]) -> bool:
+        bodies = await self._fetch_bodies(link, heads)
+        arrived = []
+        for head in heads:
+            body = bodies.get(head.cid)
+            if body is None:
+                break
+            try:
+                changeset = await self._workers.run_blocking(self.store.open_changeset_untrusted, head, body)
+            except EpochKeyMissing:
+                self.on_roster_needed(link.device)
+                break
+            arrived.append(Arrived(head, changeset, body))
+        if not arrived:
+            return False
+        verdicts = await self._db(self.store.db_accept, arrived)
+        for one, accepted in zip(arrived, verdicts, strict=True):
+            self._note_verdict(link, one, accepted)
+        self._announce(await self._db(self.store.journal.newest_seq))
+        self._wake_plan()
+        behind = any(accepted.verdict in (Verdict.ROSTER, Verdict.EARLY) for accepted in verdicts)
+        if behind:
+            self.on_roster_needed(link.device)
+        return not behind and len(arrived) == len(heads)
+
+    def _note_verdict(self, link: Link, arrived: Arrived, accepted: Accepted) -> None:
+        if accepted.verdict in (Verdict.APPLIED, Verdict.KNOWN):
+            return
+        log.warning(
+            "folder %s: changeset %s of %s: %s",
+            self.name,
+            arrived.head.counter,
+            arrived.head.device.hex()[:8],
+            accepted.verdict.value,
+        )
+        if accepted.verdict is Verdict.REFUSED:
+            raise RemoteProtocolError(f"a changeset refused: {accepted.verdict.value}")
+
+    async def _fetch_bodies(self, link: Link, heads: Sequence[Head]) -> dict[Cid, bytes]:
+        cids = [head.cid for head in heads]
+        bodies = {}
+        async with link.blocks(cids) as frames:
+            async for frame in frames:
+                if frame.status is FrameStatus.OK:
+                    bodies[cids[frame.index]] = bytes(frame.ciphertext)
+                    self.meter.received_bytes += len(frame.ciphertext)
+        return bodies
+
+    def _announce(self, newest: int) -> None:
+        """Tell peers who wait for news."""
+        if newest > self._newest:
+            self._newest = newest
+            self._news.set()
+            self._news = trio.Event()
+
+    def roster_moved(self) -> None:
+        """The roster has a new head: whoever waits for news is to learn it."""
+        self._news.set()
+        self._news = trio.Event()
+
+    # serving (FolderServer) ----------------------------------------------------------------------------------
+
+    async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage:
+        """What was accepted here after a number; waits up to `wait_s` for news."""
+        if log_id != self.log_id:
+            after = 0
+        elif after >= self._newest:
+            with trio.move_on_after(wait_s):
+                await self._news.wait()
+        moved = await self._db(self.store.journal.moved_after, after, HEADS_PER_PAGE)
+        last = moved.heads[-1][0] if len(moved.heads) == HEADS_PER_PAGE else max(moved.newest, after)
+        roster_head = self.store.membership.head
+        return HeadsPage(self.log_id, last, moved.newest, tuple(head for _, head in moved.heads), roster_head)
+
+    async def have(self, cids: Sequence[Cid]) -> bytes:
+        """Bitmap of blocks that are here."""
+        return await self._db(self.store.db_have, cids)
+
+    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Frame]:
+        """Frames in the order asked; each batch is read in one hop to a thread."""
+        if not self.rights.exchanges:
+            for index in range(len(cids)):
+                yield Frame(index, FrameStatus.BUSY, b"")
+            return
+        served = await self._db(self.store.db_locate, cids)
+        reader = SourceReader(self.store.tree)
+        buffer = memoryview(bytearray(max((s.entry.length for s in served if s.entry is not None), default=0)))
+        changed: list[Path] = []
+        at = 0
+        try:
+            while at < len(served):
+                part, at = _batch(served, at)
+                frames = await self._workers.run_blocking(self._seal, reader, part, buffer)
+                for frame in frames:
+                    self.meter.sent_bytes += len(frame.ciphertext)
+                    if frame.status is FrameStatus.CHANGED:
+                        changed += [source[1] for source, _ in served[frame.index].places]
+                    yield frame
+        finally:
+            reader.close()
+            self._look_again([path for path in changed if path])
+
+    def _seal(self, reader: SourceReader, part: Sequence[Served], buffer: memoryview) -> list[Frame]:
+        frames = []
+        for served in part:
+            status, ciphertext = seal_served(reader, self.store.keyring, served, buffer)
+            frames.append(Frame(served.index, FrameStatus(status), b"" if ciphertext is None else bytes(ciphertext)))
+        return frames
+
+    # housekeeping --------------------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        staged = await self._workers.run_blocking(self.store.tree.list_staged)
+        self.puller.resumable = frozenset(token for token, _ in staged)
+        committed = await self._db(db_recover_intents, self.store, self._clock.now())
+        if committed.edited:
+            await self._db(publish_late_edits, self.store, committed.edited, self._now_ms())
+        self._wake_plan()
+
+    async def _keep_house(self) -> None:
+        while True:
+            await trio.sleep(HOUSEKEEPING_S)
+            if self.root_state is not RootState.OK:
+                continue
+            try:
+                edits = await self._db(db_recheck_old, self.store, self._clock.now(), self._now_ms())
+                await self._db(db_drop_old, self.store, self._clock.now())
+            except TreeError as error:
+                log.warning("folder %s: %s", self.name, error)
+                continue
+            if edits:
+                self._announce(await self._db(self.store.journal.newest_seq))
+                self._wake_plan()
+            if self.problems:
+                self._look_again([tuple(p.path.split(b"/")) for p in self.problems if p.path])
+
+    async def _watch_root(self) -> None:
+        while True:
+            await trio.sleep(ROOT_CHECK_S)
+            was = self.root_state
+            if await self._check_root() and was is not RootState.OK:
+                log.info("folder %s: its directory is back", self.name)
+                self.rescan()
+                self._wake_plan()
+            if was is not self.root_state:
+                self._tell()
+
+    async def _check_root(self) -> bool:
+        self.root_state = await self._workers.run_blocking(self.store.tree.check_root, self.marker)
+        return self.root_state is RootState.OK
+
+    async def _recount(self) -> None:
+        self.counts = await self._db(counts.db_counts, self.store.connection)
+        self.problems = await self._db(counts.db_problems, self.store.connection)
+        if self.root_state is not RootState.OK:
+            code = ROOT_IDS[self.root_state]
+            why = f"the folder's directory: {self.root_state.value}"
+            self.problems.insert(0, counts.Problem(code, b"", why, f"syncd help {code}", self._clock.now()))
+
+    # looking in from outside ---------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """One word for what it is doing."""
+        if self.stopped_why is not None or self.root_state is not RootState.OK:
+            return State.STOPPED
+        if not self._may_scan.is_set():
+            return State.WAITING
+        if self._scanning:
+            return State.SCANNING
+        if self.progress.scans_done == 0:
+            return State.STARTING
+        if self.is_settled:
+            return State.SYNCED
+        return State.SYNCING if self.links else State.WAITING
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing is left to be done here, as far as this device knows."""
+        return (
+            self.root_state is RootState.OK
+            and self.progress.scans_done > 0
+            and not self._scanning
+            and not self._planning
+            and not self._plan_event.is_set()
+            and not self._work.everything
+            and not self._work.names
+            and not self.puller.busy
+            and self.counts.need_files == 0
+        )
+
+    @property
+    def heads_reached(self) -> bool:
+        """The heads of at least one peer were reached since this start."""
+        return any(state.reached for state in self.links.values()) or self._reached_ever
+
+    async def changed(self) -> None:
+        """Wait until something of this folder's state may have changed."""
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        self._reached_ever = self._reached_ever or any(state.reached for state in self.links.values())
+        self._changed.set()
+        self._changed = trio.Event()
+        self.on_change()
+
+    async def _db(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        return await self._workers.run_blocking(function, *arguments, lane=self._lane)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now() * 1e9)
+
+
+def _batch(served: Sequence[Served], start: int) -> tuple[Sequence[Served], int]:
+    """The next blocks to seal in one go: some megabytes."""
+    size = 0
+    at = start
+    while at < len(served) and (at == start or size < SERVE_BYTES):
+        entry = served[at].entry
+        size += 4096 if entry is None else entry.length
+        at += 1
+    return served[start:at], at

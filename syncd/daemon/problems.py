@@ -1,0 +1,51 @@
+"""Pure. From an error of the tree to what a person is told: id, reason, and what to do."""
+
+from __future__ import annotations
+
+from syncd.treetypes import (
+    Denied,
+    IoFailed,
+    LinkInTheWay,
+    NameRefused,
+    NameTaken,
+    NoSpace,
+    NotAFile,
+    NotEmpty,
+    NotSupported,
+    ReadOnly,
+    RootState,
+    TooLong,
+    TreeError,
+)
+
+_BY_CLASS: tuple[tuple[type[TreeError], str, str], ...] = (
+    (NoSpace, "SY-DISK-01", "make room; it is tried again by itself"),
+    (ReadOnly, "SY-DISK-02", "mount the file system writable; it is tried again by itself"),
+    (TooLong, "SY-FILE-05", "give it a shorter name on the device it comes from"),
+    (NameRefused, "SY-FILE-06", "give it another name on the device it comes from"),
+    (NameTaken, "SY-FILE-07", "nothing; the change here is published and both are kept"),
+    (NotEmpty, "SY-FILE-08", "move what is in it elsewhere, or remove it"),
+    (NotAFile, "SY-FILE-04", "nothing, or move it out of the folder"),
+    (LinkInTheWay, "SY-FILE-06", "replace the symbolic link by a directory"),
+    (NotSupported, "SY-FILE-09", "nothing, or keep the folder on another file system"),
+    (IoFailed, "SY-DISK-03", "check the disk; the file is left as it is"),
+)
+
+ROOT_IDS = {
+    RootState.MISSING: "SY-ROOT-01",
+    RootState.NO_MARKER: "SY-ROOT-02",
+    RootState.WRONG_MARKER: "SY-ROOT-03",
+    RootState.FOREIGN: "SY-ROOT-04",
+    RootState.UNREADABLE: "SY-ROOT-05",
+}
+
+
+def problem_of(error: TreeError, *, reading: bool) -> tuple[str, str, str]:
+    """(id, why, what to do)."""
+    if isinstance(error, Denied):
+        verb, id_ = ("read", "SY-FILE-01") if reading else ("write", "SY-FILE-02")
+        return id_, str(error), f"allow syncd to {verb} it"
+    for kind, id_, fix in _BY_CLASS:
+        if isinstance(error, kind):
+            return id_, str(error), fix
+    return "SY-DISK-03", str(error), "it is tried again by itself"

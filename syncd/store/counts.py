@@ -1,0 +1,184 @@
+"""Blocking. What `status` says about a folder, and the problems and held waves that people are shown. All `db_`."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ca.ids import DeviceId
+from syncd.store import rows
+from syncd.store.db import Transaction
+from syncd.store.joining import PENDING
+from syncd.store.scan import below
+from syncd.treetypes import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Files and bytes of one folder on this disk, and what is missing of them."""
+
+    files: int
+    size: int
+    need_files: int
+    need_bytes: int
+    conflicts: int
+    old_bytes: int
+    only_here: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What stands in the way of one path, or of the folder (`path` empty)."""
+
+    code: str
+    path: bytes
+    why: str
+    fix: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A wave of deletions that waits for a person."""
+
+    id: str
+    origin: str
+    since: float
+    files: int
+    of_files: int
+
+
+def db_counts(connection: sqlite3.Connection) -> Counts:
+    """Counted anew from the rows."""
+    files, size = connection.execute(
+        "SELECT count(*), coalesce(sum(l_size),0) FROM node WHERE l_kind IN (1,3)"
+    ).fetchone()
+    need_files, need_bytes = connection.execute(
+        "SELECT count(*), coalesce(sum(CASE WHEN kind=1 AND (l_kind=0 OR s_ccs IS NOT c_cs OR s_cidx IS NOT c_idx) "
+        "THEN size ELSE 0 END),0) FROM node WHERE pending=1"
+    ).fetchone()
+    (conflicts,) = connection.execute("SELECT count(*) FROM copy").fetchone()
+    (old_bytes,) = connection.execute("SELECT coalesce(sum(size),0) FROM old").fetchone()
+    (only_here,) = connection.execute("SELECT count(*) FROM node WHERE pending=2").fetchone()
+    (held,) = connection.execute("SELECT count(*) FROM held_node").fetchone()
+    return Counts(files, size, need_files, need_bytes, conflicts, old_bytes, only_here, held)
+
+
+# --- problems --------------------------------------------------------------------------------------------------------
+
+
+def db_problems(connection: sqlite3.Connection, most: int = 100) -> list[Problem]:
+    """The oldest problems first."""
+    found = connection.execute("SELECT code, path, why, fix, since FROM problem ORDER BY since, path LIMIT ?", (most,))
+    return [Problem(*row) for row in found]
+
+
+def db_note_problem(
+    connection: sqlite3.Connection, node: int, path: Path, code: str, why: str, fix: str, now: float, retry_s: float
+) -> None:
+    """Note what stands in the way; the next try comes later each time."""
+    raw = b"/".join(path)
+    known = connection.execute("SELECT tries, since FROM problem WHERE node=? AND path=?", (node, raw)).fetchone()
+    tries, since = (known[0] + 1, known[1]) if known else (1, now)
+    wait = min(retry_s * 2 ** min(tries - 1, 8), 600.0)
+    connection.execute(
+        "INSERT OR REPLACE INTO problem VALUES (?,?,?,?,?,?,?,?)", (node, raw, code, why, fix, since, tries, now + wait)
+    )
+
+
+def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> None:
+    """These paths were looked at and are fine."""
+    connection.executemany("DELETE FROM problem WHERE node=0 AND path=?", [(b"/".join(path),) for path in paths])
+
+
+def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:
+    """When the next problem of a node is due to be tried again."""
+    (due,) = connection.execute("SELECT min(retry_at) FROM problem WHERE node<>0 AND retry_at>?", (now,)).fetchone()
+    return None if due is None else float(due)
+
+
+# --- held waves ------------------------------------------------------------------------------------------------------
+
+
+def db_vanishing(connection: sqlite3.Connection) -> dict[bytes, list[int]]:
+    """Files on this disk that Global has deleted and that are neither held nor gone yet, by the author of the
+    deletion."""
+    found: dict[bytes, list[int]] = {}
+    query = (
+        "SELECT n.id, a.device FROM node n JOIN changeset c ON c.seq=n.c_cs JOIN author a ON a.id=c.author "
+        "WHERE n.pending=1 AND n.kind=4 AND n.l_kind IN (1,3) AND n.id NOT IN (SELECT node FROM held_node)"
+    )
+    for node, device in connection.execute(query):
+        found.setdefault(bytes(device), []).append(node)
+    return found
+
+
+def db_hold(
+    connection: sqlite3.Connection, wave: str, origin: str, nodes: Sequence[int], files: int, now: float, of_files: int
+) -> None:
+    """Let a wave wait. A wave that waits already only grows."""
+    with Transaction(connection):
+        connection.execute(
+            "INSERT INTO held VALUES (?,?,?,?,0,?) ON CONFLICT(id) DO UPDATE SET files=max(files,excluded.files)",
+            (wave, origin, now, files, of_files),
+        )
+        connection.executemany("INSERT OR IGNORE INTO held_node VALUES (?,?)", [(node, wave) for node in nodes])
+
+
+def db_held(connection: sqlite3.Connection) -> list[Held]:
+    """Waves that wait."""
+    found = connection.execute("SELECT id, origin, since, files, detail FROM held WHERE state=0 ORDER BY since")
+    return [Held(id_, origin, since, files, int(of)) for id_, origin, since, files, of in found]
+
+
+def db_held_paths(connection: sqlite3.Connection, wave: str, most: int) -> list[str]:
+    """Names of some of the files of a wave."""
+    found = connection.execute(
+        "SELECT n.l_name FROM held_node h JOIN node n ON n.id=h.node WHERE h.wave=? AND n.l_name IS NOT NULL LIMIT ?",
+        (wave, most),
+    )
+    return [os.fsdecode(name) for (name,) in found]
+
+
+def db_release(connection: sqlite3.Connection, wave: str) -> list[int]:
+    """End a wave; the nodes that it held."""
+    with Transaction(connection):
+        nodes = [node for (node,) in connection.execute("SELECT node FROM held_node WHERE wave=?", (wave,))]
+        connection.execute("DELETE FROM held_node WHERE wave=?", (wave,))
+        connection.execute("DELETE FROM held WHERE id=?", (wave,))
+        return nodes
+
+
+def db_files_below(connection: sqlite3.Connection, directories: Sequence[int]) -> list[int]:
+    """Files and links that stand on the disk inside some directories."""
+    found = rows.read_ids(connection, below(connection, directories))
+    return [row.id for row in found.values() if row.l_kind in (rows.FILE, rows.SYMLINK)]
+
+
+def db_bring_back(connection: sqlite3.Connection, nodes: Sequence[int]) -> None:
+    """These names vanished from this disk by mistake: forget that they stand here, so that they are fetched again."""
+    with Transaction(connection):
+        every = {*nodes, *below(connection, nodes)}
+        found = list(rows.read_ids(connection, every).values())
+        for row in found:
+            row.leave_disk()
+            row.pending = PENDING
+        rows.write(connection, found)
+
+
+# --- how far we have followed each peer ------------------------------------------------------------------------------
+
+
+def db_cursor(connection: sqlite3.Connection, device: DeviceId) -> tuple[bytes, int]:
+    """(log, number) up to which a peer's heads were taken in."""
+    found = connection.execute("SELECT value FROM meta WHERE key=?", (f"cursor {device.hex()}",)).fetchone()
+    return (b"", 0) if found is None else (bytes(found[0][8:]), int.from_bytes(found[0][:8], "big"))
+
+
+def db_keep_cursor(connection: sqlite3.Connection, device: DeviceId, log: bytes, after: int) -> None:
+    """Remember it."""
+    value = after.to_bytes(8, "big") + log
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (f"cursor {device.hex()}", value))

@@ -1,0 +1,211 @@
+"""Blocking. Contents being staged: what is already here is copied, the rest is written as it arrives, every block
+checked by pid.
+
+Nothing here touches the database, and nothing becomes visible: a staged file is a file of syncd's own until it is
+complete. After a crash it is found again by its token and its blocks are checked against the list, so that only what
+was in flight is fetched anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ca.errors import RemoteProtocolError
+from syncd.model.cipher import BlockKind
+from syncd.model.ids import Cid
+from syncd.model.lists import Entry
+from syncd.seams import Tree, Writer
+from syncd.store.apply import Want
+from syncd.store.folder import Needed, SourceReader
+from syncd.store.hashing import SMALL_FILE_BYTES
+from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.rows import SYMLINK
+from syncd.treetypes import Attributes, Stat, TreeError
+
+BUFFER_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Staging:
+    """One wanted content on its way. `missing`: offset -> entry of what has to be fetched."""
+
+    want: Want
+    missing: dict[int, Entry] = field(default_factory=dict)
+    writer: Writer | None = None
+    staged: Stat | None = None
+    error: TreeError | None = None
+    copied_bytes: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.staged is not None
+
+    @property
+    def is_small(self) -> bool:
+        """One block: staged in one call, without keeping a file open."""
+        return len(self.want.packed) <= 76 and self.want.size <= SMALL_FILE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One block that arrived, and where it goes."""
+
+    staging: Staging
+    offset: int
+    entry: Entry
+    ciphertext: bytes | bytearray | memoryview
+
+
+@dataclass(slots=True)
+class Delivered:
+    """Which deliveries were good. `refused`: the peer sent something else than the block."""
+
+    good: list[Delivery] = field(default_factory=list)
+    refused: list[Cid] = field(default_factory=list)
+
+
+class Stager:
+    """Stages contents in one tree with one folder's keys. Its methods may run in several threads at once."""
+
+    def __init__(self, tree: Tree, keyring: Keyring) -> None:
+        self._tree = tree
+        self.keyring = keyring
+
+    def begin(self, needed: Sequence[Needed], resumable: frozenset[bytes]) -> list[Staging]:
+        """Begin to stage contents, using what lies on this disk. `resumable`: tokens staged before a restart."""
+        reader = SourceReader(self._tree)
+        buffer = memoryview(bytearray(BUFFER_BYTES if any(_is_large(item) for item in needed) else SMALL_FILE_BYTES))
+        try:
+            return [self._begin(item, reader, buffer, item.want.token in resumable) for item in needed]
+        finally:
+            reader.close()
+
+    def _begin(self, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> Staging:
+        staging = Staging(needed.want, dict(needed.blocks))
+        try:
+            self._fill(staging, needed, reader, buffer, resume)
+            if not staging.missing and not staging.is_complete:
+                self._finish(staging)
+        except TreeError as error:
+            self._fail(staging, error)
+        return staging
+
+    def _fill(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> None:
+        want = staging.want
+        if want.kind == SYMLINK:
+            staging.staged = self._tree.stage_link(want.token, want.blocks)
+        elif not want.packed:
+            staging.staged = self._tree.stage_small(want.token, b"", want.mode, want.mtime_ns)
+        elif staging.is_small:
+            for offset, entry in list(staging.missing.items()):
+                view = self._local(needed, entry, reader, buffer)
+                if view is not None:
+                    staging.staged = self._tree.stage_small(want.token, view, want.mode, want.mtime_ns)
+                    del staging.missing[offset]
+                    staging.copied_bytes += entry.length
+        else:
+            staging.writer = self._tree.stage_file(want.token, resume=resume)
+            if resume:
+                self._keep_verified(staging, staging.writer, buffer)
+            staging.writer.set_size(want.size)
+            if needed.local:
+                self._copy_local(staging, staging.writer, needed, reader, buffer)
+
+    def _keep_verified(self, staging: Staging, writer: Writer, buffer: memoryview) -> None:
+        """What an earlier attempt wrote, as far as it is what it should be."""
+        size = writer.stat().size
+        cipher = self.keyring.cipher()
+        for offset, entry in list(staging.missing.items()):
+            view = buffer[: entry.length]
+            if offset + entry.length > size or writer.read_into(offset, view) != entry.length:
+                continue
+            if cipher.pid(BlockKind.DATA, view) == entry.pid:
+                del staging.missing[offset]
+
+    def _copy_local(
+        self, staging: Staging, writer: Writer, needed: Needed, reader: SourceReader, buffer: memoryview
+    ) -> None:
+        for offset, entry in list(staging.missing.items()):
+            view = self._local(needed, entry, reader, buffer)
+            if view is not None:
+                writer.write_at(offset, view)
+                del staging.missing[offset]
+                staging.copied_bytes += entry.length
+
+    def _local(self, needed: Needed, entry: Entry, reader: SourceReader, buffer: memoryview) -> memoryview | None:
+        if not needed.local:
+            return None
+        cipher = self.keyring.cipher()
+        view = buffer[: entry.length]
+        for source, offset in needed.local.get(entry.pid, ()):
+            if reader.read(source, offset, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
+                return view
+        return None
+
+    def deliver(self, deliveries: Iterable[Delivery]) -> Delivered:
+        """Check and write blocks that arrived."""
+        result = Delivered()
+        buffer = memoryview(bytearray(0))
+        for delivery in deliveries:
+            entry = delivery.entry
+            if len(buffer) < entry.length:
+                buffer = memoryview(bytearray(max(entry.length, SMALL_FILE_BYTES)))
+            view = buffer[: entry.length]
+            try:
+                cipher = self.keyring.cipher_of(entry.epoch_prefix)
+                cipher.open_into_untrusted(BlockKind.DATA, entry.pid, entry.length, delivery.ciphertext, view)
+            except (RemoteProtocolError, EpochKeyMissing):
+                result.refused.append(entry.cid)
+                continue
+            try:
+                self._write(delivery, view)
+            except TreeError as error:
+                self._fail(delivery.staging, error)
+            result.good.append(delivery)
+        return result
+
+    def _write(self, delivery: Delivery, view: memoryview) -> None:
+        staging = delivery.staging
+        if staging.error is not None:
+            return
+        want = staging.want
+        if staging.is_small:
+            staging.staged = self._tree.stage_small(want.token, view, want.mode, want.mtime_ns)
+        else:
+            assert staging.writer is not None
+            staging.writer.write_at(delivery.offset, view)
+
+    def finish(self, stagings: Iterable[Staging]) -> None:
+        """Everything has been written: give the files their attributes and close them."""
+        for staging in stagings:
+            try:
+                self._finish(staging)
+            except TreeError as error:
+                self._fail(staging, error)
+
+    def _finish(self, staging: Staging) -> None:
+        if staging.is_complete or staging.error is not None:
+            return
+        assert staging.writer is not None
+        staging.writer.set_attributes(Attributes(staging.want.mode, staging.want.mtime_ns))
+        staging.staged = staging.writer.finish()
+        staging.writer = None
+
+    def abandon(self, stagings: Iterable[Staging]) -> None:
+        """Close what is open; what was written stays staged and is found again by its token."""
+        for staging in stagings:
+            if staging.writer is not None:
+                try:
+                    staging.writer.close()
+                except TreeError as error:
+                    staging.error = error
+                staging.writer = None
+
+    def _fail(self, staging: Staging, error: TreeError) -> None:
+        staging.error = error
+        self.abandon([staging])
+
+
+def _is_large(needed: Needed) -> bool:
+    return bool(needed.local) and any(entry.length > SMALL_FILE_BYTES for _, entry in needed.blocks)
