@@ -34,6 +34,8 @@ from syncd.protocol.heads import (
 from syncd.seams import Buffer
 
 Admitted = TypeVar("Admitted")
+Argument = TypeVar("Argument")
+Received = TypeVar("Received")
 Pieces: TypeAlias = "Buffer | Sequence[Buffer]"
 Fields: TypeAlias = "tuple[tuple[str, str], ...]"
 
@@ -172,16 +174,14 @@ class _Pipe:
         self.stream = stream
         self.limits = limits
         self.rest = rest  # received, and not yet part of anything
+        self._fast = stream if isinstance(stream, FastStream) else None
         self._waited_s = 0.0  # for the last `_moved` bytes
         self._moved = 0
 
     async def receive_into(self, buffer: memoryview) -> int:
-        if not self.rest and isinstance(self.stream, FastStream):
-            with self._patience():
-                count = await self.stream.receive_into(buffer)
-            self._account(count)
-            return count
         if not self.rest:
+            if self._fast is not None:
+                return self._account(await self._patiently(self._fast.receive_into, buffer))
             self.rest = await self._receive(min(len(buffer), READ_BYTES))
         count = min(len(buffer), len(self.rest))
         buffer[:count] = self.rest[:count]
@@ -226,8 +226,8 @@ class _Pipe:
         size = sum(len(piece) for piece in pieces)
         seconds = self.limits.stall_s * (1 + size / self.limits.stall_bytes)
         with _deadline(seconds), _translated():
-            if isinstance(self.stream, FastStream):
-                await self.stream.send_pieces(pieces)
+            if self._fast is not None:
+                await self._fast.send_pieces(pieces)
             else:
                 await self.stream.send_all(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
@@ -239,25 +239,32 @@ class _Pipe:
                     return
 
     async def _receive(self, max_bytes: int) -> bytes:
-        with self._patience(), _translated():
-            data = await self.stream.receive_some(max_bytes)
+        data = bytes(await self._patiently(self.stream.receive_some, max_bytes))
         self._account(len(data))
-        return bytes(data)
+        return data
 
-    @contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Only waiting counts: a body may lie unread as long as *we* like."""
+    async def _patiently(self, receive: Callable[[Argument], Awaitable[Received]], argument: Argument) -> Received:
+        """Receive while patience lasts. Only waiting counts: a body may lie unread as long as *we* like.
+
+        Written out instead of built from the context managers below, because bodies come through here.
+        """
         begun = trio.current_time()
-        with _deadline(self.limits.stall_s - self._waited_s), _translated():
-            yield
-        self._waited_s += trio.current_time() - begun
+        with trio.CancelScope(deadline=begun + self.limits.stall_s - self._waited_s):
+            try:
+                received = await receive(argument)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise PeerUnavailable("the connection was lost") from error
+            self._waited_s += trio.current_time() - begun
+            return received
+        raise PeerUnavailable("the peer is too slow")
 
-    def _account(self, count: int) -> None:
+    def _account(self, count: int) -> int:
         if count == 0:
             raise PeerUnavailable("the connection ended inside a body")
         self._moved += count
         if self._moved >= self.limits.stall_bytes:
             self._moved, self._waited_s = 0, 0.0
+        return count
 
 
 # --- serving -------------------------------------------------------------------------------------------------------
