@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ca.ids import EpochId, FolderId
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockCipher, BlockKind, BlockRefused, Padding, padded_length
@@ -25,6 +26,19 @@ def test_what_is_sealed_opens(kind: BlockKind, padding: Padding) -> None:
     assert target == PLAIN
     assert one.open_untrusted(kind, sealed.pid, len(PLAIN), sealed.ciphertext) == PLAIN
     assert len(sealed.ciphertext) == one.sealed_length(len(PLAIN))
+
+
+def test_a_ciphertext_follows_from_the_formulas_of_the_format() -> None:
+    """Written out once more without the module under test, as another implementation would."""
+    folder, epoch, id_key, content_key = id32(1), id32(2), id32(3), id32(4)
+    pid_key = blake3(id_key, derive_key_context="syncd/1 pid data").digest()
+    pid = blake3(PLAIN, key=pid_key).digest()
+    message = b"\x01" + b"\x01" + folder + epoch + pid + len(PLAIN).to_bytes(4, "big")
+    key_and_nonce = blake3(message, key=content_key).digest(44)
+    ciphertext = AESGCM(key_and_nonce[:32]).encrypt(key_and_nonce[32:], PLAIN, None)
+
+    one = BlockCipher(FolderId(folder), EpochId(epoch), id_key=id_key, content_key=content_key, metadata_key=id32(5))
+    assert one.seal(BlockKind.DATA, PLAIN).ciphertext == ciphertext
 
 
 def test_every_member_makes_the_same_ciphertext() -> None:
