@@ -1,0 +1,95 @@
+"""What the documents name exists: files, tests, links, commands with their flags, exit codes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncd.catalogue import CATALOGUE, Exit
+from syncd.cli.root import application
+from tests.helpers.sources import ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+
+# `syncd/net/stream.py`, `tests/unit/test_layers.py::test_rule_itself`; a name after `::` is a test or a class of tests.
+NAMED_FILE = re.compile(r"`((?:ca|syncd|tests|docs|systemd)/[\w./-]+?\.\w+)(?:::(\w+))?`")
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)(?:#[^)]*)?\)")
+TROUBLE = re.compile(r"`(SY-[A-Z]+-\d\d)`")
+
+FLAGS_OF_ALL = {
+    "--json", "-q", "--quiet", "-v", "--verbose", "--no-color", "--ascii", "--utc", "--no-input", "-y", "--yes",
+    "--dry-run", "--timeout", "-h", "--help",
+}  # fmt: skip
+
+
+@each_document
+def test_named_files_and_tests_exist(document: Path) -> None:
+    for name, test in NAMED_FILE.findall(document.read_text(encoding="utf-8")):
+        path = ROOT / name
+        assert path.exists(), f"{name} does not exist"
+        if test:
+            assert re.search(rf"^\s*(?:async )?(?:def|class) {test}\b", path.read_text(), re.MULTILINE), (
+                f"{name}::{test}"
+            )
+
+
+@each_document
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = LINK.findall(document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@each_document
+def test_named_troubles_are_in_the_catalogue(document: Path) -> None:
+    assert sorted(set(TROUBLE.findall(document.read_text(encoding="utf-8"))) - set(CATALOGUE)) == []
+
+
+def test_every_promise_of_the_threat_model_names_a_test() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    promises = text.partition("## Promised")[2].partition("\n## ")[0]
+    rows = [line for line in promises.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(rows) >= 10
+    assert [row for row in rows if not NAMED_FILE.search(row)] == []
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def commands(group: Any, context: Any, words: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command that can be run, by its words."""
+    for name in group.list_commands(context):
+        found = group.commands[name]
+        if hasattr(found, "commands"):
+            yield from commands(found, found.make_context(name, [], parent=context, resilient_parsing=True), f"{name} ")
+        else:
+            yield words + name, found
+
+
+def command_rows() -> dict[str, str]:
+    """Rows of docs/cli.md by the words of the command, that is without its arguments."""
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").partition("## syncd-ca")[0]
+    return {
+        " ".join(re.findall(r"^[a-z ]+", row)).strip(): row for row in re.findall(r"^\| `(.*)$", text, re.MULTILINE)
+    }
+
+
+def test_every_command_and_flag_is_documented() -> None:
+    root = application()
+    context = root.make_context("syncd", [], resilient_parsing=True)
+    rows = command_rows()
+    found = dict(commands(root, context))
+    assert sorted(rows) == sorted(found)
+    for words, command in found.items():
+        own = [flag for param in command.params for flag in param.opts if flag.startswith("--")]
+        missing = [flag for flag in own if flag not in FLAGS_OF_ALL and f"`{flag}`" not in rows[words]]
+        assert missing == [], words
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == [str(int(code)) for code in Exit]
