@@ -1,0 +1,80 @@
+"""Pure. The proof by which a device ties itself to one TLS channel.
+
+The folder certificate proves membership only, and everybody has the same. So each side signs, once per connection, what
+makes this connection this one and no other: a value exported from the TLS channel (different for every handshake, known
+to its two ends alone), who is client, what kind of connection to which folder and epoch, the certificate shown, itself,
+and the roster head it goes by. A proof carried to another channel, played back, or reflected to its author is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from blake3 import blake3
+
+from ca.codec import encode
+from ca.device import DeviceKeys, PublicDevice, Purpose, sign, verify
+from ca.ids import DeviceId, EntryHash
+from syncd.errors import TrustError
+from syncd.protocol.messages import Hello
+from syncd.protocol.tls import Endpoint, Kind, certificate_key_untrusted
+
+
+class Side(Enum):
+    """Which end of the TLS channel somebody is. It never changes, even when the HTTP roles are swapped."""
+
+    CLIENT = 0
+    SERVER = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What a proof is bound to, but for the device itself."""
+
+    endpoint: Endpoint
+    exporter: bytes  # 32 bytes from the TLS channel
+
+
+class Reflection(TrustError):
+    """We are talking to ourselves: an address of our own, or somebody who sends our bytes back."""
+
+
+def prove(channel: Channel, keys: DeviceKeys, side: Side, certificate: bytes, roster_head: EntryHash) -> bytes:
+    """The proof of the device with `keys`, which showed `certificate` (DER) on its `side` of the channel. 64 bytes."""
+    body = _signed_body(channel, keys.id, side, certificate, roster_head)
+    return sign(keys, Purpose.HELLO, channel.endpoint.folder_id, body)
+
+
+def check_hello(channel: Channel, hello: Hello, peer: Side, certificate: bytes, own: DeviceId) -> PublicDevice:
+    """The device that said `hello` on the `peer` side of the channel, showing `certificate` (DER).
+
+    Raises: Reflection for our own device; TrustError when the proof does not hold, or when the certificate of a control
+    connection has not that device's key.
+    """
+    device = hello.device
+    if device.id == own:
+        raise Reflection("the other side is this device itself")
+    if channel.endpoint.kind is Kind.CONTROL and certificate_key_untrusted(certificate) != device.tls:
+        raise TrustError("the device named in the hello has not the key of the certificate")
+    body = _signed_body(channel, device.id, peer, certificate, hello.roster_head)
+    verify(device.sign, Purpose.HELLO, channel.endpoint.folder_id, body, hello.proof)
+    return device
+
+
+def _signed_body(channel: Channel, device: DeviceId, side: Side, certificate: bytes, roster_head: EntryHash) -> bytes:
+    """Shape: [side, kind, exporter, folder id, epoch id, BLAKE3 of the certificate, device id, roster head]; the kinds
+    without a folder or an epoch have null there."""
+    endpoint = channel.endpoint
+    return encode(
+        (
+            side.value,
+            endpoint.kind.value,
+            channel.exporter,
+            endpoint.folder_id,
+            endpoint.epoch_id,
+            blake3(certificate).digest(),
+            device,
+            roster_head,
+        )
+    )

@@ -1,0 +1,302 @@
+"""Pure. The bodies of requests and answers: values, their canonical encoding, and a limit on every field.
+
+Each message is one map in the sense of `ca.codec`, with exactly the keys shown here. Hashes of many blocks travel
+packed (one byte string), because a poll asks for thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from ca.codec import (
+    Check,
+    array,
+    boolean,
+    bytes_of,
+    bytes_up_to,
+    decode_untrusted,
+    encode,
+    fields_untrusted,
+    list_of,
+    optional,
+    text,
+    uint,
+)
+from ca.device import KEY_BYTES, SEAL_PUBLIC_BYTES, SIGNATURE_BYTES, PublicDevice
+from ca.entries import MAX_ENTRIES, MAX_ENTRY_BYTES
+from ca.ids import DeviceId, EntryHash
+from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
+from syncd.errors import CodecError
+from syncd.model.heads import MAX_HEAD_BYTES
+from syncd.model.ids import HASH_BYTES, Cid
+from syncd.protocol.requests import LOG_ID_BYTES, Route
+
+FORMAT: Final = 1
+
+MAX_ADDRESSES: Final = 16
+MAX_ADDRESS_BYTES: Final = 255 + 8  # a host name, brackets, a port
+
+MAX_CIDS_IN_HAVE: Final = 16_384
+MAX_CIDS_IN_BLOCKS: Final = 4_096
+MAX_HEADS_IN_PAGE: Final = 4_096
+MAX_ENTRIES_IN_PAGE: Final = 1_024
+MAX_WRAPS: Final = 4_096  # devices that get an epoch's secret; bounds what one message can make us hold
+MAX_COUNT: Final = (1 << 63) - 1
+
+MAX_PAGE_BYTES: Final = 16 << 20
+"""A page of roster entries stops before it, but holds at least one entry: an entry is at most 4 MiB."""
+
+
+# --- hello -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What each side says first: the client in the request, the server in the answer."""
+
+    device: PublicDevice
+    proof: bytes  # see `protocol.hello`
+    roster_head: EntryHash
+    roster_number: int  # how far along the roster that head is
+    log_id: bytes  # of this device's count of heads
+    digest: bytes  # over all journal heads this device has: equal means nothing to fetch
+    newest: bytes | None  # the newest signed head this device has of the *other's* journal, encoded
+    addresses: tuple[str, ...]  # `host:port` where this device listens, as far as it knows
+    swap: bool  # request: "I cannot listen, ask me on this connection"; answer: agreed, and the roles change now
+
+    def encode(self) -> bytes:
+        return encode(
+            {
+                1: FORMAT,
+                2: (self.device.sign, self.device.seal, self.device.tls),
+                3: self.proof,
+                4: self.roster_head,
+                5: self.roster_number,
+                6: self.log_id,
+                7: self.digest,
+                8: self.newest,
+                9: self.addresses,
+                10: self.swap,
+            }
+        )
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> Hello:
+        """Raises CodecError. The proof has not been checked."""
+        (_, keys, proof, head, number, log_id, digest, newest, addresses, swap) = _fields(
+            data, Route.HELLO.max_body_bytes, _HELLO
+        )
+        return cls(PublicDevice(*keys), proof, EntryHash(head), number, log_id, digest, newest, addresses, swap)
+
+
+_hash: Final = bytes_of(HASH_BYTES)
+_address: Final = text(MAX_ADDRESS_BYTES, minimum_bytes=3)
+
+_HELLO: Final[dict[int, Check[Any]]] = {
+    1: uint(FORMAT, minimum=FORMAT),
+    2: array(bytes_of(KEY_BYTES), bytes_of(SEAL_PUBLIC_BYTES), bytes_of(KEY_BYTES)),
+    3: bytes_of(SIGNATURE_BYTES),
+    4: _hash,
+    5: uint(MAX_ENTRIES),
+    6: bytes_of(LOG_ID_BYTES),
+    7: _hash,
+    8: optional(bytes_up_to(MAX_HEAD_BYTES, minimum=1)),
+    9: list_of(_address, MAX_ADDRESSES),
+    10: boolean,
+}
+
+
+# --- heads -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsPage:
+    """What a device accepted after a number of its log: encoded heads in causal order.
+
+    Numbers of another log mean nothing. `last` is the number to ask from next, `newest` the newest there is.
+    """
+
+    log: bytes
+    last: int
+    newest: int
+    heads: tuple[bytes, ...]
+    roster_head: EntryHash
+
+    def encode(self) -> bytes:
+        return encode({1: self.log, 2: self.last, 3: self.newest, 4: self.heads, 5: self.roster_head})
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> HeadsPage:
+        """Raises CodecError. No head in it has been checked."""
+        log, last, newest, heads, roster_head = _fields(data, MAX_HEADS_PAGE_BYTES, _HEADS_PAGE)
+        if last > newest:
+            raise CodecError("a page of heads that ends behind the newest")
+        return cls(log, last, newest, heads, EntryHash(roster_head))
+
+
+MAX_HEADS_PAGE_BYTES: Final = MAX_HEADS_IN_PAGE * (MAX_HEAD_BYTES + 3) + 256
+
+_HEADS_PAGE: Final[dict[int, Check[Any]]] = {
+    1: bytes_of(LOG_ID_BYTES),
+    2: uint(MAX_COUNT),
+    3: uint(MAX_COUNT),
+    4: list_of(bytes_up_to(MAX_HEAD_BYTES, minimum=1), MAX_HEADS_IN_PAGE),
+    5: _hash,
+}
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HaveRequest:
+    """Which of these blocks do you have? With `hold`, a vault also keeps them from being deleted for a while."""
+
+    cids: tuple[Cid, ...]
+    hold: bool = False
+
+    def encode(self) -> bytes:
+        return encode({1: b"".join(self.cids), 2: self.hold})
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> HaveRequest:
+        """Raises CodecError."""
+        packed, hold = _fields(data, Route.HAVE.max_body_bytes, _HAVE)
+        return cls(_unpack_untrusted(packed), hold)
+
+
+@dataclass(frozen=True, slots=True)
+class Bitmap:
+    """The answer to `HaveRequest`: bit i (from the highest of the first byte) is set when block i is here."""
+
+    bits: bytes
+
+    @classmethod
+    def of(cls, answers: Sequence[bool]) -> Bitmap:
+        bits = bytearray(-(-len(answers) // 8))
+        for index, answer in enumerate(answers):
+            if answer:
+                bits[index >> 3] |= 0x80 >> (index & 7)
+        return cls(bytes(bits))
+
+    def __getitem__(self, index: int) -> bool:
+        return bool(self.bits[index >> 3] & 0x80 >> (index & 7))
+
+    def encode(self) -> bytes:
+        return encode({1: self.bits})
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes, count: int) -> Bitmap:
+        """The answer about `count` blocks; the bits that fill its last byte are zero. Raises CodecError."""
+        size = -(-count // 8)
+        (bits,) = _fields(data, size + 16, {1: bytes_of(size)})
+        if count % 8 and bits[-1] & 0xFF >> count % 8:
+            raise CodecError("a bitmap with bits behind its end")
+        return cls(bits)
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksRequest:
+    """Send me these blocks, each once."""
+
+    cids: tuple[Cid, ...]
+
+    def encode(self) -> bytes:
+        return encode({1: b"".join(self.cids)})
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> BlocksRequest:
+        """Raises CodecError."""
+        (packed,) = _fields(data, Route.BLOCKS.max_body_bytes, _BLOCKS)
+        return cls(_unpack_untrusted(packed))
+
+
+_HAVE: Final[dict[int, Check[Any]]] = {1: bytes_up_to(MAX_CIDS_IN_HAVE * HASH_BYTES), 2: boolean}
+_BLOCKS: Final[dict[int, Check[Any]]] = {1: bytes_up_to(MAX_CIDS_IN_BLOCKS * HASH_BYTES, minimum=HASH_BYTES)}
+
+
+def _unpack_untrusted(packed: bytes) -> tuple[Cid, ...]:
+    if len(packed) % HASH_BYTES:
+        raise CodecError("packed cids of a wrong length")
+    return tuple(Cid(packed[at : at + HASH_BYTES]) for at in range(0, len(packed), HASH_BYTES))
+
+
+# --- roster ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RosterPage:
+    """Roster entries after the number asked for, exactly as signed, and the asker's own sealed secret.
+
+    `wraps` are all sealed secrets of the current epoch, for those who keep and serve them: members. A device that was
+    removed gets the entry that removed it, and nothing else.
+    """
+
+    entries: tuple[bytes, ...]
+    newest: int  # number of the newest entry there is; ask again while it is greater than what one has
+    wrap: bytes | None = None
+    proof: WrapProof | None = None
+    wraps: tuple[tuple[DeviceId, bytes], ...] = ()
+
+    def encode(self) -> bytes:
+        proof = None if self.proof is None else self.proof.encodable()
+        return encode({1: self.entries, 2: self.newest, 3: self.wrap, 4: proof, 5: self.wraps})
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> RosterPage:
+        """Raises CodecError. No entry and no proof has been checked."""
+        entries, newest, wrap, proof, wraps = _fields(data, MAX_ROSTER_PAGE_BYTES, _ROSTER_PAGE)
+        if (wrap is None) is not (proof is None):
+            raise CodecError("a sealed secret without its proof, or a proof without its secret")
+        return cls(entries, newest, wrap, proof, wraps)
+
+
+@dataclass(frozen=True, slots=True)
+class RosterSubmit:
+    """A new entry, and all sealed secrets of the epoch that it opens (none if it opens none)."""
+
+    entry: bytes
+    wraps: tuple[tuple[DeviceId, bytes], ...] = ()
+
+    def encode(self) -> bytes:
+        return encode({1: self.entry, 2: self.wraps})
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> RosterSubmit:
+        """Raises CodecError. The entry has not been checked."""
+        return cls(*_fields(data, Route.SUBMIT_ENTRY.max_body_bytes, _ROSTER_SUBMIT))
+
+
+MAX_WRAPS_BYTES: Final = MAX_WRAPS * (MAX_WRAP_BYTES + HASH_BYTES + 8)
+MAX_ROSTER_PAGE_BYTES: Final = MAX_PAGE_BYTES + MAX_ENTRY_BYTES + MAX_WRAPS_BYTES
+
+_entry: Final = bytes_up_to(MAX_ENTRY_BYTES, minimum=SIGNATURE_BYTES + 1)
+_wrap: Final = bytes_up_to(MAX_WRAP_BYTES, minimum=1)
+
+
+def _wraps_untrusted(value: Any) -> tuple[tuple[DeviceId, bytes], ...]:
+    """Sorted by recipient, each once: one form per meaning."""
+    pairs = _WRAPS(value)
+    recipients = [recipient for recipient, _ in pairs]
+    if any(one >= other for one, other in pairwise(recipients)):
+        raise CodecError("sealed secrets out of order")
+    return pairs
+
+
+_WRAPS: Final[Check[tuple[Any, ...]]] = list_of(array(_hash, _wrap), MAX_WRAPS)
+
+_ROSTER_PAGE: Final[dict[int, Check[Any]]] = {
+    1: list_of(_entry, MAX_ENTRIES_IN_PAGE),
+    2: uint(MAX_ENTRIES),
+    3: optional(_wrap),
+    4: optional(wrap_proof_untrusted),
+    5: _wraps_untrusted,
+}
+_ROSTER_SUBMIT: Final[dict[int, Check[Any]]] = {1: _entry, 2: _wraps_untrusted}
+
+
+def _fields(data: bytes, max_bytes: int, checks: dict[int, Check[Any]]) -> tuple[Any, ...]:
+    return fields_untrusted(decode_untrusted(data, max_bytes=max_bytes), checks)
