@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_every_promise_of_the_threat_model_names_a_test() -> None:
     rows = [line for line in promises.splitlines() if re.match(r"\| \d+ \|", line)]
     assert len(rows) >= 10
     assert [row for row in rows if not NAMED_FILE.search(row)] == []
+
+
+LIMIT = re.compile(r"^\| [^|]+ \| ([\d,]+) \| `([\w/]+)\.py` (\w+) \|$", re.MULTILINE)
+LIMITS = LIMIT.findall((ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").partition("## Limits")[2])
+
+
+@pytest.mark.parametrize(("value", "module", "name"), LIMITS, ids=[f"{module}:{name}" for _, module, name in LIMITS])
+def test_limit_of_the_protocol_is_that_of_the_code(value: str, module: str, name: str) -> None:
+    assert getattr(importlib.import_module(module.replace("/", ".")), name) == int(value.replace(",", ""))
 
 
 # --- the command line ------------------------------------------------------------------------------------------------
