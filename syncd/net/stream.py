@@ -19,6 +19,7 @@ from OpenSSL import SSL
 
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.protocol import tls
+from syncd.protocol.hello import Channel
 from syncd.seams import Buffer, RawStream
 
 HANDSHAKE_S = 10.0
@@ -66,9 +67,9 @@ class TlsStream(trio.abc.Stream):
     """An encrypted stream whose handshake is done and whose peer has been checked. Made by `accept_tls` and
     `connect_tls`."""
 
-    def __init__(self, raw: RawStream, connection: SSL.Connection, endpoint: tls.Endpoint, certificate: bytes) -> None:
+    def __init__(self, raw: RawStream, connection: SSL.Connection, endpoint: tls.Endpoint, side: tls.Side) -> None:
         self.endpoint = endpoint
-        self.peer_certificate_der = certificate
+        self.side = side
         self.speaks_syncd = tls.speaks_syncd(connection)
         self.opened_at = trio.current_time()
         self.moved_bytes = 0
@@ -87,6 +88,16 @@ class TlsStream(trio.abc.Stream):
     def export(self, label: bytes = tls.EXPORTER_LABEL, length: int = tls.EXPORTER_BYTES) -> bytes:
         """Bytes that only the two ends of this very channel know."""
         return tls.export(self._connection, label, length)
+
+    def channel(self) -> Channel:
+        """What this channel's hello is bound to."""
+        return Channel(
+            self.endpoint,
+            self.side,
+            self.export(),
+            tls.own_certificate(self._connection),
+            tls.check_peer(self._connection, self.endpoint),
+        )
 
     @property
     def is_worn(self) -> bool:
@@ -299,9 +310,9 @@ async def accept_tls(raw: RawStream, table: tls.LabelTable, now: float) -> TlsSt
         endpoint = tls.chosen_endpoint(connection)
         if endpoint is None:
             raise tls.UnknownLabel("the handshake named no label of ours")
-        certificate = tls.check_peer(connection, endpoint)
+        tls.check_peer(connection, endpoint)
         tls.check_dates(endpoint, now)
-        return TlsStream(raw, connection, endpoint, certificate)
+        return TlsStream(raw, connection, endpoint, tls.Side.SERVER)
 
 
 async def connect_tls(raw: RawStream, outgoing: tls.Outgoing, now: float) -> TlsStream:
@@ -319,11 +330,11 @@ async def connect_tls(raw: RawStream, outgoing: tls.Outgoing, now: float) -> Tls
         except SSL.Error as error:
             await _send_alert(raw, connection)
             raise _dialling_error(error) from error
-        certificate = tls.check_peer(connection, outgoing.endpoint, peer_key=outgoing.peer_key)
+        tls.check_peer(connection, outgoing.endpoint, peer_key=outgoing.peer_key)
         tls.check_dates(outgoing.endpoint, now)
         if not tls.speaks_syncd(connection):
             raise TrustError("the listener does not speak syncd/1")
-        return TlsStream(raw, connection, outgoing.endpoint, certificate)
+        return TlsStream(raw, connection, outgoing.endpoint, tls.Side.CLIENT)
 
 
 def _dialling_error(error: SSL.Error) -> TrustError | RemoteProtocolError:

@@ -9,7 +9,6 @@ and the roster head it goes by. A proof carried to another channel, played back,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from blake3 import blake3
 
@@ -18,36 +17,32 @@ from ca.device import DeviceKeys, PublicDevice, Purpose, sign, verify
 from ca.ids import DeviceId, EntryHash
 from syncd.errors import TrustError
 from syncd.protocol.messages import Hello
-from syncd.protocol.tls import Endpoint, Kind, certificate_key_untrusted
-
-
-class Side(Enum):
-    """Which end of the TLS channel somebody is. It never changes, even when the HTTP roles are swapped."""
-
-    CLIENT = 0
-    SERVER = 1
+from syncd.protocol.tls import Endpoint, Kind, Side, certificate_key_untrusted
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """What a proof is bound to, but for the device itself."""
+    """One TLS channel as one of its ends sees it: all that a proof is bound to, but for the device itself."""
 
     endpoint: Endpoint
+    side: Side  # ours
     exporter: bytes  # 32 bytes from the TLS channel
+    own_certificate: bytes  # DER; on member and vault labels both are the epoch's
+    peer_certificate: bytes
 
 
 class Reflection(TrustError):
     """We are talking to ourselves: an address of our own, or somebody who sends our bytes back."""
 
 
-def prove(channel: Channel, keys: DeviceKeys, side: Side, certificate: bytes, roster_head: EntryHash) -> bytes:
-    """The proof of the device with `keys`, which showed `certificate` (DER) on its `side` of the channel. 64 bytes."""
-    body = _signed_body(channel, keys.id, side, certificate, roster_head)
+def prove(channel: Channel, keys: DeviceKeys, roster_head: EntryHash) -> bytes:
+    """Our proof, 64 bytes: that the device with `keys` is at our end of the channel."""
+    body = _signed_body(channel, channel.side, channel.own_certificate, keys.id, roster_head)
     return sign(keys, Purpose.HELLO, channel.endpoint.folder_id, body)
 
 
-def check_hello(channel: Channel, hello: Hello, peer: Side, certificate: bytes, own: DeviceId) -> PublicDevice:
-    """The device that said `hello` on the `peer` side of the channel, showing `certificate` (DER).
+def check_hello(channel: Channel, hello: Hello, own: DeviceId) -> PublicDevice:
+    """The device at the other end of the channel, as its hello proves. `own`: our device, which it must not be.
 
     Raises: Reflection for our own device; TrustError when the proof does not hold, or when the certificate of a control
     connection has not that device's key.
@@ -55,14 +50,14 @@ def check_hello(channel: Channel, hello: Hello, peer: Side, certificate: bytes, 
     device = hello.device
     if device.id == own:
         raise Reflection("the other side is this device itself")
-    if channel.endpoint.kind is Kind.CONTROL and certificate_key_untrusted(certificate) != device.tls:
+    if channel.endpoint.kind is Kind.CONTROL and certificate_key_untrusted(channel.peer_certificate) != device.tls:
         raise TrustError("the device named in the hello has not the key of the certificate")
-    body = _signed_body(channel, device.id, peer, certificate, hello.roster_head)
+    body = _signed_body(channel, channel.side.other, channel.peer_certificate, device.id, hello.roster_head)
     verify(device.sign, Purpose.HELLO, channel.endpoint.folder_id, body, hello.proof)
     return device
 
 
-def _signed_body(channel: Channel, device: DeviceId, side: Side, certificate: bytes, roster_head: EntryHash) -> bytes:
+def _signed_body(channel: Channel, side: Side, certificate: bytes, device: DeviceId, roster_head: EntryHash) -> bytes:
     """Shape: [side, kind, exporter, folder id, epoch id, BLAKE3 of the certificate, device id, roster head]; the kinds
     without a folder or an epoch have null there."""
     endpoint = channel.endpoint

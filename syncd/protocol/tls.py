@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
 
-from ca.errors import ConfigError, TrustError
 from ca.ids import EpochId, FolderId
+from syncd.errors import ConfigError, LocalProtocolError, TrustError
 
 ALPN = b"syncd/1"
 EXPORTER_LABEL = b"EXPORTER-syncd-1-hello"
@@ -60,6 +60,17 @@ class Kind(Enum):
     VAULT = 2
     CONTROL = 3
     PAIRING = 4
+
+
+class Side(Enum):
+    """Which end of a TLS channel somebody is. It never changes, even when the HTTP roles are swapped."""
+
+    CLIENT = 0
+    SERVER = 1
+
+    @property
+    def other(self) -> Side:
+        return Side.SERVER if self is Side.CLIENT else Side.CLIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,14 @@ def peer_certificate(connection: SSL.Connection) -> bytes | None:
     """DER of what the peer presented."""
     certificate = connection.get_peer_certificate(as_cryptography=True)
     return None if certificate is None else certificate.public_bytes(Encoding.DER)
+
+
+def own_certificate(connection: SSL.Connection) -> bytes:
+    """DER of what we presented."""
+    certificate = connection.get_certificate(as_cryptography=True)
+    if certificate is None:
+        raise LocalProtocolError("a connection without a certificate of ours got through its handshake")
+    return certificate.public_bytes(Encoding.DER)
 
 
 def check_peer(connection: SSL.Connection, endpoint: Endpoint, *, peer_key: bytes | None = None) -> bytes:
