@@ -310,13 +310,15 @@ class _Appearance:
 
     def _look(self, zeroconf: Zeroconf, instance: bytes) -> bool:
         """Read, or ask for, the details of a neighbour. False when that would be too many."""
-        if len(self._tasks) >= _MAX_QUESTIONS or not self._looks.take(self._now()):
+        if not self._looks.take(self._now()):
             return False
         info = AsyncServiceInfo(SERVICE_TYPE, service_name(instance))
         if info.load_from_cache(zeroconf):
             self._take_untrusted(instance, info)
-        else:
+        elif len(self._tasks) < _MAX_QUESTIONS:
             self._start(self._ask(zeroconf, instance, info))
+        else:
+            return False
         return True
 
     async def _ask(self, zeroconf: Zeroconf, instance: bytes, info: AsyncServiceInfo) -> None:
