@@ -314,7 +314,7 @@ def _open_chain(epochs: Sequence[EpochInfo], newest: bytes, held: Secrets | None
     secret = newest
     for place in range(len(epochs) - 1, 0, -1):
         epoch, before = epochs[place], epochs[place - 1]
-        if epoch.previous_sealed is None:
+        if epoch.previous_sealed is None:  # a roster holds no such epoch; this is for the reader and for mypy
             raise TrustError("the chain of epochs is broken")
         secret = open_previous(secret, epoch.previous_sealed, before.id)
         known = held.of(before.id) if held is not None else None

@@ -15,7 +15,7 @@ from typing import Any
 
 from ca import recovery
 from ca.certs import device_certificate, folder_certificate, public_point
-from ca.codec import decode_untrusted, encode
+from ca.codec import Encodable, decode_untrusted, encode
 from ca.device import DeviceKeys, Purpose, device_text, device_words, sign, signed_bytes
 from ca.epochs import (
     EpochSecrets,
@@ -68,8 +68,26 @@ def described(value: Any) -> Any:
 
 
 def codec_inputs() -> Iterable[Json]:
-    edges = [0, 1, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**64 - 1, -1, -24, -25, -256, -257, -(2**64)]
-    others = [
+    edges: list[Encodable] = [
+        0,
+        1,
+        23,
+        24,
+        255,
+        256,
+        65535,
+        65536,
+        2**32 - 1,
+        2**32,
+        2**64 - 1,
+        -1,
+        -24,
+        -25,
+        -256,
+        -257,
+        -(2**64),
+    ]
+    others: list[Encodable] = [
         None,
         True,
         False,

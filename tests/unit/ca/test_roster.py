@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from ca import membership
 from ca.authority import Newcomer, Signer, admit, leave, make_genesis
 from ca.certs import folder_certificate
 from ca.codec import encode
@@ -345,6 +346,33 @@ def test_suspended_member_comes_back() -> None:
     second = forge(made, [Reactivate(member)], replace(epoch_after(made, seed="two"), number=away.epoch.number + 1))
     back = away.extend_untrusted([second.but(number=away.number + 1, previous=away.head).raw()])
     assert back.device(made.id("ed")) is not None
+
+
+def test_suspended_member_is_not_suspended_again_nor_brought_back_by_who_holds_less() -> None:
+    made = company()
+    member = made.member("ed").id
+    raw = forge(made, [Suspend(member, ())], epoch_after(made, recipients=-1)).raw()
+    away = made.roster.extend_untrusted([raw])
+    next_epoch = replace(epoch_after(made, seed="two"), number=away.epoch.number + 1)
+
+    def then(change: Change, by: str, recipients: int) -> bytes:
+        epoch = replace(next_epoch, wraps_count=away.epoch.wraps_count + recipients)
+        return forge(made, [change], epoch, by=by).but(number=away.number + 1, previous=away.head).raw()
+
+    with pytest.raises(TrustError, match="suspended already"):
+        away.extend_untrusted([then(Suspend(member, ()), "ann", 0)])
+    with pytest.raises(TrustError, match="do not hold"):
+        away.extend_untrusted([then(Reactivate(member), "alex", 1)])  # alex may not delete, ed may
+    assert away.extend_untrusted([then(Reactivate(member), "ada", 1)]).device(made.id("ed")) is not None
+
+
+def test_folder_has_a_largest_number_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = company()
+    forged = forge(made, [admit_change("new")], epoch_after(made, recipients=1))
+    monkeypatch.setattr(membership, "MAX_RECIPIENTS", made.roster.epoch.wraps_count + 1)
+    accept(made, forged)
+    monkeypatch.setattr(membership, "MAX_RECIPIENTS", made.roster.epoch.wraps_count)
+    refuse(made, forged, "at most")
 
 
 def test_who_was_removed_by_a_non_reader_leaves_rotation_due() -> None:

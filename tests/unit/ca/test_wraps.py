@@ -118,6 +118,13 @@ def test_what_is_not_in_the_tree_is_refused(count: int) -> None:
             check_wrap(*arguments)
 
 
+def test_proof_that_ends_early_is_named_as_such() -> None:
+    tree, first = WrapTree(wraps_for(5)), DeviceId(bytes(32))
+    proof = tree.proof(first)
+    with pytest.raises(TrustError, match="too short"):
+        check_wrap(tree.root, 5, first, b"wrap 0", replace(proof, steps=proof.steps[:-1]))
+
+
 def test_inner_node_does_not_pass_for_a_leaf() -> None:
     tree = WrapTree(wraps_for(4))
     left = tree.proof(DeviceId(b"\x02" * 32)).steps[-1]
