@@ -27,7 +27,11 @@ class RealUser:
         draft = self._at((*path[:-1], path[-1] + b"~"))
         with open(draft, "wb") as file:
             file.write(content)
-        os.replace(draft, self._at(path))
+        try:
+            os.replace(draft, self._at(path))
+        except OSError:
+            os.unlink(draft)
+            raise
 
     def open(self, path: Path) -> RealUserFile:
         return RealUserFile(os.open(self._at(path), os.O_RDWR))

@@ -172,11 +172,14 @@ class SimDisk:
 
     def take_name(self, parent: Node, name: bytes, node: Node) -> None:
         """Rename over whatever stands there, in one step."""
+        self.check_name(name, (name,))
         there = self.maybe(parent, name)
         entry: Entry = []
         if there is not None and there is not node:
             if there.names:
                 raise NotEmpty("not empty", (name,))
+            if (there.kind is Kind.DIR) != (node.kind is Kind.DIR):
+                raise IsADirectory("only a directory replaces a directory", (name,))
             self.unlink(parent, name, entry)
         if node.parent is not None and node.nlink:
             self.unlink(node.parent, node.name, entry, drop=False)
@@ -568,6 +571,10 @@ class SimEvents:
     def push(self, event: RawEvent) -> None:
         self._events.append(event)
         self._news.set()
+
+    def pending(self) -> list[RawEvent]:
+        """What `receive` would return now."""
+        return list(self._events)
 
     async def receive(self) -> list[RawEvent]:
         await self._news.wait()

@@ -17,7 +17,7 @@ from syncd.store.tree import DirTree
 from syncd.treetypes import LocallyChanged
 from tests.suites.tree_suite import MARKER, A
 
-EXCHANGES = int(os.environ.get("SYNCD_EXCHANGES", "1000"))
+EXCHANGES = int(os.environ.get("SYNCD_EXCHANGES", "300"))
 PATIENCE_S = 120.0
 
 # Each word is appended through a descriptor that was opened before, or saved together with all that was there.
