@@ -100,7 +100,8 @@ def codec_inputs() -> Iterable[Json]:
         {},
         {0: 1, 23: b"x", 24: None, 255: [2]},
     ]
-    for value in [*edges, *others, [1, b"two", "three", {4: [True, None]}]]:
+    both: list[Encodable] = [*edges, *others, [1, b"two", "three", {4: [True, None]}]]
+    for value in both:
         yield {"encoded": encode(value).hex()}
     for refused in (
         "", "1800", "1817", "1900ff", "1a0000ffff", "1b00000000ffffffff", "3800", "580161", "780161", "980100",
