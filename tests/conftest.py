@@ -7,11 +7,13 @@ instead: a machine that is meant to prove everything must not prove less without
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -47,6 +49,30 @@ def _runs(*command: str) -> bool:
         return subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked `alone` measures time: while it runs, no other worker of this run has a test under way.
+
+    Every test holds one lock, shared or exclusive. The gate before it keeps a steady flow of shared holders from
+    letting an exclusive one wait for ever.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    place = Path(tempfile.gettempdir()) / f"syncd-tests-{run}"
+    with place.with_suffix(".gate").open("w") as gate, place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if run := getattr(session.config, "workerinput", {}).get("testrunuid"):
+        for suffix in (".gate", ".lock"):
+            (Path(tempfile.gettempdir()) / f"syncd-tests-{run}{suffix}").unlink(missing_ok=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
