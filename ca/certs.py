@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -96,8 +97,12 @@ def _to_be_signed(algorithm: bytes, key_type: bytes, public: bytes, validity: by
 
 
 def _folder_to_be_signed(point: bytes, opened_at: int) -> bytes:
-    validity = _der(_SEQUENCE, _time(opened_at - VALID_BEFORE_S), _time(opened_at + VALID_AFTER_S))
-    return _to_be_signed(_ECDSA_SHA256, _P256, point, validity)
+    return _to_be_signed(_ECDSA_SHA256, _P256, point, _validity(opened_at))
+
+
+@lru_cache(maxsize=16)  # every entry asks twice, and dates are the slow part of reading a long roster
+def _validity(opened_at: int) -> bytes:
+    return _der(_SEQUENCE, _time(opened_at - VALID_BEFORE_S), _time(opened_at + VALID_AFTER_S))
 
 
 def public_point(private: EllipticCurvePrivateKey) -> bytes:

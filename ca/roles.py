@@ -7,6 +7,7 @@ carry an explicit list of capabilities; one without READ manages a folder that i
 from __future__ import annotations
 
 from enum import Enum, IntEnum, IntFlag
+from functools import lru_cache
 from typing import Final
 
 
@@ -107,6 +108,7 @@ def fits(role: Role, capabilities: Capability) -> bool:
     return not capabilities & ~_CAN_BE_ADDED[role]
 
 
+@lru_cache(maxsize=1024)  # flags are slow objects, and every request and every entry asks
 def may(role: Role, capabilities: Capability, action: Action) -> bool:
     """Whether somebody with this role and these capabilities may do this."""
     if action is Action.STORE:
@@ -117,6 +119,7 @@ def may(role: Role, capabilities: Capability, action: Action) -> bool:
     return held(role, capabilities) & needed == needed
 
 
+@lru_cache(maxsize=1024)
 def may_grant(role: Role, capabilities: Capability, new_role: Role, new_capabilities: Capability) -> bool:
     """Whether somebody may give this role with these capabilities: nobody grants what they do not hold."""
     return new_role <= role and not held(new_role, new_capabilities) & ~held(role, capabilities)
