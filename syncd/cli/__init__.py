@@ -15,10 +15,10 @@ _INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run the command line of this process."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
+def execute(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Errors are printed: three lines, or one object with --json."""
     import typer
 

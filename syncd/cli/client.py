@@ -56,7 +56,8 @@ def call(
     connection = _Connection(path, timeout_s)
     try:
         connection.request("POST", f"/rpc/{name}", json.dumps(params), {"Content-Type": "application/json"})
-        return _read_answer(connection.getresponse(), on_progress or _ignore)
+        with connection.getresponse() as response:
+            return _read_answer(response, on_progress or _ignore)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NotRunning(path) from error
     except PermissionError as error:

@@ -77,8 +77,8 @@ class _Guest:
             case "phase":
                 self._session.terminal.draw(show.phase_line(progress["phase"]))
             case "transfer":
-                line = show.transfer_line({**progress, "peer": None})
-                self._session.terminal.draw(f"Joined.  {line}  (Ctrl-C: goes on in the background)")
+                self._session.terminal.talk_once(show.CAN_LEAVE)
+                self._session.terminal.draw(f"Joined.  {show.transfer_line({**progress, 'peer': None})}")
 
 
 def _invitation(session: Session, given: str | None) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from syncd.cli import text
 
+CAN_LEAVE = "Ctrl-C: it goes on in the background."
+
 _PHASES = {
     "looking": "Looking for the other side …",
     "pairing": "Comparing the code …",

@@ -28,9 +28,10 @@ def run(
     prepare_home(home)
     with lock_home(home):
         from syncd.config import load_settings
-        from syncd.daemon import run as run_daemon
 
         settings = load_settings(home, socket=session.place.socket)
+        from syncd.daemon import run as run_daemon  # a second: only a daemon that will run pays for it
+
         os.chdir("/")  # a daemon must not keep a file system busy only because it was started there
         run_daemon(settings)
 

@@ -46,6 +46,7 @@ def share(
     by_link = link or qr
     if uses > 1 and not by_link:
         raise usage("a code works once", fix="--uses needs --link")
+    expires_s = None if expires is None else seconds(expires, "--expires")
     warn_root(session.terminal)
     need_daemon(session)
     guests = _Guests(session, role, qr)
@@ -57,7 +58,7 @@ def share(
         name=name,
         role=role,
         link=by_link,
-        expires_s=None if expires is None else seconds(expires, "--expires"),
+        expires_s=expires_s,
         uses=uses,
         yes=session.flags.yes and by_link,
         wait=not no_wait,
@@ -94,7 +95,8 @@ class _Guests:
             case "joined":
                 self._terminal.talk(f"{text.escape(progress['name'])} joined.")
             case "transfer":
-                self._terminal.draw(show.transfer_line(progress) + "  (Ctrl-C: goes on in the background)")
+                self._terminal.talk_once(show.CAN_LEAVE)
+                self._terminal.draw(show.transfer_line(progress))
 
     def finish(self, shared: Json) -> None:
         if self._session.json:

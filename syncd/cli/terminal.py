@@ -35,6 +35,7 @@ class Terminal:
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     _drawn: bool = False
+    _said: set[str] = field(default_factory=set)
 
     # --- saying
 
@@ -53,6 +54,12 @@ class Terminal:
         if not self.quiet and not self.json:
             self.clear()
             self._print(self.stderr, lines)
+
+    def talk_once(self, line: str) -> None:
+        """A hint that need not be repeated."""
+        if line not in self._said:
+            self._said.add(line)
+            self.talk(line)
 
     def error(self, lines: Sequence[str]) -> None:
         """Print what went wrong, whatever --quiet says."""

@@ -62,7 +62,7 @@ def test_welcome_fits_on_a_small_screen() -> None:
 
 def test_rich_is_never_loaded() -> None:
     """Typer would use rich for help, errors and tracebacks if it could."""
-    code = "import sys; from syncd.cli import run; run(sys.argv[1:]); sys.exit('rich' in sys.modules)"
+    code = "import sys; from syncd.cli import execute; execute(sys.argv[1:]); sys.exit('rich' in sys.modules)"
     for arguments in (["share", "--help"], ["nonsense"], ["share", "--uses", "x"], ["help"]):
         assert (
             subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False).returncode == 0
