@@ -17,17 +17,18 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import h11
 import trio
 
+from syncd import http
 from syncd.catalogue import report
-from syncd.errors import ConfigError, RemoteProtocolError, StoreBusy
+from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError, StoreBusy
 from syncd.home import short_address
+from syncd.protocol.heads import Head
 from syncd.web.methods import MAX_BODY_BYTES, METHODS, parse_params_untrusted
 
 log = logging.getLogger(__name__)
@@ -37,17 +38,15 @@ Result = dict[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 REQUEST_TIMEOUT_S = 10.0
-LAST_WORDS_TIMEOUT_S = 2.0  # for the answer to `stop`, which cancels the one who sends it
-MAX_HEAD_BYTES = 16 * 1024
+LAST_WORDS_TIMEOUT_S = 2.0  # what is left to the answer of `stop`, when the daemon is already ending
 MAX_CONNECTIONS = 64
-READ_BYTES = 64 * 1024
+MAX_LINES_WAITING = 64  # of progress, while the client does not read because a person is thinking
 BACKLOG = 64
 PREFIX = "/rpc/"
+LIMITS = http.Limits(head_s=REQUEST_TIMEOUT_S, stall_s=600.0, requests=1)
 
-_JSON = (b"content-type", b"application/json")
-_NDJSON = (b"content-type", b"application/x-ndjson")
-_CLOSE = (b"connection", b"close")
-
+_JSON = (("content-type", "application/json"),)
+_NDJSON = (("content-type", "application/x-ndjson"),)
 _LOCAL_PEERCRED = 1  # macOS <sys/un.h>: getsockopt(SOL_LOCAL = 0) gives struct xucred {version, uid, ...}
 _ROOT = 0
 
@@ -147,55 +146,97 @@ def peer_uid(stream: trio.SocketStream) -> int:
 # --- one connection ------------------------------------------------------------------------------------------------
 
 
-class _Gone(Exception):
-    """The client closed the connection, or never spoke HTTP: there is nobody to answer."""
-
-
 async def _serve_connection(stream: trio.SocketStream, api: Api) -> None:
-    """Read one request and answer it. Nothing that happens here may end the daemon."""
+    """Answer the one request of a connection. Nothing that happens here may end the daemon.
+
+    The connection is shielded, so that an answer still leaves when the daemon ends because of it; the call is not.
+    """
     if peer_uid(stream) not in (os.geteuid(), _ROOT):
         log.warning("control socket: user %d was refused", peer_uid(stream))
         return
-    exchange = _Exchange(stream)
-    try:
-        with trio.fail_after(REQUEST_TIMEOUT_S):
-            request, body = await exchange.read_request()
-    except (_Gone, trio.BrokenResourceError, trio.TooSlowError):
-        return
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(exchange.wait_for_end, nursery.cancel_scope)
-        with suppress(trio.BrokenResourceError):  # the client left while we wrote
-            await _answer(exchange, request, body, api)
+        with trio.CancelScope(shield=True) as connection, suppress(PeerUnavailable, RemoteProtocolError):
+            exchange = _Exchange(stream, api, nursery)
+            nursery.start_soon(exchange.end_when_daemon_ends, connection)
+            await http.serve(stream, exchange.handle, admit=_method_name, limits=LIMITS)
         nursery.cancel_scope.cancel()
 
 
-async def _answer(exchange: _Exchange, request: h11.Request, body: bytes, api: Api) -> None:
-    name = request.target.decode("ascii", "replace").removeprefix(PREFIX)
-    if request.method != b"POST" or name not in METHODS:
-        unknown = RemoteProtocolError(f"the daemon does not know {name!r}", id="SY-HOME-05")
-        await exchange.send_json(404, _encode({"error": report(unknown).as_json()}))
-    elif METHODS[name].streams:
-        await exchange.start(200, _NDJSON)
-        _, answer = await _call(api, name, body, exchange.send_progress)
-        await exchange.finish(answer)
-    else:
-        status, answer = await _call(api, name, body, _no_progress)
-        await exchange.send_json(status, answer)
+def _method_name(head: Head) -> str:
+    """What a request asks for; `handle` says in words when there is no such method."""
+    target = head.target.decode("ascii")
+    return target.removeprefix(PREFIX) if head.method == b"POST" else target
 
 
-async def _call(api: Api, name: str, body: bytes, progress: Progress) -> tuple[int, bytes]:
-    """HTTP status and answer. Every exception becomes an error object; what nobody expected is logged whole."""
-    try:
-        result = await api.call(name, parse_params_untrusted(name, body), progress)
-        return 200, _encode({"result": result} if METHODS[name].streams else result)
-    except Exception as raised:  # the border of one connection
-        error = _unwrap(raised)
-        if isinstance(error, trio.BrokenResourceError):
-            raise error from None
-        told = report(error)
-        if told.id == "SY-BUG-01":
-            log.exception("control socket: %s failed", name)
-        return 500 if told.id == "SY-BUG-01" else 409, _encode({"error": told.as_json()})
+class _Exchange:
+    """One request and its answer. The call runs in `nursery`, which ends with the connection or with the daemon."""
+
+    def __init__(self, stream: trio.SocketStream, api: Api, nursery: trio.Nursery) -> None:
+        self._stream = stream
+        self._api = api
+        self._nursery = nursery
+        self._running = trio.CancelScope()
+        self._watching = trio.CancelScope()
+        self._answer: tuple[int, bytes] | None = None  # HTTP status and one object, when the call has ended
+
+    async def handle(self, name: str, body: http.Body) -> http.Response:
+        params = await _read(body)
+        if name not in METHODS:
+            unknown = RemoteProtocolError(f"the daemon does not know {name!r}", id="SY-HOME-05")
+            return http.Response(404, _encode({"error": report(unknown).as_json()}), _JSON, close=True)
+        send, receive = trio.open_memory_channel[bytes](MAX_LINES_WAITING)
+        self._nursery.start_soon(self._run, name, params, send)
+        self._nursery.start_soon(self._cancel_when_client_leaves)
+        lines = self._lines(receive)
+        if METHODS[name].streams:
+            return http.Response(200, lines, _NDJSON, close=True)
+        *_, last = [line async for line in lines]
+        return http.Response(self._answer[0] if self._answer else 503, last, _JSON, close=True)
+
+    async def _run(self, name: str, body: bytes, lines: trio.MemorySendChannel[bytes]) -> None:
+        """Call the daemon. Every exception becomes an error object; what nobody expected is logged whole."""
+
+        async def tell(progress: Mapping[str, Any]) -> None:
+            if METHODS[name].streams:
+                await lines.send(_encode({"progress": progress}) + b"\n")
+
+        with self._running, lines:
+            try:
+                result = await self._api.call(name, parse_params_untrusted(name, body), tell)
+                self._answer = 200, _encode({"result": result} if METHODS[name].streams else result)
+            except Exception as raised:  # the border of one connection
+                told = report(_unwrap(raised))
+                if told.id == "SY-BUG-01":
+                    log.exception("control socket: %s failed", name)
+                self._answer = 409, _encode({"error": told.as_json()})
+
+    async def _lines(self, progress: trio.MemoryReceiveChannel[bytes]) -> AsyncGenerator[bytes, None]:
+        """Progress as it comes, then the answer."""
+        with progress:
+            async for line in progress:
+                yield line
+        self._watching.cancel()
+        yield self._answer[1] + b"\n" if self._answer else _ENDING
+
+    async def _cancel_when_client_leaves(self) -> None:
+        """What nobody waits for need not be done."""
+        with self._watching:
+            with suppress(trio.BrokenResourceError):  # gone as well
+                await self._stream.receive_some(1)
+            self._running.cancel()
+
+    async def end_when_daemon_ends(self, connection: trio.CancelScope) -> None:
+        """Give an answer that is ready a moment to leave; end everything else at once."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            connection.deadline = trio.current_time() + (LAST_WORDS_TIMEOUT_S if self._answer else 0.0)
+
+
+async def _read(body: http.Body) -> bytes:
+    with trio.move_on_after(REQUEST_TIMEOUT_S):
+        return await body.read(MAX_BODY_BYTES)
+    raise PeerUnavailable("the request did not end in time")
 
 
 def _unwrap(error: BaseException) -> BaseException:
@@ -205,72 +246,9 @@ def _unwrap(error: BaseException) -> BaseException:
     return error
 
 
-async def _no_progress(progress: Mapping[str, Any]) -> None:
-    await trio.lowlevel.checkpoint()
-
-
-class _Exchange:
-    """One request and its answer, on h11."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
-        self._sending = trio.Lock()
-
-    async def read_request(self) -> tuple[h11.Request, bytes]:
-        """Head and whole body. Raises _Gone."""
-        request: h11.Request | None = None
-        body = bytearray()
-        while True:
-            match event := await self._next_event():
-                case h11.Request():
-                    request = event
-                case h11.Data():
-                    body += event.data
-                    if len(body) > MAX_BODY_BYTES:
-                        raise _Gone
-                case h11.EndOfMessage() if request is not None:
-                    return request, bytes(body)
-                case _:
-                    raise _Gone
-
-    async def _next_event(self) -> Any:
-        try:
-            while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self._stream.receive_some(READ_BYTES))
-        except h11.RemoteProtocolError:
-            raise _Gone from None
-        return event
-
-    async def wait_for_end(self, scope: trio.CancelScope) -> None:
-        """Cancel `scope` when the other end closes: what nobody waits for need not be done."""
-        with suppress(trio.BrokenResourceError):  # gone as well
-            await self._stream.receive_some(1)
-        scope.cancel()
-
-    async def start(self, status: int, *headers: tuple[bytes, bytes]) -> None:
-        await self._send(h11.Response(status_code=status, headers=[*headers, _CLOSE]))
-
-    async def send_progress(self, progress: Mapping[str, Any]) -> None:
-        await self._send(h11.Data(data=_encode({"progress": progress}) + b"\n"))
-
-    async def finish(self, last: bytes) -> None:
-        """The last line of a stream."""
-        with trio.move_on_after(LAST_WORDS_TIMEOUT_S, shield=True):
-            await self._send(h11.Data(data=last + b"\n"), h11.EndOfMessage())
-
-    async def send_json(self, status: int, body: bytes) -> None:
-        """A whole answer in one write."""
-        length = (b"content-length", str(len(body)).encode())
-        head = h11.Response(status_code=status, headers=[_JSON, length, _CLOSE])
-        with trio.move_on_after(LAST_WORDS_TIMEOUT_S, shield=True):
-            await self._send(head, h11.Data(data=body), h11.EndOfMessage())
-
-    async def _send(self, *events: h11.Event) -> None:
-        async with self._sending:  # progress may come from several tasks
-            await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in events))
-
-
 def _encode(value: Mapping[str, Any]) -> bytes:
     """ASCII JSON: names that are not UTF-8 pass as escaped lone surrogates."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+_ENDING = _encode({"error": report(PeerUnavailable("the daemon is ending", id="SY-HOME-05")).as_json()}) + b"\n"

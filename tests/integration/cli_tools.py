@@ -7,9 +7,11 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,7 @@ import pytest
 from syncd import cli
 
 PATIENCE_S = 20.0
+SECOND_PRESS_S = 2.0
 _CONTROLS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -55,7 +58,7 @@ class Cli:
 
     def __call__(self, *arguments: str) -> Outcome:
         self._capture.readouterr()
-        code = cli.run(["--home", str(self.home), *arguments])
+        code = cli.execute(["--home", str(self.home), *arguments])
         out, err = self._capture.readouterr()
         return Outcome(code, out, err)
 
@@ -109,8 +112,12 @@ class Typist:
         os.write(self._master, text.encode())
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
-        self._process.send_signal(2)
+        """Ctrl-C, and again if nothing happens: Python can miss one that comes just before it blocks in a read."""
+        for _ in range(int(PATIENCE_S / SECOND_PRESS_S)):
+            self._process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(SECOND_PRESS_S)
+                return
 
     def end(self) -> int:
         """Read to the end and return the exit code."""

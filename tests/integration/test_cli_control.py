@@ -28,14 +28,11 @@ def ask(home: Path, name: str, **params: object) -> Result:
 
 
 def exchange(home: Path, request: bytes) -> bytes:
-    """Send bytes as they are and read everything that comes back."""
+    """Send bytes as they are and read what comes back first."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(socket_path(home)))
         connection.sendall(request)
-        answer = b""
-        while data := connection.recv(65_536):
-            answer += data
-        return answer
+        return connection.recv(65_536)
 
 
 def test_result_comes_back(tmp_path: Path) -> None:
@@ -122,7 +119,7 @@ def test_hostile_request_ends_only_its_connection(tmp_path: Path, request_bytes:
             answer = exchange(tmp_path, request_bytes)
         except (ConnectionResetError, BrokenPipeError):
             answer = b""
-        assert not answer or answer.startswith(b"HTTP/1.1 404 ")
+        assert not answer or answer.startswith(b"HTTP/1.1 4")
         assert api.calls == []
         assert ask(tmp_path, "version") == VERSION
 
