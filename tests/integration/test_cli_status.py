@@ -34,6 +34,7 @@ def test_status_loads_nothing_heavy(tmp_path: Path, flags: list[str]) -> None:
     assert {module.split(".")[0] for module in done.stderr.split()} & HEAVY == set()
 
 
+@pytest.mark.alone
 def test_status_answers_in_time(tmp_path: Path) -> None:
     """Best of several: the budget is the program's, not that of a machine busy with other tests."""
     command = [sys.executable, "-m", "syncd", "--home", str(tmp_path), "status"]
