@@ -41,7 +41,7 @@ from syncd.store.recovery import (
 )
 from syncd.store.scan import Found, Gone, Item, Trouble
 from syncd.store.staging import Staging
-from syncd.treetypes import Dirty, Kind, Marker, Path, RootState, TreeError
+from syncd.treetypes import Dirty, Kind, LocallyChanged, Marker, NameTaken, NotThere, Path, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
@@ -58,6 +58,7 @@ FULL_SCAN_S = 3600.0
 ROOT_CHECK_S = 5.0
 HOUSEKEEPING_S = 20.0
 RETRY_S = 10.0
+RACE_RETRY_S = 0.25
 RESTLESS_S = 2.0
 SCAN_ORIGIN = "here"
 
@@ -243,6 +244,7 @@ class FolderTask:
 
     async def _scan_forever(self) -> None:
         await self._may_scan.wait()
+        self._work.event.set()  # the first scan waits for no event
         while True:
             with trio.move_on_after(FULL_SCAN_S) as hour:
                 await self._work.event.wait()
@@ -430,7 +432,9 @@ class FolderTask:
     def _note_failures(self, committed: Committed) -> None:
         for node, path, error in committed.failed:
             code, why, fix = problem_of(error, reading=False)
-            counts.db_note_problem(self.store.connection, node, path, code, why, fix, self._clock.now(), RETRY_S)
+            # A local edit got in between: the scan that looks there is on its way, so the next try is close.
+            retry_s = RACE_RETRY_S if isinstance(error, LocallyChanged | NotThere | NameTaken) else RETRY_S
+            counts.db_note_problem(self.store.connection, node, path, code, why, fix, self._clock.now(), retry_s)
 
     async def _after_failure(self, staging: Staging) -> None:
         assert staging.error is not None

@@ -151,7 +151,8 @@ class Puller:
         for staging in stagings:
             self.meter.copied_bytes += staging.copied_bytes
             self._stagings.setdefault(staging.want.node, []).append(staging)
-            self._writers += staging.writer is not None
+            staging.opened = staging.writer is not None
+            self._writers += staging.opened
             if staging.error is not None:
                 await self._give_up(staging)
             elif staging.is_complete:
@@ -308,7 +309,8 @@ class Puller:
         if not known:
             self._stagings.pop(staging.want.node, None)
             self.busy.discard(staging.want.node)
-        self._writers = sum(s.writer is not None for many in self._stagings.values() for s in many)
+        self._writers -= staging.opened
+        staging.opened = False
         self._room.set()
         self._room = trio.Event()
 

@@ -262,11 +262,9 @@ class _Preparation:
             return
         nid = b"copy%d" % copy if copy is not None else (row.nid if row is not None else b"")
         token = blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode()
-        mode = None if row is None else row.mode
-        mtime = None if row is None else row.mtime
-        self.round.steps.append(
-            Step(operation, here, expected, target, token, -1 if mode is None else mode, mtime, parked)
-        )
+        wanted_mode = -1 if row is None or row.mode is None else row.mode
+        wanted_mtime = None if row is None else row.mtime
+        self.round.steps.append(Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked))
 
 
 def token_of(nid: bytes, version: bytes, copy: bool) -> bytes:

@@ -133,7 +133,7 @@ class Walk:
         row, nid = ROOT_ROW, ROOT_NODE
         for depth, name in enumerate(path):
             found = self._db.execute(
-                "SELECT id, nid FROM node WHERE l_parent=? AND l_name=? AND l_kind=2", (row, name)
+                "SELECT id, nid FROM node WHERE l_parent=? AND l_name=? AND l_kind=2 AND l_kind<>0", (row, name)
             ).fetchone()
             if found is None:
                 self._stack.append(_Directory(path[:depth], row, nid, frozenset((name,)), deep=False))
@@ -226,7 +226,7 @@ class Walk:
         """The row whose object this is, if it does not stand where that row says any more."""
         candidates = self._db.execute(
             "SELECT id, nid, l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen FROM node "
-            "WHERE l_ino=? AND l_kind=?",
+            "WHERE l_ino=? AND l_kind=? AND l_kind<>0",
             (stat.ino, int(stat.kind)),
         ).fetchall()
         for row, nid, parent, name, *rest in candidates:

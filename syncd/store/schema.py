@@ -28,8 +28,9 @@ CREATE TABLE journal(
   counter INTEGER NOT NULL DEFAULT 0, hash BLOB, told INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0,
   UNIQUE(author, incarnation));
 
--- Changesets in the order they were accepted here. state: 1 applied, 2 quarantined, 3 forked (a second one with the
-same counter). CREATE TABLE changeset(
+-- Changesets in the order they were accepted here. state: 1 applied, 2 quarantined, 3 forked (a second
+-- one with the same counter).
+CREATE TABLE changeset(
   seq INTEGER PRIMARY KEY, journal INTEGER NOT NULL, counter INTEGER NOT NULL, hash BLOB NOT NULL,
   lamport INTEGER NOT NULL, author INTEGER NOT NULL, roster_number INTEGER NOT NULL, time_ms INTEGER NOT NULL,
   author_name TEXT NOT NULL, ck INTEGER NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL, state INTEGER NOT NULL);
@@ -74,8 +75,9 @@ CREATE TABLE departed(parent INTEGER NOT NULL, name BLOB NOT NULL, cs INTEGER NO
   PRIMARY KEY(parent, name)) WITHOUT ROWID;
 
 -- Where blocks lie on this disk. src: four times the id of a row, plus 0 for `node`, 1 for `copy`, 2 for `old`.
-CREATE TABLE block(ck INTEGER NOT NULL, pk INTEGER NOT NULL, src INTEGER NOT NULL, off INTEGER NOT NULL, entry BLOB NOT
-NULL); CREATE INDEX block_ck ON block(ck);
+CREATE TABLE block(ck INTEGER NOT NULL, pk INTEGER NOT NULL, src INTEGER NOT NULL, off INTEGER NOT NULL, entry BLOB
+  NOT NULL);
+CREATE INDEX block_ck ON block(ck);
 CREATE INDEX block_pk ON block(pk);
 -- Blocks of lists: kept in plain here, encrypted anew when served.
 CREATE TABLE list(ck INTEGER NOT NULL, entry BLOB NOT NULL, plain BLOB NOT NULL);
@@ -104,9 +106,17 @@ DEVICE_TABLES = """
 CREATE TABLE folder(
   id BLOB PRIMARY KEY, name TEXT NOT NULL, path BLOB NOT NULL, marker BLOB NOT NULL, member_name TEXT NOT NULL,
   added REAL NOT NULL, state TEXT NOT NULL, settings BLOB) WITHOUT ROWID;
+-- The roster of each folder, as it travelled.
 CREATE TABLE entry(folder BLOB NOT NULL, number INTEGER NOT NULL, raw BLOB NOT NULL, PRIMARY KEY(folder, number))
-WITHOUT ROWID; CREATE TABLE wrap(folder BLOB NOT NULL, epoch BLOB NOT NULL, device BLOB NOT NULL, wrap BLOB NOT NULL,
-  PRIMARY KEY(folder, epoch, device)) WITHOUT ROWID;
+  WITHOUT ROWID;
+-- The current epoch's sealed secrets, everybody's, to serve them; and ours of the newest epoch that we could open.
+CREATE TABLE wrap(folder BLOB NOT NULL, device BLOB NOT NULL, epoch BLOB NOT NULL, wrap BLOB NOT NULL,
+  PRIMARY KEY(folder, device)) WITHOUT ROWID;
+CREATE TABLE own_wrap(folder BLOB PRIMARY KEY, epoch BLOB NOT NULL, wrap BLOB NOT NULL, proof BLOB NOT NULL)
+  WITHOUT ROWID;
+-- Entries that are not on our chain and yet decide: the first of another history, the one that took us out.
+CREATE TABLE evidence(folder BLOB NOT NULL, kind TEXT NOT NULL, raw BLOB NOT NULL, PRIMARY KEY(folder, kind))
+  WITHOUT ROWID;
 CREATE TABLE address(device BLOB NOT NULL, address TEXT NOT NULL, seen REAL NOT NULL, source TEXT NOT NULL,
   PRIMARY KEY(device, address)) WITHOUT ROWID;
 CREATE TABLE peer(folder BLOB NOT NULL, device BLOB NOT NULL, log BLOB, after INTEGER NOT NULL DEFAULT 0, last_seen

@@ -36,6 +36,8 @@ class Staging:
     staged: Stat | None = None
     error: TreeError | None = None
     copied_bytes: int = 0
+    opened: bool = False
+    """It counts among the files that are kept open, for the puller's bound."""
 
     @property
     def is_complete(self) -> bool:
