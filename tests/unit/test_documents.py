@@ -67,6 +67,13 @@ def test_limit_of_the_protocol_is_that_of_the_code(value: str, module: str, name
     assert getattr(importlib.import_module(module.replace("/", ".")), name) == int(value.replace(",", ""))
 
 
+def test_every_file_of_vectors_is_listed() -> None:
+    vectors = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").partition("## Vectors")[2]
+    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "vectors").rglob("*.json"))
+    assert files
+    assert [file for file in files if f"`{file}`" not in vectors] == []
+
+
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
