@@ -16,16 +16,27 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from syncd.seams import Buffer
 from syncd.store import places as roots
+from syncd.store.descent import (
+    O_LIST,
+    Directory,
+    Parents,
+    attempt,
+    check_name,
+    check_path,
+    check_token,
+    translated,
+)
+from syncd.store.directory import O_READ, drop, flush_each, list_open, list_own, open_new, read_link, read_whole
 from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes, stat_of, write_fully
 from syncd.store.places import Places
 from syncd.store.probe import probe
-from syncd.store.syscalls import O_DIR, Renames, flush_file, flush_file_system, open_beneath
+from syncd.store.syscalls import Renames, flush_file, flush_file_system, open_beneath
 from syncd.treetypes import (
     PRIVATE,
     Attributes,
@@ -46,18 +57,13 @@ from syncd.treetypes import (
     Stat,
     TreeError,
     show_path,
-    tree_error,
 )
 
 SLOW_SYNCFS_S = 2.0  # other programs' data is flushed with ours: above this, our files one by one are quicker
 RETRY_SYNCFS_S = 600.0
-FLUSH_THREADS = 16
 FEW_DIRS = 8  # up to so many directories are flushed one by one
 IGNORE_MAX_BYTES = 1 << 20
 
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe that was swapped in must not block us
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _Arguments = ParamSpec("_Arguments")
@@ -69,105 +75,14 @@ def _verb(function: _Verb[_Arguments, _Result]) -> _Verb[_Arguments, _Result]:
     """Translate what the system raises; the path in the message is the first one among the arguments."""
 
     @wraps(function)
-    def translated(self: DirTree, /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+    def verb(self: DirTree, /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
         try:
             return function(self, *arguments, **named)
         except OSError as error:
             path = next((each for each in arguments if isinstance(each, tuple)), (PRIVATE,))
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
-    return translated
-
-
-def _translated(error: OSError, path: Path) -> TreeError:
-    return tree_error(error.errno or 0, error.strerror or "failed", path)
-
-
-def _attempt(
-    path: Path, function: Callable[_Arguments, _Result], /, *arguments: _Arguments.args, **named: _Arguments.kwargs
-) -> _Result | TreeError:
-    """Do one item of a batch: an error is its result, and the next item follows."""
-    try:
-        return function(*arguments, **named)
-    except OSError as error:
-        return _translated(error, path)
-    except TreeError as error:
-        return error
-
-
-def _check(path: Path) -> None:
-    """Refuse what is no name, whoever asked; the paths of peers have been through `model/paths.py` already."""
-    for name in path:
-        _check_name(name, path)
-
-
-def _check_name(name: bytes, path: Path) -> None:
-    if not name or b"/" in name or b"\0" in name or name in (b".", b"..") or name.lower() == PRIVATE:
-        raise NameRefused(f"no name for a file: {show_path(path)}", path)
-
-
-def _token(token: bytes) -> bytes:
-    if not token.isalnum() or len(token) > 64:
-        raise NameRefused(f"no token: {token!r}", (PRIVATE, token))
-    return token
-
-
-class _Directory:
-    """An open directory, closed at the end of the `with` unless it is the root, which stays open.
-
-    To be listed, the root is opened once more: two threads that list by one descriptor share its position, and each
-    would see half of the names."""
-
-    __slots__ = ("_keep", "fd", "path")
-
-    def __init__(self, places: Places, path: Path, flags: int = O_DIR) -> None:
-        _check(path)
-        self.path = path
-        self._keep = not path and flags == O_DIR
-        if path:
-            self.fd = open_beneath(places.root, path, flags)
-        else:
-            self.fd = places.root if self._keep else _reopen(places.root)
-
-    def __enter__(self) -> int:
-        return self.fd
-
-    def __exit__(self, *_: object) -> None:
-        if not self._keep:
-            os.close(self.fd)
-
-
-def _reopen(directory: int) -> int:
-    return os.open(b".", _LIST, dir_fd=directory)
-
-
-class _Parents:
-    """The directories of a run of paths: each is opened once for all neighbours in the run that lie in it."""
-
-    __slots__ = ("_open", "_places")
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._open: _Directory | None = None
-
-    def __enter__(self) -> _Parents:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._open is not None:
-            self._open.__exit__()
-            self._open = None
-
-    def of(self, path: Path) -> int:
-        """The directory in which the last name of `path` stands."""
-        parent = path[:-1]
-        if not path:
-            raise NameRefused("the folder's root cannot be replaced, moved or deleted", path)
-        _check_name(path[-1], path)
-        if self._open is None or self._open.path != parent:
-            self.__exit__()
-            self._open = _Directory(self._places, parent)
-        return self._open.fd
+    return verb
 
 
 class DirTree:
@@ -211,7 +126,8 @@ class DirTree:
         if self._places is None or self._places.identity != places.identity:
             self._places = places
             self._personality = None
-            self._stable = self.personality().stable_inodes
+            with suppress(TreeError):  # full or read-only: whoever needs to know asks again, and is told
+                self.personality()
         return RootState.OK
 
     @_verb
@@ -249,6 +165,7 @@ class DirTree:
     def personality(self) -> Personality:
         if self._personality is None:
             self._personality = probe(self._at().private, self._renames)
+            self._stable = self._personality.stable_inodes
         return self._personality
 
     @_verb
@@ -261,8 +178,8 @@ class DirTree:
     @_verb
     def list_dir(self, path: Path) -> list[tuple[bytes, Stat]]:
         places = self._at()
-        with _Directory(places, path, _LIST) as fd:
-            found = _scan(fd, places.owners)
+        with Directory(places, path, O_LIST) as fd:
+            found = list_open(fd, places.owners)
         return [item for item in found if item[0] != PRIVATE] if not path else found
 
     @_verb
@@ -270,7 +187,7 @@ class DirTree:
         places = self._at()
         if not path:
             return stat_of(os.fstat(places.root), places.owners)
-        with _Parents(places) as parents:
+        with Parents(places) as parents:
             return self._stat(parents.of(path), path[-1])
 
     def _stat(self, parent: int, name: bytes) -> Stat:
@@ -278,29 +195,29 @@ class DirTree:
 
     @_verb
     def stat_many(self, parent: Path, names: Sequence[bytes]) -> list[Stat | TreeError]:
-        with _Directory(self._at(), parent) as fd:
-            return [_attempt((*parent, name), self._stat_checked, fd, (*parent, name)) for name in names]
+        with Directory(self._at(), parent) as fd:
+            return [attempt((*parent, name), self._stat_checked, fd, (*parent, name)) for name in names]
 
     def _stat_checked(self, parent: int, path: Path) -> Stat:
-        _check_name(path[-1], path)
+        check_name(path[-1], path)
         return self._stat(parent, path[-1])
 
     @_verb
     def open_read(self, path: Path) -> FileReader:
         places = self._at()
-        _check(path)
+        check_path(path)
         if not path:
             raise IsADirectory("the folder's root is a directory", path)
-        return FileReader(open_beneath(places.root, path, _READ), path, places.owners)
+        return FileReader(open_beneath(places.root, path, O_READ), path, places.owners)
 
     def read_many(self, paths: Sequence[Path], limit: int) -> list[Read | TreeError]:
         places = self._at()
-        return [_attempt(path, _read_whole, places, path, limit) for path in paths]
+        return [attempt(path, read_whole, places, path, limit) for path in paths]
 
     @_verb
     def read_link(self, path: Path) -> bytes:
-        with _Parents(self._at()) as parents:
-            return _read_link(parents.of(path), path[-1], path)
+        with Parents(self._at()) as parents:
+            return read_link(parents.of(path), path[-1], path)
 
     @_verb
     def xattrs(self, path: Path) -> dict[bytes, bytes]:
@@ -316,16 +233,16 @@ class DirTree:
     def stage_file(self, token: bytes, *, resume: bool = False) -> FileWriter:
         places = self._at()
         if resume:
-            fd = os.open(_token(token), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=places.stage)
+            fd = os.open(check_token(token), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=places.stage)
         else:
-            fd = _open_new(places.stage, _token(token), os.O_RDWR, 0o600)
+            fd = open_new(places.stage, check_token(token), os.O_RDWR, 0o600)
         modes = self.personality().modes
         return FileWriter(fd, (PRIVATE, roots.STAGE, token), places.owners, with_modes=modes)
 
     @_verb
     def stage_small(self, token: bytes, content: Buffer, mode: int, mtime_ns: int | None) -> Stat:
         places = self._at()
-        fd = _open_new(places.stage, _token(token), os.O_WRONLY, mode)
+        fd = open_new(places.stage, check_token(token), os.O_WRONLY, mode)
         try:
             if len(content):
                 write_fully(fd, 0, content)
@@ -342,7 +259,7 @@ class DirTree:
     @_verb
     def stage_link(self, token: bytes, target: bytes) -> Stat:
         stage = self._at().stage
-        _drop(stage, _token(token))
+        drop(stage, check_token(token))
         os.symlink(target, token, dir_fd=stage)
         return self._stat(stage, token)
 
@@ -352,14 +269,14 @@ class DirTree:
 
     @_verb
     def list_staged(self) -> list[tuple[bytes, Stat]]:
-        return _scan_own(self._at().stage, self._at().owners)
+        return list_own(self._at().stage, self._at().owners)
 
     @_verb
     def drop_staged(self, token: bytes) -> None:
-        _drop(self._at().stage, _token(token))
+        drop(self._at().stage, check_token(token))
 
     def _open_own(self, parent: int, place: bytes, token: bytes) -> FileReader:
-        fd = os.open(_token(token), _READ | os.O_NOFOLLOW, dir_fd=parent)
+        fd = os.open(check_token(token), O_READ | os.O_NOFOLLOW, dir_fd=parent)
         return FileReader(fd, (PRIVATE, place, token), self._at().owners)
 
     # Changing what the user sees.
@@ -369,13 +286,13 @@ class DirTree:
 
     def create_many(self, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]:
         places = self._at()
-        with _Parents(places) as parents:
-            return [_attempt(path, self._name, places.stage, token, parents, path) for token, path in items]
+        with Parents(places) as parents:
+            return [attempt(path, self._name, places.stage, token, parents, path) for token, path in items]
 
-    def _name(self, place: int, token: bytes, parents: _Parents, path: Path) -> Stat:
+    def _name(self, place: int, token: bytes, parents: Parents, path: Path) -> Stat:
         """Give an object of `place` a name that nothing has."""
         parent, name = parents.of(path), path[-1]
-        self._renames.noreplace(place, _token(token), parent, name)
+        self._renames.noreplace(place, check_token(token), parent, name)
         return self._stat(parent, name)
 
     def exchange(self, token: bytes, path: Path, expected: Stat) -> Replaced:
@@ -383,14 +300,14 @@ class DirTree:
 
     def exchange_many(self, items: Sequence[tuple[bytes, Path, Stat]]) -> list[Replaced | TreeError]:
         places = self._at()
-        with _Parents(places) as parents:
-            return [_attempt(path, self._exchange, places, parents, token, path, stat) for token, path, stat in items]
+        with Parents(places) as parents:
+            return [attempt(path, self._exchange, places, parents, token, path, stat) for token, path, stat in items]
 
-    def _exchange(self, places: Places, parents: _Parents, token: bytes, path: Path, expected: Stat) -> Replaced:
+    def _exchange(self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat) -> Replaced:
         """The staged object goes to `old` first, to be exchanged there: no crash leaves a user's bytes in the stage."""
         parent, name = parents.of(path), path[-1]
         self._require(parent, path, expected)
-        self._renames.noreplace(places.stage, _token(token), places.old, token)
+        self._renames.noreplace(places.stage, check_token(token), places.old, token)
         try:
             self._renames.exchange(places.old, token, parent, name)
         except OSError as error:
@@ -403,7 +320,7 @@ class DirTree:
         return self._replaced(places, token, parent, name, expected)
 
     def _exchange_in_steps(
-        self, places: Places, parents: _Parents, token: bytes, path: Path, expected: Stat
+        self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat
     ) -> Replaced:
         """Where names cannot be exchanged: a second name for the old inode, then a rename over the first.
 
@@ -438,13 +355,13 @@ class DirTree:
 
     def retire_many(self, items: Sequence[tuple[Path, bytes, Stat]]) -> list[Replaced | TreeError]:
         places = self._at()
-        with _Parents(places) as parents:
-            return [_attempt(path, self._retire, places, parents, path, token, stat) for path, token, stat in items]
+        with Parents(places) as parents:
+            return [attempt(path, self._retire, places, parents, path, token, stat) for path, token, stat in items]
 
-    def _retire(self, places: Places, parents: _Parents, path: Path, token: bytes, expected: Stat) -> Replaced:
+    def _retire(self, places: Places, parents: Parents, path: Path, token: bytes, expected: Stat) -> Replaced:
         parent = parents.of(path)
         self._require(parent, path, expected)
-        self._renames.noreplace(parent, path[-1], places.old, _token(token))
+        self._renames.noreplace(parent, path[-1], places.old, check_token(token))
         old = self._stat(places.old, token)
         return Replaced(old, not self._comparable(expected, old).same_but_moved(old))
 
@@ -475,20 +392,20 @@ class DirTree:
     @_verb
     def put_back(self, token: bytes, path: Path) -> Stat:
         places = self._at()
-        with _Parents(places) as parents:
+        with Parents(places) as parents:
             return self._name(places.old, token, parents, path)
 
     @_verb
     def move(self, source: Path, target: Path, expected: Stat) -> Stat:
         places = self._at()
-        with _Parents(places) as sources, _Parents(places) as targets:
+        with Parents(places) as sources, Parents(places) as targets:
             from_fd, to_fd = sources.of(source), targets.of(target)
             found = self._require_inode(from_fd, source, expected)
             try:
                 self._renames.noreplace(from_fd, source[-1], to_fd, target[-1])
             except FileExistsError:
                 if not self._is_other_spelling(found, to_fd, target):
-                    raise _translated(OSError(errno.EEXIST, os.strerror(errno.EEXIST)), target) from None
+                    raise translated(OSError(errno.EEXIST, os.strerror(errno.EEXIST)), target) from None
                 os.rename(source[-1], target[-1], src_dir_fd=from_fd, dst_dir_fd=to_fd)
             return self._stat(to_fd, target[-1])
 
@@ -499,7 +416,7 @@ class DirTree:
 
     @_verb
     def make_dir(self, path: Path, mode: int) -> Stat:
-        with _Parents(self._at()) as parents:
+        with Parents(self._at()) as parents:
             parent = parents.of(path)
             os.mkdir(path[-1], mode, dir_fd=parent)
             made = self._stat(parent, path[-1])
@@ -509,27 +426,27 @@ class DirTree:
 
     @_verb
     def remove_dir(self, path: Path) -> None:
-        with _Parents(self._at()) as parents:
+        with Parents(self._at()) as parents:
             os.rmdir(path[-1], dir_fd=parents.of(path))
 
     @_verb
     def park(self, path: Path, token: bytes, expected: Stat) -> Stat:
         places = self._at()
-        with _Parents(places) as parents:
+        with Parents(places) as parents:
             parent = parents.of(path)
             self._require_inode(parent, path, expected)
-            self._renames.noreplace(parent, path[-1], places.parked, _token(token))
+            self._renames.noreplace(parent, path[-1], places.parked, check_token(token))
             return self._stat(places.parked, token)
 
     @_verb
     def unpark(self, token: bytes, path: Path) -> Stat:
         places = self._at()
-        with _Parents(places) as parents:
+        with Parents(places) as parents:
             return self._name(places.parked, token, parents, path)
 
     @_verb
     def list_parked(self) -> list[tuple[bytes, Stat]]:
-        return _scan_own(self._at().parked, self._at().owners)
+        return list_own(self._at().parked, self._at().owners)
 
     @_verb
     def set_attributes(self, path: Path, attributes: Attributes, expected: Stat) -> Stat:
@@ -547,11 +464,11 @@ class DirTree:
     def _open_for_attributes(self, path: Path) -> tuple[int, int | str]:
         """A file or directory, and its name for calls about attributes. One that we may not read has O_PATH only."""
         places = self._at()
-        _check(path)
+        check_path(path)
         if not path:
             raise NameRefused("the attributes of the folder's root are its owner's", path)
         try:
-            fd = open_beneath(places.root, path, _READ)
+            fd = open_beneath(places.root, path, O_READ)
             place: int | str = fd
         except PermissionError:
             if not hasattr(os, "O_PATH"):
@@ -568,11 +485,11 @@ class DirTree:
 
     @_verb
     def list_old(self) -> list[tuple[bytes, Stat]]:
-        return _scan_own(self._at().old, self._at().owners)
+        return list_own(self._at().old, self._at().owners)
 
     @_verb
     def stat_old(self, token: bytes) -> Stat:
-        return self._stat(self._at().old, _token(token))
+        return self._stat(self._at().old, check_token(token))
 
     @_verb
     def open_old(self, token: bytes) -> FileReader:
@@ -580,23 +497,23 @@ class DirTree:
 
     @_verb
     def read_old_link(self, token: bytes) -> bytes:
-        return _read_link(self._at().old, _token(token), (PRIVATE, roots.OLD, token))
+        return read_link(self._at().old, check_token(token), (PRIVATE, roots.OLD, token))
 
     @_verb
     def drop_old(self, token: bytes) -> None:
-        _drop(self._at().old, _token(token))
+        drop(self._at().old, check_token(token))
 
     # Durability.
 
     @_verb
     def flush(self, tokens: Sequence[bytes] = ()) -> None:
         places = self._at()
-        if self._use_syncfs(places) or not tokens:
+        if self._use_syncfs() or not tokens:
             self._flush_all(places)
         else:
-            _flush_each(places.stage, [_token(token) for token in tokens])
+            flush_each(places.stage, [check_token(token) for token in tokens])
 
-    def _use_syncfs(self, places: Places) -> bool:
+    def _use_syncfs(self) -> bool:
         return self._monotonic() >= self._slow_until
 
     def _flush_all(self, places: Places) -> None:
@@ -609,14 +526,14 @@ class DirTree:
     @_verb
     def flush_dirs(self, paths: Sequence[Path]) -> None:
         places = self._at()
-        if len(paths) > FEW_DIRS and self._use_syncfs(places):
+        if len(paths) > FEW_DIRS and self._use_syncfs():
             self._flush_all(places)
             return
         for own in (places.stage, places.old, places.parked):
             flush_file(own)
         for path in paths:
             try:
-                with _Directory(places, path, _LIST) as fd:
+                with Directory(places, path, O_LIST) as fd:
                     flush_file(fd)
             except FileNotFoundError:
                 continue  # deleted since: there are no names in it to keep
@@ -626,7 +543,7 @@ class DirTree:
     @_verb
     def write_cookie(self, name: bytes) -> None:
         cookies = self._at().cookies
-        os.close(_open_new(cookies, _token(name), os.O_WRONLY, 0o600))
+        os.close(open_new(cookies, check_token(name), os.O_WRONLY, 0o600))
         os.unlink(name, dir_fd=cookies)
 
     @_verb
@@ -636,6 +553,7 @@ class DirTree:
         except FileNotFoundError:
             return None
 
+    @_verb
     def open_database(self, name: str) -> sqlite3.Connection:
         path = os.path.join(self._home, name)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files this mode
@@ -665,13 +583,13 @@ class DirTree:
 
     def open_dir(self, path: Path) -> int:
         """A descriptor of a directory, to be closed by the caller. Raises OSError."""
-        with _Directory(self._at(), path) as fd:
+        with Directory(self._at(), path) as fd:
             return os.dup(fd)
 
     def list_subdirs(self, path: Path) -> list[bytes]:
         """The names of the real directories in a directory on the root's file system. Raises OSError."""
         places = self._at()
-        with _Directory(places, path, _LIST) as fd, os.scandir(fd) as entries:
+        with Directory(places, path, O_LIST) as fd, os.scandir(fd) as entries:
             names = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [name for name in names if name != PRIVATE] if not path else names
 
@@ -689,86 +607,3 @@ def _only(results: Sequence[_One | TreeError]) -> _One:
     if isinstance(result, TreeError):
         raise result
     return result
-
-
-def _scan(fd: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
-    """List by a descriptor that nobody else lists by."""
-    found: list[tuple[bytes, Stat]] = []
-    encode = os.fsencode
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            try:
-                stat = stat_of(entry.stat(follow_symlinks=False), owners)
-            except FileNotFoundError:
-                continue  # deleted while we looked
-            except OSError:
-                stat = Stat(Kind.BROKEN, entry.inode(), 0, 0, 0, 0, 0, 0)
-            found.append((encode(entry.name), stat))
-    return found
-
-
-def _scan_own(directory: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
-    fd = _reopen(directory)
-    try:
-        return _scan(fd, owners)
-    finally:
-        os.close(fd)
-
-
-def _read_whole(places: Places, path: Path, limit: int) -> Read:
-    _check(path)
-    fd = open_beneath(places.root, path, _READ)
-    try:
-        before = stat_of(os.fstat(fd), places.owners)
-        if before.kind is not Kind.FILE:
-            kind = IsADirectory if before.kind is Kind.DIR else NotAFile
-            raise kind(f"not a regular file of ours: {show_path(path)}", path)
-        if before.size <= limit:
-            content = os.read(fd, before.size + 1)
-            after = stat_of(os.fstat(fd), places.owners)
-            if len(content) == before.size and after.same(before):
-                return Read(after, content)
-            before = after
-    finally:
-        os.close(fd)
-    raise LocallyChanged(f"larger than expected, or changing: {show_path(path)}", path, before)
-
-
-def _read_link(parent: int, name: bytes, path: Path) -> bytes:
-    try:
-        return os.readlink(name, dir_fd=parent)
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            raise LocallyChanged(f"no symlink: {show_path(path)}", path) from error
-        raise
-
-
-def _open_new(parent: int, name: bytes, flags: int, mode: int) -> int:
-    """A new file; an older one of that name goes first, so that whoever had it open does not share ours."""
-    try:
-        return os.open(name, flags | _NEW, mode, dir_fd=parent)
-    except FileExistsError:
-        os.unlink(name, dir_fd=parent)
-        return os.open(name, flags | _NEW, mode, dir_fd=parent)
-
-
-def _drop(parent: int, name: bytes) -> None:
-    try:
-        os.unlink(name, dir_fd=parent)
-    except FileNotFoundError:
-        return
-
-
-def _flush_each(stage: int, tokens: Sequence[bytes]) -> None:
-    """fsync from several threads at once, so that the file system can commit many files together."""
-
-    def flush(token: bytes) -> None:
-        fd = os.open(token, _READ | os.O_NOFOLLOW, dir_fd=stage)
-        try:
-            flush_file(fd)
-        finally:
-            os.close(fd)
-
-    with ThreadPoolExecutor(min(FLUSH_THREADS, len(tokens))) as threads:
-        for _ in threads.map(flush, tokens):
-            pass

@@ -132,6 +132,8 @@ COLOURS: dict[str, str] = {
     "syncd.store.blocks": BLOCKING,
     "syncd.store.counts": BLOCKING,
     "syncd.store.db": BLOCKING,
+    "syncd.store.descent": BLOCKING,
+    "syncd.store.directory": BLOCKING,
     "syncd.store.examine": BLOCKING,
     "syncd.store.files": BLOCKING,
     "syncd.store.folder": BLOCKING,

@@ -345,6 +345,17 @@ mount(base + "/other")
 other = DirTree(os.fsencode(base + "/other"), base + "/home", time.monotonic)
 other.write_marker(MARKER)
 assert other.personality().name == "tmpfs" and other.personality().local
+open(base + "/other/file", "w").close()
+subprocess.run(["mount", "-o", "remount,ro", base + "/other"], check=True)
+again = DirTree(os.fsencode(base + "/other"), base + "/home", time.monotonic)
+assert again.check_root(MARKER) is RootState.OK
+assert [name for name, _ in again.list_dir(ROOT)] == [b"file"]
+for verb in (lambda: again.stage_small(b"t1", b"", 0o644, None), again.personality):
+    try:
+        verb()
+    except ReadOnly:
+        continue
+    raise AssertionError("written to a read-only file system")
 mount(base + "/root")
 assert tree.check_root(MARKER) is RootState.NO_MARKER
 """
@@ -370,7 +381,7 @@ _DESCRIPTORS = {"fd", "place", "opened", "private", "root"}
 _HOME_AND_ROOT = {"open_root", "open_database", "set_database_aside"}  # paths of syncd's home, and the root itself
 
 
-@pytest.mark.parametrize("module", ["tree", "files", "places", "probe", "syscalls"])
+@pytest.mark.parametrize("module", ["tree", "descent", "directory", "files", "places", "probe", "syscalls"])
 def test_every_call_on_a_path_starts_at_a_descriptor(module: str) -> None:
     source = FilePath(syscalls.__file__).with_name(f"{module}.py")
     strays = [

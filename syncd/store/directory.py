@@ -1,0 +1,102 @@
+"""Blocking. What is done with one name, or all names, of a directory that is open already."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from syncd.store.descent import check_path, reopen
+from syncd.store.files import stat_of
+from syncd.store.places import Places
+from syncd.store.syscalls import flush_file, open_beneath
+from syncd.treetypes import IsADirectory, Kind, LocallyChanged, NotAFile, Path, Read, Stat, show_path
+
+FLUSH_THREADS = 16
+
+O_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe that was swapped in must not block us
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def list_open(fd: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
+    """List by a descriptor that nobody else lists by."""
+    found: list[tuple[bytes, Stat]] = []
+    encode = os.fsencode
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            try:
+                stat = stat_of(entry.stat(follow_symlinks=False), owners)
+            except FileNotFoundError:
+                continue  # deleted while we looked
+            except OSError:
+                stat = Stat(Kind.BROKEN, entry.inode(), 0, 0, 0, 0, 0, 0)
+            found.append((encode(entry.name), stat))
+    return found
+
+
+def list_own(directory: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]:
+    fd = reopen(directory)
+    try:
+        return list_open(fd, owners)
+    finally:
+        os.close(fd)
+
+
+def read_whole(places: Places, path: Path, limit: int) -> Read:
+    check_path(path)
+    fd = open_beneath(places.root, path, O_READ)
+    try:
+        before = stat_of(os.fstat(fd), places.owners)
+        if before.kind is not Kind.FILE:
+            kind = IsADirectory if before.kind is Kind.DIR else NotAFile
+            raise kind(f"not a regular file of ours: {show_path(path)}", path)
+        if before.size <= limit:
+            content = os.read(fd, before.size + 1)
+            after = stat_of(os.fstat(fd), places.owners)
+            if len(content) == before.size and after.same(before):
+                return Read(after, content)
+            before = after
+    finally:
+        os.close(fd)
+    raise LocallyChanged(f"larger than expected, or changing: {show_path(path)}", path, before)
+
+
+def read_link(parent: int, name: bytes, path: Path) -> bytes:
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise LocallyChanged(f"no symlink: {show_path(path)}", path) from error
+        raise
+
+
+def open_new(parent: int, name: bytes, flags: int, mode: int) -> int:
+    """A new file; an older one of that name goes first, so that whoever had it open does not share ours."""
+    try:
+        return os.open(name, flags | _NEW, mode, dir_fd=parent)
+    except FileExistsError:
+        os.unlink(name, dir_fd=parent)
+        return os.open(name, flags | _NEW, mode, dir_fd=parent)
+
+
+def drop(parent: int, name: bytes) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+
+
+def flush_each(stage: int, tokens: Sequence[bytes]) -> None:
+    """fsync from several threads at once, so that the file system can commit many files together."""
+
+    def flush(token: bytes) -> None:
+        fd = os.open(token, O_READ | os.O_NOFOLLOW, dir_fd=stage)
+        try:
+            flush_file(fd)
+        finally:
+            os.close(fd)
+
+    with ThreadPoolExecutor(min(FLUSH_THREADS, len(tokens))) as threads:
+        for _ in threads.map(flush, tokens):
+            pass
