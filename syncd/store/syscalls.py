@@ -118,8 +118,16 @@ class Kernel:
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = (1, 2) if LINUX else (4, 2)  # macOS: RENAME_EXCL, RENAME_SWAP
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
-_rename = _libc.renameat2 if LINUX else _libc.renameatx_np  # glibc 2.28, musl 1.2.6, macOS 10.12
-_rename.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+
+def _no_rename(*_: object) -> int:
+    """Stands in where the C library has no such call; the kernel would say the same."""
+    ctypes.set_errno(errno.ENOSYS)
+    return -1
+
+
+_rename = getattr(_libc, "renameat2" if LINUX else "renameatx_np", _no_rename)
+if _rename is not _no_rename:
+    _rename.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
 
 
 class Renames:
