@@ -302,8 +302,10 @@ async def serve(
             if pipe.rest:
                 raise RemoteProtocolError("a request behind the one that gave the right to ask away")
             return True
-        if exchange.is_last or response.close or should_close() or not await exchange.body.drain():
+        if not await exchange.body.drain():
             await pipe.linger()
+            return False
+        if exchange.is_last or response.close or should_close():
             return False
     return False
 

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from syncd.errors import RemoteProtocolError
-from syncd.http import Body
-from syncd.protocol.frames import Frame, FrameReader
+from syncd.http import Body, Pieces
+from syncd.protocol.frames import Frame, FrameReader, frame_pieces
+from syncd.seams import Buffer
 
 SLAB_BYTES = 64 * 1024  # small frames come many at a time; what is larger goes straight to where it belongs
+SMALL_BYTES = 16 * 1024  # below, one copy costs less than a send of its own
+
+
+async def frames_body(frames: AsyncIterator[Frame]) -> AsyncGenerator[Pieces, None]:
+    """The body that carries `frames`, for `http.Response`. A frame is asked for only after the one before is out.
+
+    A ciphertext may lie in a buffer that the next frame reuses: large ones are sent before it is asked for, small ones
+    are copied and sent many at a time.
+    """
+    waiting: list[Buffer] = []
+    waiting_bytes = 0
+    async for frame in frames:
+        pieces = frame_pieces(frame.index, frame.status, frame.ciphertext)
+        if len(frame.ciphertext) > SMALL_BYTES:
+            yield (*waiting, *pieces)
+            waiting, waiting_bytes = [], 0
+            continue
+        waiting.append(b"".join(pieces))
+        waiting_bytes += len(waiting[-1])
+        if waiting_bytes >= SLAB_BYTES:
+            yield waiting
+            waiting, waiting_bytes = [], 0
+    if waiting:
+        yield waiting
 
 
 async def receive_frames(body: Body, reader: FrameReader) -> AsyncIterator[Frame]:

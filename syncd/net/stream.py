@@ -366,9 +366,10 @@ async def _shake_hands(raw: RawStream, connection: SSL.Connection) -> None:
 
 async def _send_alert(raw: RawStream, connection: SSL.Connection) -> None:
     """Tell the peer why, and give it a moment to read: closing on unread bytes would reset the connection at once."""
-    with trio.move_on_after(ALERT_S):
-        await raw.send_all(_produced(connection))
-        await raw.receive_some(READ_BYTES)
+    if alert := _produced(connection):
+        with trio.move_on_after(ALERT_S):
+            await raw.send_all(alert)
+            await raw.receive_some(READ_BYTES)
 
 
 @asynccontextmanager

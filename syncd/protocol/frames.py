@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from struct import Struct
 from typing import Final
 
@@ -19,7 +19,7 @@ _HEAD = Struct(">BII")  # status, index, length
 HEAD_BYTES: Final = _HEAD.size
 
 
-class FrameStatus(Enum):
+class FrameStatus(IntEnum):
     """What became of one block."""
 
     OK = 0

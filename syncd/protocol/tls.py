@@ -48,7 +48,7 @@ _CIPHER_SUITES = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 _MODE_ENABLE_PARTIAL_WRITE = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE; pyOpenSSL has no name for it
 _X509_V_FLAG_NO_CHECK_TIME = 0x200000  # pyOpenSSL has no name for it
 _VERIFY_CLIENT = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-_ALERT_HANDSHAKE_FAILURE = "handshake failure"
+_UNKNOWN_LABEL_ALERTS = ("handshake failure", "unrecognized name")
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -298,7 +298,7 @@ def reason(error: SSL.Error) -> str:
 
 def means_unknown_label(error: SSL.Error) -> bool:
     """Whether a client's handshake failed the way it does when the listener does not know the label."""
-    return _ALERT_HANDSHAKE_FAILURE in reason(error)
+    return any(alert in reason(error) for alert in _UNKNOWN_LABEL_ALERTS)
 
 
 # --- contexts ------------------------------------------------------------------------------------------------------
