@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import sys
+from collections.abc import Callable
 
 LINUX = sys.platform == "linux"
 
@@ -125,9 +126,10 @@ def _no_rename(*_: object) -> int:
     return -1
 
 
-_rename = getattr(_libc, "renameat2" if LINUX else "renameatx_np", _no_rename)
-if _rename is not _no_rename:
-    _rename.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+_rename: Callable[..., int] = _no_rename
+if _found := getattr(_libc, "renameat2" if LINUX else "renameatx_np", None):
+    _found.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    _rename = _found
 
 
 class Renames:
