@@ -27,6 +27,7 @@ from ca.codec import (
     uint,
 )
 from ca.device import KEY_BYTES, SEAL_PUBLIC_BYTES, SIGNATURE_BYTES, DeviceKeys, PublicDevice, Purpose, sign, verify
+from ca.entries import MAX_ENTRY_BYTES
 from ca.epochs import MAX_NAME_BYTES
 from ca.errors import CodecError, RemoteProtocolError, TrustError
 from ca.ids import DeviceId, EntryHash, FolderId
@@ -41,7 +42,6 @@ MAC_BYTES: Final = 32
 
 _MAX_BOX_BYTES = 4 * 1024
 _MAX_ENTRIES = 50_000
-_MAX_ENTRY_BYTES = 64 * 1024
 _MAX_MEMBERS = 64
 _MAX_ADDRESSES = 8
 _MAX_ADDRESS_BYTES = 300
@@ -149,7 +149,7 @@ _FIELDS: Final[Mapping[Kind, tuple[Check[Any], ...]]] = {
     Kind.PENDING: (),
     Kind.WAIT: (),
     Kind.ADMISSION: (
-        list_of(bytes_up_to(_MAX_ENTRY_BYTES), _MAX_ENTRIES, minimum=1),
+        list_of(bytes_up_to(MAX_ENTRY_BYTES), _MAX_ENTRIES, minimum=1),
         bytes_up_to(MAX_WRAP_BYTES),
         wrap_proof_untrusted,
         list_of(array(_DEVICE_ID, _ADDRESSES), _MAX_MEMBERS),

@@ -1,0 +1,238 @@
+"""Blocking. The device's database: which folders there are, their rosters and sealed secrets, where devices were seen,
+invitations and requests.
+
+Secrets of epochs never rest here in the open, only sealed to the device's key. Everything that a roster change writes
+goes to disk in one transaction, before anybody acts on it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from ca.codec import decode_untrusted, encode
+from ca.ids import DeviceId, EpochId, FolderId
+from ca.wraps import WrapProof, wrap_proof_untrusted
+from syncd.store.db import Open, SetAside, Transaction, open_database
+from syncd.store.schema import DEVICE
+
+DATABASE_NAME: Final = "device.db"
+MAX_ADDRESSES_OF_DEVICE: Final = 16
+_MAX_PROOF_BYTES: Final = 1024
+
+FORK: Final = "fork"
+ENDED: Final = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRow:
+    """A folder as this device keeps it: its name here, its root, and what recognises the root."""
+
+    id: FolderId
+    name: str
+    path: bytes
+    marker: bytes
+    member_name: str
+    added: float
+    state: str = ""
+    settings: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWrap:
+    """Our own sealed secret of an epoch, and the proof that the roster names it."""
+
+    epoch: EpochId
+    wrap: bytes
+    proof: WrapProof
+
+
+@dataclass(frozen=True, slots=True)
+class RosterChange:
+    """What one step of the membership writes. `number` is that of the first of `entries`."""
+
+    folder: FolderId
+    number: int = 0
+    entries: Sequence[bytes] = ()
+    wraps: tuple[EpochId, Mapping[DeviceId, bytes]] | None = None
+    own: OwnWrap | None = None
+    evidence: Mapping[str, bytes | None] | None = None  # by kind; None takes it back
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoster:
+    """What was written, all of it."""
+
+    entries: Sequence[bytes]
+    wraps: tuple[EpochId, Mapping[DeviceId, bytes]] | None
+    own: OwnWrap | None
+    evidence: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a device was seen, when (unix seconds) and who said so."""
+
+    address: str
+    seen: float
+    source: str
+
+
+class DeviceDb:
+    """Calls run in the database's lane, one at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, moved_aside: str | None = None) -> None:
+        """`moved_aside`: the name of a broken database in whose place this one was begun."""
+        self._db = connection
+        self.moved_aside = moved_aside
+
+    @classmethod
+    def open(cls, open_: Open, set_aside: SetAside) -> DeviceDb:
+        """Open or begin it. Raises what `store.db.open_database` raises."""
+        opened = open_database(open_, set_aside, DEVICE)
+        return cls(opened.connection, opened.moved_aside)
+
+    def close(self) -> None:
+        self._db.close()
+
+    # folders -------------------------------------------------------------------------------------------------
+
+    def folders(self) -> list[FolderRow]:
+        found = self._db.execute(
+            "SELECT id, name, path, marker, member_name, added, state, settings FROM folder ORDER BY added, id"
+        )
+        return [FolderRow(*row) for row in found]
+
+    def put_folder(self, row: FolderRow) -> None:
+        """Add a folder, or write it anew."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO folder(id, name, path, marker, member_name, added, state, settings) "
+            "VALUES (?,?,?,?,?,?,?,?)",
+            (row.id, row.name, row.path, row.marker, row.member_name, row.added, row.state, row.settings),
+        )
+
+    def forget_folder(self, folder: FolderId) -> None:
+        """Everything about a folder, its roster included."""
+        with Transaction(self._db):
+            self._db.execute("DELETE FROM folder WHERE id=?", (folder,))
+            for table in ("entry", "wrap", "own_wrap", "evidence", "peer", "invite", "request"):
+                self._db.execute(f"DELETE FROM {table} WHERE folder=?", (folder,))
+
+    # rosters -------------------------------------------------------------------------------------------------
+
+    def save_roster(self, change: RosterChange, also: Sequence[Also] = ()) -> None:
+        """Write a step, and what has to be on disk together with it, in one transaction."""
+        with Transaction(self._db):
+            self._add_entries(change)
+            if change.wraps is not None:
+                self._replace_wraps(change.folder, *change.wraps)
+            if change.own is not None:
+                own = change.own
+                row = (change.folder, own.epoch, own.wrap, encode(own.proof.encodable()))
+                self._db.execute("INSERT OR REPLACE INTO own_wrap(folder, epoch, wrap, proof) VALUES (?,?,?,?)", row)
+            for kind, raw in (change.evidence or {}).items():
+                self._put_evidence(change.folder, kind, raw)
+            for write in also:
+                write(self, change.folder)
+
+    def load_roster(self, folder: FolderId) -> StoredRoster | None:
+        """Everything written about a folder's membership; None when there is nothing."""
+        found = self._db.execute("SELECT raw FROM entry WHERE folder=? ORDER BY number", (folder,))
+        entries = [bytes(raw) for (raw,) in found]
+        if not entries:
+            return None
+        evidence = self._db.execute("SELECT kind, raw FROM evidence WHERE folder=?", (folder,)).fetchall()
+        return StoredRoster(entries, self._wraps(folder), self._own_wrap(folder), dict(evidence))
+
+    def _add_entries(self, change: RosterChange) -> None:
+        self._db.executemany(
+            "INSERT INTO entry(folder, number, raw) VALUES (?,?,?)",
+            [(change.folder, number, raw) for number, raw in enumerate(change.entries, change.number)],
+        )
+
+    def _replace_wraps(self, folder: FolderId, epoch: EpochId, wraps: Mapping[DeviceId, bytes]) -> None:
+        self._db.execute("DELETE FROM wrap WHERE folder=?", (folder,))
+        self._db.executemany(
+            "INSERT INTO wrap(folder, device, epoch, wrap) VALUES (?,?,?,?)",
+            [(folder, device, epoch, wrap) for device, wrap in wraps.items()],
+        )
+
+    def _put_evidence(self, folder: FolderId, kind: str, raw: bytes | None) -> None:
+        if raw is None:
+            self._db.execute("DELETE FROM evidence WHERE folder=? AND kind=?", (folder, kind))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO evidence(folder, kind, raw) VALUES (?,?,?)", (folder, kind, raw))
+
+    def _wraps(self, folder: FolderId) -> tuple[EpochId, Mapping[DeviceId, bytes]] | None:
+        found = self._db.execute("SELECT epoch, device, wrap FROM wrap WHERE folder=?", (folder,)).fetchall()
+        return (EpochId(found[0][0]), {DeviceId(device): wrap for _, device, wrap in found}) if found else None
+
+    def _own_wrap(self, folder: FolderId) -> OwnWrap | None:
+        found = self._db.execute("SELECT epoch, wrap, proof FROM own_wrap WHERE folder=?", (folder,)).fetchone()
+        if found is None:
+            return None
+        epoch, wrap, proof = found
+        return OwnWrap(epoch, wrap, wrap_proof_untrusted(decode_untrusted(proof, max_bytes=_MAX_PROOF_BYTES)))
+
+    # where devices are ---------------------------------------------------------------------------------------
+
+    def note_addresses(self, device: DeviceId, addresses: Sequence[str], seen: float, source: str) -> None:
+        """Remember where a device was seen; of many addresses the latest are kept."""
+        with Transaction(self._db):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO address(device, address, seen, source) VALUES (?,?,?,?)",
+                [(device, address, seen, source) for address in addresses],
+            )
+            self._db.execute(
+                "DELETE FROM address WHERE device=?1 AND address NOT IN "
+                "(SELECT address FROM address WHERE device=?1 ORDER BY seen DESC, address LIMIT ?2)",
+                (device, MAX_ADDRESSES_OF_DEVICE),
+            )
+
+    def addresses(self, device: DeviceId) -> list[Address]:
+        """Where a device was seen, latest first."""
+        found = self._db.execute(
+            "SELECT address, seen, source FROM address WHERE device=? ORDER BY seen DESC, address", (device,)
+        )
+        return [Address(*row) for row in found]
+
+    def note_seen(self, folder: FolderId, device: DeviceId, seen: float) -> None:
+        """A device of a folder was connected at this time."""
+        self._db.execute(
+            "INSERT INTO peer(folder, device, last_seen) VALUES (?,?,?) "
+            "ON CONFLICT DO UPDATE SET last_seen=excluded.last_seen",
+            (folder, device, seen),
+        )
+
+    def last_seen(self, folder: FolderId) -> dict[DeviceId, float]:
+        """When each device of a folder was last connected."""
+        found = self._db.execute("SELECT device, last_seen FROM peer WHERE folder=? AND last_seen NOTNULL", (folder,))
+        return {DeviceId(device): seen for device, seen in found}
+
+    # invitations and requests ----------------------------------------------------------------------------------
+
+    def invites(self) -> list[bytes]:
+        """All invitations, as `engine.invites.pack` wrote them."""
+        return [bytes(body) for (body,) in self._db.execute("SELECT body FROM invite ORDER BY id")]
+
+    def put_invite(self, id: bytes, folder: FolderId, body: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO invite(id, folder, body) VALUES (?,?,?)", (id.hex(), folder, body))
+
+    def drop_invite(self, id: bytes) -> None:
+        self._db.execute("DELETE FROM invite WHERE id=?", (id.hex(),))
+
+    def requests(self) -> list[tuple[str, bytes]]:
+        """All requests to join: id and body."""
+        return [(id, bytes(body)) for id, body in self._db.execute("SELECT id, body FROM request ORDER BY id")]
+
+    def put_request(self, id: str, folder: FolderId, body: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO request(id, folder, body) VALUES (?,?,?)", (id, folder, body))
+
+    def drop_request(self, id: str) -> None:
+        self._db.execute("DELETE FROM request WHERE id=?", (id,))
+
+
+Also: TypeAlias = Callable[[DeviceDb, FolderId], None]
+"""Something that must reach the disk in the same transaction as a step of a roster."""

@@ -1,0 +1,54 @@
+"""Async. This installation: its keys, its database, and the seams that its parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+from ca.authority import HPKE, Signer
+from ca.certs import device_certificate
+from ca.device import DeviceKeys
+from ca.ids import DeviceId
+from ca.wraps import Sealer
+from syncd.daemon.devicedb import DeviceDb
+from syncd.seams import Clock, Lane, Random, Workers
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One device. `home` is None where there is no disk (simulation)."""
+
+    keys: DeviceKeys
+    db: DeviceDb
+    workers: Workers
+    clock: Clock
+    random: Random
+    home: Path | None = None
+    sealer: Sealer = HPKE
+    certificate: bytes = field(init=False)
+    """DER that this device shows on control connections."""
+    _lane: Lane = field(default_factory=lambda: Lane("device"))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "certificate", device_certificate(self.keys))
+
+    @property
+    def id(self) -> DeviceId:
+        return self.keys.id
+
+    def now_s(self) -> int:
+        """Wall clock in whole seconds, as entries and invitations have it."""
+        return int(self.clock.now())
+
+    def signer(self) -> Signer:
+        """This device, now, as the author of roster entries."""
+        return Signer(self.keys, self.now_s(), self.random.token, self.sealer)
+
+    async def on_disk(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        """Call a method of `db` in its lane."""
+        return await self.workers.run_blocking(function, *arguments, lane=self._lane)

@@ -1,0 +1,640 @@
+"""Async. One folder's membership on this device: who is in it, with which keys, and every way in which that changes.
+
+The decisions are in `ca` and `standing`; here is their order. A step (a page received, an entry of our own) is computed
+in a worker, written to disk in one transaction, and then takes effect within one turn of the event loop: state, SNI
+labels, then `on_update`, where connections are cut. So nobody sees a roster that a crash could take back, and no
+connection of an epoch outlives it for longer than that turn.
+
+Admissions that come within two seconds share one entry and one epoch. Removals never wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+import trio
+
+from ca import authority, keyfiles
+from ca.authority import Newcomer, Outcome, Secrets, Signer
+from ca.device import PublicDevice
+from ca.entries import JournalSeal
+from ca.epochs import MAX_NAME_BYTES, control_label
+from ca.ids import DeviceId, EntryHash, FolderId, MemberId
+from ca.recovery import PublicRecovery
+from ca.roles import USUAL_CAPABILITIES, Action, Role, may_grant
+from ca.roster import EpochInfo, Head, Member, Relation, Roster, Status
+from syncd.daemon import standing as steps
+from syncd.daemon.devicedb import Also
+from syncd.daemon.folder import Rights
+from syncd.daemon.installation import Installation
+from syncd.daemon.standing import Standing
+from syncd.daemon.tlsfiles import drop_tls_files
+from syncd.engine.membership import Update, free_name, rotation_wait_s
+from syncd.errors import RemoteProtocolError, StoreCorrupt, TrustError
+from syncd.model.ids import ChangesetHash, Incarnation
+from syncd.protocol import tls
+from syncd.protocol.invitation import Admission, Offer
+from syncd.protocol.messages import RosterPage, RosterSubmit
+from syncd.store.keyring import EpochKeys, Keyring
+
+log = logging.getLogger("syncd.membership")
+
+TOGETHER_S: Final = 2.0
+"""Admissions within this time share an epoch."""
+MAX_TOGETHER: Final = 256
+ROTATION_CHECK_S: Final = 3600.0
+"""How long one sleep before a rotation lasts at most, because the wall clock may jump."""
+ROTATION_RETRY_S: Final = 60.0
+
+JournalHead: TypeAlias = tuple[DeviceId, Incarnation, int, ChangesetHash]
+"""Device, incarnation, counter and hash of the newest changeset of a journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A device as people see it."""
+
+    id: DeviceId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """A member as people see it; `since` in unix seconds."""
+
+    id: MemberId
+    name: str
+    role: Role
+    since: int
+    is_us: bool
+    devices: tuple[DeviceInfo, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _Wish:
+    """Somebody to admit, until it is done."""
+
+    device: PublicDevice
+    name: str
+    role: Role
+    device_name: str
+    also: Also | None
+    update: Update | None = None
+    error: TrustError | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self.update is not None or self.error is not None
+
+
+class FolderMembership:
+    """Made by `create_folder`, `join_folder` or `load_folder`. Implements `store.journal.Membership`.
+
+    Properties may be read from any thread; everything else belongs to the event loop.
+    """
+
+    def __init__(self, installation: Installation, standing: Standing) -> None:
+        self.on_update: list[Callable[[Update], None]] = []
+        self._installation = installation
+        self._standing = standing
+        self._keyring: Keyring | None = None
+        self._content_keys: Mapping[bytes, EpochKeys] = {}
+        self._lock = trio.Lock()
+        self._wishes: list[_Wish] = []
+        self._admitted_at = -TOGETHER_S
+        self._moved = trio.Event()
+        self._table: tls.LabelTable | None = None
+        self._labels: frozenset[str] = frozenset()
+        self._outgoing: tls.Outgoing | None = None
+
+    # what there is -------------------------------------------------------------------------------------------
+
+    @property
+    def folder_id(self) -> FolderId:
+        return self._standing.roster.folder_id
+
+    @property
+    def device(self) -> DeviceId:
+        """This device."""
+        return self._standing.us
+
+    @property
+    def roster(self) -> Roster:
+        return self._standing.roster
+
+    @property
+    def head(self) -> EntryHash:
+        return self._standing.roster.head
+
+    @property
+    def head_at(self) -> Head:
+        return self._standing.roster.head_at
+
+    @property
+    def epoch(self) -> EpochInfo:
+        return self._standing.roster.epoch
+
+    @property
+    def secrets(self) -> Secrets | None:
+        """Of the newest epoch that could be opened here; None when none could."""
+        return self._standing.secrets
+
+    @property
+    def is_current(self) -> bool:
+        """We hold the secret of the current epoch."""
+        return self._standing.is_current
+
+    @property
+    def is_out(self) -> bool:
+        """This device is no longer a member's."""
+        return self._standing.is_out
+
+    @property
+    def has_fork(self) -> bool:
+        return self._standing.fork is not None
+
+    @property
+    def label(self) -> str | None:
+        """SNI label of the current epoch's member connections; None while there can be none."""
+        keys = self._standing.epoch_keys()
+        return None if keys is None else keys.label
+
+    @property
+    def announcement_key(self) -> bytes | None:
+        keys = self._standing.epoch_keys()
+        return None if keys is None else keys.announcement_key
+
+    @property
+    def asks_after(self) -> int:
+        """The number to ask others from: entries after it, or sealed secrets, are missing here."""
+        return self._standing.asks_after
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing of what we know to exist is missing; else ask any member (`catch_up`)."""
+        return self._standing.asks_after == self._standing.roster.number
+
+    def relation(self, head: Head) -> Relation:
+        """How somebody's roster head stands to ours."""
+        return self._standing.roster.relation(head)
+
+    def keyring(self) -> Keyring:
+        """Ciphers of every epoch that could be opened. Raises LookupError while there is none."""
+        if self._keyring is None:
+            raise LookupError("no epoch of this folder could be opened here yet")
+        return self._keyring
+
+    # people --------------------------------------------------------------------------------------------------
+
+    @property
+    def folder_name(self) -> str:
+        """The name that the folder has for everybody; empty while we hold no secret."""
+        secrets = self._standing.secrets
+        return "" if secrets is None else authority.folder_name(self._standing.roster, secrets)
+
+    def member_name(self, device: DeviceId) -> str:
+        """The name of the member a device belongs or belonged to; empty for a stranger."""
+        member, secrets = self.roster.member_of(device), self.secrets
+        return "" if member is None or secrets is None else authority.member_name(member, secrets)
+
+    def device_name(self, device: DeviceId) -> str:
+        """The name of a device that was ever admitted; empty for a stranger."""
+        member, secrets = self.roster.member_of(device), self.secrets
+        if member is None or secrets is None or device not in member.device_names:
+            return ""
+        return authority.device_name(member, device, secrets)
+
+    def members(self) -> tuple[MemberInfo, ...]:
+        """Who is in the folder now, longest first."""
+        active = [member for member in self.roster.members.values() if member.status is Status.ACTIVE]
+        return tuple(self._info(member) for member in sorted(active, key=lambda member: (member.since, member.id)))
+
+    def _info(self, member: Member) -> MemberInfo:
+        secrets = self.secrets
+        name = "" if secrets is None else authority.member_name(member, secrets)
+        devices = tuple(DeviceInfo(device, self.device_name(device)) for device in member.devices)
+        return MemberInfo(member.id, name, member.role, member.since, self.device in member.devices, devices)
+
+    def devices(self) -> tuple[PublicDevice, ...]:
+        """All active devices but this one."""
+        return tuple(
+            public
+            for member in self.roster.members.values()
+            if member.status is Status.ACTIVE
+            for device, public in member.devices.items()
+            if device != self.device
+        )
+
+    def role_of(self, device: DeviceId) -> Role | None:
+        """The role of a device that counts now."""
+        found = self.roster.device(device)
+        return None if found is None else found[0].role
+
+    # rights --------------------------------------------------------------------------------------------------
+
+    def may(self, action: Action) -> bool:
+        """Whether this device may do this now."""
+        found = self.roster.device(self.device)
+        return found is not None and not self.is_out and found[0].rights.allow(action)
+
+    def may_admit(self, role: Role) -> bool:
+        """Whether this device could admit somebody with this role now."""
+        found = self.roster.device(self.device)
+        if found is None or not self._standing.works or not self.may(Action.ADMIT):
+            return False
+        return may_grant(found[0].role, found[0].capabilities, role, USUAL_CAPABILITIES[role])
+
+    def rights(self) -> Rights:
+        """What the folder's task may do. Ask again after every update, and now and then, for the sake of the clock."""
+        frozen = self.roster.is_frozen(self._installation.now_s())
+        return Rights(
+            publishes=self._standing.works and self.may(Action.WRITE), exchanges=self._standing.works and not frozen
+        )
+
+    def problems(self) -> tuple[tuple[str, str], ...]:
+        """What a person should know: ids of the catalogue, each with a reason."""
+        standing, found = self._standing, []
+        if standing.is_out:
+            found.append(("SY-TRUST-02", "the membership list says that this device was taken out"))
+        if standing.fork is not None:
+            found.append(("SY-FORK-01", "two entries continue the same one; nothing is exchanged"))
+        if not standing.is_out and self.roster.is_frozen(self._installation.now_s()):
+            found.append(("SY-TRUST-04", "no entry of the membership list for 45 days"))
+        if standing.trouble is not None:
+            found.append(("SY-TRUST-01", standing.trouble))
+        return tuple(found)
+
+    # for the journal -----------------------------------------------------------------------------------------
+
+    def number_of(self, head: EntryHash) -> int | None:
+        """The number of an entry on our chain."""
+        return self.roster.number_of(head)
+
+    def sign_key(self, device: DeviceId) -> bytes | None:
+        """The signing key of a device that is, or once was, admitted."""
+        public = self.roster.public_of(device)
+        return None if public is None else public.sign
+
+    def may_publish(self, device: DeviceId, head: EntryHash) -> bool:
+        """Whether that device had, at that entry, a role that publishes."""
+        rights = self.roster.rights_at(head, device)
+        return rights is not None and rights.allow(Action.WRITE)
+
+    def sealed_at(self, device: DeviceId, incarnation: Incarnation) -> int | None:
+        """The last counter of a journal that counts under rights since taken away; None when they were not.
+
+        A journal that the seals do not name was unknown to who made them, so nothing of it counts.
+        """
+        roster = self.roster
+        if self.may_publish(device, roster.head):
+            return None
+        counters = [seal.counter for _, seal in roster.journal_seals(device) if seal.incarnation == incarnation]
+        return counters[-1] if counters else 0
+
+    # connections ---------------------------------------------------------------------------------------------
+
+    def install(self, table: tls.LabelTable) -> None:
+        """Answer this folder's labels in `table`, from now on those of whatever epoch is the current one."""
+        self._table = table
+        self._relabel()
+
+    def uninstall(self) -> None:
+        """Answer them no longer."""
+        for label in self._labels:
+            if self._table is not None:
+                self._table.remove(label)
+        self._table, self._labels = None, frozenset()
+
+    def _relabel(self) -> None:
+        table = self._table
+        if table is None:
+            return
+        standing, own = self._standing, self._installation
+        labels = set()
+        if standing.secrets is not None and not standing.is_out:
+            label = control_label(standing.secrets.keys.contact_key, own.id)
+            if label not in self._labels:
+                table.add_control(label, self.folder_id, own.certificate, own.keys.tls)
+            labels.add(label)
+        keys = standing.epoch_keys()
+        if keys is not None:
+            if keys.label not in self._labels:
+                table.add_member(keys.label, self.folder_id, self.epoch.id, self.epoch.member_certificate, keys.tls)
+            labels.add(keys.label)
+        for label in self._labels - labels:
+            table.remove(label)
+        self._labels = frozenset(labels)
+
+    def outgoing_member(self) -> tls.Outgoing:
+        """How to dial another member. Raises TrustError while nothing may be exchanged."""
+        keys = self._standing.epoch_keys()
+        if keys is None:
+            raise TrustError("the newest epoch of this folder is not open here")
+        if self._outgoing is None:
+            self._outgoing = tls.connect_member(
+                keys.label, self.folder_id, self.epoch.id, self.epoch.member_certificate, keys.tls
+            )
+        return self._outgoing
+
+    def outgoing_control(self, device: DeviceId) -> tls.Outgoing:
+        """How to ask a device about the roster, also after we lost the epoch. Raises TrustError for a stranger."""
+        public, secrets, own = self.roster.public_of(device), self.secrets, self._installation
+        if public is None or secrets is None:
+            raise TrustError("there is no way to call a device that was never a member here")
+        label = control_label(secrets.keys.contact_key, device)
+        return tls.connect_control(label, self.folder_id, own.certificate, own.keys.tls, peer_key=public.tls)
+
+    # the roster, out and in ----------------------------------------------------------------------------------
+
+    def page_for(self, device: DeviceId, after: int) -> RosterPage | None:
+        """What a proven device is told that asks for the entries after a number. None: as if there were no folder."""
+        return self._standing.page_for(device, after)
+
+    def submission(self) -> RosterSubmit:
+        """Our newest entry, as it is pushed to others."""
+        return self._standing.submission()
+
+    async def submit_untrusted(self, submit: RosterSubmit) -> Update:
+        """Take an entry that was pushed to us, like a page. If that leaves us behind: `catch_up` with its sender."""
+        page = RosterPage((submit.entry,), 0, wraps=submit.wraps)
+        return await self.receive_untrusted(page)
+
+    async def receive_untrusted(self, page: RosterPage) -> Update:
+        """Take a page of somebody's roster.
+
+        Raises: RemoteProtocolError, TrustError for a page that breaks a rule. A fork is no exception: see the update.
+        """
+        own = self._installation
+        async with self._lock:
+            before = self._standing
+            after, update = await own.workers.run_blocking(steps.receive_untrusted, before, page, own.keys, own.sealer)
+            if after != before:
+                await self._adopt(after, update)
+        if update.fork and before.fork is None:
+            log.error("SY-FORK-01 folder %s: its roster has two histories; exchange is stopped", self.folder_id.hex())
+        if after.trouble and after.trouble != before.trouble:
+            log.error("folder %s: the secret of its new epoch was refused: %s", self.folder_id.hex(), after.trouble)
+        return update
+
+    async def catch_up(self, fetch: Callable[[int], Awaitable[RosterPage]]) -> Update:
+        """Ask one peer until we have all that it has. `fetch(n)` gets its page of the entries after number n.
+
+        If its entries do not continue ours, they are asked for from the first one on, to find where it parted.
+        Raises: as `receive_untrusted`, and what `fetch` raises.
+        """
+        total, after, from_start = Update(), self.asks_after, False
+        while True:
+            page = await fetch(after)
+            update = await self.receive_untrusted(page)
+            total |= update
+            if update.behind:
+                if from_start:
+                    raise RemoteProtocolError("the peer's roster has a hole")
+                from_start, after = True, 0
+                continue
+            after += len(page.entries)
+            if update.fork or update.we_are_out or not page.entries or after >= page.newest:
+                return total
+
+    # changes of our own --------------------------------------------------------------------------------------
+
+    async def admit(
+        self, device: PublicDevice, name: str, role: Role, *, device_name: str | None = None, also: Also | None = None
+    ) -> Update:
+        """Make somebody a member; a name that is taken gets a number. `also` is written in the same transaction.
+
+        Raises: TrustError when this device may not.
+        """
+        wish = _Wish(device, name, role, device_name or name, also)
+        self._wishes.append(wish)
+        try:
+            await trio.sleep_until(self._admitted_at + TOGETHER_S)
+            async with self._lock:
+                while not wish.is_settled:
+                    await self._admit_all()
+        finally:
+            if wish in self._wishes:
+                self._wishes.remove(wish)
+        if wish.error is not None:
+            raise wish.error
+        assert wish.update is not None, "a settled wish has one or the other"
+        return wish.update
+
+    async def _admit_all(self) -> None:
+        wishes = self._wishes[:MAX_TOGETHER]
+        try:
+            try:
+                await self._admit(wishes)
+            except TrustError as error:
+                if len(wishes) == 1:
+                    wishes[0].error = error
+                else:
+                    await self._admit_each(wishes)
+        finally:
+            self._wishes = [wish for wish in self._wishes if not wish.is_settled]
+            self._admitted_at = trio.current_time()
+
+    async def _admit_each(self, wishes: Sequence[_Wish]) -> None:
+        """One of them cannot be admitted: the others are not to suffer."""
+        for wish in wishes:
+            try:
+                await self._admit([wish])
+            except TrustError as error:
+                wish.error = error
+
+    async def _admit(self, wishes: Sequence[_Wish]) -> None:
+        taken = {member.name for member in self.members()}
+        newcomers = []
+        for wish in wishes:
+            name = free_name(wish.name, taken, MAX_NAME_BYTES)
+            taken.add(name)
+            newcomers.append(Newcomer(name, wish.role, [(wish.device, wish.device_name)]))
+        update = await self._change(
+            partial(authority.admit, newcomers=newcomers), [wish.also for wish in wishes if wish.also is not None]
+        )
+        for wish in wishes:
+            wish.update = update
+
+    async def remove(self, member: MemberId, heads: Sequence[JournalHead] = ()) -> Update:
+        """Take a member out for good. `heads`: the newest changesets of all journals that we know.
+
+        Raises: TrustError when this device may not.
+        """
+        target = self.roster.members.get(member)
+        seals = seals_of(heads, () if target is None else target.device_names)
+        async with self._lock:
+            return await self._change(partial(authority.remove, member=member, journals=seals))
+
+    async def rotate(self) -> Update:
+        """Open a new epoch. Raises: TrustError when this device may not."""
+        async with self._lock:
+            return await self._change(authority.rotate)
+
+    async def leave(self, heads: Sequence[JournalHead] = ()) -> Update:
+        """Take ourselves out. Raises: TrustError for the last owner."""
+        found = self.roster.device(self.device)
+        seals = seals_of(heads, () if found is None else found[0].devices)
+        async with self._lock:
+            return await self._change(partial(authority.leave, journals=seals))
+
+    async def _change(self, make: Callable[[Roster, Secrets, Signer], Outcome], also: Sequence[Also] = ()) -> Update:
+        own, before = self._installation, self._standing
+        if before.fork is not None:
+            raise TrustError("the folder's membership has two histories", id="SY-FORK-01")
+        if before.is_out:
+            raise TrustError("this device is no longer a member", id="SY-TRUST-02")
+        if before.secrets is None:
+            raise TrustError("the folder's secret is not here yet", fix="wait until it has arrived")
+        outcome = await own.workers.run_blocking(make, before.roster, before.secrets, own.signer())
+        after, update = steps.follow(before, outcome)
+        await self._adopt(after, update, also)
+        return update
+
+    async def _adopt(self, after: Standing, update: Update, also: Sequence[Also] = ()) -> None:
+        """Disk first; then all that follows, in one turn of the event loop."""
+        own, before = self._installation, self._standing
+        keyring, keys = self._keyring, self._content_keys
+        if after.secrets is not before.secrets and after.secrets is not None:
+            keyring, keys = await own.workers.run_blocking(steps.make_keyring, after, keys)
+        with trio.CancelScope(shield=True):  # once it is on disk it must also be in effect
+            await own.on_disk(own.db.save_roster, steps.change_between(before, after), also)
+            self._standing, self._keyring, self._content_keys, self._outgoing = after, keyring, keys, None
+            self._relabel()
+            self._moved.set()
+            self._moved = trio.Event()
+            for callback in self.on_update:
+                callback(update)
+            if update.epoch_changed:
+                await self.drop_tls_files()
+
+    async def drop_tls_files(self) -> None:
+        """Remove the files that `folder show` wrote for an epoch that is over."""
+        own = self._installation
+        if own.home is not None:
+            await own.workers.run_blocking(drop_tls_files, own.home, self.folder_id, self.epoch.member_certificate)
+
+    async def open_keyring(self) -> None:
+        """Derive the keys of what was loaded; part of every beginning."""
+        if self._standing.secrets is not None:
+            self._keyring, self._content_keys = await self._installation.workers.run_blocking(
+                steps.make_keyring, self._standing, self._content_keys
+            )
+
+    # rotation ------------------------------------------------------------------------------------------------
+
+    async def run_rotation(self) -> None:
+        """Open an epoch whenever one is due and it is this device's turn. Runs until cancelled."""
+        while True:
+            luck = int.from_bytes(self._installation.random.token(4), "big") / (1 << 32)
+            moved, waited = self._moved, await self._wait_for_turn(luck)
+            if moved.is_set() or not waited:
+                continue
+            try:
+                await self.rotate()
+            except TrustError as error:
+                log.warning("folder %s: the rotation that is due: %s", self.folder_id.hex(), error)
+                await trio.sleep(ROTATION_RETRY_S)
+
+    async def _wait_for_turn(self, luck: float) -> bool:
+        """Sleep until our turn, or until the roster moved (False), or until the clock has to be looked at again
+        (False)."""
+        roster = self.roster
+        wait = rotation_wait_s(roster, self.device, self._installation.now_s(), luck) if self._standing.works else None
+        with trio.move_on_after(ROTATION_CHECK_S if wait is None else min(wait, ROTATION_CHECK_S)):
+            await self._moved.wait()
+            return False
+        return wait is not None and wait <= ROTATION_CHECK_S
+
+
+def seals_of(
+    heads: Sequence[JournalHead], devices: Sequence[DeviceId] | Mapping[DeviceId, object]
+) -> list[JournalSeal]:
+    """The seals of these devices' journals."""
+    return [
+        JournalSeal(device, incarnation, counter, hash_)
+        for device, incarnation, counter, hash_ in heads
+        if device in devices
+    ]
+
+
+# --- beginnings ------------------------------------------------------------------------------------------------------
+
+
+async def create_folder(
+    installation: Installation,
+    *,
+    folder_name: str,
+    member_name: str,
+    device_name: str,
+    recovery: PublicRecovery | None = None,
+    also: Also | None = None,
+) -> FolderMembership:
+    """A new folder with this device as its only member. Without `recovery` the home's key is used, or made."""
+    run = installation.workers.run_blocking
+    if recovery is None:
+        if installation.home is None:
+            raise ValueError("where there is no home the recovery key has to be given")
+        key = await run(keyfiles.load_or_create_recovery, installation.home, installation.random.token)
+        recovery = key.public
+    make = partial(
+        authority.make_genesis,
+        folder_name=folder_name,
+        member_name=member_name,
+        device_name=device_name,
+        recovery=recovery,
+    )
+    outcome = await run(make, installation.signer())
+    return await _begin(installation, None, steps.found(installation.id, outcome), also)
+
+
+async def join_folder(
+    installation: Installation, offer: Offer, admission: Admission, *, also: Also | None = None
+) -> FolderMembership:
+    """Begin as a new member; on disk when this returns. A device that comes back keeps what it knew.
+
+    Raises: TrustError (Rollback for a roster older than the one offered or known), RemoteProtocolError.
+    """
+    run, keys = installation.workers.run_blocking, installation.keys
+    after = await run(steps.join_untrusted, keys, offer, admission, installation.sealer)
+    before = await _maybe_load(installation, offer.folder)
+    if before is None:
+        return await _begin(installation, None, after, also)
+    page = RosterPage(admission.entries, after.roster.number, admission.wrap, admission.proof)
+    after, update = await run(steps.receive_untrusted, before, page, keys, installation.sealer)
+    if update.fork or not after.is_current:
+        raise TrustError("the roster received is not the one that this device knows of this folder", id="SY-FORK-01")
+    return await _begin(installation, before, after, also)
+
+
+async def load_folder(installation: Installation, folder: FolderId) -> FolderMembership:
+    """A folder that is on disk. Raises StoreCorrupt when it cannot be read back, or is not there."""
+    standing = await _maybe_load(installation, folder)
+    if standing is None:
+        raise StoreCorrupt("the membership of a folder is missing on the disk", id="SY-DB-01")
+    membership = FolderMembership(installation, standing)
+    await membership.open_keyring()
+    await membership.drop_tls_files()
+    return membership
+
+
+async def _maybe_load(installation: Installation, folder: FolderId) -> Standing | None:
+    stored = await installation.on_disk(installation.db.load_roster, folder)
+    if stored is None:
+        return None
+    return await installation.workers.run_blocking(
+        steps.restore, installation.keys, folder, stored, installation.sealer
+    )
+
+
+async def _begin(
+    installation: Installation, before: Standing | None, after: Standing, also: Also | None
+) -> FolderMembership:
+    change = steps.change_between(before, after)
+    await installation.on_disk(installation.db.save_roster, change, [] if also is None else [also])
+    membership = FolderMembership(installation, after)
+    await membership.open_keyring()
+    return membership
