@@ -144,19 +144,19 @@ class FolderTask:
         budget: ByteBudget,
         meter: Meter,
         rights: Rights,
-        log_id: bytes,
     ) -> None:
         self.name = name
         self.store = store
         self.marker = marker
         self.rights = rights
-        self.log_id = log_id
         self.meter = meter
         self.counts = counts.Counts(0, 0, 0, 0, 0, 0, 0, 0)
         self.problems: list[counts.Problem] = []
         self.root_state = RootState.OK
         self.stopped_why: str | None = None
         self.links: dict[DeviceId, LinkState] = {}
+        self.peer_needs: dict[DeviceId, tuple[int, int]] = {}
+        """(files, bytes) that a connected peer said it still lacks, as of its last word."""
         self.progress = Progress()
         self.on_roster_needed: Callable[[DeviceId], None] = lambda device: None
         self.on_change: Callable[[], None] = lambda: None
@@ -176,7 +176,7 @@ class FolderTask:
         self._scanning = False
         self._changed = trio.Event()
         self._retries: set[Path] = set()
-        own = int.from_bytes(store.keyring.folder[:2] + log_id[:1], "big") % 16
+        own = store.journal.device[0] % 16
         self.puller = Puller(store, workers, lane, budget, meter, own)
         self.puller.on_committed = self._after_commit
         self.puller.on_failed = self._after_failure
@@ -210,12 +210,14 @@ class FolderTask:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._follow, state)
+                nursery.start_soon(self._tell_needs, link)
                 nursery.start_soon(self.puller.run_link, link)
         except* PeerUnavailable as lost:
             log.debug("folder %s: %s", self.name, lost.exceptions[0])
         finally:
             if self.links.get(link.device) is state:
                 del self.links[link.device]
+                self.peer_needs.pop(link.device, None)
             self._tell()
 
     def use_keyring(self, keyring: Keyring) -> None:
@@ -519,6 +521,20 @@ class FolderTask:
                 self.puller.peers_have_more(link.device)
             self._tell()
 
+    async def _tell_needs(self, link: Link) -> None:
+        """Let the peer know what we still lack: at most once a second, and at once when nothing is lacking."""
+        told: tuple[int, int] | None = None
+        while True:
+            changed = self._changed
+            level = self.is_settled and self.heads_reached
+            needs = (0, 0) if level else (max(1, self.counts.need_files), self.counts.need_bytes)
+            if needs != told:
+                await link.tell_needs(*needs)
+                told = needs
+                await trio.sleep(0 if needs == (0, 0) else 1)
+                continue
+            await changed.wait()
+
     async def _take_page(self, link: Link, page: HeadsPage) -> bool:
         if not page.heads:
             return True
@@ -622,6 +638,11 @@ class FolderTask:
         """Bitmap of blocks that are here."""
         return await self._db(self.store.db_have, cids)
 
+    def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
+        """A peer tells what it still lacks."""
+        self.peer_needs[device] = (files, size)
+        self._tell()
+
     async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Frame]:
         """Frames in the order asked; each batch is read in one hop to a thread."""
         if not self.rights.exchanges:
@@ -703,6 +724,11 @@ class FolderTask:
             why = f"the folder's directory: {self.root_state.value}"
             self.problems.insert(0, counts.Problem(code, b"", why, f"syncd help {code}", self._clock.now()))
 
+    @property
+    def log_id(self) -> bytes:
+        """Names the numbering of this database: a fresh or doubtful one has a new incarnation, and so a new log."""
+        return self.store.journal.incarnation
+
     # looking in from outside ---------------------------------------------------------------------------------
 
     @property
@@ -739,6 +765,10 @@ class FolderTask:
     def heads_reached(self) -> bool:
         """The heads of at least one peer were reached since this start."""
         return any(state.reached for state in self.links.values()) or self._reached_ever
+
+    def peer_is_level(self, device: DeviceId) -> bool:
+        """That peer has told, on its present connection, that it has everything there is."""
+        return self.peer_needs.get(device) == (0, 0)
 
     async def changed(self) -> None:
         """Wait until something of this folder's state may have changed."""

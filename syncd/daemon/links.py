@@ -68,6 +68,10 @@ class Link(Protocol):
         """Bitmap: which of these blocks the peer has."""
         ...
 
+    async def tell_needs(self, files: int, size: int) -> None:
+        """Tell the peer what we still lack; size in bytes."""
+        ...
+
     def blocks(self, cids: Sequence[Cid]) -> AbstractAsyncContextManager[AsyncIterator[Frame]]:
         """Blocks, in the order asked. Leaving the context early ends that connection, not the link."""
         ...
@@ -79,6 +83,8 @@ class FolderServer(Protocol):
     async def heads_after(self, device: DeviceId, log: bytes, after: int, wait_s: float) -> HeadsPage: ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes: ...
+
+    def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None: ...
 
     def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Frame]:
         """Frames in the order asked. The next batch is read only after the frames of the one before were taken."""

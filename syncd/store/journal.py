@@ -192,6 +192,10 @@ class Journal:
         number = membership.number_of(changeset.roster_head)
         if number is None:
             return Accepted(Verdict.ROSTER)
+        if head.device == self.device and head.incarnation == self.incarnation:
+            # A peer has more of our own journal than we do: this database is an older one, restored or lost. What it
+            # does not know is taken in like anybody's, and from here on we write another journal.
+            self.begin_incarnation()
         journal = self._journal(head.device, head.incarnation)
         newest = self._newest(journal)
         if newest is not None and head.counter <= newest.counter:

@@ -1,0 +1,116 @@
+"""Pure. What the control socket answers about folders, members and peers, as JSON values (the shapes are
+`docs/cli.md`'s)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from ca.ids import DeviceId
+from syncd.daemon.folder import FolderTask
+from syncd.daemon.running import RunningFolder
+from syncd.store.counts import Problem
+from syncd.treetypes import RootState
+
+Json = dict[str, Any]
+
+EXCHANGE_NOTE = (
+    "this file system cannot exchange two names in one step, so a file saved in that very moment may be lost"
+)
+
+
+def moment(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC; None stays None."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def problem_json(problem: Problem) -> Json:
+    """A problem of a path, or of the folder itself (`path` null)."""
+    return {
+        "id": problem.code,
+        "path": os.fsdecode(problem.path) if problem.path else None,
+        "why": problem.why,
+        "try": problem.fix,
+    }
+
+
+def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> Json:
+    """A folder as `status` shows it."""
+    membership, task = folder.membership, folder.task
+    role = membership.role_of(membership.device)
+    return {
+        "id": folder.id.hex(),
+        "name": folder.name,
+        "path": os.fsdecode(folder.row.path),
+        "role": None if role is None else role.name.lower(),
+        "state": folder.state.value,
+        "epoch": membership.epoch.number,
+        "epoch_id": membership.epoch.id.hex(),
+        "files": 0 if task is None else task.counts.files,
+        "bytes": 0 if task is None else task.counts.size,
+        "need": {
+            "files": 0 if task is None else task.counts.need_files,
+            "bytes": 0 if task is None else task.counts.need_bytes,
+        },
+        "conflicts": 0 if task is None else task.counts.conflicts,
+        "requests": requests,
+        "old_bytes": 0 if task is None else task.counts.old_bytes,
+        "problems": folder_problems(folder),
+        "peers": list(peers),
+    }
+
+
+def folder_problems(folder: RunningFolder) -> list[Json]:
+    """Everything that stands in the way of a folder, the worst first."""
+    problems: list[Json] = []
+    if folder.why_stopped is not None:
+        stopped = folder.why_stopped
+        problems.append(
+            _device_problem(stopped.id or "SY-BUG-01", stopped.why or str(stopped), stopped.fix or "see the log")
+        )
+    for code, why in folder.membership.problems():
+        problems.append(_device_problem(code, why, f"syncd help {code}"))
+    if folder.database_moved is not None:
+        why = f"the database was damaged; it was moved to {folder.database_moved} and the folder rejoins without it"
+        problems.append(_device_problem("SY-DB-01", why, "nothing; delete the moved file when all is well"))
+    if folder.watch_limited:
+        why = "the system grants no more watches; changes are found by the hourly scan"
+        problems.append(_device_problem("SY-WATCH-01", why, "sysctl fs.inotify.max_user_watches=1000000"))
+    task = folder.task
+    if task is not None:
+        problems += [problem_json(problem) for problem in task.problems]
+        if task.counts.held:
+            why = f"{task.counts.held} files would vanish; that waits for a person"
+            problems.append(_device_problem("SY-BRAKE-01", why, "syncd requests"))
+    return problems
+
+
+def is_in_sync(folder: RunningFolder, other_members: int) -> bool:
+    """Settled here, and, if there are other members, level with at least one of them since this start."""
+    task = folder.task
+    if task is None or folder.why_stopped is not None or task.root_state is not RootState.OK:
+        return False
+    return task.is_settled and (other_members == 0 or task.heads_reached)
+
+
+def _device_problem(code: str, why: str, fix: str) -> Json:
+    return {"id": code, "path": None, "why": why, "try": fix}
+
+
+def have_ratio(task: FolderTask | None, device: DeviceId) -> float | None:
+    """How much of the folder a connected peer is known to have; None if it is not known."""
+    if task is None or device not in task.links:
+        return None
+    told = task.peer_needs.get(device)
+    if told is None:
+        return None
+    files, size = told
+    if files == 0:
+        return 1.0
+    return max(
+        0.0, min(0.999, 1 - (size / task.counts.size if task.counts.size else files / max(1, task.counts.files)))
+    )
