@@ -10,12 +10,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from ca.codec import decode_untrusted, encode
 from ca.ids import DeviceId, EpochId, FolderId
 from ca.wraps import WrapProof, wrap_proof_untrusted
-from syncd.store.db import Open, SetAside, Transaction, open_database
+from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
 from syncd.store.schema import DEVICE
 
 DATABASE_NAME: Final = "device.db"
@@ -93,6 +94,12 @@ class DeviceDb:
         """Open or begin it. Raises what `store.db.open_database` raises."""
         opened = open_database(open_, set_aside, DEVICE)
         return cls(opened.connection, opened.moved_aside)
+
+    @classmethod
+    def open_in(cls, home: Path) -> DeviceDb:
+        """The one in a home."""
+        file = HomeDatabase(home, DATABASE_NAME)
+        return cls.open(file.open, file.set_aside)
 
     def close(self) -> None:
         self._db.close()

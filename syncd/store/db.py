@@ -7,9 +7,11 @@ aside, never deleted, and a new one is begun: the folder then rejoins without a 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
@@ -79,6 +81,31 @@ def _prepare(connection: sqlite3.Connection, migrations: Migrations) -> sqlite3.
         connection.close()
         raise
     return connection
+
+
+@dataclass(frozen=True, slots=True)
+class HomeDatabase:
+    """A database file in syncd's home, for `open_database`. SQLite gives its other files the mode of this one."""
+
+    home: Path | str
+    name: str
+
+    def open(self) -> sqlite3.Connection:
+        """In autocommit mode, usable from any thread, one at a time."""
+        path = os.path.join(self.home, self.name)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    def set_aside(self) -> str:
+        """Rename the closed, broken file, never replacing an earlier one. Its new name."""
+        path = os.path.join(self.home, self.name)
+        number = 1
+        while os.path.lexists(f"{path}.broken-{number}"):
+            number += 1
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.lexists(path + suffix):
+                os.rename(path + suffix, f"{path}.broken-{number}{suffix}")
+        return f"{self.name}.broken-{number}"
 
 
 class Transaction:

@@ -22,6 +22,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from syncd.seams import Buffer
 from syncd.store import places as roots
+from syncd.store.db import HomeDatabase
 from syncd.store.descent import (
     O_LIST,
     Directory,
@@ -555,21 +556,11 @@ class DirTree:
 
     @_verb
     def open_database(self, name: str) -> sqlite3.Connection:
-        path = os.path.join(self._home, name)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files this mode
-        return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        return HomeDatabase(self._home, name).open()
 
     @_verb
     def set_database_aside(self, name: str) -> str:
-        number = 1
-        while os.path.lexists(os.path.join(self._home, f"{name}.broken-{number}")):
-            number += 1
-        aside = f"{name}.broken-{number}"
-        for suffix in ("", "-wal", "-shm"):
-            path = os.path.join(self._home, name + suffix)
-            if os.path.lexists(path):
-                os.rename(path, os.path.join(self._home, aside + suffix))
-        return aside
+        return HomeDatabase(self._home, name).set_aside()
 
     def close(self) -> None:
         self._places = None
