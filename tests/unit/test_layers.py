@@ -89,6 +89,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.running": ASYNC,
     "syncd.daemon.standing": PURE,
     "syncd.daemon.tlsfiles": BLOCKING,
+    "syncd.daemon.views": PURE,
     "syncd.engine.brake": PURE,
     "syncd.engine.detect": PURE,
     "syncd.engine.invites": PURE,
