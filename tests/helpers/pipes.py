@@ -17,6 +17,7 @@ class MemoryPipe:
     def __init__(self, stream: trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]):
         self._stream = stream
         self.sent = bytearray()
+        self.is_closed = False
 
     async def send_all(self, data: Buffer) -> None:
         self.sent += data
@@ -29,16 +30,18 @@ class MemoryPipe:
         return await self._stream.receive_some(max_bytes)
 
     async def aclose(self) -> None:
+        self.is_closed = True
         await self._stream.aclose()
 
     def abort(self) -> None:
+        self.is_closed = True
         self._stream.send_stream.close()
         self._stream.receive_stream.close()
 
 
-def pipe_pair() -> tuple[MemoryPipe, MemoryPipe]:
+def pipe_pair(kind: type[MemoryPipe] = MemoryPipe) -> tuple[MemoryPipe, MemoryPipe]:
     left, right = memory_stream_pair()
-    return MemoryPipe(left), MemoryPipe(right)
+    return kind(left), kind(right)
 
 
 async def tls_pair(

@@ -341,6 +341,8 @@ class SimStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def abort(self) -> None:
+        if self._closed:  # what was sent before a polite end still arrives
+            return
         self._closed = True
         self._outgoing.break_off()
         self.incoming.break_off()

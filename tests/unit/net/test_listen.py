@@ -1,0 +1,171 @@
+"""Async. The doorkeeper: strangers are bounded and quiet, members get in, a bad connection is alone in its trouble."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from syncd.errors import PeerUnavailable, TrustError
+from syncd.http import Client
+from syncd.net.connections import Connection
+from syncd.net.dial import dial
+from syncd.net.listen import ListenLimits, Refusals
+from syncd.net.stream import HANDSHAKE_S, TlsStream
+from syncd.protocol.tls import LabelTable, UnknownLabel, WrongDates
+from tests.helpers.folders import NOW, make_folder
+from tests.helpers.listener import CIPHERTEXT, Listening, StillClock, listening
+from tests.helpers.simnet import SimInternet
+
+FOLDER = make_folder(1)
+BLOCK = "/v1/blocks/" + "00" * 32
+
+
+def table() -> LabelTable:
+    table = LabelTable()
+    FOLDER.serve(table)
+    return table
+
+
+@pytest.fixture
+def internet() -> SimInternet:
+    return SimInternet(seed=7)
+
+
+async def dial_from(internet: SimInternet, server: Listening, host: str = "a") -> TlsStream:
+    return await dial(internet.network(host), StillClock(), server.address, FOLDER.dial())
+
+
+async def fetch(stream: TlsStream) -> bytes:
+    reply = await Client(stream, host=FOLDER.label).request("GET", BLOCK)
+    return await reply.body.read(1 << 20)
+
+
+async def test_member_is_served(autojump_clock: MockClock, internet: SimInternet) -> None:
+    async with listening(table(), network=internet.network("b")) as server:
+        stream = await dial_from(internet, server)
+        assert await fetch(stream) == CIPHERTEXT
+        await stream.aclose()
+
+
+async def test_silent_strangers_are_cut_at_the_deadline(autojump_clock: MockClock, internet: SimInternet) -> None:
+    async with listening(table(), network=internet.network("b")) as server:
+        raw = await internet.network("a").connect(server.address)
+        began = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            await raw.receive_some()
+        assert HANDSHAKE_S <= trio.current_time() - began < HANDSHAKE_S + 1
+        assert server.doorkeeper.refusals.counts["handshake too slow"] == 1
+
+
+async def test_strangers_of_one_address_do_not_crowd_out_others(
+    autojump_clock: MockClock, internet: SimInternet
+) -> None:
+    limits = ListenLimits(strangers_per_address=2)
+    async with listening(table(), network=internet.network("b"), limits=limits) as server:
+        idle = [await internet.network("mallory").connect(server.address) for _ in range(5)]
+        await trio.sleep(1)
+        assert server.doorkeeper.refusals.counts["too many handshakes from one address"] == 3
+        assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+        for raw in idle:
+            raw.abort()
+
+
+async def test_slots_of_strangers_are_free_again(autojump_clock: MockClock, internet: SimInternet) -> None:
+    limits = ListenLimits(strangers=1)
+    async with listening(table(), network=internet.network("b"), limits=limits) as server:
+        await internet.network("mallory").connect(server.address)
+        await trio.sleep(1)
+        with pytest.raises(PeerUnavailable):
+            await dial_from(internet, server)
+        await trio.sleep(HANDSHAKE_S)
+        assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+
+
+async def test_connections_are_bounded(autojump_clock: MockClock, internet: SimInternet) -> None:
+    limits = ListenLimits(per_address=2)
+    async with listening(table(), network=internet.network("b"), limits=limits) as server:
+        streams = [await dial_from(internet, server) for _ in range(2)]
+        assert await fetch(streams[0]) == CIPHERTEXT
+        with pytest.raises(PeerUnavailable):
+            await dial_from(internet, server)
+        assert await fetch(await dial_from(internet, server, "c")) == CIPHERTEXT
+
+
+async def test_failing_handler_is_logged_and_others_go_on(
+    autojump_clock: MockClock, internet: SimInternet, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail_first(connection: Connection) -> None:
+        if not caplog.records:
+            raise ZeroDivisionError("a bug in the handler")
+        await connection.stream.send_all(b"fine")
+
+    async with listening(table(), fail_first, network=internet.network("b")) as server:
+        first = await dial_from(internet, server)
+        with pytest.raises(trio.BrokenResourceError):
+            await first.receive_some()
+        assert "ZeroDivisionError" in caplog.text
+        assert await (await dial_from(internet, server)).receive_some() == b"fine"
+
+
+async def test_wrong_clock_stops_that_connection_only(autojump_clock: MockClock, internet: SimInternet) -> None:
+    async with listening(table(), network=internet.network("b")) as server:
+        server.clock.wall = NOW + 500 * 86400
+        stream = await dial_from(internet, server)
+        with pytest.raises((trio.BrokenResourceError, PeerUnavailable)):
+            await fetch(stream)
+        server.clock.wall = NOW
+        assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+        assert server.doorkeeper.refusals.counts[WrongDates.__name__] == 1
+
+
+async def test_dialling_an_unknown_label(autojump_clock: MockClock, internet: SimInternet) -> None:
+    async with listening(LabelTable(), network=internet.network("b")) as server:
+        with pytest.raises(UnknownLabel):
+            await dial_from(internet, server)
+
+
+@pytest.mark.parametrize("address", ["b:1", "nowhere:5", "b", "b:x", "", ":::"])
+async def test_dialling_what_is_not_there(autojump_clock: MockClock, internet: SimInternet, address: str) -> None:
+    with pytest.raises(PeerUnavailable):
+        await dial(internet.network("a"), StillClock(), address, FOLDER.dial())
+
+
+async def test_dialling_behind_a_partition_gives_up(autojump_clock: MockClock, internet: SimInternet) -> None:
+    async with listening(table(), network=internet.network("b")) as server:
+        internet.partition({"a"}, {"b"})
+        with pytest.raises(PeerUnavailable):
+            await dial_from(internet, server)
+        internet.heal()
+        assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+
+
+async def test_closing_the_epoch_reaches_a_client_in_the_middle_of_a_body(
+    autojump_clock: MockClock, internet: SimInternet
+) -> None:
+    async def stream_for_ever(connection: Connection) -> None:
+        while True:
+            await connection.stream.send_all(bytes(1000))
+
+    async with listening(table(), stream_for_ever, network=internet.network("b")) as server:
+        client = await dial_from(internet, server)
+        assert await client.receive_some()
+        server.connections.close_epoch(FOLDER.folder_id, FOLDER.epoch_id)
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await client.receive_some()
+        with pytest.raises((TrustError, PeerUnavailable, trio.BrokenResourceError)):
+            await fetch(await dial_from(internet, server))
+
+
+async def test_refusals_are_told_once_in_a_burst(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    refusals = Refusals()
+    for _ in range(1000):
+        refusals.note("UnknownLabel", "1.2.3.4:5", "no label")
+    refusals.note("TrustError", "1.2.3.4:5", "other")
+    await trio.sleep(61)
+    refusals.note("UnknownLabel", "1.2.3.4:5", "no label")
+    assert [record.getMessage().count("(1001 so far)") for record in caplog.records] == [0, 0, 1]
