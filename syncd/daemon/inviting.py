@@ -408,6 +408,12 @@ class Inviter:
         folder = self._maybe_folder(invite.folder)
         return rules.is_admitted(invite, device) and folder is not None and folder.roster.device(device) is not None
 
+    def _was_removed(self, invite: Invite, device: DeviceId) -> bool:
+        """Whether the device was admitted by this invitation and taken out since: it is not let in twice."""
+        folder = self._maybe_folder(invite.folder)
+        ended = None if folder is None else folder.roster.entry_that_ended(device)
+        return rules.is_admitted(invite, device) and ended is not None
+
     def _may_admit(self, invite: Invite) -> bool:
         folder = self._maybe_folder(invite.folder)
         return folder is not None and folder.may_admit(invite.role)
