@@ -36,7 +36,7 @@ async def frames_body(frames: AsyncIterator[Frame]) -> AsyncGenerator[Pieces, No
         yield waiting
 
 
-async def receive_frames(body: Body, reader: FrameReader) -> AsyncIterator[Frame]:
+async def receive_frames(body: Body, reader: FrameReader) -> AsyncGenerator[Frame, None]:
     """All frames that `reader` expects, as they arrive. Use it under `contextlib.aclosing`.
 
     Raises: RemoteProtocolError when the stream is malformed or cut short in good form, PeerUnavailable when it is lost.
