@@ -413,6 +413,10 @@ class Trees(Protocol):
         """The tree at an absolute path, not checked yet. Its database lies in the directory `home`."""
         ...
 
+    def make_root(self, root: bytes) -> None:
+        """Make the directory of a folder to be, with those above it. No error when it is there."""
+        ...
+
     def watch(self, tree: Tree) -> TreeEvents:
         """Watch a tree whose root is open. A root that was away and came back must be watched anew."""
         ...

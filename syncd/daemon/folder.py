@@ -22,7 +22,7 @@ from syncd.daemon.pulling import ByteBudget, Meter, Puller
 from syncd.engine.brake import Brake
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.model.heads import Head, decode_head_untrusted, verify_head
-from syncd.model.ids import Cid
+from syncd.model.ids import ChangesetHash, Cid, Incarnation
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.seams import Clock, Lane, Workers
 from syncd.store import counts
@@ -61,6 +61,9 @@ RETRY_S = 10.0
 RACE_RETRY_S = 0.25
 RESTLESS_S = 2.0
 SCAN_ORIGIN = "here"
+COOKIE_S = 5.0
+
+JournalHead = tuple[DeviceId, Incarnation, int, ChangesetHash]
 
 
 class State(Enum):
@@ -173,6 +176,10 @@ class FolderTask:
         self._intake = trio.Lock()
         self._reached_ever = False
         self._may_scan = trio.Event()
+        self._may_work = trio.Event()
+        self._may_work.set()
+        self._cookies_seen: frozenset[bytes] = frozenset()
+        self._cookies_done: frozenset[bytes] = frozenset()
         self._scanning = False
         self._changed = trio.Event()
         self._retries: set[Path] = set()
@@ -220,6 +227,14 @@ class FolderTask:
                 self.peer_needs.pop(link.device, None)
             self._tell()
 
+    def hold(self) -> None:
+        """Before `run`: take in what peers tell, but neither look at the disk nor change it until `go`."""
+        self._may_work = trio.Event()
+
+    def go(self) -> None:
+        """Begin to work after `hold`."""
+        self._may_work.set()
+
     def use_keyring(self, keyring: Keyring) -> None:
         """A rotation gave us new keys."""
         self.store.keyring = keyring
@@ -236,6 +251,7 @@ class FolderTask:
         """What a watch reports."""
         if dirty.ignore_changed:
             self._work.everything = True
+        self._cookies_seen |= dirty.cookies
         self._work.add(dirty)
 
     def rescan(self) -> int:
@@ -246,6 +262,7 @@ class FolderTask:
 
     async def _scan_forever(self) -> None:
         await self._may_scan.wait()
+        await self._may_work.wait()
         self._work.event.set()  # the first scan waits for no event
         while True:
             with trio.move_on_after(FULL_SCAN_S) as hour:
@@ -257,6 +274,7 @@ class FolderTask:
                 self._work.event.set()
                 continue
             self.progress.scans_begun += 1
+            cookies, self._cookies_seen = self._cookies_seen, frozenset()
             self._scanning = True
             self._tell()
             try:
@@ -267,6 +285,7 @@ class FolderTask:
             finally:
                 self._scanning = False
             self.progress.scans_done = self.progress.scans_begun
+            self._cookies_done = cookies
             await self._recount()
             self._tell()
             if self._work.everything or self._work.names:
@@ -366,6 +385,7 @@ class FolderTask:
         self._plan_event.set()
 
     async def _plan_forever(self) -> None:
+        await self._may_work.wait()
         while True:
             due = await self._db(counts.db_next_retry, self.store.connection, self._clock.now())
             wait_s = FULL_SCAN_S if due is None else max(0.05, due - self._clock.now())
@@ -466,6 +486,40 @@ class FolderTask:
         await self._db(counts.db_hold, self.store.connection, wave, origin, nodes, files, self._clock.now(), of_files)
         await self._recount()
         self._tell()
+
+    async def pass_cookie(self) -> None:
+        """Return when everything that was on the disk at the call has been looked at.
+
+        A cookie file comes back through the watch behind all events before it; where that takes too long (no watch), a
+        full scan answers instead.
+        """
+        while self.progress.scans_done == 0:
+            await self._changed.wait()
+        cookie = self.store.journal.random_name()
+        with trio.move_on_after(COOKIE_S):
+            await self._workers.run_blocking(self.store.tree.write_cookie, cookie)
+            while cookie not in self._cookies_done:
+                await self._changed.wait()
+            return
+        number = self.rescan()
+        while self.progress.scans_done < number:
+            await self._changed.wait()
+
+    async def ask(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        """Run a question about the rows in this folder's lane."""
+        return await self._db(function, *arguments)
+
+    async def in_worker(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        """Run a question about the disk in a worker."""
+        return await self._workers.run_blocking(function, *arguments)
+
+    def is_ignored(self, path: Path) -> bool:
+        """A rule of `.syncd/ignore` leaves this path out."""
+        return self._ignores.match(path, False)
+
+    async def journal_heads(self) -> list[JournalHead]:
+        """The newest changeset of every journal, for the seals of a removal."""
+        return await self._db(self.store.journal.heads)
 
     async def held(self) -> list[counts.Held]:
         return await self._db(counts.db_held, self.store.connection)

@@ -380,25 +380,34 @@ class FolderMembership:
             log.error("folder %s: the secret of its new epoch was refused: %s", self.folder_id.hex(), after.trouble)
         return update
 
-    async def catch_up(self, fetch: Callable[[int], Awaitable[RosterPage]]) -> Update:
-        """Ask one peer until we have all that it has. `fetch(n)` gets its page of the entries after number n.
+    async def catch_up(self, fetch: Callable[[int], Awaitable[RosterPage]], theirs: Head | None = None) -> Update:
+        """Ask one peer until we have all that it has.
 
-        If its entries do not continue ours, they are asked for from the first one on, to find where it parted.
+        `fetch(n)` gets its page of the entries after number n; `theirs` is the head that its hello named. If its
+        entries do not lead from ours to that head, they are asked for from the first one on, to find where it parted.
+
         Raises: as `receive_untrusted`, and what `fetch` raises.
         """
-        total, after, from_start = Update(), self.asks_after, False
+        update = await self._follow(fetch, self.asks_after)
+        if update.fork or update.we_are_out or not (update.behind or self._is_foreign(theirs)):
+            return update
+        update |= await self._follow(fetch, 0)
+        if not (update.fork or update.we_are_out) and (update.behind or self._is_foreign(theirs)):
+            raise RemoteProtocolError("the peer's roster has a hole")
+        return update
+
+    async def _follow(self, fetch: Callable[[int], Awaitable[RosterPage]], after: int) -> Update:
+        """Take page after page, until there are no more or one does not continue ours."""
+        total = Update()
         while True:
             page = await fetch(after)
-            update = await self.receive_untrusted(page)
-            total |= update
-            if update.behind:
-                if from_start:
-                    raise RemoteProtocolError("the peer's roster has a hole")
-                from_start, after = True, 0
-                continue
+            total |= await self.receive_untrusted(page)
             after += len(page.entries)
-            if update.fork or update.we_are_out or not page.entries or after >= page.newest:
+            if total.behind or total.fork or total.we_are_out or not page.entries or after >= page.newest:
                 return total
+
+    def _is_foreign(self, head: Head | None) -> bool:
+        return head is not None and not self.is_out and self.relation(head) is Relation.UNKNOWN
 
     # changes of our own --------------------------------------------------------------------------------------
 

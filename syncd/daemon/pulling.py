@@ -10,6 +10,7 @@ moment.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from syncd.store.keyring import EpochKeyMissing
 from syncd.store.staging import Delivery, Stager, Staging
 from syncd.treetypes import TreeError
 
+RATE_WINDOW_S = 10.0
 MAX_STAGED_FILES = 2048
 MAX_OPEN_WRITERS = 32
 MAX_GROUP = 1024
@@ -69,6 +71,29 @@ class Meter:
     duplicate_bytes: int = 0
     blocks_fetched: int = 0
     copied_bytes: int = 0
+    _samples: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    def receive_rate(self, now: float) -> int:
+        """Bytes a second over the last seconds; `now` is monotonic."""
+        return self._rates(now)[0]
+
+    def send_rate(self, now: float) -> int:
+        return self._rates(now)[1]
+
+    def sample(self, now: float) -> None:
+        """Note the counters, about once a second."""
+        self._samples.append((now, self.received_bytes, self.sent_bytes))
+        while self._samples[0][0] < now - RATE_WINDOW_S:
+            self._samples.popleft()
+
+    def _rates(self, now: float) -> tuple[int, int]:
+        if not self._samples or now <= self._samples[0][0]:
+            return 0, 0
+        began, received, sent = self._samples[0]
+        return (
+            round((self.received_bytes - received) / (now - began)),
+            round((self.sent_bytes - sent) / (now - began)),
+        )
 
 
 @dataclass(slots=True)

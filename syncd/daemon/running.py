@@ -80,6 +80,7 @@ async def run_folder(
     meter: Meter,
     *,
     wait_for_peer: bool,
+    held: bool = False,
     attach: Callable[[RunningFolder, trio.Nursery], None],
     on_change: Callable[[], None],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -99,6 +100,8 @@ async def run_folder(
             connection = await _open(folder, installation)
             folder.task = _make_task(folder, installation, connection, budget, meter)
             folder.task.on_change = on_change
+            if held:
+                folder.task.hold()
             folder.membership.on_update.append(lambda update: _membership_moved(folder, update))
             try:
                 async with trio.open_nursery() as nursery:
@@ -208,10 +211,11 @@ async def _stop_when_root_goes(task: FolderTask, scope: trio.CancelScope) -> Non
     scope.cancel()
 
 
-def refuse_root(path: bytes, others: list[RunningFolder]) -> None:
-    """A folder's root is never `/`, nor inside or around another folder's. Raises ConfigError."""
-    if path == b"/":
-        raise ConfigError("the root of the file system cannot be shared", id="SY-SHARE-02")
+def refuse_root(path: bytes, others: list[RunningFolder], home: bytes) -> None:
+    """A folder's root is never `/` nor holds syncd's home, and not inside or around another folder's. Raises
+    ConfigError."""
+    if path == b"/" or (home + b"/").startswith(path + b"/") or (path + b"/").startswith(home + b"/"):
+        raise ConfigError("this place cannot be a folder", id="SY-SHARE-02")
     for other in others:
         theirs = other.row.path
         if path == theirs or path.startswith(theirs + b"/") or theirs.startswith(path + b"/"):

@@ -230,6 +230,8 @@ def receive_untrusted(before: Standing, page: RosterPage, keys: DeviceKeys, seal
 
 def _take_lone_entry_untrusted(before: Standing, page: RosterPage) -> tuple[Standing, Update]:
     """A page that does not continue our roster: perhaps the one entry that a removed device is given."""
+    if page.entries == (before.ended,):
+        return before, Update()
     if len(page.entries) == 1 and page.wrap is None and not before.is_out:
         entry = decode_entry_untrusted(page.entries[0])
         if takes_out(entry, before.roster, before.us):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +20,11 @@ EXCHANGE_NOTE = (
 )
 
 
+def as_text(raw: bytes) -> str:
+    """A name or path as JSON text; bytes that are no UTF-8 survive the way there and back."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
 def moment(seconds: float | None) -> str | None:
     """RFC 3339 in UTC; None stays None."""
     if seconds is None:
@@ -32,7 +36,7 @@ def problem_json(problem: Problem) -> Json:
     """A problem of a path, or of the folder itself (`path` null)."""
     return {
         "id": problem.code,
-        "path": os.fsdecode(problem.path) if problem.path else None,
+        "path": as_text(problem.path) if problem.path else None,
         "why": problem.why,
         "try": problem.fix,
     }
@@ -45,7 +49,7 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
     return {
         "id": folder.id.hex(),
         "name": folder.name,
-        "path": os.fsdecode(folder.row.path),
+        "path": as_text(folder.row.path),
         "role": None if role is None else role.name.lower(),
         "state": folder.state.value,
         "epoch": membership.epoch.number,

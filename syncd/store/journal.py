@@ -177,6 +177,10 @@ class Journal:
 
         return join_records(self._db, self.sources, source, records, settle)
 
+    def random_name(self) -> bytes:
+        """A name for a cookie file."""
+        return self._random.token(8).hex().encode()
+
     def begin_incarnation(self) -> None:
         """Close our journal and start another: after a lost, old or cloned database."""
         self._db.execute("UPDATE journal SET closed=1 WHERE id=?", (self._own_journal(),))

@@ -58,6 +58,7 @@ from syncd.treetypes import (
     Stat,
     TreeError,
     show_path,
+    tree_error,
 )
 
 SLOW_SYNCFS_S = 2.0  # other programs' data is flushed with ours: above this, our files one by one are quicker
@@ -84,6 +85,16 @@ def _verb(function: _Verb[_Arguments, _Result]) -> _Verb[_Arguments, _Result]:
             raise translated(error, path) from error
 
     return verb
+
+
+def make_root(root: bytes) -> None:
+    """Make a directory that is to become a folder, with those above it. Raises TreeError."""
+    try:
+        os.makedirs(root, exist_ok=True)
+    except OSError as error:
+        raise tree_error(
+            error.errno or errno.EIO, error.strerror or "cannot be made", (os.path.basename(root),)
+        ) from None
 
 
 class DirTree:

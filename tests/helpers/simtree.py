@@ -520,6 +520,9 @@ class SimTrees:
             self.disks[root] = self._make_disk()
         return self.disks[root]
 
+    def make_root(self, root: bytes) -> None:
+        self.disk(root)
+
     def open(self, root: bytes, home: str) -> Tree:
         return SimTree(self.disk(root), self.homes.setdefault(home, SimDatabases()))
 

@@ -1,0 +1,432 @@
+"""Async. The methods of the control socket: what the command line may ask, mapped to what the daemon does.
+
+Parameters arrive checked (`web.methods`), results are the JSON shapes of `docs/cli.md`. Every refusal is a SyncdError
+with an id of the catalogue. This module finds what a person named; the work is done elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import trio
+
+from ca.device import device_text, device_words
+from ca.roles import Action
+from syncd import __version__
+from syncd.daemon.app import Daemon
+from syncd.daemon.explaining import conflicts, explain
+from syncd.daemon.membership import FolderMembership, MemberInfo
+from syncd.daemon.running import RunningFolder
+from syncd.daemon.sharing import Sharing
+from syncd.daemon.tlsfiles import folder_tls_files
+from syncd.daemon.views import (
+    Json,
+    as_text,
+    folder_json,
+    folder_problems,
+    have_ratio,
+    is_in_sync,
+    moment,
+)
+from syncd.daemon.waiting import wait_for
+from syncd.errors import SyncdError, TrustError
+from syncd.protocol.tls import ALPN
+
+T = TypeVar("T")
+Params = Mapping[str, Any]
+Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+MIN_PREFIX = 6
+
+
+class DaemonApi:
+    """Implements `web.control.Api` over a running daemon."""
+
+    def __init__(self, daemon: Daemon, stop: Callable[[], None]) -> None:
+        self._daemon = daemon
+        self._stop = stop
+        self._sharing = Sharing(daemon, self.find_folder)
+        self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
+            "status": self._status,
+            "folders": self._folders,
+            "folder.show": self._folder_show,
+            "folder.rescan": self._folder_rescan,
+            "folder.leave": self._folder_leave,
+            "peers": self._peers,
+            "members": self._members,
+            "member.remove": self._member_remove,
+            "rotate": self._rotate,
+            "invites": self._sharing.invites,
+            "invite.revoke": self._sharing.revoke,
+            "requests": self._sharing.requests,
+            "approve": self._sharing.approve,
+            "deny": self._sharing.deny,
+            "share": self._sharing.share,
+            "join.find": self._sharing.find,
+            "join.preview": self._sharing.preview,
+            "join.cancel": self._sharing.cancel,
+            "join": self._sharing.join,
+            "conflicts": self._conflicts,
+            "explain": self._explain,
+            "wait": self._wait,
+            "key.show": self._key_show,
+            "version": self._version,
+            "stop": self._stop_daemon,
+        }
+
+    async def call(self, name: str, params: Params, progress: Progress) -> Json:
+        """Run one method; see `web.control.Api`."""
+        return await self._methods[name](params, progress)
+
+    # finding what a person named -----------------------------------------------------------------------------
+
+    def find_folder(self, name: str | None, cwd: str | None) -> RunningFolder:
+        """A folder by name, id prefix, path, or by standing in it. Raises SyncdError SY-FIND-01, -02."""
+        folders = self._daemon.folders
+        if name is None:
+            inside = self.folder_of_path(cwd) if cwd is not None else None
+            if inside is not None:
+                return inside
+            if len(folders) == 1:
+                return folders[0]
+            raise _not_found("folder", "", [folder.name for folder in folders])
+        found = [folder for folder in folders if folder.name == name]
+        if not found and len(name) >= MIN_PREFIX:
+            found = [folder for folder in folders if folder.id.hex().startswith(name.lower())]
+        if not found:
+            path = os.path.normpath(name if os.path.isabs(name) or cwd is None else os.path.join(cwd, name))
+            found = [folder for folder in folders if as_text(folder.row.path) == path]
+        return _one(
+            found, "folder", name, [folder.name for folder in folders], lambda f: f"{f.name} ({f.id.hex()[:12]})"
+        )
+
+    def folder_of_path(self, path: str) -> RunningFolder | None:
+        """The folder whose root contains an absolute path."""
+        inside = os.path.normpath(path) + "/"
+        for folder in self._daemon.folders:
+            if inside.startswith(as_text(folder.row.path) + "/"):
+                return folder
+        return None
+
+    def _selected(self, params: Params) -> list[RunningFolder]:
+        if params["folder"] is not None:
+            return [self.find_folder(params["folder"], params.get("cwd"))]
+        return self._daemon.folders
+
+    def _member(self, membership: FolderMembership, name: str) -> MemberInfo:
+        members = membership.members()
+        found = [member for member in members if member.name == name]
+        if not found and len(name) >= MIN_PREFIX:
+            lowered = name.lower()
+            found = [
+                member
+                for member in members
+                if member.id.hex().startswith(lowered)
+                or any(d.id.hex().startswith(lowered) or device_text(d.id).startswith(name) for d in member.devices)
+            ]
+        return _one(found, "member", name, [m.name for m in members], lambda m: f"{m.name} ({m.id.hex()[:12]})")
+
+    # looking -------------------------------------------------------------------------------------------------
+
+    async def _status(self, params: Params, progress: Progress) -> Json:
+        daemon = self._daemon
+        folders = self._selected(params)
+        meter = daemon.meter
+        waiting = self._sharing.waiting_requests()
+        return {
+            "schema": "syncd.status/1",
+            "version": __version__,
+            "device": {
+                "id": device_text(daemon.installation.id),
+                "words": device_words(daemon.installation.id),
+                "name": daemon.settings.device_name,
+            },
+            "in_sync": all(self._in_sync(folder) for folder in folders),
+            "folders": [
+                folder_json(folder, self._peers_of(folder), waiting.get(folder.id, 0) + _held(folder))
+                for folder in folders
+            ],
+            "problems": [
+                {"id": problem.id, "path": None, "why": problem.why, "try": problem.fix}
+                for problem in daemon.problems.values()
+            ],
+            "transfer": {
+                "received_bytes": meter.received_bytes,
+                "sent_bytes": meter.sent_bytes,
+                "duplicate_bytes": meter.duplicate_bytes,
+                "blocks_fetched": meter.blocks_fetched,
+                "receive_rate": meter.receive_rate(daemon.seams.clock.monotonic()),
+                "send_rate": meter.send_rate(daemon.seams.clock.monotonic()),
+            },
+        }
+
+    def _in_sync(self, folder: RunningFolder) -> bool:
+        return is_in_sync(folder, len(folder.membership.devices()))
+
+    def _peers_of(self, folder: RunningFolder) -> list[Json]:
+        keeper = self._daemon.keeper(folder.id)
+        contacts = {} if keeper is None else keeper.contacts()
+        peers = []
+        for device in folder.membership.devices():
+            contact = contacts.get(device.id)
+            role = folder.membership.role_of(device.id)
+            peers.append(
+                {
+                    "id": device_text(device.id),
+                    "name": folder.membership.member_name(device.id),
+                    "role": None if role is None else role.name.lower(),
+                    "connected": contact is not None and contact.connected,
+                    "last_seen": None if contact is None else moment(contact.last_seen),
+                    "have_ratio": have_ratio(folder.task, device.id),
+                }
+            )
+        return sorted(peers, key=lambda peer: str(peer["name"]))
+
+    async def _folders(self, params: Params, progress: Progress) -> Json:
+        keys = ("id", "name", "path", "role", "state", "files", "bytes", "epoch")
+        listed = []
+        for folder in self._daemon.folders:
+            shown = folder_json(folder, [], 0)
+            listed.append({key: shown[key] for key in keys} | {"members": len(folder.membership.members())})
+        return {"schema": "syncd.folders/1", "folders": listed}
+
+    async def _folder_show(self, params: Params, progress: Progress) -> Json:
+        folder = self.find_folder(params["folder"], params["cwd"])
+        home = self._daemon.settings.home
+        tls = await self._daemon.seams.workers.run_blocking(
+            folder_tls_files, folder.membership, home, self._daemon.listening
+        )
+        waiting = self._sharing.waiting_requests().get(folder.id, 0)
+        return {
+            "schema": "syncd.folder/1",
+            **folder_json(folder, self._peers_of(folder), waiting + _held(folder)),
+            "members": len(folder.membership.members()),
+            "in_sync": self._in_sync(folder),
+            "tls": {
+                "cert": str(tls.cert),
+                "key": str(tls.key),
+                "sni": tls.sni,
+                "listen": list(tls.listen),
+                "pin": tls.pin,
+            },
+        }
+
+    async def _folder_rescan(self, params: Params, progress: Progress) -> Json:
+        folder = self.find_folder(params["folder"], params["cwd"])
+        task = folder.task
+        if task is not None:
+            number = task.rescan()
+            while params["wait"] and task.progress.scans_done < number and folder.why_stopped is None:
+                await task.changed()
+        files, size = (0, 0) if task is None else (task.counts.files, task.counts.size)
+        return {
+            "schema": "syncd.folder.rescan/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "files": files,
+            "bytes": size,
+        }
+
+    async def _folder_leave(self, params: Params, progress: Progress) -> Json:
+        folder = self.find_folder(params["folder"], params["cwd"])
+        task = folder.task
+        result = {
+            "schema": "syncd.folder.leave/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "path": as_text(folder.row.path),
+            "files": 0 if task is None else task.counts.files,
+            "bytes": 0 if task is None else task.counts.size,
+        }
+        if not params["dry_run"]:
+            if folder.membership.devices() and not folder.membership.is_out:
+                heads = [] if task is None else await task.journal_heads()
+                await folder.membership.leave(heads)
+                keeper = self._daemon.keeper(folder.id)
+                if keeper is not None:
+                    with trio.move_on_after(3):
+                        await keeper.push()
+            await self._daemon.remove_folder(folder)
+        return result
+
+    async def _peers(self, params: Params, progress: Progress) -> Json:
+        peers: dict[str, Json] = {}
+        for folder in self._daemon.folders:
+            keeper = self._daemon.keeper(folder.id)
+            contacts = {} if keeper is None else keeper.contacts()
+            for device in folder.membership.devices():
+                contact = contacts.get(device.id)
+                peer = peers.setdefault(
+                    device_text(device.id),
+                    {
+                        "id": device_text(device.id),
+                        "name": folder.membership.member_name(device.id),
+                        "words": device_words(device.id),
+                        "folders": [],
+                        "connected": False,
+                        "how": None,
+                        "address": None,
+                        "last_seen": None,
+                        "rtt_ms": None,
+                    },
+                )
+                peer["folders"].append(folder.name)
+                if contact is not None:
+                    peer["connected"] = peer["connected"] or contact.connected
+                    peer["how"] = peer["how"] or contact.how
+                    peer["address"] = peer["address"] or contact.address
+                    peer["last_seen"] = peer["last_seen"] or moment(contact.last_seen)
+                    peer["rtt_ms"] = peer["rtt_ms"] or contact.rtt_ms
+        return {"schema": "syncd.peers/1", "peers": sorted(peers.values(), key=lambda peer: str(peer["name"]))}
+
+    async def _members(self, params: Params, progress: Progress) -> Json:
+        folder = self.find_folder(params["folder"], params["cwd"])
+        return {
+            "schema": "syncd.members/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "members": [_member_json(member) for member in folder.membership.members()],
+        }
+
+    async def _key_show(self, params: Params, progress: Progress) -> Json:
+        device = self._daemon.installation.id
+        return {
+            "schema": "syncd.key/1",
+            "id": device_text(device),
+            "words": device_words(device),
+            "name": self._daemon.settings.device_name,
+        }
+
+    async def _version(self, params: Params, progress: Progress) -> Json:
+        daemon = self._daemon
+        return {
+            "schema": "syncd.version/1",
+            "version": __version__,
+            "protocol": ALPN.decode(),
+            "pid": os.getpid(),
+            "home": str(daemon.settings.home),
+            "listen": list(daemon.listening),
+            "uptime_s": round(daemon.seams.clock.now() - daemon.started_at, 1),
+        }
+
+    # membership ----------------------------------------------------------------------------------------------
+
+    async def _member_remove(self, params: Params, progress: Progress) -> Json:
+        folder = self.find_folder(params["folder"], None)
+        membership = folder.membership
+        member = self._member(membership, params["member"])
+        if member.is_us:
+            raise SyncdError("this is you", id="SY-SHARE-04", why="to go yourself, leave", fix="syncd folder leave")
+        if not membership.may(Action.REMOVE):
+            raise TrustError("your role does not allow to remove a member", id="SY-SHARE-04")
+        pending = [other.name for other in membership.members() if not other.is_us and other.id != member.id]
+        if not params["dry_run"]:
+            heads = [] if folder.task is None else await folder.task.journal_heads()
+            await membership.remove(member.id, heads)
+            pending = await self._push(folder)
+        return {
+            "schema": "syncd.member.remove/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "member": {
+                "id": member.id.hex(),
+                "name": member.name,
+                "role": member.role.name.lower(),
+                "devices": len(member.devices),
+            },
+            "epoch": membership.epoch.number,
+            "epoch_id": membership.epoch.id.hex(),
+            "pending": pending,
+        }
+
+    async def _rotate(self, params: Params, progress: Progress) -> Json:
+        folder = self.find_folder(params["folder"], params["cwd"])
+        membership = folder.membership
+        if not membership.may(Action.OPEN_EPOCH):
+            raise TrustError("your role does not allow to rotate", id="SY-SHARE-04")
+        before = membership.epoch.number
+        await membership.rotate()
+        pending = await self._push(folder)
+        names = [member.name for member in membership.members() if not member.is_us]
+        return {
+            "schema": "syncd.rotate/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "from": before,
+            "epoch": membership.epoch.number,
+            "epoch_id": membership.epoch.id.hex(),
+            "peers": [{"name": name, "has": name not in pending} for name in names],
+        }
+
+    async def _push(self, folder: RunningFolder) -> list[str]:
+        """Give the newest entry to everybody who can be reached now; the names of those who could not."""
+        keeper = self._daemon.keeper(folder.id)
+        others = {device.id for device in folder.membership.devices()}
+        reached = set() if keeper is None else await keeper.push()
+        return sorted({folder.membership.member_name(device) for device in others - set(reached)})
+
+    # files ---------------------------------------------------------------------------------------------------
+
+    async def _conflicts(self, params: Params, progress: Progress) -> Json:
+        found: list[Json] = []
+        for folder in self._selected(params):
+            if folder.task is not None:
+                in_folder = await conflicts(folder.task)
+                found += [{"folder": folder.id.hex(), "name": folder.name, **one} for one in in_folder]
+        return {"schema": "syncd.conflicts/1", "conflicts": found}
+
+    async def _explain(self, params: Params, progress: Progress) -> Json:
+        folder = self.folder_of_path(params["path"])
+        if folder is None:
+            raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
+        keeper = self._daemon.keeper(folder.id)
+        contacts = {} if keeper is None else keeper.contacts()
+        return await explain(folder, params["path"], contacts)
+
+    async def _wait(self, params: Params, progress: Progress) -> Json:
+        folders = [self.find_folder(name, params["cwd"]) for name in params["folders"]] or self._daemon.folders
+        return await wait_for(self._daemon, folders, params["for"], params["timeout_s"])
+
+    async def _stop_daemon(self, params: Params, progress: Progress) -> Json:
+        self._stop()
+        return {"schema": "syncd.stop/1", "pid": os.getpid()}
+
+
+def _held(folder: RunningFolder) -> int:
+    return sum(problem["id"] == "SY-BRAKE-01" for problem in folder_problems(folder))
+
+
+def _member_json(member: MemberInfo) -> Json:
+    return {
+        "id": member.id.hex(),
+        "name": member.name,
+        "role": member.role.name.lower(),
+        "since": moment(member.since),
+        "you": member.is_us,
+        "devices": [
+            {"id": device_text(device.id), "name": device.name, "words": device_words(device.id)}
+            for device in member.devices
+        ],
+    }
+
+
+def _one(found: Sequence[T], what: str, name: str, known: Sequence[str], show: Callable[[T], str]) -> T:
+    if not found:
+        raise _not_found(what, name, known)
+    if len(found) > 1:
+        candidates = ", ".join(show(one) for one in found)
+        raise SyncdError(
+            f"{name} is not the name of one {what} only",
+            id="SY-FIND-02",
+            why=f"it could be {candidates}",
+            fix="give more of the id",
+        )
+    return found[0]
+
+
+def _not_found(what: str, name: str, known: Sequence[str]) -> SyncdError:
+    listed = ", ".join(sorted(known)) if known else "there is none yet"
+    text = f"there is no {what} {name}" if name else f"which {what}?"
+    return SyncdError(text, id="SY-FIND-01", why=f"known here: {listed}")

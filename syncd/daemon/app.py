@@ -1,0 +1,343 @@
+"""Async. The daemon: one nursery, all wiring. Seams come in; everything else is made here and given what it needs.
+
+Every folder runs in a task and a scope of its own (`daemon.running`). Connections are accepted by one doorkeeper for
+all folders and served by one server; each folder has a keeper that dials its members.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import trio
+
+from ca.ids import FolderId
+from syncd.config import Settings
+from syncd.daemon.devicedb import FolderRow
+from syncd.daemon.installation import Installation
+from syncd.daemon.inviting import About, Inviter
+from syncd.daemon.membership import FolderMembership, load_folder
+from syncd.daemon.pulling import ByteBudget, Meter
+from syncd.daemon.running import RunningFolder, marker_of, run_folder
+from syncd.engine.membership import Update
+from syncd.errors import ConfigError, SyncdError
+from syncd.net.connections import Connections
+from syncd.net.listen import Doorkeeper
+from syncd.net.peers import PeerKeeper, Surroundings
+from syncd.net.serve import Server
+from syncd.protocol.tls import LabelTable
+from syncd.seams import Announcement, Clock, Found, Listener, Network, Random, Trees, Unheard, Workers
+from syncd.treetypes import TreeError
+
+log = logging.getLogger("syncd.daemon")
+
+PROCESS_BUDGET_BYTES = 96 << 20
+"""Bytes asked for and not yet written, over all folders: part of the promise on memory."""
+PORTS_TO_TRY = 10
+FOUND_WAITING = 64
+MARKER_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """The world, as far as the daemon touches it."""
+
+    clock: Clock
+    random: Random
+    network: Network
+    trees: Trees
+    workers: Workers
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProblem:
+    """What is wrong with the device as a whole."""
+
+    id: str
+    why: str
+    fix: str
+
+
+@dataclass(slots=True)
+class _Started:
+    """A folder that is being run, and its keeper."""
+
+    folder: RunningFolder
+    keeper: PeerKeeper | None = None
+
+
+class Daemon:
+    """One device at work: its folders, its listener, its invitations."""
+
+    def __init__(self, settings: Settings, seams: Seams, installation: Installation) -> None:
+        self.settings = settings
+        self.seams = seams
+        self.installation = installation
+        self.meter = Meter()
+        self.problems: dict[str, DeviceProblem] = {}
+        self.listening: tuple[str, ...] = ()
+        self.started_at = seams.clock.now()
+        self.table = LabelTable()
+        self.connections = Connections()
+        self.changed = trio.Event()
+        self._budget = ByteBudget(PROCESS_BUDGET_BYTES)
+        self._started: dict[FolderId, _Started] = {}
+        self._heard: dict[bytes, Found] = {}
+        self._nursery: trio.Nursery | None = None
+        self.inviter = Inviter(installation, self.table, self.membership, self._about)
+        self.surroundings = Surroundings(
+            network=seams.network,
+            clock=seams.clock,
+            random=seams.random,
+            workers=seams.workers,
+            keys=installation.keys,
+            certificate=installation.certificate,
+            connections=self.connections,
+            book=installation.book,
+            static=settings.peers,
+        )
+        self.server = Server(self.surroundings, self.keeper, self.inviter)
+        self.inviter.on_event.append(lambda event: self._tell())
+        self.inviter.on_numbers.append(self._announce)
+        self._hints: list[trio.MemorySendChannel[Found]] = []
+
+    # folders -------------------------------------------------------------------------------------------------
+
+    @property
+    def folders(self) -> list[RunningFolder]:
+        """All folders of this device, in the order of their names."""
+        return sorted(
+            (started.folder for started in self._started.values()), key=lambda folder: (folder.name, folder.id)
+        )
+
+    def folder(self, id_: FolderId) -> RunningFolder | None:
+        started = self._started.get(id_)
+        return None if started is None else started.folder
+
+    def membership(self, id_: FolderId) -> FolderMembership | None:
+        folder = self.folder(id_)
+        return None if folder is None else folder.membership
+
+    def keeper(self, id_: FolderId) -> PeerKeeper | None:
+        started = self._started.get(id_)
+        return None if started is None else started.keeper
+
+    def new_row(self, path: bytes, name: str) -> Callable[[FolderId], FolderRow]:
+        """The row of a folder about to be made: written to disk together with its membership."""
+        marker = self.seams.random.token(MARKER_BYTES)
+        added = self.seams.clock.now()
+        return lambda id_: FolderRow(id_, name, path, marker, self.settings.device_name, added)
+
+    async def add_folder(
+        self, membership: FolderMembership, row: FolderRow, *, joined: bool, held: bool = False
+    ) -> RunningFolder:
+        """Run a folder that is on disk now, and mark its root.
+
+        `joined`: it has members that may be ahead of us, so nothing is published before one was reached. `held`: until
+        `go` of its task, nothing is looked at nor changed.
+        """
+        tree = self.seams.trees.open(row.path, str(self.installation.home))
+        run = self.seams.workers.run_blocking
+        try:
+            await run(tree.check_root, None)
+            await run(tree.write_marker, marker_of(row, self.installation.id))
+        finally:
+            await run(tree.close)
+        return await self._start_folder(row, membership, wait_for_peer=joined, held=held)
+
+    async def remove_folder(self, folder: RunningFolder) -> None:
+        """Stop a folder and forget it; its files stay, only the marker's directory tells that it was one."""
+        folder.scope.cancel()
+        folder.membership.uninstall()
+        self.connections.close_folder(folder.id)
+        self._started.pop(folder.id, None)
+        await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
+        self._tell()
+
+    async def _start_folder(
+        self, row: FolderRow, membership: FolderMembership, *, wait_for_peer: bool, held: bool = False
+    ) -> RunningFolder:
+        tree = self.seams.trees.open(row.path, str(self.installation.home))
+        folder = RunningFolder(row, membership, tree, marker_of(row, self.installation.id))
+        self._started[row.id] = _Started(folder)
+        membership.install(self.table)
+        membership.on_update.append(lambda update: self._membership_moved(folder, update))
+        assert self._nursery is not None
+        await self._nursery.start(self._run_folder, folder, wait_for_peer, held)
+        self._announce()
+        return folder
+
+    async def _run_folder(
+        self, folder: RunningFolder, wait_for_peer: bool, held: bool, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        await run_folder(
+            folder,
+            self.installation,
+            self.seams.trees,
+            self._budget,
+            self.meter,
+            wait_for_peer=wait_for_peer,
+            held=held,
+            attach=self._attach,
+            on_change=self._tell,
+            task_status=task_status,
+        )
+
+    def _attach(self, folder: RunningFolder, nursery: trio.Nursery) -> None:
+        assert folder.task is not None
+        keeper = PeerKeeper(self.surroundings, folder.membership, folder.task)
+        self._started[folder.id].keeper = keeper
+        folder.task.on_roster_needed = keeper.catch_up_soon
+        nursery.start_soon(keeper.run)
+        nursery.start_soon(folder.membership.run_rotation)
+
+    def _membership_moved(self, folder: RunningFolder, update: Update) -> None:
+        self._announce()
+        if update.we_are_out:
+            log.warning("folder %s: this device is no longer a member", folder.name)
+        if update.fork:
+            log.error("folder %s: its membership has two histories; nothing is exchanged", folder.name)
+        self._tell()
+
+    # life ----------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Load all folders, listen, and work until cancelled. Raises ConfigError when a configured port is taken."""
+        listeners = await self._listen()
+        self.listening = tuple(listener.address for listener in listeners)
+        self.surroundings.listening = self.listening
+        doorkeeper = Doorkeeper(self.table, self.connections, self.seams.clock, self.server.handle)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(doorkeeper.run, listeners)
+            await self._load()
+            await self.inviter.load()
+            nursery.start_soon(self.inviter.run)
+            nursery.start_soon(self._sample)
+            if self.settings.discovery:
+                nursery.start_soon(self._discover)
+            task_status.started()
+
+    async def _load(self) -> None:
+        for row in await self.installation.on_disk(self.installation.db.folders):
+            try:
+                membership = await load_folder(self.installation, row.id)
+            except SyncdError as error:
+                log.error("folder %s cannot be opened: %s", row.name, error)
+                why = f"the folder {row.name} cannot be opened: {error}"
+                self.problems[row.id.hex()] = DeviceProblem(error.id or "SY-DB-01", why, error.fix or "see the log")
+                continue
+            await self._start_folder(row, membership, wait_for_peer=False)
+
+    async def _listen(self) -> Sequence[Listener]:
+        listeners: list[Listener] = []
+        for address in self.settings.listen:
+            listeners += await self._listen_on(address)
+        return listeners
+
+    async def _listen_on(self, address: str) -> Sequence[Listener]:
+        host, _, port = address.rpartition(":")
+        tries = 1 if self.settings.listen_configured else PORTS_TO_TRY
+        for number in range(int(port), int(port) + tries):
+            try:
+                return await self.seams.network.listen(f"{host}:{number}")
+            except OSError as error:
+                taken = error
+        raise ConfigError(
+            f"cannot listen on {address}: {taken.strerror or taken}",
+            id="SY-NET-01",
+            why="another program uses the port, or the address is not this machine's",
+            fix="set another one in config.toml:  [network] listen",
+        ) from taken
+
+    # discovery -----------------------------------------------------------------------------------------------
+
+    async def _discover(self) -> None:
+        send, receive = trio.open_memory_channel[Found | Unheard](FOUND_WAITING)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.seams.network.browse, send)
+            self._announce()
+            async for found in receive:
+                self._found(found)
+
+    def _found(self, found: Found | Unheard) -> None:
+        if isinstance(found, Unheard):
+            if found.why:
+                self.problems["discovery"] = DeviceProblem("SY-NET-02", found.why, "use addresses: [network] peers")
+            else:
+                self.problems.pop("discovery", None)
+            return
+        if found.addresses:
+            self._heard[found.instance] = found
+        else:
+            self._heard.pop(found.instance, None)
+        for started in self._started.values():
+            if started.keeper is not None:
+                started.keeper.found(found)
+        for send in self._hints:
+            with suppress(trio.WouldBlock):  # hints are repeated
+                send.send_nowait(found)
+
+    def _announce(self) -> None:
+        if not self.settings.discovery or not self.listening:
+            return
+        keys = [started.folder.membership.announcement_key for started in self._started.values()]
+        port = int(self.listening[0].rpartition(":")[2])
+        numbers = tuple(sorted(self.inviter.numbers))
+        self.seams.network.announce(Announcement(port, tuple(sorted(key for key in keys if key is not None)), numbers))
+
+    async def announced(self, number: int) -> AsyncIterator[Sequence[str]]:
+        """Addresses of everybody who announces that code number, as they are heard of."""
+        send, receive = trio.open_memory_channel[Found](FOUND_WAITING)
+        self._hints.append(send)
+        try:
+            for found in list(self._heard.values()):
+                if number in found.pairing:
+                    yield found.addresses
+            async for found in receive:
+                if number in found.pairing:
+                    yield found.addresses
+        finally:
+            self._hints.remove(send)
+
+    # what invitations tell -----------------------------------------------------------------------------------
+
+    def reachable_at(self) -> tuple[str, ...]:
+        """Addresses by which others may reach us, best first."""
+        return reachable(self.listening, self.seams.network.local_addresses())
+
+    def _about(self, id_: FolderId) -> About:
+        folder = self.folder(id_)
+        if folder is None or folder.task is None:
+            return About(0, 0, ((self.installation.id, self.reachable_at()),))
+        counts = folder.task.counts
+        return About(counts.files, counts.size, ((self.installation.id, self.reachable_at()),))
+
+    async def make_root(self, path: bytes) -> None:
+        """Make the directory of a folder about to be joined. Raises ConfigError."""
+        run = self.seams.workers.run_blocking
+        try:
+            await run(self.seams.trees.make_root, path)
+        except TreeError as error:
+            raise ConfigError(f"the directory cannot be made: {error}", id="SY-ROOT-05") from error
+
+    async def _sample(self) -> None:
+        while True:
+            self.meter.sample(self.seams.clock.monotonic())
+            await trio.sleep(1)
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+def reachable(listening: Sequence[str], local: Sequence[str]) -> tuple[str, ...]:
+    """`host:port` for others, from the addresses listened on; an address of all interfaces stands for each of ours."""
+    found: list[str] = []
+    for address in listening:
+        host, _, port = address.rpartition(":")
+        hosts = local if host in ("", "0.0.0.0", "[::]", "::") else (host,)
+        found += [f"[{one}]:{port}" if ":" in one and not one.startswith("[") else f"{one}:{port}" for one in hosts]
+    return tuple(dict.fromkeys(found))

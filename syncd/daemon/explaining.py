@@ -1,0 +1,236 @@
+"""Async. Looking at single files for a person: why one is (not) in sync, what conflicts there are, what a join would
+change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ca.ids import DeviceId
+from syncd.daemon.folder import FolderTask, State
+from syncd.daemon.running import RunningFolder
+from syncd.daemon.views import as_text, folder_problems, moment
+from syncd.store import rows
+from syncd.store.joining import ONLY_HERE, read_heads
+from syncd.store.rows import FILE, ROOT_ROW, SYMLINK, NodeRow
+from syncd.store.survey import Survey
+from syncd.treetypes import Kind, Path, TreeError
+
+Json = dict[str, Any]
+
+
+class Contact(Protocol):
+    """What is asked of a peer's contact."""
+
+    @property
+    def connected(self) -> bool: ...
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, Contact]) -> Json:
+    """One reason and one next step for a path of a folder."""
+    inside = _inside(folder.row.path, path)
+    names: Path = tuple(inside.split(b"/")) if inside else ()
+    task = folder.task
+    state, why = "unknown", "the folder is not running"
+    id_: str | None = None
+    fix: str | None = "syncd status"
+    if task is not None:
+        state, id_, why, fix = await _explain(folder, task, names)
+    return {
+        "schema": "syncd.explain/1",
+        "folder": folder.id.hex(),
+        "name": folder.name,
+        "path": as_text(inside),
+        "state": state,
+        "id": id_,
+        "why": why,
+        "try": fix,
+        "rule": None,
+        "peers": [
+            {
+                "name": folder.membership.member_name(device),
+                "connected": contact.connected,
+                "has": None if task is None or not task.peer_is_level(device) else True,
+            }
+            for device, contact in contacts.items()
+        ],
+    }
+
+
+def _inside(root: bytes, path: str) -> bytes:
+    """The part of an absolute path below the folder's root."""
+    return os.fsencode(os.path.normpath(path))[len(root) :].strip(b"/")
+
+
+async def _explain(folder: RunningFolder, task: FolderTask, names: Path) -> tuple[str, str | None, str, str | None]:
+    raw = b"/".join(names)
+    for problem in task.problems:
+        if problem.path == raw:
+            return "problem", problem.code, problem.why, problem.fix
+    if folder.state is State.STOPPED:
+        first = (folder_problems(folder) or [{"id": None, "why": "the folder is stopped", "try": "syncd status"}])[0]
+        return "problem", first["id"], str(first["why"]), str(first["try"])
+    if task.is_ignored(names):
+        return "ignored", None, "a rule of .syncd/ignore leaves it out", "change the rule if it should be synced"
+    row = await task.ask(_row_at, task, names)
+    if row is None:
+        why = "nothing of that name is known; a new file is seen within a second of being closed"
+        return "unknown", None, why, "syncd folder rescan"
+    held = await task.ask(_is_held, task, row.id)
+    if held:
+        return "held", "SY-BRAKE-01", "it belongs to a wave of deletions that waits for a person", "syncd requests"
+    if row.pending == ONLY_HERE:
+        return "waiting", None, "this change is only here: your role is viewer, so it is kept and not sent", None
+    if row.pending:
+        if not task.links:
+            return "waiting", None, "no peer that may have it is connected", "start syncd on the other computer"
+        return "waiting", None, "it is on its way", None
+    return "synced", None, "it is the same here as everybody's newest", None
+
+
+def _row_at(task: FolderTask, names: Path) -> NodeRow | None:
+    """The row of what stands at a path, or of what Global expects there."""
+    connection = task.store.connection
+    at = ROOT_ROW
+    row: NodeRow | None = None
+    for name in names:
+        found = rows.read(connection, "WHERE l_parent=? AND l_name=? AND l_kind<>0", (at, name))
+        found = found or rows.read(connection, "WHERE parent=? AND name=? ORDER BY kind IN (1,2,3) DESC", (at, name))
+        if not found:
+            return None
+        row = found[0]
+        at = row.id
+    return row
+
+
+def _is_held(task: FolderTask, node: int) -> bool:
+    found = task.store.connection.execute("SELECT 1 FROM held_node WHERE node=?", (node,)).fetchone()
+    return found is not None
+
+
+# --- conflicts -------------------------------------------------------------------------------------------------------
+
+
+async def conflicts(task: FolderTask) -> list[Json]:
+    """Files with more than one version that nobody has replaced, and where each stands."""
+    found: list[Json] = await task.ask(_conflicts, task)
+    return found
+
+
+def _conflicts(task: FolderTask) -> list[Json]:
+    connection, sources = task.store.connection, task.store.journal.sources
+    survey = Survey(connection, sources)
+    listed = []
+    nodes = [node for (node,) in connection.execute("SELECT DISTINCT node FROM copy ORDER BY node")]
+    for row in rows.read_ids(connection, nodes).values():
+        path = survey.path(row.l_parent, row.l_name)
+        if path is None:
+            continue
+        places = {(row.c_cs, row.c_idx): path}
+        query = "SELECT cs, idx, l_parent, l_name FROM copy WHERE node=?"
+        for cs, idx, parent, name in connection.execute(query, (row.id,)):
+            where = survey.path(parent, name)
+            if where is not None:
+                places[cs, idx] = where
+        versions = []
+        for head in read_heads(connection, row):
+            place = places.get((head.cs, head.idx))
+            if place is None:
+                continue
+            (time_ms,) = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (head.cs,)).fetchone()
+            versions.append(
+                {
+                    "path": as_text(b"/".join(place)),
+                    "by": sources[head.cs].author_name,
+                    "time": moment(time_ms / 1000),
+                    "bytes": head.size or 0,
+                    "hash": sources.version(head.cs, head.idx).hex()[:16],
+                }
+            )
+        listed.append({"path": as_text(b"/".join(path)), "versions": versions})
+    return listed
+
+
+# --- what a join would change ----------------------------------------------------------------------------------------
+
+
+async def compare(task: FolderTask) -> Json:
+    """A directory that is about to join against the folder, by content: nothing is written."""
+    expected: dict[Path, NodeRow] = await task.ask(_expected, task)
+    here: dict[Path, int] = await task.in_worker(_standing, task)
+    same = 0
+    fetch: list[NodeRow] = [row for path, row in expected.items() if path not in here]
+    missing = len(fetch)
+    for path, row in expected.items():
+        if path in here:
+            if await task.in_worker(_same, task, path, row):
+                same += 1
+            else:
+                fetch.append(row)
+    return {
+        "same": same,
+        "only_here": sum(path not in expected for path in here),
+        "differ": len(fetch) - missing,
+        "fetch_files": len(fetch),
+        "fetch_bytes": sum(row.size or 0 for row in fetch),
+    }
+
+
+def _expected(task: FolderTask) -> dict[Path, NodeRow]:
+    """Every living file and link of Global by its path."""
+    connection = task.store.connection
+    survey = Survey(connection, task.store.journal.sources)
+    paths: dict[int, Path] = {ROOT_ROW: ()}
+
+    def path_of(row: NodeRow) -> Path:
+        parent = survey.parent(row) or ROOT_ROW
+        if parent not in paths:
+            above = survey.row(parent)
+            paths[parent] = () if above is None else path_of(above)
+        return (*paths[parent], row.name or b"")
+
+    return {path_of(row): row for row in rows.read(connection, "WHERE kind IN (?,?)", (FILE, SYMLINK))}
+
+
+def _standing(task: FolderTask) -> dict[Path, int]:
+    """Size of every file and link on the disk by its path."""
+    found: dict[Path, int] = {}
+    stack: list[Path] = [()]
+    while stack:
+        at = stack.pop()
+        try:
+            listed: Sequence[tuple[bytes, Any]] = task.store.tree.list_dir(at)
+        except TreeError:
+            continue  # what cannot be read is not compared; the scan will say so
+        for name, stat in listed:
+            if stat.kind is Kind.DIR:
+                stack.append((*at, name))
+            elif stat.kind in (Kind.FILE, Kind.SYMLINK):
+                found[*at, name] = stat.size
+    return found
+
+
+def _same(task: FolderTask, path: Path, row: NodeRow) -> bool:
+    tree = task.store.tree
+    try:
+        stat = tree.stat(path)
+        if int(stat.kind) != row.kind:
+            return False
+        if row.kind == SYMLINK:
+            return tree.read_link(path) == row.blocks
+        if stat.size != row.size:
+            return False
+        hasher = task.store.keyring.hasher()
+        reader = tree.open_read(path)
+        try:
+            hashed = hasher.large(reader, stat.size, rows.class_of(row.cls), {})
+        finally:
+            reader.close()
+    except TreeError:
+        return False
+    blocks = rows.listed_blocks(hashed.digest(), hashed.payload) if hashed.listed else hashed.payload
+    return rows.same_blocks(FILE, int(hashed.listed), blocks, row.listed, row.blocks)
