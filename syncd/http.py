@@ -70,6 +70,8 @@ class FastStream(Protocol):
 
     async def receive_into(self, buffer: memoryview) -> int: ...
 
+    def receive_into_nowait(self, buffer: memoryview) -> int: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -181,7 +183,9 @@ class _Pipe:
     async def receive_into(self, buffer: memoryview) -> int:
         if not self.rest:
             if self._fast is not None:
-                return self._account(await self._patiently(self._fast.receive_into, buffer))
+                # What is here costs no trip through the scheduler; new bytes do, so others get their turn.
+                count = self._fast.receive_into_nowait(buffer)
+                return self._account(count or await self._patiently(self._fast.receive_into, buffer))
             self.rest = await self._receive(min(len(buffer), READ_BYTES))
         count = min(len(buffer), len(self.rest))
         buffer[:count] = self.rest[:count]
@@ -224,12 +228,17 @@ class _Pipe:
 
     async def send(self, pieces: Sequence[Buffer]) -> None:
         size = sum(len(piece) for piece in pieces)
-        seconds = self.limits.stall_s * (1 + size / self.limits.stall_bytes)
-        with _deadline(seconds), _translated():
-            if self._fast is not None:
-                await self._fast.send_pieces(pieces)
-            else:
-                await self.stream.send_all(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        patience_s = self.limits.stall_s * (1 + size / self.limits.stall_bytes)
+        with trio.CancelScope(deadline=trio.current_time() + patience_s):
+            try:
+                if self._fast is not None:
+                    await self._fast.send_pieces(pieces)
+                else:
+                    await self.stream.send_all(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise PeerUnavailable("the connection was lost") from error
+            return
+        raise PeerUnavailable("the peer is too slow")
 
     async def linger(self) -> None:
         """Give the peer a moment to read our last words: closing on unread bytes would reset the connection."""
@@ -239,6 +248,10 @@ class _Pipe:
                     return
 
     async def _receive(self, max_bytes: int) -> bytes:
+        if self._fast is not None:
+            buffer = memoryview(bytearray(max_bytes))
+            count = self._fast.receive_into_nowait(buffer)
+            return bytes(buffer[: self._account(count or await self._patiently(self._fast.receive_into, buffer))])
         data = bytes(await self._patiently(self.stream.receive_some, max_bytes))
         self._account(len(data))
         return data
@@ -246,7 +259,7 @@ class _Pipe:
     async def _patiently(self, receive: Callable[[Argument], Awaitable[Received]], argument: Argument) -> Received:
         """Receive while patience lasts. Only waiting counts: a body may lie unread as long as *we* like.
 
-        Written out instead of built from the context managers below, because bodies come through here.
+        Written out, here and in `send`, instead of built from the context managers below: bodies come through.
         """
         begun = trio.current_time()
         with trio.CancelScope(deadline=begun + self.limits.stall_s - self._waited_s):

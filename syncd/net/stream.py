@@ -190,6 +190,15 @@ class TlsStream(trio.abc.Stream):
         """Fill the front of `buffer` with what has arrived; the number of bytes, 0 only after the peer's goodbye."""
         if not len(buffer):
             raise ValueError("the buffer must not be empty")
+        return await self._receive(self._decrypt_into(buffer), len(buffer))
+
+    def receive_into_nowait(self, buffer: memoryview) -> int:
+        """Fill the front of `buffer` with what is here already; 0 when that is nothing (or the end, or an error)."""
+        with self._receiving:
+            self._check_open()
+            return self._take(self._decrypt_into(buffer), len(buffer))
+
+    def _decrypt_into(self, buffer: memoryview) -> Callable[[int], int]:
         filled = 0
 
         def decrypt(wanted: int) -> int:
@@ -198,7 +207,7 @@ class TlsStream(trio.abc.Stream):
             filled += count
             return count
 
-        return await self._receive(decrypt, len(buffer))
+        return decrypt
 
     async def _receive(self, decrypt: Callable[[int], int], wanted: int) -> int:
         """Let `decrypt` take up to `wanted` bytes in all; how many it took."""
