@@ -1,0 +1,140 @@
+"""What a change of the roster means for one device."""
+
+from __future__ import annotations
+
+import pytest
+
+from ca import authority
+from ca.entries import decode_entry_untrusted
+from ca.errors import TrustError
+from ca.ids import DeviceId, EpochId
+from ca.roles import Role
+from ca.roster import Roster
+from syncd.engine.membership import (
+    PENDING_STEP_S,
+    SCHEDULED_STEP_S,
+    Update,
+    compare,
+    free_name,
+    rotation_wait_s,
+    takes_out,
+)
+from tests.helpers.rosters import DAY_S, NOW, Company
+
+ANN, BOB = DeviceId(b"a" * 32), DeviceId(b"b" * 32)
+
+
+@pytest.fixture
+def company() -> Company:
+    """ann, an owner; bob, an admin; cid, an editor."""
+    company = Company()
+    company.admit("bob", Role.ADMIN)
+    company.admit("cid", Role.EDITOR)
+    return company
+
+
+def test_comparison_tells_who_came_and_who_went(company: Company) -> None:
+    before = company.roster
+    company.admit("dan", Role.VIEWER)
+    company.remove("cid")
+    update = compare(before, company.roster, company.id("ann"))
+    assert update.admitted == {company.id("dan")} and update.removed == {company.id("cid")}
+    assert update.old_epoch == before.epoch.id and update.evicts and not update.we_are_out
+    assert compare(before, company.roster, company.id("cid")).we_are_out
+    assert compare(before, before, company.id("cid")) == Update()
+
+
+def test_admission_evicts_nobody(company: Company) -> None:
+    before = company.roster
+    company.admit("dan", Role.VIEWER)
+    assert not compare(before, company.roster, company.id("ann")).evicts
+
+
+def test_two_updates_together() -> None:
+    first = Update(changed=True, old_epoch=EpochId(b"1" * 32), admitted=frozenset({ANN}), behind=True)
+    second = Update(changed=True, old_epoch=EpochId(b"2" * 32), removed=frozenset({ANN, BOB}), keys_arrived=True)
+    assert first | second == Update(
+        changed=True, old_epoch=EpochId(b"1" * 32), removed=frozenset({ANN, BOB}), keys_arrived=True
+    )
+    assert Update() | first == first
+
+
+# --- an entry that stands alone --------------------------------------------------------------------------------------
+
+
+def test_removal_by_somebody_who_outranks_us_counts_alone(company: Company) -> None:
+    slept = company.roster
+    company.admit("dan", Role.VIEWER)
+    entry = decode_entry_untrusted(company.remove("cid", by="bob").entry)
+    assert takes_out(entry, slept, company.id("cid"))
+    assert not takes_out(entry, slept, company.id("bob"))
+
+
+def test_removal_by_a_stranger_does_not(company: Company) -> None:
+    slept = company.roster
+    company.admit("dan", Role.ADMIN)
+    entry = decode_entry_untrusted(company.remove("cid", by="dan").entry)
+    assert not takes_out(entry, slept, company.id("cid"))
+
+
+def test_removal_of_an_equal_does_not(company: Company) -> None:
+    company.admit("dan", Role.ADMIN)
+    slept = company.roster
+    company.remove("bob")
+    alone = decode_entry_untrusted(company.roster.entries[-1].raw)
+    assert takes_out(alone, slept, company.id("bob"))
+    assert not takes_out(alone, slept, company.id("dan"))
+
+
+def test_entry_that_is_not_newer_does_not(company: Company) -> None:
+    company.remove("cid")
+    entry = company.roster.entries[-1]
+    assert not takes_out(entry, company.roster, company.id("cid"))
+
+
+def test_wrong_signature_is_an_error(company: Company) -> None:
+    slept = company.roster
+    raw = company.remove("cid").entry
+    with pytest.raises(TrustError):
+        takes_out(decode_entry_untrusted(raw[:-1] + bytes([raw[-1] ^ 1])), slept, company.id("cid"))
+
+
+# --- whose turn it is to rotate --------------------------------------------------------------------------------------
+
+
+def wait(roster: Roster, company: Company, name: str, *, days: int = 0, luck: float = 0.0) -> float | None:
+    return rotation_wait_s(roster, company.id(name), NOW + days * DAY_S, luck)
+
+
+def test_owner_rotates_first_then_the_admin_and_an_editor_never(company: Company) -> None:
+    owner, admin = wait(company.roster, company, "ann"), wait(company.roster, company, "bob")
+    assert owner is not None and admin is not None and admin - owner == SCHEDULED_STEP_S
+    assert wait(company.roster, company, "cid") is None
+
+
+def test_rotation_that_is_overdue_does_not_wait(company: Company) -> None:
+    assert wait(company.roster, company, "ann", days=31) == 0.0
+    assert wait(company.roster, company, "ann", days=29) == DAY_S
+
+
+def test_departure_calls_for_a_rotation_soon(company: Company) -> None:
+    company.did(authority.leave(company.roster, company.secrets, company.signer("cid")))
+    assert company.roster.rotation_pending
+    assert wait(company.roster, company, "ann", luck=0.5) == PENDING_STEP_S / 2
+    assert wait(company.roster, company, "bob", luck=0.5) == PENDING_STEP_S * 1.5
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken", "given"),
+    [
+        ("ben", set(), "ben"),
+        ("ben", {"ben"}, "ben-2"),
+        ("ben", {"ben", "ben-2"}, "ben-3"),
+        ("ä" * 10, {"ä" * 10}, "ä" * 9 + "-2"),
+    ],
+)
+def test_taken_name_gets_a_number_that_fits(wanted: str, taken: set[str], given: str) -> None:
+    assert free_name(wanted, taken, 20) == given
