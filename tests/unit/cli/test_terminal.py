@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,11 @@ class Tty(io.StringIO):
         return True
 
 
-def person(typed: str = "", **options: bool) -> Terminal:
+def person(typed: str = "", **options: Any) -> Terminal:
     return Terminal(stdin=Tty(typed), stdout=Tty(), stderr=Tty(), **options)
 
 
-def script(**options: bool) -> Terminal:
+def script(**options: Any) -> Terminal:
     return Terminal(stdin=io.StringIO(), stdout=io.StringIO(), stderr=io.StringIO(), **options)
 
 
