@@ -78,18 +78,27 @@ COLOURS: dict[str, str] = {
     "syncd.cli.version": BLOCKING,
     "syncd.cli.wait": BLOCKING,
     "syncd.config": BLOCKING,
+    "syncd.daemon": ASYNC,
+    "syncd.daemon.api": ASYNC,
     "syncd.daemon.app": ASYNC,
     "syncd.daemon.devicedb": BLOCKING,
+    "syncd.daemon.explaining": ASYNC,
     "syncd.daemon.folder": ASYNC,
     "syncd.daemon.installation": ASYNC,
+    "syncd.daemon.inviting": ASYNC,
+    "syncd.daemon.joining": ASYNC,
     "syncd.daemon.links": ASYNC,
+    "syncd.daemon.main": ASYNC,
     "syncd.daemon.membership": ASYNC,
     "syncd.daemon.problems": PURE,
     "syncd.daemon.pulling": ASYNC,
     "syncd.daemon.running": ASYNC,
+    "syncd.daemon.sharing": ASYNC,
     "syncd.daemon.standing": PURE,
     "syncd.daemon.tlsfiles": BLOCKING,
+    "syncd.daemon.transferring": PURE,
     "syncd.daemon.views": PURE,
+    "syncd.daemon.waiting": ASYNC,
     "syncd.engine.brake": PURE,
     "syncd.engine.detect": PURE,
     "syncd.engine.invites": PURE,
@@ -183,7 +192,7 @@ BEHIND_SEAMS: dict[str, set[str]] = {
     "socket": {"syncd.web.control"},  # asks the kernel who is at the other end of the control socket
     "subprocess": set(),
     "threading": {"syncd.store.keyring"},  # thread-local ciphers; starts no thread
-    "time": set(),
+    "time": {"syncd.daemon.main"},  # the real clock
 }
 OUTSIDE_SIMULATION = ("ca.cli", "syncd.cli")  # short-lived programs of a person, never part of a simulated world
 
