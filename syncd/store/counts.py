@@ -58,11 +58,11 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
     ).fetchone()
     need_files, need_bytes = connection.execute(
         "SELECT count(*), coalesce(sum(CASE WHEN kind=1 AND (l_kind=0 OR s_ccs IS NOT c_cs OR s_cidx IS NOT c_idx) "
-        "THEN size ELSE 0 END),0) FROM node WHERE pending=1"
+        "THEN size ELSE 0 END),0) FROM node WHERE pending=1 AND pending<>0"
     ).fetchone()
     (conflicts,) = connection.execute("SELECT count(*) FROM copy").fetchone()
     (old_bytes,) = connection.execute("SELECT coalesce(sum(size),0) FROM old").fetchone()
-    (only_here,) = connection.execute("SELECT count(*) FROM node WHERE pending=2").fetchone()
+    (only_here,) = connection.execute("SELECT count(*) FROM node WHERE pending=2 AND pending<>0").fetchone()
     (held,) = connection.execute("SELECT count(*) FROM held_node").fetchone()
     return Counts(files, size, need_files, need_bytes, conflicts, old_bytes, only_here, held)
 
@@ -109,7 +109,7 @@ def db_vanishing(connection: sqlite3.Connection) -> dict[bytes, list[int]]:
     found: dict[bytes, list[int]] = {}
     query = (
         "SELECT n.id, a.device FROM node n JOIN changeset c ON c.seq=n.c_cs JOIN author a ON a.id=c.author "
-        "WHERE n.pending=1 AND n.kind=4 AND n.l_kind IN (1,3) AND n.id NOT IN (SELECT node FROM held_node)"
+        "WHERE n.pending=1 AND n.pending<>0 AND n.kind=4 AND n.l_kind IN (1,3) AND n.id NOT IN (SELECT node FROM held_node)"
     )
     for node, device in connection.execute(query):
         found.setdefault(bytes(device), []).append(node)

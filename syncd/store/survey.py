@@ -37,7 +37,7 @@ class Survey:
         Left out are `busy` nodes, those with a problem whose next try is not due, and those held for a person.
         """
         query = (
-            "WHERE pending=1 AND id>? AND id NOT IN (SELECT node FROM problem WHERE retry_at>?) "
+            "WHERE pending=1 AND pending<>0 AND id>? AND id NOT IN (SELECT node FROM problem WHERE retry_at>?) "
             "AND id NOT IN (SELECT node FROM held_node) ORDER BY id LIMIT ?"
         )
         pending = rows.read(self.connection, query, (after, now, limit))
