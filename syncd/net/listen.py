@@ -73,6 +73,11 @@ class Doorkeeper:
         self._strangers: Counter[str] = Counter()
         self._known: Counter[str] = Counter()
 
+    @property
+    def busy(self) -> int:
+        """How many connections there are, strangers included."""
+        return self._strangers.total() + self._known.total()
+
     async def run(self, listeners: Sequence[Listener]) -> None:
         """Accept until cancelled; the listeners are closed then."""
         try:

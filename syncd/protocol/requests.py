@@ -38,6 +38,10 @@ class Route(Enum):
         self.max_body_bytes = max_body_bytes
 
 
+_NAME: Final = re.compile(rb"/v1/([a-z]+)(?:/|\Z)")
+_NAMES: Final = {name[1] for name in (_NAME.match(route.form.pattern) for route in Route) if name is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request that exists. Its body has not been read."""
@@ -119,8 +123,10 @@ def _route(head: Head) -> tuple[Route, re.Match[bytes]]:
             known_target = True
     if known_target or head.method not in (b"GET", b"POST"):
         raise RequestRefused(405, "no such method here")
-    # A target that names no route in any spelling is a client's mistake, not a missing thing.
-    raise RequestRefused(404 if head.target.startswith(b"/v1/") else 400, "no such target")
+    name = _NAME.match(head.target)
+    if name is None or name[1] in _NAMES:
+        raise RequestRefused(400, "malformed target")
+    raise RequestRefused(404, "no such target")
 
 
 def _content_length(head: Head, route: Route) -> int:

@@ -359,3 +359,26 @@ def test_too_old_library_is_a_matter_of_configuration(monkeypatch: pytest.Monkey
     monkeypatch.setattr(OpenSSL.version, "__version__", "25.3.0")
     with pytest.raises(ConfigError):
         tls.LabelTable()
+
+
+async def test_reset_at_any_moment_of_the_handshake_leaves_nothing_behind() -> None:
+    client = FOLDER.dial().new_connection()
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    first_flight = client.bio_read(1 << 16)
+    async with listening(folder_table()) as server:
+        for length in range(0, len(first_flight) + 1, 97):
+            raw = await SocketNetwork().connect(server.address)
+            await raw.send_all(first_flight[:length])
+            raw.abort()
+        raw = await SocketNetwork().connect(server.address)
+        await raw.send_all(first_flight)
+        assert await raw.receive_some(100)  # the server's flight has begun
+        raw.abort()
+        stream = await dial(SocketNetwork(), server.clock, server.address, FOLDER.dial())
+        reply = await Client(stream, host=FOLDER.label).request("GET", BLOCK)
+        assert await reply.body.read(1 << 20) == CIPHERTEXT
+        await stream.aclose()
+        with trio.fail_after(10):
+            while server.doorkeeper.busy:  # noqa: ASYNC110 - the kernel decides when a reset is noticed
+                await trio.sleep(0.005)
