@@ -8,9 +8,10 @@ costs the inviter one of three guesses; a group that turns out wrong makes way f
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final, NoReturn, Protocol, TypeAlias
+from typing import Final, NoReturn, Protocol
 
 import trio
 
@@ -40,7 +41,6 @@ AGAIN_S: Final = 2.0
 GIVE_UP_S: Final = 15 * 60.0
 """How long an inviter may be unreachable while we wait for its person."""
 
-Addresses: TypeAlias = AsyncIterable[Sequence[str]]
 
 _LIMITS: Final = Limits(idle_s=THINKING_S, answer_s=POLL_S + 15.0)
 
@@ -55,6 +55,15 @@ _REFUSALS: Final = {
     Refusal.UNAVAILABLE: ("the folder is stopped at the inviter", "SY-PAIR-08"),
     Refusal.UNKNOWN: ("the invitation was refused", "SY-PAIR-10"),
 }
+
+
+class Addresses(Protocol):
+    """Groups of `host:port` as they become known, each the addresses of one appearance: a receive channel, or an async
+    generator. `Joiner.find` closes it."""
+
+    def __aiter__(self) -> AsyncIterator[Sequence[str]]: ...
+
+    async def aclose(self) -> None: ...
 
 
 class PairingLine(Protocol):
@@ -73,6 +82,16 @@ class PairingDial(Protocol):
     """Connects to an address; raises PeerUnavailable, TrustError (UnknownLabel), RemoteProtocolError."""
 
     async def __call__(self, address: str, outgoing: Outgoing) -> PairingLine: ...
+
+
+def listed(groups: Iterable[Sequence[str]]) -> Addresses:
+    """Groups that are known beforehand, and no more after them."""
+    known = list(groups)
+    send, receive = trio.open_memory_channel[Sequence[str]](len(known))
+    for group in known:
+        send.send_nowait(group)
+    send.close()
+    return receive
 
 
 # --- over the network ------------------------------------------------------------------------------------------------
@@ -198,19 +217,19 @@ class Joiner:
             raise TrustError("the invitation has expired", id="SY-PAIR-04")
         refused: SyncdError | None = None
         tries = 0
-        async for group in addresses:
-            found = await self._connect_first(group)
-            if found is None:
-                continue
-            address, line = found
-            try:
-                return await self._invitation(address, line, is_known)
-            except PeerUnavailable as lost:
-                log.info("%s: %s", address, lost)
-            except (RemoteProtocolError, TrustError) as error:
-                refused, tries = error, tries + 1
-                if tries >= MAX_TRIES or error.id == "SY-PAIR-06":
-                    break
+        async with aclosing(addresses):
+            async for group in addresses:
+                found = await self._connect_first(group)
+                if found is None:
+                    continue
+                try:
+                    return await self._invitation(*found, is_known)
+                except PeerUnavailable as lost:
+                    log.info("%s: %s", found[0], lost)
+                except (RemoteProtocolError, TrustError) as error:
+                    refused, tries = error, tries + 1
+                    if tries >= MAX_TRIES or error.id == "SY-PAIR-06":
+                        break
         raise refused or self._nobody()
 
     async def _invitation(self, address: str, line: PairingLine, is_known: Callable[[FolderId], bool]) -> Invitation:

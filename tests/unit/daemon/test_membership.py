@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from ca.ids import DeviceId, EntryHash, MemberId
 from ca.roles import Action, Role
@@ -56,7 +57,7 @@ async def three(devices: Devices) -> Three:
 # --- growing ---------------------------------------------------------------------------------------------------------
 
 
-async def test_maker_is_the_only_member_and_an_owner(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_maker_is_the_only_member_and_an_owner(devices: Devices, autojump_clock: MockClock) -> None:
     ann = await new_folder(devices.device("ann"))
     (member,) = ann.members()
     assert (member.name, member.role, member.is_us, member.devices[0].name) == ("ann", Role.OWNER, True, "ann's laptop")
@@ -65,7 +66,7 @@ async def test_maker_is_the_only_member_and_an_owner(devices: Devices, autojump_
     assert ann.is_current and ann.is_complete and ann.problems() == ()
 
 
-async def test_newcomer_has_the_same_keys(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_newcomer_has_the_same_keys(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, cid = three
     sealed = bytes(ann.keyring().cipher().seal(BlockKind.DATA, b"x" * 100).ciphertext)
     pid = ann.keyring().cipher().pid(BlockKind.DATA, b"x" * 100)
@@ -75,7 +76,7 @@ async def test_newcomer_has_the_same_keys(three: Three, autojump_clock: trio.tes
     assert names(cid) == ["ann", "bob", "cid"]
 
 
-async def test_taken_name_gets_a_number(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_taken_name_gets_a_number(devices: Devices, autojump_clock: MockClock) -> None:
     host = devices.device("ann")
     ann = await new_folder(host)
     for name in ("one", "two"):
@@ -83,7 +84,7 @@ async def test_taken_name_gets_a_number(devices: Devices, autojump_clock: trio.t
     assert sorted(names(ann)) == ["ann", "ann-2", "ann-3"]
 
 
-async def test_admissions_at_once_share_an_epoch(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_admissions_at_once_share_an_epoch(devices: Devices, autojump_clock: MockClock) -> None:
     ann = await new_folder(devices.device("ann"))
     async with trio.open_nursery() as nursery:
         for name in ("one", "two", "three", "four"):
@@ -92,9 +93,7 @@ async def test_admissions_at_once_share_an_epoch(devices: Devices, autojump_cloc
     assert ann.epoch.number <= 3  # one at once, the others together
 
 
-async def test_one_refused_admission_spares_the_others(
-    devices: Devices, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_one_refused_admission_spares_the_others(devices: Devices, autojump_clock: MockClock) -> None:
     ann = await new_folder(devices.device("ann"))
     refused: list[TrustError] = []
 
@@ -110,7 +109,7 @@ async def test_one_refused_admission_spares_the_others(
     assert (len(refused), sorted(names(ann))) == (1, ["ann", "one", "two"])
 
 
-async def test_cancelled_admission_is_not_made_later(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_cancelled_admission_is_not_made_later(devices: Devices, autojump_clock: MockClock) -> None:
     ann = await new_folder(devices.device("ann"))
     await ann.admit(keys_of("one").public, "one", Role.EDITOR)
     async with trio.open_nursery() as nursery:
@@ -121,7 +120,7 @@ async def test_cancelled_admission_is_not_made_later(devices: Devices, autojump_
     assert sorted(names(ann)) == ["ann", "one", "three"]
 
 
-async def test_editor_admits_and_removes_nobody(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_editor_admits_and_removes_nobody(three: Three, autojump_clock: MockClock) -> None:
     ann, _, cid = three
     head = cid.head
     with pytest.raises(TrustError):
@@ -134,7 +133,7 @@ async def test_editor_admits_and_removes_nobody(three: Three, autojump_clock: tr
     assert ann.may_admit(Role.OWNER)
 
 
-async def test_viewer_does_not_publish(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_viewer_does_not_publish(devices: Devices, autojump_clock: MockClock) -> None:
     host = devices.device("ann")
     ann = await new_folder(host)
     vic = await bring_in(ann, host, devices.device("vic"), "vic", Role.VIEWER)
@@ -145,7 +144,7 @@ async def test_viewer_does_not_publish(devices: Devices, autojump_clock: trio.te
 # --- sleeping and coming back ----------------------------------------------------------------------------------------
 
 
-async def test_sleeper_comes_back_through_two_rotations(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_sleeper_comes_back_through_two_rotations(three: Three, autojump_clock: MockClock) -> None:
     ann, _, cid = three
     old_epoch = cid.epoch.id
     await ann.rotate()
@@ -157,7 +156,7 @@ async def test_sleeper_comes_back_through_two_rotations(three: Three, autojump_c
 
 
 async def test_long_roster_comes_in_pages(
-    three: Three, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+    three: Three, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     ann, _, cid = three
     for _ in range(5):
@@ -169,9 +168,7 @@ async def test_long_roster_comes_in_pages(
     assert cid.head == ann.head and cid.is_current
 
 
-async def test_member_that_was_let_in_fetches_everybodys_wraps(
-    three: Three, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_member_that_was_let_in_fetches_everybodys_wraps(three: Three, autojump_clock: MockClock) -> None:
     ann, _, cid = three
     assert cid.asks_after < cid.roster.number  # an admission holds our own sealed secret only
     await tell(ann, cid)
@@ -180,7 +177,7 @@ async def test_member_that_was_let_in_fetches_everybodys_wraps(
     assert page is not None and page.wrap is not None and len(page.wraps) == 4  # three devices and the recovery key
 
 
-async def test_entry_is_pushed_with_its_wraps(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_entry_is_pushed_with_its_wraps(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, cid = three
     await ann.rotate()
     update = await cid.submit_untrusted(RosterSubmit.decode_untrusted(ann.submission().encode()))
@@ -193,7 +190,7 @@ async def test_entry_is_pushed_with_its_wraps(three: Three, autojump_clock: trio
     assert bob.head == ann.head
 
 
-async def test_page_of_what_is_known_changes_nothing(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_page_of_what_is_known_changes_nothing(three: Three, autojump_clock: MockClock) -> None:
     ann, _, cid = three
     await tell(ann, cid)
     head, calls = cid.head, list[Update]()
@@ -203,7 +200,7 @@ async def test_page_of_what_is_known_changes_nothing(three: Three, autojump_cloc
     assert cid.head == head and calls == []
 
 
-async def test_garbage_is_refused(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_garbage_is_refused(three: Three, autojump_clock: MockClock) -> None:
     ann, _, cid = three
     await ann.rotate()
     (raw,) = ann.roster.raw_after(ann.roster.number - 1)
@@ -216,9 +213,7 @@ async def test_garbage_is_refused(three: Three, autojump_clock: trio.testing.Moc
 # --- leaving and being removed ---------------------------------------------------------------------------------------
 
 
-async def test_removed_device_gets_only_the_entry_that_removed_it(
-    three: Three, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_removed_device_gets_only_the_entry_that_removed_it(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, cid = three
     table = LabelTable()
     cid.install(table)
@@ -238,12 +233,12 @@ async def test_removed_device_gets_only_the_entry_that_removed_it(
     assert not bob.is_out and bob.label == ann.label
 
 
-async def test_who_was_never_a_member_is_told_nothing(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_who_was_never_a_member_is_told_nothing(three: Three, autojump_clock: MockClock) -> None:
     assert three[0].page_for(DeviceId(b"e" * 32), 0) is None
 
 
 async def test_removal_signed_by_nobody_we_know_is_not_believed(
-    three: Three, devices: Devices, autojump_clock: trio.testing.MockClock
+    three: Three, devices: Devices, autojump_clock: MockClock
 ) -> None:
     ann, _, cid = three
     dan_here = devices.device("dan")
@@ -256,9 +251,7 @@ async def test_removal_signed_by_nobody_we_know_is_not_believed(
 
 
 @pytest.mark.parametrize("broken", ["signature", "rank"])
-async def test_forged_removal_is_not_believed(
-    three: Three, broken: str, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_forged_removal_is_not_believed(three: Three, broken: str, autojump_clock: MockClock) -> None:
     ann, bob, cid = three
     await ann.rotate()
     await tell(ann, bob)
@@ -276,7 +269,7 @@ async def test_forged_removal_is_not_believed(
     assert not victim.is_out
 
 
-async def test_removal_survives_a_restart(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_removal_survives_a_restart(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("cid")
     ann = await new_folder(host)
     cid = await bring_in(ann, host, guest, "cid")
@@ -286,7 +279,7 @@ async def test_removal_survives_a_restart(devices: Devices, autojump_clock: trio
     assert (await restarted(guest, cid.folder_id)).is_out
 
 
-async def test_removed_device_can_be_admitted_again(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_removed_device_can_be_admitted_again(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("cid")
     ann = await new_folder(host)
     cid = await bring_in(ann, host, guest, "cid")
@@ -298,7 +291,7 @@ async def test_removed_device_can_be_admitted_again(devices: Devices, autojump_c
     assert not (await restarted(guest, again.folder_id)).is_out
 
 
-async def test_removal_seals_the_journals_of_that_member(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_removal_seals_the_journals_of_that_member(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, cid = three
     known, unknown = Incarnation(b"k" * 16), Incarnation(b"u" * 16)
     heads: Sequence[JournalHead] = [
@@ -317,7 +310,7 @@ async def test_removal_seals_the_journals_of_that_member(three: Three, autojump_
         assert membership.sign_key(cid.device) == keys_of("cid").public.sign
 
 
-async def test_departure_makes_the_first_in_rank_rotate(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_departure_makes_the_first_in_rank_rotate(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, cid = three
     await cid.leave()
     assert cid.is_out
@@ -336,7 +329,7 @@ async def test_departure_makes_the_first_in_rank_rotate(three: Three, autojump_c
     assert bob.epoch == ann.epoch and ann.roster.device(cid.device) is None
 
 
-async def test_last_owner_cannot_leave(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_last_owner_cannot_leave(three: Three, autojump_clock: MockClock) -> None:
     with pytest.raises(TrustError):
         await three[0].leave()
 
@@ -344,9 +337,7 @@ async def test_last_owner_cannot_leave(three: Three, autojump_clock: trio.testin
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
-async def test_epoch_is_thirty_days_old_at_most(
-    three: Three, devices: Devices, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_epoch_is_thirty_days_old_at_most(three: Three, devices: Devices, autojump_clock: MockClock) -> None:
     ann, bob, _ = three
     epoch = ann.epoch.number
     async with trio.open_nursery() as nursery:
@@ -364,7 +355,7 @@ async def test_epoch_is_thirty_days_old_at_most(
 
 
 async def test_no_entry_for_45_days_stops_the_exchange(
-    three: Three, devices: Devices, autojump_clock: trio.testing.MockClock
+    three: Three, devices: Devices, autojump_clock: MockClock
 ) -> None:
     ann = three[0]
     devices.clock.ahead_s += 46 * DAY_S
@@ -377,7 +368,7 @@ async def test_no_entry_for_45_days_stops_the_exchange(
 # --- two histories, older ones, wrong secrets ------------------------------------------------------------------------
 
 
-async def test_fork_stops_the_folder_on_both_sides(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_fork_stops_the_folder_on_both_sides(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, _ = three
     table, calls = LabelTable(), list[Update]()
     ann.install(table)
@@ -395,7 +386,7 @@ async def test_fork_stops_the_folder_on_both_sides(three: Three, autojump_clock:
     assert calls[-1].fork and len(table.labels()) == 1  # the control label stays
 
 
-async def test_fork_is_found_below_the_heads(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_fork_is_found_below_the_heads(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, _ = three
     for _ in range(3):
         await ann.rotate()
@@ -404,9 +395,7 @@ async def test_fork_is_found_below_the_heads(three: Three, autojump_clock: trio.
     assert (await tell(bob, ann)).fork
 
 
-async def test_head_that_its_roster_does_not_have_is_refused(
-    three: Three, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_head_that_its_roster_does_not_have_is_refused(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, _ = three
 
     async def fetch(after: int) -> RosterPage:
@@ -419,7 +408,7 @@ async def test_head_that_its_roster_does_not_have_is_refused(
     assert not bob.has_fork
 
 
-async def test_fork_survives_a_restart(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_fork_survives_a_restart(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
     bob = await bring_in(ann, host, guest, "bob", Role.ADMIN)
@@ -430,7 +419,7 @@ async def test_fork_survives_a_restart(devices: Devices, autojump_clock: trio.te
     assert again.has_fork and again.label is None
 
 
-async def test_roster_older_than_the_offer_is_refused(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_roster_older_than_the_offer_is_refused(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
     await ann.admit(guest.keys.public, "bob", Role.EDITOR)
@@ -441,9 +430,7 @@ async def test_roster_older_than_the_offer_is_refused(devices: Devices, autojump
     assert await guest.on_disk(guest.db.load_roster, ann.folder_id) is None
 
 
-async def test_roster_older_than_the_one_known_is_refused(
-    devices: Devices, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_roster_older_than_the_one_known_is_refused(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
     bob = await bring_in(ann, host, guest, "bob")
@@ -454,7 +441,7 @@ async def test_roster_older_than_the_one_known_is_refused(
     assert again.head == ann.head  # what it knew already is not forgotten
 
 
-async def test_admission_for_somebody_else_is_refused(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_admission_for_somebody_else_is_refused(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
     await ann.admit(guest.keys.public, "bob", Role.EDITOR)
@@ -463,7 +450,7 @@ async def test_admission_for_somebody_else_is_refused(devices: Devices, autojump
 
 
 async def test_entries_count_without_the_secret_and_old_blocks_stay_readable(
-    devices: Devices, autojump_clock: trio.testing.MockClock
+    devices: Devices, autojump_clock: MockClock
 ) -> None:
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
@@ -480,7 +467,7 @@ async def test_entries_count_without_the_secret_and_old_blocks_stay_readable(
     assert bob.is_current and (await restarted(guest, bob.folder_id)).is_current
 
 
-async def test_wraps_of_another_epoch_are_not_taken(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_wraps_of_another_epoch_are_not_taken(three: Three, autojump_clock: MockClock) -> None:
     ann, _, cid = three
     old = ann.page_for(cid.device, 0)
     await ann.rotate()
@@ -498,9 +485,7 @@ class FalseSealer(HpkeSealer):
         return super().seal(seal_public, plaintext[:-40] + bytes(40), info)
 
 
-async def test_secret_that_does_not_fit_the_certificate_is_refused(
-    devices: Devices, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_secret_that_does_not_fit_the_certificate_is_refused(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
     bob = await bring_in(ann, host, guest, "bob")
@@ -516,7 +501,7 @@ async def test_secret_that_does_not_fit_the_certificate_is_refused(
 # --- disk ------------------------------------------------------------------------------------------------------------
 
 
-async def test_restart_loses_nothing(devices: Devices, tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_restart_loses_nothing(devices: Devices, tmp_path: Path, autojump_clock: MockClock) -> None:
     host = devices.device("ann", home=tmp_path)
     ann = await new_folder(host)
     bob = await bring_in(ann, host, devices.device("bob"), "bob")
@@ -532,7 +517,7 @@ async def test_restart_loses_nothing(devices: Devices, tmp_path: Path, autojump_
     host.db.close()
 
 
-async def test_what_the_disk_refuses_does_not_happen(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_what_the_disk_refuses_does_not_happen(devices: Devices, autojump_clock: MockClock) -> None:
     host = devices.device("ann")
     ann = await new_folder(host)
     head, calls = ann.head, list[Update]()
@@ -547,7 +532,7 @@ async def test_what_the_disk_refuses_does_not_happen(devices: Devices, autojump_
     assert len(calls) == 1
 
 
-async def test_damaged_roster_on_disk_is_an_error(devices: Devices, autojump_clock: trio.testing.MockClock) -> None:
+async def test_damaged_roster_on_disk_is_an_error(devices: Devices, autojump_clock: MockClock) -> None:
     host = devices.device("ann")
     ann = await new_folder(host)
     await ann.rotate()
@@ -556,7 +541,7 @@ async def test_damaged_roster_on_disk_is_an_error(devices: Devices, autojump_clo
         await restarted(host, ann.folder_id)
 
 
-async def test_labels_have_changed_before_anybody_is_told(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_labels_have_changed_before_anybody_is_told(three: Three, autojump_clock: MockClock) -> None:
     ann = three[0]
     table, seen = LabelTable(), list[frozenset[str]]()
     ann.install(table)
@@ -568,6 +553,6 @@ async def test_labels_have_changed_before_anybody_is_told(three: Three, autojump
     assert table.labels() == frozenset()
 
 
-async def test_exported_roster_is_what_others_verify(three: Three, autojump_clock: trio.testing.MockClock) -> None:
+async def test_exported_roster_is_what_others_verify(three: Three, autojump_clock: MockClock) -> None:
     ann = three[0]
     assert Roster.from_file_untrusted(ann.roster.export()).head == ann.head

@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from trio.testing import MockClock
 
 from syncd.daemon.tlsfiles import FolderTls, folder_tls_files
 from syncd.errors import ConfigError, TrustError
@@ -62,7 +62,7 @@ async def test_files_of_a_past_epoch_go_at_the_start_and_those_of_this_stay(tmp_
     assert not exist(shown)
 
 
-async def test_no_files_without_the_epochs_secret(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_no_files_without_the_epochs_secret(tmp_path: Path, autojump_clock: MockClock) -> None:
     devices = Devices()
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
