@@ -42,6 +42,7 @@ Fields: TypeAlias = "tuple[tuple[str, str], ...]"
 READ_BYTES: Final = 64 * 1024
 DRAIN_BYTES: Final = 64 * 1024  # what is worth reading away to keep a connection
 LINGER_S: Final = 1.0  # how long a refused peer has to read our answer
+LINGER_BYTES: Final = 1 << 20  # and how much we let it finish sending meanwhile
 MAX_LINE_BYTES: Final = 16  # a chunk's size line: CR LF of the chunk before, up to eight digits, CR LF
 
 _CHUNK_SIZE = re.compile(rb"0|[1-9a-f][0-9a-f]{0,7}")
@@ -103,7 +104,7 @@ class Body:
         self._pipe = pipe
         self._left = length or 0  # of the chunk, or of the whole
         self._in_chunks = length is None
-        self._line_end = b""  # what must stand before the next chunk's size
+        self._behind_chunk = False  # its line end must stand before the next one's size
         self._finished = length == 0
 
     @property
@@ -156,13 +157,13 @@ class Body:
 
     async def _next_chunk(self) -> None:
         """Read the size of the next chunk; no extensions, no trailers."""
-        if self._line_end and await self._pipe.read_line() != b"":
+        if self._behind_chunk and await self._pipe.read_line() != b"":
             raise RemoteProtocolError("a chunk without an end")
         line = await self._pipe.read_line()
         if not _CHUNK_SIZE.fullmatch(line):
             raise RemoteProtocolError("malformed chunk size")
         self._left = int(line, 16)
-        self._line_end = b"\r\n"
+        self._behind_chunk = True
         if self._left == 0:
             if await self._pipe.read_line() != b"":
                 raise RemoteProtocolError("a body with trailers")
@@ -243,7 +244,7 @@ class _Pipe:
     async def linger(self) -> None:
         """Give the peer a moment to read our last words: closing on unread bytes would reset the connection."""
         with trio.move_on_after(LINGER_S), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            for _ in range(DRAIN_BYTES // READ_BYTES * 16):
+            for _ in range(LINGER_BYTES // READ_BYTES):
                 if not await self.stream.receive_some(READ_BYTES):
                     return
 
