@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -10,7 +10,7 @@ from typing import TypeVar, TypeVarTuple
 from ca.authority import HPKE, Signer
 from ca.certs import device_certificate
 from ca.device import DeviceKeys
-from ca.ids import DeviceId
+from ca.ids import DeviceId, FolderId
 from ca.wraps import Sealer
 from syncd.daemon.devicedb import DeviceDb
 from syncd.seams import Clock, Lane, Random, Workers
@@ -49,6 +49,33 @@ class Installation:
         """This device, now, as the author of roster entries."""
         return Signer(self.keys, self.now_s(), self.random.token, self.sealer)
 
+    @property
+    def book(self) -> AddressBook:
+        """Where devices were seen."""
+        return AddressBook(self)
+
     async def on_disk(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """Call a method of `db` in its lane."""
         return await self.workers.run_blocking(function, *arguments, lane=self._lane)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressBook:
+    """Where devices were seen, for those who dial them. What it says is a hint, never evidence."""
+
+    _installation: Installation
+
+    async def addresses(self, device: DeviceId) -> tuple[str, ...]:
+        """`host:port`, the latest first."""
+        own = self._installation
+        return tuple(entry.address for entry in await own.on_disk(own.db.addresses, device))
+
+    async def note(self, device: DeviceId, addresses: Sequence[str], source: str) -> None:
+        """A device was reached at these addresses, or said that it listens there."""
+        own = self._installation
+        await own.on_disk(own.db.note_addresses, device, addresses, own.clock.now(), source)
+
+    async def seen(self, folder: FolderId, device: DeviceId) -> None:
+        """A device of a folder is connected now."""
+        own = self._installation
+        await own.on_disk(own.db.note_seen, folder, device, own.clock.now())
