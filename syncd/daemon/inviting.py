@@ -383,7 +383,7 @@ class Inviter:
 
         try:
             if folder.roster.device(device.id) is None:
-                await folder.admit(device, one_line(name, MAX_NAME_BYTES), role, device_name=host, also=write)
+                await folder.admit(device, name, role, device_name=host, also=write)
         except BaseException:
             self._give_back(invite.id, device.id)
             raise

@@ -37,7 +37,7 @@ from syncd.engine.membership import Update, free_name, rotation_wait_s
 from syncd.errors import RemoteProtocolError, StoreCorrupt, TrustError
 from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.protocol import tls
-from syncd.protocol.invitation import Admission, Offer
+from syncd.protocol.invitation import Admission, Offer, one_line
 from syncd.protocol.messages import RosterPage, RosterSubmit
 from syncd.store.keyring import EpochKeys, Keyring
 
@@ -418,7 +418,8 @@ class FolderMembership:
 
         Raises: TrustError when this device may not.
         """
-        wish = _Wish(device, name, role, device_name or name, also)
+        name = one_line(name, MAX_NAME_BYTES)
+        wish = _Wish(device, name, role, one_line(device_name or name, MAX_NAME_BYTES), also)
         self._wishes.append(wish)
         try:
             await trio.sleep_until(self._admitted_at + TOGETHER_S)
