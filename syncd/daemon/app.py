@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from random import Random as Dice
 
 import trio
 
@@ -87,18 +88,18 @@ class Daemon:
         self._heard: dict[bytes, Found] = {}
         self._nursery: trio.Nursery | None = None
         self.inviter = Inviter(installation, self.table, self.membership, self._about)
+        self.server = Server(installation.keys, self.reachable_at, self.keeper, self.inviter)
         self.surroundings = Surroundings(
             network=seams.network,
             clock=seams.clock,
-            random=seams.random,
-            workers=seams.workers,
             keys=installation.keys,
-            certificate=installation.certificate,
             connections=self.connections,
             book=installation.book,
+            dice=Dice(seams.random.token(8)),
             static=settings.peers,
+            listening=self.reachable_at,
+            server=self.server,
         )
-        self.server = Server(self.surroundings, self.keeper, self.inviter)
         self.inviter.on_event.append(lambda event: self._tell())
         self.inviter.on_numbers.append(self._announce)
         self._hints: list[trio.MemorySendChannel[Found]] = []
@@ -207,7 +208,6 @@ class Daemon:
         """Load all folders, listen, and work until cancelled. Raises ConfigError when a configured port is taken."""
         listeners = await self._listen()
         self.listening = tuple(listener.address for listener in listeners)
-        self.surroundings.listening = self.listening
         doorkeeper = Doorkeeper(self.table, self.connections, self.seams.clock, self.server.handle)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery

@@ -16,7 +16,6 @@ from typing import TypeVar, TypeVarTuple
 import trio
 
 from ca.ids import DeviceId
-from syncd.daemon.links import Frame, FrameStatus, HeadsPage, Link
 from syncd.daemon.problems import ROOT_IDS, problem_of
 from syncd.daemon.pulling import ByteBudget, Meter, Puller
 from syncd.engine.brake import Brake
@@ -24,6 +23,7 @@ from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.model.heads import Head, decode_head_untrusted, verify_head
 from syncd.model.ids import ChangesetHash, Cid, Incarnation
 from syncd.model.ignores import Ignores, parse_ignores
+from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage, Link
 from syncd.seams import Clock, Lane, Workers
 from syncd.store import counts
 from syncd.store.apply import ANYTHING, Committed, Round, execute
@@ -61,6 +61,7 @@ RETRY_S = 10.0
 RACE_RETRY_S = 0.25
 RESTLESS_S = 2.0
 SCAN_ORIGIN = "here"
+NOTHING = memoryview(b"")
 COOKIE_S = 5.0
 
 JournalHead = tuple[DeviceId, Incarnation, int, ChangesetHash]
@@ -692,6 +693,18 @@ class FolderTask:
         """Bitmap of blocks that are here."""
         return await self._db(self.store.db_have, cids)
 
+    async def digest(self) -> bytes:
+        """Over all journal heads that are here."""
+        return await self._db(self.store.journal.digest)
+
+    async def newest_of(self, device: DeviceId) -> bytes | None:
+        """The newest signed head that is here of a device's journals."""
+        return await self._db(self.store.journal.newest_of, device)
+
+    def own_journal_seen(self, raw_head: bytes | None) -> None:
+        """A peer shows the newest head that it has of our journals; one that we lack comes to us with its other
+        heads."""
+
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
         """A peer tells what it still lacks."""
         self.peer_needs[device] = (files, size)
@@ -701,7 +714,7 @@ class FolderTask:
         """Frames in the order asked; each batch is read in one hop to a thread."""
         if not self.rights.exchanges:
             for index in range(len(cids)):
-                yield Frame(index, FrameStatus.BUSY, b"")
+                yield Frame(index, FrameStatus.BUSY, NOTHING)
             return
         served = await self._db(self.store.db_locate, cids)
         reader = SourceReader(self.store.tree)
@@ -725,7 +738,8 @@ class FolderTask:
         frames = []
         for served in part:
             status, ciphertext = seal_served(reader, self.store.keyring, served, buffer)
-            frames.append(Frame(served.index, FrameStatus(status), b"" if ciphertext is None else bytes(ciphertext)))
+            content = NOTHING if ciphertext is None else memoryview(bytes(ciphertext))
+            frames.append(Frame(served.index, FrameStatus(status), content))
         return frames
 
     # housekeeping --------------------------------------------------------------------------------------------

@@ -79,3 +79,8 @@ class AddressBook:
         """A device of a folder is connected now."""
         own = self._installation
         await own.on_disk(own.db.note_seen, folder, device, own.clock.now())
+
+    async def last_seen(self, folder: FolderId) -> dict[DeviceId, float]:
+        """When each device of a folder was last connected; unix seconds."""
+        own = self._installation
+        return await own.on_disk(own.db.last_seen, folder)

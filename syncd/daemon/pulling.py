@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 import trio
 
 from ca.ids import DeviceId
-from syncd.daemon.links import FrameStatus, Link
 from syncd.engine.pull import MAX_BATCH_BYTES, Pull
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.model.ids import Cid
 from syncd.model.lists import Entry
+from syncd.protocol.exchange import FrameStatus, Link
 from syncd.seams import Lane, Workers
 from syncd.store.apply import Committed, Want, put_in_place
 from syncd.store.folder import FolderStore, Needed

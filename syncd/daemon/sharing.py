@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -444,7 +444,7 @@ class Sharing:
             "path": _suggested(offer.folder_name),
         }
 
-    async def _addresses(self, ticket: Code | Link, via: Sequence[str]) -> AsyncIterator[Sequence[str]]:
+    async def _addresses(self, ticket: Code | Link, via: Sequence[str]) -> AsyncGenerator[Sequence[str], None]:
         if via:
             yield via
         if isinstance(ticket, Link):

@@ -115,7 +115,7 @@ def _decode_pairing_untrusted(text: bytes | None) -> tuple[int, ...]:
 
 def local_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     """Those hosts that are numeric addresses in a local network, in the given order, without doubles."""
-    return tuple(dict.fromkeys(host for host in hosts if _is_local(host)))
+    return tuple(dict.fromkeys(host for host in hosts if is_local(host)))
 
 
 def addresses_untrusted(hosts: Iterable[str], port: int | None) -> tuple[str, ...]:
@@ -126,7 +126,8 @@ def addresses_untrusted(hosts: Iterable[str], port: int | None) -> tuple[str, ..
     return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in usable)
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """A numeric address of a local network."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -44,7 +44,7 @@ class Asker:
     epoch_is_current: bool = True  # the connection's epoch is the newest, or an older one that may still drain
 
 
-_DATA: Final = {Route.HEADS, Route.HAVE, Route.BLOCKS, Route.BLOCK}
+_DATA: Final = {Route.HEADS, Route.HAVE, Route.BLOCKS, Route.BLOCK, Route.NEEDS}
 _ROSTER: Final = {Route.READ_ROSTER, Route.SUBMIT_ENTRY}
 _NOT_HERE: Final = Refuse(404, "no such thing on this kind of connection")
 _UNPROVED: Final = Refuse(403, "asked before its hello")

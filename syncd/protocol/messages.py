@@ -214,6 +214,22 @@ class BlocksRequest:
         return cls(_unpack_untrusted(packed))
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the sender still lacks of the folder: for `status` and `wait`, never for a decision."""
+
+    files: int
+    size_bytes: int
+
+    def encode(self) -> bytes:
+        return encode({1: self.files, 2: self.size_bytes})
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> Needs:
+        """Raises CodecError."""
+        return cls(*_fields(data, Route.NEEDS.max_body_bytes, {1: uint(MAX_COUNT), 2: uint(MAX_COUNT)}))
+
+
 _HAVE: Final[dict[int, Check[Any]]] = {1: bytes_up_to(MAX_CIDS_IN_HAVE * HASH_BYTES), 2: boolean}
 _BLOCKS: Final[dict[int, Check[Any]]] = {1: bytes_up_to(MAX_CIDS_IN_BLOCKS * HASH_BYTES, minimum=HASH_BYTES)}
 

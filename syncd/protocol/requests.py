@@ -30,6 +30,7 @@ class Route(Enum):
     BLOCK = (b"GET", rb"/v1/blocks/(?P<cid>[0-9a-f]{64})", 0)
     READ_ROSTER = (b"GET", rb"/v1/roster/(?P<number>0|[1-9][0-9]{0,17})", 0)
     SUBMIT_ENTRY = (b"POST", rb"/v1/roster", 13 << 20)
+    NEEDS = (b"POST", rb"/v1/needs", 64)
     PAIR = (b"POST", rb"/v1/pair", 32 << 10)
 
     def __init__(self, method: bytes, target: bytes, max_body_bytes: int) -> None:

@@ -296,6 +296,15 @@ class Journal:
                 return bytes(body)
         return None
 
+    def newest_of(self, device: DeviceId) -> bytes | None:
+        """The newest head of a device, by arrival, as it travels."""
+        found = self._db.execute(
+            "SELECT c.head FROM changeset c JOIN author a ON a.id=c.author WHERE a.device=? AND c.state=1 "
+            "ORDER BY c.seq DESC LIMIT 1",
+            (device,),
+        ).fetchone()
+        return None if found is None else bytes(found[0])
+
     def own_head(self) -> tuple[Incarnation, int, ChangesetHash] | None:
         """Our newest changeset in the open journal."""
         newest = self._newest(self._own_journal())

@@ -1,6 +1,6 @@
-"""Async. What a folder's task and the connections to its peers know of each other: two small interfaces.
+"""Pure. What a folder's work and the connections to its peers know of each other: two small interfaces.
 
-The task asks peers through a `Link`; peers ask the task through a `FolderServer`. Neither knows of TLS, HTTP or
+The folder asks peers through a `Link`; peers ask the folder through a `FolderServer`. Neither knows of TLS, HTTP or
 addresses.
 """
 
@@ -8,45 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
-from ca.ids import DeviceId, EntryHash
+from ca.ids import DeviceId
 from syncd.model.ids import Cid
+from syncd.protocol.frames import Frame, FrameStatus
+from syncd.protocol.messages import HeadsPage
 
-
-class FrameStatus(IntEnum):
-    """What became of one block that was asked for (docs/protocol.md, "Frames")."""
-
-    OK = 0
-    GONE = 1
-    CHANGED = 2
-    BUSY = 3
-
-
-@dataclass(frozen=True, slots=True)
-class HeadsPage:
-    """What a peer accepted after a number: encoded heads in causal order.
-
-    `log` names the peer's database: numbers of another log mean nothing. `last` is the number to ask from next,
-    `newest` the newest there is.
-    """
-
-    log: bytes
-    last: int
-    newest: int
-    heads: tuple[bytes, ...]
-    roster_head: EntryHash
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One block of an answer. `ciphertext` is empty unless the status is OK, and valid only until the next frame."""
-
-    index: int
-    status: FrameStatus
-    ciphertext: bytes | bytearray | memoryview
+__all__ = ["FolderServer", "Frame", "FrameStatus", "HeadsPage", "Link"]
 
 
 class Link(Protocol):
@@ -61,7 +30,8 @@ class Link(Protocol):
         ...
 
     async def heads(self, log: bytes, after: int) -> HeadsPage:
-        """What the peer accepted after a number of its log; waits for news if there is none."""
+        """What the peer accepted after a number of its log; the first call answers at once, later ones wait for
+        news."""
         ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
@@ -78,9 +48,24 @@ class Link(Protocol):
 
 
 class FolderServer(Protocol):
-    """What a folder's task offers to the connections that serve its peers."""
+    """What a folder's work offers to the connections that serve its peers."""
 
-    async def heads_after(self, device: DeviceId, log: bytes, after: int, wait_s: float) -> HeadsPage: ...
+    @property
+    def log_id(self) -> bytes: ...
+
+    async def digest(self) -> bytes:
+        """Over all journal heads that are here."""
+        ...
+
+    async def newest_of(self, device: DeviceId) -> bytes | None:
+        """The newest signed head that is here of a device's journals."""
+        ...
+
+    def own_journal_seen(self, raw_head: bytes | None) -> None:
+        """A peer shows the newest head that it has of our journals."""
+        ...
+
+    async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage: ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes: ...
 

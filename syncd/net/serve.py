@@ -1,0 +1,256 @@
+"""Async. Answers what peers ask: finds the folder, asks `protocol.authorize` anew for every request, and lets others do
+the work.
+
+The folder comes from the connection (its label), never from a header or a target. A connection has a device only after
+its hello.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from ca.device import DeviceKeys
+from ca.ids import DeviceId, FolderId
+from ca.roster import Relation
+from syncd import http
+from syncd.errors import RemoteProtocolError, TrustError
+from syncd.http import Body, Limits, Response
+from syncd.model.ids import Cid
+from syncd.net.blocks import frames_body
+from syncd.net.connections import Connection
+from syncd.net.folders import Membership, Pairing
+from syncd.net.greeting import head_of, make_hello
+from syncd.protocol.authorize import Asker, Refuse, authorize
+from syncd.protocol.exchange import FolderServer
+from syncd.protocol.frames import FrameStatus
+from syncd.protocol.hello import check_hello
+from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Needs, RosterSubmit
+from syncd.protocol.requests import Request, Route, request_untrusted
+from syncd.protocol.tls import Kind
+
+log = logging.getLogger(__name__)
+
+PAIRING_LIMITS = Limits(idle_s=600.0)
+PEER_LIMITS = Limits(idle_s=180.0)
+MAX_WAIT_S = 55.0
+UNPROVED_A_SECOND = 20.0
+"""Blocks that a connection without a hello may fetch, as `curl` does."""
+SUBMITS_A_SECOND = 5.0
+
+
+class Host(Protocol):
+    """A folder of ours, as far as it is served (`net.peers.PeerKeeper`)."""
+
+    membership: Membership
+    server: FolderServer
+
+    def note_caller(self, connection: Connection, device: DeviceId, addresses: tuple[str, ...]) -> None:
+        """A proved device is connected to us and says where it listens."""
+        ...
+
+    def catch_up_soon(self, device: DeviceId) -> None:
+        """That device knows roster entries that we do not."""
+        ...
+
+    async def adopt(self, connection: Connection, device: DeviceId) -> None:
+        """The HTTP roles were swapped: we are the client on this connection until it ends."""
+        ...
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """So many a second, with a burst of as many."""
+
+    rate: float
+    level: float = 0.0
+    at: float = 0.0
+
+    def take(self, now: float) -> bool:
+        self.level = max(0.0, self.level - (now - self.at) * self.rate)
+        self.at = now
+        if self.level >= self.rate:
+            return False
+        self.level += 1
+        return True
+
+
+class Server:
+    """Serves accepted connections of all folders. `handle` is what the doorkeeper calls."""
+
+    def __init__(
+        self,
+        keys: DeviceKeys,
+        listening: Callable[[], tuple[str, ...]],
+        host_of: Callable[[FolderId], Host | None],
+        pairing: Pairing,
+    ) -> None:
+        self._keys = keys
+        self._listening = listening
+        self._host_of = host_of
+        self._pairing = pairing
+
+    async def handle(self, connection: Connection) -> None:
+        """Serve one connection until it ends. Raises PeerUnavailable, RemoteProtocolError, TrustError."""
+        endpoint = connection.stream.endpoint
+        if endpoint.kind is Kind.PAIRING:
+            await self._serve_pairing(connection)
+            return
+        host = None if endpoint.folder_id is None else self._host_of(endpoint.folder_id)
+        if host is None:
+            raise TrustError("the folder of this label is not running")
+        await self.serve(connection, host)
+
+    async def serve(self, connection: Connection, host: Host, rest: bytes = b"") -> None:
+        """Answer requests on a connection of one folder, also on one that we dialled and swapped."""
+        stream = connection.stream
+        exchange = _Exchange(connection, host, self._keys, self._listening())
+        swapped = await http.serve(
+            stream,
+            exchange.handle,
+            admit=lambda head: request_untrusted(head, stream.endpoint.label),
+            limits=PEER_LIMITS,
+            should_close=lambda: stream.is_worn,
+            rest=rest,
+        )
+        if swapped and connection.device is not None:
+            await host.adopt(connection, connection.device)
+
+    async def _serve_pairing(self, connection: Connection) -> None:
+        stream = connection.stream
+        answerer = self._pairing.connect(stream.endpoint.label, stream.export, connection.address)
+
+        async def answer(request: Request, body: Body) -> Response:
+            if request.route is not Route.PAIR:
+                return Response(404, close=True)
+            return Response(200, await answerer.answer_untrusted(await body.read(Route.PAIR.max_body_bytes)))
+
+        await http.serve(
+            stream, answer, admit=lambda head: request_untrusted(head, stream.endpoint.label), limits=PAIRING_LIMITS
+        )
+
+
+class _Exchange:
+    """The requests of one connection."""
+
+    def __init__(self, connection: Connection, host: Host, keys: DeviceKeys, listening: tuple[str, ...]) -> None:
+        self._connection = connection
+        self._host = host
+        self._keys = keys
+        self._listening = listening
+        self._unproved = _Bucket(UNPROVED_A_SECOND)
+        self._submits = _Bucket(SUBMITS_A_SECOND)
+
+    async def handle(self, request: Request, body: Body) -> Response:
+        """One request, authorised now."""
+        verdict = authorize(self._asker(), request.route)
+        if isinstance(verdict, Refuse):
+            log.info("%s: %s refused: %s", self._connection.address, request.route.name, verdict.why)
+            return Response(verdict.status, close=True)
+        if verdict.unproved and not self._unproved.take(trio.current_time()):
+            return Response(429)
+        match request.route:
+            case Route.HELLO:
+                return await self._hello(body)
+            case Route.HEADS:
+                return await self._heads(request)
+            case Route.HAVE:
+                return await self._have(body)
+            case Route.NEEDS:
+                return await self._needs(body)
+            case Route.BLOCKS:
+                return await self._blocks(body)
+            case Route.BLOCK:
+                return await self._block(request)
+            case Route.READ_ROSTER:
+                return self._roster(request)
+            case Route.SUBMIT_ENTRY:
+                return await self._submit(body)
+            case Route.PAIR:
+                return Response(404)
+
+    def _asker(self) -> Asker:
+        connection, membership = self._connection, self._host.membership
+        device = connection.device
+        endpoint = connection.stream.endpoint
+        known = device is not None and membership.roster.public_of(device) is not None
+        role = None if device is None else membership.role_of(device)
+        return Asker(endpoint.kind, connection.stream.speaks_syncd, device, role, was_member=known and role is None)
+
+    @property
+    def _device(self) -> DeviceId:
+        device = self._connection.device
+        if device is None:  # authorize allows none of the routes that get here
+            raise RemoteProtocolError("asked before its hello")
+        return device
+
+    async def _hello(self, body: Body) -> Response:
+        stream, host = self._connection.stream, self._host
+        hello = Hello.decode_untrusted(await body.read(Route.HELLO.max_body_bytes))
+        device = check_hello(stream.channel(), hello, self._keys.id).id
+        if self._connection.device not in (None, device):
+            raise RemoteProtocolError("a second hello by another device")
+        self._connection.device = device
+        is_member = stream.endpoint.kind is Kind.MEMBER
+        if is_member:
+            host.note_caller(self._connection, device, hello.addresses)
+            host.server.own_journal_seen(hello.newest)
+        if host.membership.relation(head_of(hello)) is Relation.UNKNOWN:
+            host.catch_up_soon(device)
+        server = host.server if is_member else None
+        swap = hello.swap and is_member
+        head = host.membership.head_at
+        ours = await make_hello(stream, self._keys, head, self._listening, server, device, swap=swap)
+        return Response(200, ours.encode(), swap=swap)
+
+    async def _heads(self, request: Request) -> Response:
+        wait_s = min(float(request.wait_s), MAX_WAIT_S)
+        log_id = request.log_id or b""
+        page = await self._host.server.heads_after(self._device, log_id, request.number, wait_s)
+        return Response(200, page.encode())
+
+    async def _have(self, body: Body) -> Response:
+        wanted = HaveRequest.decode_untrusted(await body.read(Route.HAVE.max_body_bytes))
+        return Response(200, Bitmap(await self._host.server.have(wanted.cids)).encode())
+
+    async def _needs(self, body: Body) -> Response:
+        needs = Needs.decode_untrusted(await body.read(Route.NEEDS.max_body_bytes))
+        self._host.server.peer_needs_now(self._device, needs.files, needs.size_bytes)
+        return Response(204)
+
+    async def _blocks(self, body: Body) -> Response:
+        wanted = BlocksRequest.decode_untrusted(await body.read(Route.BLOCKS.max_body_bytes))
+        return Response(200, frames_body(self._host.server.serve_blocks(wanted.cids)))
+
+    async def _block(self, request: Request) -> Response:
+        assert request.cid is not None
+        content = await self._one_block(request.cid)
+        if self._connection.device is None:
+            log.info("%s: a block for an unproved client: %s", self._connection.address, content is not None)
+        return Response(404) if content is None else Response(200, content)
+
+    async def _one_block(self, cid: Cid) -> bytes | None:
+        async for frame in self._host.server.serve_blocks([cid]):
+            return bytes(frame.ciphertext) if frame.status is FrameStatus.OK else None
+        return None
+
+    def _roster(self, request: Request) -> Response:
+        page = self._host.membership.page_for(self._device, request.number)
+        return Response(404) if page is None else Response(200, page.encode())
+
+    async def _submit(self, body: Body) -> Response:
+        if not self._submits.take(trio.current_time()):
+            return Response(429)
+        submit = RosterSubmit.decode_untrusted(await body.read(Route.SUBMIT_ENTRY.max_body_bytes))
+        try:
+            update = await self._host.membership.submit_untrusted(submit)
+        except TrustError as error:
+            log.info("%s: an entry that does not count: %s", self._connection.address, error)
+            return Response(403)
+        if update.behind:
+            self._host.catch_up_soon(self._device)
+        return Response(204)
