@@ -49,7 +49,7 @@ def share(
     expires_s = None if expires is None else seconds(expires, "--expires")
     warn_root(session.terminal)
     need_daemon(session)
-    guests = _Guests(session, role, qr)
+    guests = _Guests(session, role, qr, waits=not no_wait)
     shared = session.stream(
         "share",
         guests.on_progress,
@@ -70,17 +70,18 @@ def share(
 class _Guests:
     """Tells what happens while somebody may come: the scan, the code, who knocks, who is in."""
 
-    def __init__(self, session: Session, role: str, qr: bool) -> None:
+    def __init__(self, session: Session, role: str, qr: bool, *, waits: bool) -> None:
         self._session = session
         self._terminal = session.terminal
         self._zone: tzinfo | None = UTC if session.flags.utc else None
         self._qr = qr
         self._role = role
+        self._waits = waits
         self._scan = ""
         self._invited = False
 
     def on_progress(self, progress: Json) -> None:
-        if self._session.json:
+        if self._session.json and self._waits:
             self._terminal.result_json(progress)
         match progress["event"]:
             case "scan":

@@ -109,7 +109,8 @@ def db_vanishing(connection: sqlite3.Connection) -> dict[bytes, list[int]]:
     found: dict[bytes, list[int]] = {}
     query = (
         "SELECT n.id, a.device FROM node n JOIN changeset c ON c.seq=n.c_cs JOIN author a ON a.id=c.author "
-        "WHERE n.pending=1 AND n.pending<>0 AND n.kind=4 AND n.l_kind IN (1,3) AND n.id NOT IN (SELECT node FROM held_node)"
+        "WHERE n.pending=1 AND n.pending<>0 AND n.kind=4 AND n.l_kind IN (1,3) "
+        "AND n.id NOT IN (SELECT node FROM held_node)"
     )
     for node, device in connection.execute(query):
         found.setdefault(bytes(device), []).append(node)
