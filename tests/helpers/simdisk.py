@@ -279,14 +279,22 @@ class SimDisk:
                 step(self._durable)
         self._journal.clear()
 
+    def flush_file(self, path: Path) -> None:
+        """As a user's fsync: this file's content is on the disk, and all names."""
+        self.flush_names()
+        self._flush_content(self.at(path))
+
     def flush(self) -> None:
         """Everything is on the disk."""
         self.flush_names()
-        for ino, node in self._unwritten.items():
-            kept = self._durable.get(ino)
-            if kept is not None:
-                kept.data, kept.mtime_ns, kept.ctime_ns = bytes(node.data), node.mtime_ns, node.ctime_ns
+        for node in list(self._unwritten.values()):
+            self._flush_content(node)
         self._unwritten.clear()
+
+    def _flush_content(self, node: Node) -> None:
+        kept = self._durable.get(node.ino)
+        if self._unwritten.pop(node.ino, None) is not None and kept is not None:
+            kept.data, kept.mtime_ns, kept.ctime_ns = bytes(node.data), node.mtime_ns, node.ctime_ns
 
     def crash(self, keep: int = 0) -> None:
         """The power fails: the first `keep` entries of the journal had reached the disk, and no unflushed content."""

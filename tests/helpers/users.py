@@ -1,0 +1,277 @@
+"""Pure. People at simulated computers who do one random thing after another, and the book of what may not be lost.
+
+Everything a person writes is unlike anything written before. A content is *given up* when somebody overwrites or
+deletes it who had it before his eyes; every other content must be somewhere in everybody's folder in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from syncd.treetypes import PRIVATE, Kind, Path, TreeError
+from tests.helpers.simdisk import SimDisk
+
+NAMES = (b"a", b"b.txt", b"c", b"d.md", "é".encode(), b"x y")
+DIRECTORIES = (b"one", b"two", b"three")
+LARGE = 150_000
+DAY_NS = 86_400 * 10**9
+
+
+@dataclass(slots=True)
+class Book:
+    """Every content ever written, and those that somebody who had seen them gave up."""
+
+    written: dict[bytes, str] = field(default_factory=dict)
+    given_up: set[bytes] = field(default_factory=set)
+
+    def new(self, who: str, chance: Random, *, large: bool = False) -> bytes:
+        """A content that nobody has written before."""
+        content = b"%d by %s " % (len(self.written), who.encode())
+        if large:
+            content += chance.randbytes(LARGE // 8) * 8
+        self.written[content] = who
+        return content
+
+    def lost(self, disks: list[SimDisk]) -> list[str]:
+        """Contents that nobody gave up and that are missing somewhere."""
+        missing = []
+        for number, disk in enumerate(disks):
+            there = {content.removeprefix(b"-> ") for content in disk.contents().values() if content is not None}
+            for content, who in self.written.items():
+                if content not in given_up_or(there, self.given_up):
+                    missing.append(f"disk {number} lacks {content[:30]!r} by {who}")
+        return missing
+
+
+def given_up_or(there: set[bytes], given_up: set[bytes]) -> set[bytes]:
+    return there | given_up
+
+
+class User:
+    """One person. What they do is durable at once, as far as they can see to it."""
+
+    def __init__(self, name: str, disk: SimDisk, book: Book, chance: Random, *, large: bool = True) -> None:
+        self.name, self.disk, self.book, self.chance = name, disk, book, chance
+        self._large = large
+        self.log: list[str] = []
+        self._acts: list[tuple[int, Callable[[], str | None]]] = [
+            (8, self._create),
+            (6, self._edit),
+            (4, self._save),
+            (4, self._delete),
+            (4, self._rename),
+            (3, self._make_directory),
+            (3, self._move_directory),
+            (2, self._delete_directory),
+            (2, self._swap),
+            (2, self._change_kind),
+            (2, self._chmod),
+            (1, self._chmod_directory),
+            (2, self._utime),
+            (2, self._symlink),
+            (1, self._copy),
+            (1, self._back_up_and_write),
+        ]
+
+    def act(self) -> None:
+        """Do one thing that is possible just now."""
+        while True:
+            act = self.chance.choices([act for _, act in self._acts], [weight for weight, _ in self._acts])[0]
+            try:
+                done = act()
+            except TreeError:  # somebody, perhaps syncd, was quicker
+                done = None
+            if done is not None:
+                self.log.append(f"{self.name}: {done}")
+                self.disk.flush_names()
+                return
+
+    # what there is ---------------------------------------------------------------------------------------------------
+
+    def _all(self, *kinds: Kind) -> list[Path]:
+        return [
+            path
+            for path, node in self.disk.walk((), self.disk.root)
+            if path[0] != PRIVATE and node.kind in kinds
+        ]
+
+    def _files(self) -> list[Path]:
+        return self._all(Kind.FILE)
+
+    def _directories(self) -> list[Path]:
+        return self._all(Kind.DIR)
+
+    def _any(self, paths: list[Path]) -> Path | None:
+        return self.chance.choice(paths) if paths else None
+
+    def _somewhere(self, names: tuple[bytes, ...], *, free: bool = True) -> Path | None:
+        for _ in range(8):
+            path = (*self.chance.choice([(), (), *self._directories()]), self.chance.choice(names))
+            if len(path) <= 5 and (not free or not self._is_there(path)):
+                return path
+        return None
+
+    def _is_there(self, path: Path) -> bool:
+        try:
+            self.disk.at(path)
+        except TreeError:
+            return False
+        return True
+
+    def _content(self) -> bytes:
+        return self.book.new(self.name, self.chance, large=self._large and self.chance.random() < 0.1)
+
+    def _give_up(self, path: Path) -> None:
+        """All that is at, or below, a path has been seen and is not wanted any more."""
+        node = self.disk.at(path)
+        if node.kind is Kind.DIR:
+            for _, below in self.disk.walk(path, node):
+                self.book.given_up.add(bytes(below.data) or below.target)
+        else:
+            self.book.given_up.add(bytes(node.data) or node.target)
+
+    # acts: what was done, or None when it cannot be done now ---------------------------------------------------------
+
+    def _write(self, path: Path, content: bytes) -> None:
+        self.disk.write(path, content)
+        self.disk.flush_file(path)
+
+    def _create(self) -> str | None:
+        path = self._somewhere(NAMES)
+        if path is None:
+            return None
+        self._write(path, content := self._content())
+        return f"create {path} {content[:20]!r}"
+
+    def _edit(self) -> str | None:
+        path = self._any(self._files())
+        if path is None:
+            return None
+        self._give_up(path)
+        self._write(path, content := self._content())
+        return f"edit {path} {content[:20]!r}"
+
+    def _save(self) -> str | None:
+        path = self._any(self._files())
+        if path is None:
+            return None
+        self._give_up(path)
+        self.disk.save(path, content := self._content())
+        self.disk.flush_file(path)
+        return f"save {path} {content[:20]!r}"
+
+    def _delete(self) -> str | None:
+        path = self._any(self._all(Kind.FILE, Kind.SYMLINK))
+        if path is None:
+            return None
+        self._give_up(path)
+        self.disk.delete(path)
+        return f"delete {path}"
+
+    def _rename(self) -> str | None:
+        source = self._any(self._all(Kind.FILE, Kind.SYMLINK))
+        target = self._somewhere(NAMES, free=self.chance.random() < 0.7)
+        if source is None or target is None or source == target:
+            return None
+        if self._is_there(target):
+            if self.disk.at(target).kind is Kind.DIR:
+                return None
+            self._give_up(target)
+        self.disk.rename(source, target)
+        return f"rename {source} to {target}"
+
+    def _make_directory(self) -> str | None:
+        path = self._somewhere(DIRECTORIES)
+        if path is None:
+            return None
+        self.disk.mkdir(path)
+        return f"mkdir {path}"
+
+    def _move_directory(self) -> str | None:
+        source, target = self._any(self._directories()), self._somewhere(DIRECTORIES)
+        if source is None or target is None or target[: len(source)] == source:
+            return None
+        self.disk.rename(source, target)
+        return f"move directory {source} to {target}"
+
+    def _delete_directory(self) -> str | None:
+        path = self._any(self._directories())
+        if path is None:
+            return None
+        self._give_up(path)
+        self.disk.delete(path)
+        return f"delete directory {path}"
+
+    def _swap(self) -> str | None:
+        pool = self._files() if self.chance.random() < 0.6 else self._directories()
+        one, other = self._any(pool), self._any(pool)
+        if one is None or other is None or one[: len(other)] == other or other[: len(one)] == one:
+            return None
+        aside = (*one[:-1], b"aside")
+        if self._is_there(aside):
+            return None
+        self.disk.rename(one, aside)
+        self.disk.rename(other, one)
+        self.disk.rename(aside, other)
+        return f"swap {one} with {other}"
+
+    def _change_kind(self) -> str | None:
+        path = self._any(self._all(Kind.FILE, Kind.DIR, Kind.SYMLINK))
+        if path is None:
+            return None
+        was = self.disk.at(path).kind
+        self._give_up(path)
+        self.disk.delete(path)
+        if was is Kind.DIR:
+            self._write(path, self._content())
+        elif self.chance.random() < 0.5:
+            self.disk.symlink(path, self._content()[:40])
+        else:
+            self.disk.mkdir(path)
+            self._write((*path, b"a"), self._content())
+        return f"another kind at {path}, was {was.name}"
+
+    def _chmod(self) -> str | None:
+        path = self._any(self._files())
+        if path is None:
+            return None
+        self.disk.chmod(path, mode := self.chance.choice([0o600, 0o644, 0o755]))
+        return f"chmod {path} {mode:o}"
+
+    def _chmod_directory(self) -> str | None:
+        path = self._any(self._directories())
+        if path is None:
+            return None
+        self.disk.chmod(path, mode := self.chance.choice([0o700, 0o750, 0o755]))
+        return f"chmod {path} {mode:o}"
+
+    def _utime(self) -> str | None:
+        path = self._any(self._files())
+        if path is None:
+            return None
+        self.disk.utime(path, 1_600_000_000 * 10**9 + self.chance.randrange(DAY_NS))
+        return f"utime {path}"
+
+    def _symlink(self) -> str | None:
+        path = self._somewhere(NAMES)
+        if path is None:
+            return None
+        self.disk.symlink(path, target := self.book.new(self.name, self.chance))
+        return f"symlink {path} {target!r}"
+
+    def _copy(self) -> str | None:
+        source, target = self._any(self._files()), self._somewhere(NAMES)
+        if source is None or target is None:
+            return None
+        self._write(target, self.disk.read(source))
+        return f"copy {source} to {target}"
+
+    def _back_up_and_write(self) -> str | None:
+        path = self._any(self._files())
+        if path is None or self._is_there((*path[:-1], b"backup~")):
+            return None
+        self.disk.rename(path, (*path[:-1], b"backup~"))
+        self._write(path, content := self._content())
+        return f"back up and write {path} {content[:20]!r}"
