@@ -413,6 +413,10 @@ class Trees(Protocol):
         """The tree at an absolute path, not checked yet. Its database lies in the directory `home`."""
         ...
 
+    def count(self, root: bytes) -> tuple[int, int, int]:
+        """(names, files and links, bytes) in a directory that need not be a folder yet. Raises TreeError."""
+        ...
+
     def make_root(self, root: bytes) -> None:
         """Make the directory of a folder to be, with those above it. No error when it is there."""
         ...

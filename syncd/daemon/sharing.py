@@ -27,7 +27,7 @@ from syncd.daemon.views import as_text, moment
 from syncd.engine.invites import Invite
 from syncd.errors import ConfigError, PeerUnavailable, SyncdError, TrustError
 from syncd.protocol.links import Code, Link, parse_code_untrusted, parse_link_untrusted
-from syncd.treetypes import Kind, Path, RootState, TreeError
+from syncd.treetypes import RootState
 
 Json = dict[str, Any]
 Params = Mapping[str, Any]
@@ -150,30 +150,8 @@ class Sharing:
             await run(tree.close)
 
     async def _share_preview(self, params: Params, path: bytes) -> Json:
-        daemon = self._daemon
-        tree = daemon.seams.trees.open(path, str(daemon.settings.home))
-
-        def count() -> tuple[int, int]:
-            tree.check_root(None)
-            files = size = 0
-            stack: list[Path] = [()]
-            while stack:
-                at = stack.pop()
-                try:
-                    listed = tree.list_dir(at)
-                except TreeError:
-                    continue  # unreadable: the scan will say so, a preview only counts
-                for name, stat in listed:
-                    if stat.kind is Kind.DIR:
-                        stack.append((*at, name))
-                    else:
-                        files, size = files + 1, size + stat.size
-            return files, size
-
-        try:
-            files, size = await daemon.seams.workers.run_blocking(count)
-        finally:
-            await daemon.seams.workers.run_blocking(tree.close)
+        trees = self._daemon.seams.trees
+        _, files, size = await self._daemon.seams.workers.run_blocking(trees.count, path)
         return {
             "schema": "syncd.share/1",
             "folder": None,
@@ -559,7 +537,8 @@ class Sharing:
                 return state, True
             if state is not RootState.OK:
                 raise ConfigError(f"{as_text(path)} cannot be used", id="SY-ROOT-05")
-            return state, not await run(tree.list_dir, ())
+            names, _, _ = await run(daemon.seams.trees.count, path)
+            return state, names == 0
         finally:
             await run(tree.close)
 

@@ -87,6 +87,28 @@ def _verb(function: _Verb[_Arguments, _Result]) -> _Verb[_Arguments, _Result]:
     return verb
 
 
+def count_tree(root: bytes) -> tuple[int, int, int]:
+    """(names, files and links, bytes) below a directory, for a preview; what cannot be read is left out.
+
+    Raises TreeError when the directory itself cannot be read.
+    """
+    names = files = size = 0
+
+    def refuse(error: OSError) -> None:
+        if error.filename == root:
+            raise tree_error(error.errno or errno.EIO, error.strerror or "cannot be read", (os.path.basename(root),))
+
+    for _, directories, others, descriptor in os.fwalk(root, onerror=refuse):
+        if PRIVATE in directories:
+            directories.remove(PRIVATE)
+        names += len(directories) + len(others)
+        for name in others:
+            with suppress(OSError):  # gone in this moment
+                size += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
+                files += 1
+    return names, files, size
+
+
 def make_root(root: bytes) -> None:
     """Make a directory that is to become a folder, with those above it. Raises TreeError."""
     try:

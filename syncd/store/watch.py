@@ -18,7 +18,7 @@ from syncd.seams import Tree, TreeEvents, Workers
 from syncd.store import syscalls
 from syncd.store.places import COOKIES
 from syncd.store.settle import Settling
-from syncd.store.tree import DirTree, make_root
+from syncd.store.tree import DirTree, count_tree, make_root
 from syncd.treetypes import PRIVATE, ROOT, Change, Dirty, Kind, Path, RawEvent, TreeError
 
 GATHER_S = 0.05  # between two batches, so that a burst makes few large ones
@@ -55,6 +55,9 @@ class LocalTrees:
     def __init__(self, workers: Workers, monotonic: Callable[[], float]) -> None:
         self._workers = workers
         self._monotonic = monotonic
+
+    def count(self, root: bytes) -> tuple[int, int, int]:
+        return count_tree(root)
 
     def make_root(self, root: bytes) -> None:
         make_root(root)

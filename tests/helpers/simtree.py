@@ -520,6 +520,20 @@ class SimTrees:
             self.disks[root] = self._make_disk()
         return self.disks[root]
 
+    def count(self, root: bytes) -> tuple[int, int, int]:
+        tree = SimTree(self.disk(root))
+        stack: list[Path] = [()]
+        names = files = size = 0
+        while stack:
+            at = stack.pop()
+            for name, stat in tree.list_dir(at):
+                names += 1
+                if stat.kind is Kind.DIR:
+                    stack.append((*at, name))
+                else:
+                    files, size = files + 1, size + stat.size
+        return names, files, size
+
     def make_root(self, root: bytes) -> None:
         self.disk(root)
 
