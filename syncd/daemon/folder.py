@@ -209,6 +209,7 @@ class FolderTask:
             nursery.start_soon(self._plan_forever)
             nursery.start_soon(self.puller.run_finisher, self._clock.now)
             nursery.start_soon(self._keep_house)
+            nursery.start_soon(self.puller.poll_again_forever)
             nursery.start_soon(self._watch_root)
 
     async def run_link(self, link: Link) -> None:
@@ -707,6 +708,8 @@ class FolderTask:
 
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
         """A peer tells what it still lacks."""
+        if self.peer_needs.get(device) != (files, size):
+            self.puller.peers_have_more(device)  # what it lacked it may have now
         self.peer_needs[device] = (files, size)
         self._tell()
 

@@ -31,6 +31,7 @@ from syncd.store.staging import Delivery, Stager, Staging
 from syncd.treetypes import TreeError
 
 RATE_WINDOW_S = 10.0
+POLL_AGAIN_S = 3.0
 MAX_STAGED_FILES = 2048
 MAX_OPEN_WRITERS = 32
 MAX_GROUP = 1024
@@ -379,6 +380,14 @@ class Puller:
         """A peer has told news: what it lacked it may have now."""
         self.pull.poll_again(device)
         self._new_work()
+
+    async def poll_again_forever(self) -> None:
+        """While blocks are wanted that no connected peer had when it was asked, ask again now and then."""
+        while True:
+            await trio.sleep(POLL_AGAIN_S)
+            if self._links and self.pull.unavailable(self._links):
+                for device in self._links:
+                    self.peers_have_more(device)
 
     def new_keys(self) -> None:
         """The store's keyring was replaced."""

@@ -37,6 +37,8 @@ from syncd.protocol.requests import LOG_ID_BYTES, Route
 FORMAT: Final = 1
 
 MAX_ADDRESSES: Final = 16
+MAX_OTHERS: Final = 32  # other members whose addresses one hello tells
+MAX_ADDRESSES_OF_OTHER: Final = 2
 MAX_ADDRESS_BYTES: Final = 255 + 8  # a host name, brackets, a port
 
 MAX_CIDS_IN_HAVE: Final = 16_384
@@ -66,6 +68,7 @@ class Hello:
     newest: bytes | None  # the newest signed head this device has of the *other's* journal, encoded
     addresses: tuple[str, ...]  # `host:port` where this device listens, as far as it knows
     swap: bool  # request: "I cannot listen, ask me on this connection"; answer: agreed, and the roles change now
+    others: tuple[tuple[DeviceId, tuple[str, ...]], ...] = ()  # where other members were seen lately, ascending by id
 
     def encode(self) -> bytes:
         return encode(
@@ -80,16 +83,18 @@ class Hello:
                 8: self.newest,
                 9: self.addresses,
                 10: self.swap,
+                11: self.others,
             }
         )
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Hello:
         """Raises CodecError. The proof has not been checked."""
-        (_, keys, proof, head, number, log_id, digest, newest, addresses, swap) = _fields(
+        (_, keys, proof, head, number, log_id, digest, newest, addresses, swap, others) = _fields(
             data, Route.HELLO.max_body_bytes, _HELLO
         )
-        return cls(PublicDevice(*keys), proof, EntryHash(head), number, log_id, digest, newest, addresses, swap)
+        device = PublicDevice(*keys)
+        return cls(device, proof, EntryHash(head), number, log_id, digest, newest, addresses, swap, others)
 
 
 _hash: Final = bytes_of(HASH_BYTES)
@@ -106,6 +111,7 @@ _HELLO: Final[dict[int, Check[Any]]] = {
     8: optional(bytes_up_to(MAX_HEAD_BYTES, minimum=1)),
     9: list_of(_address, MAX_ADDRESSES),
     10: boolean,
+    11: list_of(array(_hash, list_of(_address, MAX_ADDRESSES_OF_OTHER)), MAX_OTHERS),
 }
 
 
