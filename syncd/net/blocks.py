@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 from syncd.errors import RemoteProtocolError
 from syncd.http import Body, Pieces
@@ -21,19 +22,30 @@ async def frames_body(frames: AsyncIterator[Frame]) -> AsyncGenerator[Pieces, No
     """
     waiting: list[Buffer] = []
     waiting_bytes = 0
-    async for frame in frames:
-        pieces = frame_pieces(frame.index, frame.status, frame.ciphertext)
-        if len(frame.ciphertext) > SMALL_BYTES:
-            yield (*waiting, *pieces)
-            waiting, waiting_bytes = [], 0
-            continue
-        waiting.append(b"".join(pieces))
-        waiting_bytes += len(waiting[-1])
-        if waiting_bytes >= SLAB_BYTES:
-            yield waiting
-            waiting, waiting_bytes = [], 0
+    async with _closing(frames):
+        async for frame in frames:
+            pieces = frame_pieces(frame.index, frame.status, frame.ciphertext)
+            if len(frame.ciphertext) > SMALL_BYTES:
+                yield (*waiting, *pieces)
+                waiting, waiting_bytes = [], 0
+                continue
+            waiting.append(b"".join(pieces))
+            waiting_bytes += len(waiting[-1])
+            if waiting_bytes >= SLAB_BYTES:
+                yield waiting
+                waiting, waiting_bytes = [], 0
     if waiting:
         yield waiting
+
+
+@asynccontextmanager
+async def _closing(frames: AsyncIterator[Frame]) -> AsyncIterator[None]:
+    """A connection that is cut half-way must let go of the files it reads from now, not when they are collected."""
+    try:
+        yield
+    finally:
+        if isinstance(frames, AsyncGenerator):
+            await frames.aclose()
 
 
 async def receive_frames(body: Body, reader: FrameReader) -> AsyncGenerator[Frame, None]:

@@ -11,13 +11,15 @@ Times are seconds of a clock that never goes back; whoever calls says what it sh
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from math import inf
 from typing import Final
 
 from ca.ids import DeviceId
+from syncd.protocol.announcements import is_local
 
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 60.0
@@ -38,6 +40,25 @@ class Source(IntEnum):
     REMEMBERED = 1
     TOLD = 2
     FOUND = 3
+
+
+class Place(Enum):
+    """How far away an address is."""
+
+    HERE = "here"
+    LAN = "lan"
+    WAN = "wan"
+
+
+def place_of(address: str) -> Place:
+    """Where a `host:port` is, as far as it can be told; names that are not numbers count as far away."""
+    host = address.rpartition(":")[0].strip("[]")
+    if is_local(host):
+        return Place.LAN
+    try:
+        return Place.HERE if ipaddress.ip_address(host).is_loopback else Place.WAN
+    except ValueError:
+        return Place.HERE if host == "localhost" else Place.WAN
 
 
 @dataclass(slots=True)
@@ -98,8 +119,8 @@ class Contacts:
     # whom to call --------------------------------------------------------------------------------------------
 
     def take_due(self, now: float, lacking: Collection[DeviceId]) -> list[str]:
-        """The addresses to dial now, each until `reached`, `failed` or `is_us` is told: unknown ones, and those of the
-        devices that are lacking."""
+        """The addresses to dial now: unknown ones, and those of the devices that are lacking. Each is under way until
+        `ended`, `failed`, `unused` or `is_us` is told."""
         taken = []
         for one in sorted(self._known.values(), key=_rank):
             if one.under_way or self._due_at(one, lacking) > now:
@@ -151,6 +172,12 @@ class Contacts:
         known.due_at = now + min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**known.failures) * (0.5 + self._luck() / 2)
         known.failures = min(known.failures + 1, 16)
 
+    def unused(self, address: str) -> None:
+        """Somebody is there whom we need not call now."""
+        known = self._known.get(address)
+        if known is not None:
+            known.under_way = False
+
     def is_us(self, address: str) -> None:
         """We met ourselves there: never again."""
         self._known.pop(address, None)
@@ -160,8 +187,17 @@ class Contacts:
         """Something changed for a device (None: for all): try again soon, as if nothing had failed."""
         for one in self._known.values():
             if device is None or one.device == device:
-                one.failures = 0
-                one.due_at = min(one.due_at, now + self._luck() * KICK_S)
+                self._soon(one, now)
+
+    def hurry(self, addresses: Iterable[str], now: float) -> None:
+        """The same for certain addresses."""
+        for text in addresses:
+            if (one := self._known.get(text)) is not None:
+                self._soon(one, now)
+
+    def _soon(self, one: _Address, now: float) -> None:
+        one.failures = 0
+        one.due_at = min(one.due_at, now + self._luck() * KICK_S)
 
     def _bound(self, device: DeviceId | None) -> None:
         """Forget the worst when there are too many: whoever tells us addresses must not fill our memory."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from ca.device import PublicDevice
 from ca.ids import DeviceId, EntryHash, FolderId
 from ca.roles import Role
-from ca.roster import Head, Relation, Roster
+from ca.roster import EpochInfo, Head, Relation, Roster
 from syncd.engine.membership import Update
 from syncd.protocol.messages import RosterPage, RosterSubmit
 from syncd.protocol.tls import Outgoing
@@ -34,6 +34,9 @@ class Membership(Protocol):
 
     @property
     def head_at(self) -> Head: ...
+
+    @property
+    def epoch(self) -> EpochInfo: ...
 
     @property
     def is_current(self) -> bool: ...

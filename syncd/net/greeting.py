@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final, TypeAlias
+
 from ca.device import DeviceKeys, PublicDevice
 from ca.ids import DeviceId, EntryHash
 from ca.roster import Head
@@ -13,8 +15,11 @@ from syncd.protocol.hello import check_hello, prove
 from syncd.protocol.messages import Hello
 from syncd.protocol.requests import LOG_ID_BYTES, Route, target_of
 
-NO_DIGEST = bytes(32)
-NO_LOG = bytes(LOG_ID_BYTES)
+NO_DIGEST: Final = bytes(32)
+NO_LOG: Final = bytes(LOG_ID_BYTES)
+
+Others: TypeAlias = tuple[tuple[DeviceId, tuple[str, ...]], ...]
+"""Where other members were seen, ascending by id."""
 
 
 async def make_hello(
@@ -26,6 +31,7 @@ async def make_hello(
     peer: DeviceId | None,
     *,
     swap: bool,
+    others: Others = (),
 ) -> Hello:
     """Our hello on a channel. `server` is None on control connections, `peer` while it is not known."""
     digest, log_id, newest = NO_DIGEST, NO_LOG, None
@@ -33,7 +39,7 @@ async def make_hello(
         digest, log_id = await server.digest(), server.log_id
         newest = None if peer is None else await server.newest_of(peer)
     proof = prove(stream.channel(), keys, head.hash)
-    return Hello(keys.public, proof, head.hash, head.number, log_id, digest, newest, listening, swap)
+    return Hello(keys.public, proof, head.hash, head.number, log_id, digest, newest, listening, swap, others)
 
 
 async def greet(
@@ -43,15 +49,17 @@ async def greet(
     head: Head,
     listening: tuple[str, ...],
     server: FolderServer | None = None,
+    peer: DeviceId | None = None,
     *,
     swap: bool = False,
+    others: Others = (),
 ) -> tuple[PublicDevice, Hello]:
-    """Say hello as the client; the device that answered, proved, and its hello.
+    """Say hello as the client; the device that answered, proved, and its hello. `peer` is whom we expect, if anybody.
 
     Raises: PeerUnavailable when it refuses us, TrustError (Reflection) when its proof does not hold,
     RemoteProtocolError.
     """
-    ours = await make_hello(stream, keys, head, listening, server, None, swap=swap)
+    ours = await make_hello(stream, keys, head, listening, server, peer, swap=swap, others=others)
     reply = await client.request(Route.HELLO.method.decode(), target_of(Route.HELLO), body=ours.encode())
     theirs = Hello.decode_untrusted(await _body(reply))
     return check_hello(stream.channel(), theirs, keys.id), theirs

@@ -1,20 +1,24 @@
 """Async. A peer of one folder, as the folder's work sees it: a `Link` over one news line and a few data lines.
 
 HTTP/1.1 answers one request at a time, so what waits (the next heads) and what flows (blocks) have lines of their own.
-A data line that fails ends alone: what it carried is asked for again, on another line or of another peer. The news
-line's end is the link's.
+A line that was idle may be dead without our knowing, so a request that fails on it is asked again on a fresh one. What
+fails on a fresh one ends the whole link: a peer that can announce but not deliver is dialled anew.
+
+Lines belong to an epoch. When another one opens, the link stays: its next requests go over lines of the new epoch, and
+those of the old one are closed as soon as they are idle.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
 from ca.ids import DeviceId, EntryHash
-from syncd.errors import PeerUnavailable, RemoteProtocolError
+from syncd.errors import PeerUnavailable
 from syncd.http import Client, Reply
 from syncd.model.cipher import MAX_BLOCK_BYTES
 from syncd.model.ids import Cid
@@ -32,24 +36,37 @@ from syncd.protocol.messages import (
 )
 from syncd.protocol.requests import Route, heads_fields, target_of
 
-NEWS_WAIT_S = 50
-MAX_DATA_LINES = 2
-IDLE_S = 60.0
-MAX_CIPHERTEXT_BYTES = MAX_BLOCK_BYTES + (MAX_BLOCK_BYTES >> 3) + 64
+NEWS_WAIT_S: Final = 50
+IMPATIENT_S: Final = 5
+"""The same while the peer does not answer to the newest epoch yet."""
+ANSWER_S: Final = 30.0
+MAX_DATA_LINES: Final = 2
+IDLE_S: Final = 60.0
+MAX_CIPHERTEXT_BYTES: Final = MAX_BLOCK_BYTES + (MAX_BLOCK_BYTES >> 3) + 64
 """A block with the most padding that a folder may use, and its tag."""
 
 
 @dataclass(eq=False, slots=True)
 class Line:
-    """One connection on which we ask and the peer answers; its hello is behind it."""
+    """One connection on which we ask and the peer answers; its hello is behind it. Whoever holds the connection waits
+    for `over`."""
 
     client: Client
     connection: Connection
+    device: DeviceId
+    rtt_s: float = 0.0
+    over: trio.Event = field(default_factory=trio.Event)
     idle_since: float = 0.0
 
     @property
     def is_usable(self) -> bool:
-        return self.client.is_usable and not self.connection.stream.is_worn
+        return self.client.is_usable and not self.connection.stream.is_worn and not self.over.is_set()
+
+    def end(self) -> None:
+        """Give the connection up; one in the middle of something is cut."""
+        if not self.client.is_usable:
+            self.connection.stream.abort()
+        self.over.set()
 
     async def ask(
         self,
@@ -58,16 +75,19 @@ class Line:
         *,
         number: int = 0,
         fields: tuple[tuple[str, str], ...] = (),
-        answer_s: float | None = None,
+        answer_s: float = ANSWER_S,
     ) -> Reply:
-        """Ask, and insist on an answer that is none of refusal. Raises PeerUnavailable, RemoteProtocolError."""
-        method = route.method.decode()
-        target = target_of(route, number=number)
-        reply = await self.client.request(method, target, body=body, fields=fields, answer_s=answer_s)
-        if reply.status not in (200, 204):
-            await reply.body.drain()
+        """Ask, and insist on an answer that is none of refusal. Raises PeerUnavailable, RemoteProtocolError; the line
+        is at its end then."""
+        method, target = route.method.decode(), target_of(route, number=number)
+        try:
+            reply = await self.client.request(method, target, body=body, fields=fields, answer_s=answer_s)
+            if reply.status not in (200, 204):
+                raise PeerUnavailable(f"the peer refused {target} with status {reply.status}")
+        except BaseException:
             self.connection.stream.abort()
-            raise PeerUnavailable(f"the peer refused {target} with status {reply.status}")
+            self.over.set()
+            raise
         return reply
 
 
@@ -77,102 +97,140 @@ OpenLine = Callable[[], Awaitable[Line]]
 class Lines:
     """The data lines to one peer: opened when needed, closed when idle, each lent to one request at a time."""
 
-    def __init__(self, open_line: OpenLine, most: int = MAX_DATA_LINES) -> None:
+    def __init__(self, open_line: OpenLine, is_fresh: Callable[[Line], bool], most: int = MAX_DATA_LINES) -> None:
+        """`is_fresh`: whether a line is of the current epoch, and so worth keeping."""
         self.most = most
-        self._open_line = open_line
+        self.open = open_line
+        self.is_fresh = is_fresh
         self._idle: list[Line] = []
         self._permits = trio.Semaphore(most, max_value=most)
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Line]:
-        """Lend a line, opening one if none is idle. A line whose request failed is not used again."""
+    async def ask(self, route: Route, body: bytes) -> AsyncIterator[Reply]:
+        """Ask on some line, and keep that line until the reply has been read. One left in the middle is cut."""
         async with self._permits:
-            line = self._maybe_idle() or await self._open_line()
+            line, reply = await self._ask(route, body)
             try:
-                yield line
+                yield reply
             finally:
-                if line.is_usable:
-                    line.idle_since = trio.current_time()
-                    self._idle.append(line)
-                else:
-                    line.connection.stream.abort()
-                    line.connection.scope.cancel()
+                self._give_back(line)
 
-    async def close_idle(self) -> None:
-        """Close lines that were idle for long, for ever."""
-        while True:
-            await trio.sleep(IDLE_S / 2)
-            limit = trio.current_time() - IDLE_S
-            for line in [line for line in self._idle if line.idle_since < limit]:
-                self._idle.remove(line)
-                line.connection.scope.cancel()
+    async def _ask(self, route: Route, body: bytes) -> tuple[Line, Reply]:
+        while (line := self._maybe_idle()) is not None:
+            try:
+                return line, await line.ask(route, body)
+            except PeerUnavailable:
+                continue  # it may have died while it was idle: the next one will tell
+        line = await self.open()
+        return line, await line.ask(route, body)
 
     def _maybe_idle(self) -> Line | None:
         while self._idle:
             line = self._idle.pop()
-            if line.is_usable:
+            if line.is_usable and self.is_fresh(line):
                 return line
-            line.connection.scope.cancel()
+            line.end()
         return None
+
+    def _give_back(self, line: Line) -> None:
+        if line.is_usable and self.is_fresh(line):
+            line.idle_since = trio.current_time()
+            self._idle.append(line)
+        else:
+            line.end()
+
+    async def close_idle(self) -> None:
+        """Close lines that were idle for long, for ever."""
+        while True:
+            await trio.sleep(IDLE_S / 4)
+            limit = trio.current_time() - IDLE_S
+            for line in [line for line in self._idle if line.idle_since <= limit or not self.is_fresh(line)]:
+                self._idle.remove(line)
+                line.end()
+
+    def end(self) -> None:
+        """Close all that are idle; the others end with their requests."""
+        for line in self._idle:
+            line.end()
+        self._idle.clear()
 
 
 class PeerLink:
-    """Implements `protocol.exchange.Link`."""
+    """Implements `protocol.exchange.Link`. Run what uses it inside `scope`: it is cancelled when the peer is lost."""
 
-    def __init__(self, device: DeviceId, news: Line, lines: Lines, on_roster_head: Callable[[EntryHash], None]) -> None:
+    def __init__(self, news: Line, lines: Lines, on_roster_head: Callable[[EntryHash], None]) -> None:
         """`on_roster_head` hears of the roster head that the peer goes by, with every page."""
-        self.device = device
-        self.lanes = lines.most
-        self.rtt_ms: float | None = None
+        self.scope = trio.CancelScope()
+        self.rtt_ms = round(news.rtt_s * 1000, 2)
         self._news = news
         self._lines = lines
         self._on_roster_head = on_roster_head
-        self._asked = False
+
+    @property
+    def device(self) -> DeviceId:
+        return self._news.device
+
+    @property
+    def lanes(self) -> int:
+        return self._lines.most
 
     async def heads(self, log: bytes, after: int) -> HeadsPage:
         """See `Link.heads`."""
-        wait_s = NEWS_WAIT_S if self._asked else 0
-        self._asked = True
-        began = trio.current_time()
-        fields = heads_fields(log, wait_s) if log else ()
-        reply = await self._news.ask(Route.HEADS, number=after, fields=fields, answer_s=wait_s + 30.0)
-        page = HeadsPage.decode_untrusted(await reply.body.read(MAX_HEADS_PAGE_BYTES))
-        if wait_s == 0:
-            self.rtt_ms = round((trio.current_time() - began) * 1000, 2)
+        with self._or_lost():
+            wait_s = await self._renew_news()
+            fields = heads_fields(log, wait_s) if log else ()
+            reply = await self._news.ask(Route.HEADS, number=after, fields=fields, answer_s=wait_s + ANSWER_S)
+            page = HeadsPage.decode_untrusted(await reply.body.read(MAX_HEADS_PAGE_BYTES))
         self._on_roster_head(page.roster_head)
         return page
+
+    async def _renew_news(self) -> int:
+        """Have a news line of the current epoch, if the peer knows that too; how long to wait for news on it."""
+        if self._lines.is_fresh(self._news) and not self._news.connection.stream.is_worn:
+            return NEWS_WAIT_S
+        try:
+            fresh = await self._lines.open()
+        except PeerUnavailable:
+            return IMPATIENT_S
+        self._news.end()
+        self._news = fresh
+        return NEWS_WAIT_S
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         """See `Link.have`."""
         bits = b""
         for start in range(0, len(cids), MAX_CIDS_IN_HAVE):
             part = tuple(cids[start : start + MAX_CIDS_IN_HAVE])
-            async with self._lines.lend() as line:
-                reply = await line.ask(Route.HAVE, HaveRequest(part).encode())
-                raw = await reply.body.read(len(part) // 8 + 64)
+            with self._or_lost():
+                async with self._lines.ask(Route.HAVE, HaveRequest(part).encode()) as reply:
+                    raw = await reply.body.read(len(part) // 8 + 64)
             bits += Bitmap.decode_untrusted(raw, len(part)).bits
         return bits
 
     async def tell_needs(self, files: int, size: int) -> None:
         """See `Link.tell_needs`."""
-        async with self._lines.lend() as line:
-            reply = await line.ask(Route.NEEDS, Needs(files, size).encode())
-            await reply.body.drain()
+        with self._or_lost():
+            async with self._lines.ask(Route.NEEDS, Needs(files, size).encode()) as reply:
+                await reply.body.drain()
 
     @asynccontextmanager
     async def blocks(self, cids: Sequence[Cid]) -> AsyncIterator[AsyncIterator[Frame]]:
         """See `Link.blocks`."""
-        async with self._lines.lend() as line:
-            reply = await line.ask(Route.BLOCKS, BlocksRequest(tuple(cids)).encode())
-            reader = FrameReader([MAX_CIPHERTEXT_BYTES] * len(cids))
-            async with aclosing(receive_frames(reply.body, reader)) as frames:
-                yield frames
+        with self._or_lost():
+            async with self._lines.ask(Route.BLOCKS, BlocksRequest(tuple(cids)).encode()) as reply:
+                reader = FrameReader([MAX_CIPHERTEXT_BYTES] * len(cids))
+                async with aclosing(receive_frames(reply.body, reader)) as frames:
+                    yield frames
 
+    def end(self) -> None:
+        """Close all lines that are not in use."""
+        self._news.end()
+        self._lines.end()
 
-def lost(error: BaseException) -> PeerUnavailable:
-    """What a link's user is told when something else than the network ended it."""
-    if isinstance(error, PeerUnavailable):
-        return error
-    if isinstance(error, RemoteProtocolError):
-        return PeerUnavailable(f"the peer broke the protocol: {error}")
-    return PeerUnavailable(str(error))
+    @contextmanager
+    def _or_lost(self) -> Iterator[None]:
+        try:
+            yield
+        except PeerUnavailable:
+            self.scope.cancel()
+            raise

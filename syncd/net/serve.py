@@ -9,38 +9,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from ca.device import DeviceKeys
-from ca.ids import DeviceId, FolderId
-from ca.roster import Relation
+from ca.ids import DeviceId, EpochId, FolderId
 from syncd import http
+from syncd.engine.membership import Update
 from syncd.errors import RemoteProtocolError, TrustError
 from syncd.http import Body, Limits, Response
 from syncd.model.ids import Cid
 from syncd.net.blocks import frames_body
 from syncd.net.connections import Connection
 from syncd.net.folders import Membership, Pairing
-from syncd.net.greeting import head_of, make_hello
-from syncd.protocol.authorize import Asker, Refuse, authorize
+from syncd.net.greeting import Others, make_hello
+from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
 from syncd.protocol.exchange import FolderServer
 from syncd.protocol.frames import FrameStatus
 from syncd.protocol.hello import check_hello
 from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Needs, RosterSubmit
+from syncd.protocol.neighbours import Allowance
+from syncd.protocol.pairing import THINKING_S
 from syncd.protocol.requests import Request, Route, request_untrusted
 from syncd.protocol.tls import Kind
 
 log = logging.getLogger(__name__)
 
-PAIRING_LIMITS = Limits(idle_s=600.0)
-PEER_LIMITS = Limits(idle_s=180.0)
-MAX_WAIT_S = 55.0
-UNPROVED_A_SECOND = 20.0
-"""Blocks that a connection without a hello may fetch, as `curl` does."""
-SUBMITS_A_SECOND = 5.0
+PAIRING_LIMITS: Final = Limits(idle_s=THINKING_S)
+PEER_LIMITS: Final = Limits(idle_s=180.0)
+UNPROVED_PER_S: Final = 50.0
+UNPROVED_BURST: Final = 200.0
+"""Blocks that clients without a hello may fetch, as `curl` does, all together."""
+SUBMITS_PER_S: Final = 20.0
+SUBMITS_BURST: Final = 400.0
+"""Entries that anybody who knows a control label may hand in, all together: each costs a signature's check."""
 
 
 class Host(Protocol):
@@ -49,34 +52,42 @@ class Host(Protocol):
     membership: Membership
     server: FolderServer
 
-    def note_caller(self, connection: Connection, device: DeviceId, addresses: tuple[str, ...]) -> None:
-        """A proved device is connected to us and says where it listens."""
+    @property
+    def is_open(self) -> bool:
+        """Whether the folder is at work."""
+        ...
+
+    def serves_epoch(self, epoch: EpochId | None) -> bool:
+        """Whether connections of this epoch may still ask: the newest, or one that drains."""
+        ...
+
+    def greeted(self, connection: Connection, device: DeviceId, hello: Hello) -> None:
+        """A proved device is connected to us."""
+        ...
+
+    def gone(self, connection: Connection) -> None:
+        """A connection has ended."""
+        ...
+
+    def others(self, device: DeviceId) -> Others:
+        """Where members were seen, for one of them."""
         ...
 
     def catch_up_soon(self, device: DeviceId) -> None:
         """That device knows roster entries that we do not."""
         ...
 
+    async def submit_untrusted(self, submit: RosterSubmit) -> Update:
+        """An entry was pushed to us. Raises TrustError, RemoteProtocolError."""
+        ...
+
+    def wants_lines(self, device: DeviceId) -> bool:
+        """Whether we would ask on a connection that this device dialled."""
+        ...
+
     async def adopt(self, connection: Connection, device: DeviceId) -> None:
         """The HTTP roles were swapped: we are the client on this connection until it ends."""
         ...
-
-
-@dataclass(slots=True)
-class _Bucket:
-    """So many a second, with a burst of as many."""
-
-    rate: float
-    level: float = 0.0
-    at: float = 0.0
-
-    def take(self, now: float) -> bool:
-        self.level = max(0.0, self.level - (now - self.at) * self.rate)
-        self.at = now
-        if self.level >= self.rate:
-            return False
-        self.level += 1
-        return True
 
 
 class Server:
@@ -93,6 +104,8 @@ class Server:
         self._listening = listening
         self._host_of = host_of
         self._pairing = pairing
+        self._unproved = Allowance(UNPROVED_PER_S, UNPROVED_BURST, 0.0)
+        self._submits = Allowance(SUBMITS_PER_S, SUBMITS_BURST, 0.0)
 
     async def handle(self, connection: Connection) -> None:
         """Serve one connection until it ends. Raises PeerUnavailable, RemoteProtocolError, TrustError."""
@@ -101,22 +114,25 @@ class Server:
             await self._serve_pairing(connection)
             return
         host = None if endpoint.folder_id is None else self._host_of(endpoint.folder_id)
-        if host is None:
+        if host is None or not host.is_open:
             raise TrustError("the folder of this label is not running")
         await self.serve(connection, host)
 
     async def serve(self, connection: Connection, host: Host, rest: bytes = b"") -> None:
         """Answer requests on a connection of one folder, also on one that we dialled and swapped."""
         stream = connection.stream
-        exchange = _Exchange(connection, host, self._keys, self._listening())
-        swapped = await http.serve(
-            stream,
-            exchange.handle,
-            admit=lambda head: request_untrusted(head, stream.endpoint.label),
-            limits=PEER_LIMITS,
-            should_close=lambda: stream.is_worn,
-            rest=rest,
-        )
+        exchange = _Exchange(connection, host, self._keys, self._listening, self._unproved, self._submits)
+        try:
+            swapped = await http.serve(
+                stream,
+                exchange.handle,
+                admit=lambda head: request_untrusted(head, stream.endpoint.label),
+                limits=PEER_LIMITS,
+                should_close=lambda: stream.is_worn,
+                rest=rest,
+            )
+        finally:
+            host.gone(connection)
         if swapped and connection.device is not None:
             await host.adopt(connection, connection.device)
 
@@ -125,8 +141,9 @@ class Server:
         answerer = self._pairing.connect(stream.endpoint.label, stream.export, connection.address)
 
         async def answer(request: Request, body: Body) -> Response:
-            if request.route is not Route.PAIR:
-                return Response(404, close=True)
+            verdict = authorize(Asker(stream.endpoint.kind, stream.speaks_syncd), request.route)
+            if isinstance(verdict, Refuse):
+                return Response(verdict.status, close=True)
             return Response(200, await answerer.answer_untrusted(await body.read(Route.PAIR.max_body_bytes)))
 
         await http.serve(
@@ -137,19 +154,27 @@ class Server:
 class _Exchange:
     """The requests of one connection."""
 
-    def __init__(self, connection: Connection, host: Host, keys: DeviceKeys, listening: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        host: Host,
+        keys: DeviceKeys,
+        listening: Callable[[], tuple[str, ...]],
+        unproved: Allowance,
+        submits: Allowance,
+    ) -> None:
         self._connection = connection
         self._host = host
         self._keys = keys
         self._listening = listening
-        self._unproved = _Bucket(UNPROVED_A_SECOND)
-        self._submits = _Bucket(SUBMITS_A_SECOND)
+        self._unproved = unproved
+        self._submits = submits
+        self._news_asked = False
 
     async def handle(self, request: Request, body: Body) -> Response:
         """One request, authorised now."""
-        verdict = authorize(self._asker(), request.route)
+        verdict = self._judge(request.route)
         if isinstance(verdict, Refuse):
-            log.info("%s: %s refused: %s", self._connection.address, request.route.name, verdict.why)
             return Response(verdict.status, close=True)
         if verdict.unproved and not self._unproved.take(trio.current_time()):
             return Response(429)
@@ -173,13 +198,26 @@ class _Exchange:
             case Route.PAIR:
                 return Response(404)
 
+    def _judge(self, route: Route) -> Verdict:
+        verdict = authorize(self._asker(), route)
+        if isinstance(verdict, Refuse):
+            log.info("%s: %s refused: %s", self._connection.address, route.name, verdict.why)
+        return verdict
+
     def _asker(self) -> Asker:
         connection, membership = self._connection, self._host.membership
         device = connection.device
         endpoint = connection.stream.endpoint
         known = device is not None and membership.roster.public_of(device) is not None
         role = None if device is None else membership.role_of(device)
-        return Asker(endpoint.kind, connection.stream.speaks_syncd, device, role, was_member=known and role is None)
+        return Asker(
+            endpoint.kind,
+            connection.stream.speaks_syncd,
+            device,
+            role,
+            was_member=known and role is None,
+            epoch_is_current=endpoint.kind is not Kind.MEMBER or self._host.serves_epoch(endpoint.epoch_id),
+        )
 
     @property
     def _device(self) -> DeviceId:
@@ -189,29 +227,30 @@ class _Exchange:
         return device
 
     async def _hello(self, body: Body) -> Response:
-        stream, host = self._connection.stream, self._host
+        connection, stream, host = self._connection, self._connection.stream, self._host
+        if connection.device is not None:
+            raise RemoteProtocolError("a second hello")
         hello = Hello.decode_untrusted(await body.read(Route.HELLO.max_body_bytes))
         device = check_hello(stream.channel(), hello, self._keys.id).id
-        if self._connection.device not in (None, device):
-            raise RemoteProtocolError("a second hello by another device")
-        self._connection.device = device
+        connection.device = device
         is_member = stream.endpoint.kind is Kind.MEMBER
-        if is_member:
-            host.note_caller(self._connection, device, hello.addresses)
-            host.server.own_journal_seen(hello.newest)
-        if host.membership.relation(head_of(hello)) is Relation.UNKNOWN:
-            host.catch_up_soon(device)
+        if is_member and isinstance(verdict := self._judge(Route.HEADS), Refuse):
+            return Response(verdict.status, close=True)
+        host.greeted(connection, device, hello)
+        swap = hello.swap and is_member and host.wants_lines(device)
         server = host.server if is_member else None
-        swap = hello.swap and is_member
-        head = host.membership.head_at
-        ours = await make_hello(stream, self._keys, head, self._listening, server, device, swap=swap)
+        head, others = host.membership.head_at, host.others(device)
+        ours = await make_hello(stream, self._keys, head, self._listening(), server, device, swap=swap, others=others)
         return Response(200, ours.encode(), swap=swap)
 
     async def _heads(self, request: Request) -> Response:
-        wait_s = min(float(request.wait_s), MAX_WAIT_S)
+        """The first answer on a connection comes at once: so the client learns how far it is from being level."""
+        wait_s = float(request.wait_s) if self._news_asked else 0.0
+        self._news_asked = True
         log_id = request.log_id or b""
         page = await self._host.server.heads_after(self._device, log_id, request.number, wait_s)
-        return Response(200, page.encode())
+        verdict = self._judge(Route.HEADS)  # much can happen in a minute
+        return Response(verdict.status, close=True) if isinstance(verdict, Refuse) else Response(200, page.encode())
 
     async def _have(self, body: Body) -> Response:
         wanted = HaveRequest.decode_untrusted(await body.read(Route.HAVE.max_body_bytes))
@@ -247,7 +286,7 @@ class _Exchange:
             return Response(429)
         submit = RosterSubmit.decode_untrusted(await body.read(Route.SUBMIT_ENTRY.max_body_bytes))
         try:
-            update = await self._host.membership.submit_untrusted(submit)
+            update = await self._host.submit_untrusted(submit)
         except TrustError as error:
             log.info("%s: an entry that does not count: %s", self._connection.address, error)
             return Response(403)

@@ -1,0 +1,287 @@
+"""Async. Nodes that exchange with each other over a simulated network: everything real but the disk and the folder's
+work.
+
+A `ScriptedFolder` stands for the work: it has blocks, announces each by a head that is simply its cid, and takes in
+what its peers announce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+import trio
+from blake3 import blake3
+
+from ca.ids import DeviceId
+from ca.roles import Role
+from ca.wraps import Sealer
+from syncd.daemon.installation import Installation
+from syncd.daemon.membership import FolderMembership
+from syncd.errors import PeerUnavailable
+from syncd.model.ids import Cid
+from syncd.net.connections import Connections
+from syncd.net.folders import Answerer
+from syncd.net.listen import Doorkeeper
+from syncd.net.peers import PeerKeeper, Surroundings
+from syncd.net.serve import Server
+from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage, Link
+from syncd.protocol.messages import Bitmap
+from syncd.protocol.tls import LabelTable
+from syncd.seams import Network
+from tests.helpers.memberships import Devices, bring_in, new_folder
+from tests.helpers.sealer import SimulationSealer
+from tests.helpers.simnet import SimInternet
+
+PORT = 22067
+
+
+def cid_of(content: bytes) -> Cid:
+    return Cid(blake3(content).digest())
+
+
+class NobodyPairs:
+    """No invitation is open here."""
+
+    def connect(self, label: str, export: Callable[[bytes, int], bytes], address: str) -> Answerer:
+        raise AssertionError("no label of an invitation was installed")
+
+
+class ScriptedFolder:
+    """Implements `protocol.exchange.FolderServer`, and what a keeper needs of a folder's task."""
+
+    def __init__(self, name: str, head: bytes) -> None:
+        self.log_id = name.encode().ljust(16, b".")
+        self.roster_head = head
+        self.blocks: dict[Cid, bytes] = {}
+        self.order: list[Cid] = []
+        self.arrived_at: dict[Cid, float] = {}
+        self.links: list[Link] = []
+        self.links_begun = 0
+        self.needs: dict[DeviceId, tuple[int, int]] = {}
+        self.own_seen: list[bytes | None] = []
+        self.fault: Exception | None = None
+        self.membership: FolderMembership | None = None
+        self._news = trio.Event()
+        self._linked = trio.Event()
+
+    def publish(self, content: bytes) -> Cid:
+        """Have a new block, and let peers know."""
+        cid = cid_of(content)
+        if cid not in self.blocks:
+            self.blocks[cid] = content
+            self.order.append(cid)
+            self.arrived_at[cid] = trio.current_time()
+            self.tell()
+        return cid
+
+    def tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    async def wait_link(self, device: DeviceId) -> Link:
+        """The link to a device, when there is one."""
+        while (link := next((one for one in self.links if one.device == device), None)) is None:
+            await self._linked.wait()
+        return link
+
+    async def wait_for(self, cid: Cid) -> float:
+        """When a block had arrived, seconds of trio's clock."""
+        while cid not in self.blocks:
+            await self._news.wait()
+        return self.arrived_at[cid]
+
+    # asked by connections ------------------------------------------------------------------------------------
+
+    async def digest(self) -> bytes:
+        return bytes(32)
+
+    async def newest_of(self, device: DeviceId) -> bytes | None:
+        return b"newest of " + device[:4]
+
+    def own_journal_seen(self, raw_head: bytes | None) -> None:
+        self.own_seen.append(raw_head)
+
+    def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
+        self.needs[device] = (files, size)
+
+    async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage:
+        if log_id != self.log_id:
+            after = 0
+        elif after >= len(self.order):
+            with trio.move_on_after(wait_s):
+                await self._news.wait()
+        assert self.membership is not None
+        newest = len(self.order)
+        return HeadsPage(self.log_id, newest, newest, tuple(self.order[after:]), self.membership.head)
+
+    async def have(self, cids: Sequence[Cid]) -> bytes:
+        return Bitmap.of([cid in self.blocks for cid in cids]).bits
+
+    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Frame]:
+        await trio.lowlevel.checkpoint()
+        for index, cid in enumerate(cids):
+            content = self.blocks.get(cid)
+            status = FrameStatus.GONE if content is None else FrameStatus.OK
+            yield Frame(index, status, memoryview(content or b""))
+
+    # asking --------------------------------------------------------------------------------------------------
+
+    async def run_link(self, link: Link) -> None:
+        self.links.append(link)
+        self.links_begun += 1
+        self._linked.set()
+        self._linked = trio.Event()
+        try:
+            log_id, after = b"", 0
+            while True:
+                page = await link.heads(log_id, after)
+                if self.fault is not None:
+                    raise self.fault
+                log_id, after = page.log, page.last
+                await self._take([Cid(head) for head in page.heads if Cid(head) not in self.blocks], link)
+                await link.tell_needs(0, 0)
+        except PeerUnavailable:
+            return
+        finally:
+            self.links.remove(link)
+
+    async def _take(self, cids: Sequence[Cid], link: Link) -> None:
+        if not cids:
+            return
+        bits = Bitmap(await link.have(cids))
+        assert all(bits[index] for index in range(len(cids)))
+        async with link.blocks(cids) as frames:
+            async for frame in frames:
+                assert frame.status is FrameStatus.OK
+                content = bytes(frame.ciphertext)
+                assert cid_of(content) == cids[frame.index]
+                self.publish(content)
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One daemon of the simulation."""
+
+    name: str
+    own: Installation
+    membership: FolderMembership
+    network: Network
+    static: tuple[str, ...] = ()
+    listens: bool = True
+    table: LabelTable = field(default_factory=LabelTable)
+    connections: Connections = field(default_factory=Connections)
+    folder: ScriptedFolder = field(init=False)
+    keeper: PeerKeeper = field(init=False)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    @property
+    def device(self) -> DeviceId:
+        return self.own.id
+
+    @property
+    def address(self) -> str:
+        return f"{self.name}:{PORT}"
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen (if it does) and exchange until its scope is cancelled."""
+        own = self.own
+        self.folder = ScriptedFolder(self.name, self.membership.head)
+        self.folder.membership = self.membership
+        server = Server(own.keys, self.listening, self._keeper_of, NobodyPairs())
+        surroundings = Surroundings(
+            network=self.network,
+            clock=own.clock,
+            keys=own.keys,
+            connections=self.connections,
+            book=own.book,
+            dice=Random(self.name),
+            static=self.static,
+            listening=self.listening,
+            server=server,
+        )
+        self.membership.install(self.table)
+        self.membership.on_update.append(lambda update: self.folder.tell())
+        self.keeper = PeerKeeper(surroundings, self.membership, self.folder)
+        doorkeeper = Doorkeeper(self.table, self.connections, own.clock, server.handle)
+        with self.scope:
+            listeners = await self.network.listen(f":{PORT}") if self.listens else []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(doorkeeper.run, listeners)
+                nursery.start_soon(self.keeper.run)
+                task_status.started()
+
+    def listening(self) -> tuple[str, ...]:
+        return (self.address,) if self.listens else ()
+
+    def _keeper_of(self, folder: object) -> PeerKeeper | None:
+        return self.keeper if folder == self.membership.folder_id else None
+
+    def linked(self) -> set[DeviceId]:
+        """To whom this node has a link."""
+        return {link.device for link in self.folder.links}
+
+
+class Village:
+    """Some nodes of one folder. The first founds it, the others are members before anything runs."""
+
+    def __init__(self, nursery: trio.Nursery, seed: int = 1, sealer: Sealer | None = None) -> None:
+        self.internet = SimInternet(seed)
+        self.devices = Devices()
+        self.nodes: dict[str, Node] = {}
+        self._nursery = nursery
+        self._sealer = sealer or SimulationSealer()
+
+    async def settle(self, names: Sequence[str]) -> list[Node]:
+        """Make members, in this order; nobody runs yet, and everybody knows the roster only as of its own admission."""
+        made = []
+        for name in names:
+            own = self.devices.device(name, sealer=self._sealer)
+            if not self.nodes:
+                membership = await new_folder(own, name)
+            else:
+                host = next(iter(self.nodes.values()))
+                membership = await bring_in(host.membership, host.own, own, name, Role.ADMIN)
+            node = self.nodes[name] = Node(name, own, membership, self.internet.network(name))
+            made.append(node)
+        return made
+
+    async def start(self, *nodes: Node) -> None:
+        for node in nodes:
+            await self._nursery.start(node.run)
+
+    async def stop(self, node: Node) -> None:
+        """Its host loses power. It may be started again, and then knows what it had on disk."""
+        node.scope.cancel()
+        self.internet.crash(node.name)
+        node.table = LabelTable()
+        node.membership.on_update.clear()
+        node.connections = Connections()
+        node.scope = trio.CancelScope()
+        await trio.sleep(0.001)
+
+    async def all_linked(self, *nodes: Node, within_s: float = 30.0) -> float:
+        """Wait until each of these has a link to each other; how long that took."""
+        began = trio.current_time()
+        with trio.fail_after(within_s):
+            for node in nodes:
+                for other in nodes:
+                    if other is not node:
+                        await node.folder.wait_link(other.device)
+        return trio.current_time() - began
+
+
+@asynccontextmanager
+async def village(*names: str, seed: int = 1, start: bool = True) -> AsyncIterator[tuple[Village, list[Node]]]:
+    """Members who all know the first one's address."""
+    async with trio.open_nursery() as nursery:
+        made = Village(nursery, seed)
+        nodes = await made.settle(names)
+        for node in nodes[1:]:
+            node.static = (nodes[0].address,)
+        if start:
+            await made.start(*nodes)
+        yield made, nodes
+        nursery.cancel_scope.cancel()
