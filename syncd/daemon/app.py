@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from random import Random as Dice
 
 import trio
 
@@ -95,7 +94,7 @@ class Daemon:
             keys=installation.keys,
             connections=self.connections,
             book=installation.book,
-            dice=Dice(seams.random.token(8)),
+            random=seams.random,
             static=settings.peers,
             listening=self.reachable_at,
             server=self.server,

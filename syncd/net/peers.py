@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
-from random import Random as Dice
 from typing import Final, Protocol
 
 import trio
@@ -42,7 +41,7 @@ from syncd.protocol.exchange import FolderServer, Link
 from syncd.protocol.hello import Reflection
 from syncd.protocol.messages import MAX_ADDRESSES_OF_OTHER, MAX_OTHERS, Hello, RosterSubmit
 from syncd.protocol.tls import UnknownLabel
-from syncd.seams import Clock, Found, Network
+from syncd.seams import Clock, Found, Network, Random
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ class Surroundings:
     keys: DeviceKeys
     connections: Connections
     book: AddressBook
-    dice: Dice
+    random: Random
     static: tuple[str, ...] = ()
     listening: Callable[[], tuple[str, ...]] = tuple
     """Where we can be reached; nothing for a node that only dials."""
@@ -128,7 +127,7 @@ class PeerKeeper:
         self.server: FolderServer = folder
         self._around = around
         self._folder = folder
-        self._contacts = Contacts(around.dice.random)
+        self._contacts = Contacts(self._luck)
         self._peers: dict[DeviceId, _Peer] = {}
         self._draining: dict[EpochId, float] = {}
         self._nursery: trio.Nursery | None = None
@@ -276,7 +275,7 @@ class PeerKeeper:
         linked = [
             device for device, peer in sorted(self._peers.items()) if peer.link is not None and device != newcomer
         ]
-        self._around.dice.shuffle(linked)
+        linked.sort(key=lambda device: self._luck())
         if self._nursery is not None:
             for device in linked[:INTRODUCTIONS]:
                 self._nursery.start_soon(self._meet, device, self._addresses_of(device), True)
@@ -688,7 +687,10 @@ class PeerKeeper:
         return {device: _contact(peer) for device, peer in self._peers.items()}
 
     def _chance(self, most: float) -> float:
-        return self._around.dice.random() * most
+        return self._luck() * most
+
+    def _luck(self) -> float:
+        return int.from_bytes(self._around.random.token(4), "big") / (1 << 32)
 
 
 def _contact(peer: _Peer) -> Contact:

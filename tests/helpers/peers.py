@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from random import Random
 
 import trio
 from blake3 import blake3
@@ -197,7 +196,7 @@ class Node:
             keys=own.keys,
             connections=self.connections,
             book=own.book,
-            dice=Random(self.name),
+            random=own.random,
             static=self.static,
             listening=self.listening,
             server=server,
