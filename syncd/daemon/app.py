@@ -138,7 +138,7 @@ class Daemon:
         `joined`: it has members that may be ahead of us, so nothing is published before one was reached. `held`: until
         `go` of its task, nothing is looked at nor changed.
         """
-        tree = self.seams.trees.open(row.path, str(self.installation.home))
+        tree = self.seams.trees.open(row.path, str(self.settings.home))
         run = self.seams.workers.run_blocking
         try:
             await run(tree.check_root, None)
@@ -159,7 +159,7 @@ class Daemon:
     async def _start_folder(
         self, row: FolderRow, membership: FolderMembership, *, wait_for_peer: bool, held: bool = False
     ) -> RunningFolder:
-        tree = self.seams.trees.open(row.path, str(self.installation.home))
+        tree = self.seams.trees.open(row.path, str(self.settings.home))
         folder = RunningFolder(row, membership, tree, marker_of(row, self.installation.id))
         self._started[row.id] = _Started(folder)
         membership.install(self.table)

@@ -11,6 +11,7 @@ from ca.authority import HPKE, Signer
 from ca.certs import device_certificate
 from ca.device import DeviceKeys
 from ca.ids import DeviceId, FolderId
+from ca.recovery import PublicRecovery
 from ca.wraps import Sealer
 from syncd.daemon.devicedb import DeviceDb
 from syncd.seams import Clock, Lane, Random, Workers
@@ -21,7 +22,7 @@ Arguments = TypeVarTuple("Arguments")
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One device. `home` is None where there is no disk (simulation)."""
+    """One device. `home` is None where there is no disk (simulation); then `recovery` has to be given."""
 
     keys: DeviceKeys
     db: DeviceDb
@@ -30,6 +31,8 @@ class Installation:
     random: Random
     home: Path | None = None
     sealer: Sealer = HPKE
+    recovery: PublicRecovery | None = None
+    """Who may recover the folders made here; None: the home's recovery key, made when it is first needed."""
     certificate: bytes = field(init=False)
     """DER that this device shows on control connections."""
     _lane: Lane = field(default_factory=lambda: Lane("device"))

@@ -583,8 +583,9 @@ async def create_folder(
     recovery: PublicRecovery | None = None,
     also: Also | None = None,
 ) -> FolderMembership:
-    """A new folder with this device as its only member. Without `recovery` the home's key is used, or made."""
+    """A new folder with this device as its only member. Without `recovery` the installation's key is used."""
     run = installation.workers.run_blocking
+    recovery = recovery or installation.recovery
     if recovery is None:
         if installation.home is None:
             raise ValueError("where there is no home the recovery key has to be given")
