@@ -31,6 +31,8 @@ from syncd.treetypes import Dirty, Marker, RootState
 
 log = logging.getLogger("syncd.daemon")
 
+REFRESH_RIGHTS_S = 300.0
+
 
 @dataclass(slots=True)
 class RunningFolder:
@@ -109,6 +111,7 @@ async def run_folder(
                         lambda *, task_status: folder.task.run(wait_for_peer=wait_for_peer, task_status=task_status)  # type: ignore[union-attr]
                     )
                     nursery.start_soon(_watch, folder, trees, installation)
+                    nursery.start_soon(_refresh_rights, folder)
                     attach(folder, nursery)
                     ready()
             finally:
@@ -186,6 +189,15 @@ def _membership_moved(folder: RunningFolder, update: Update) -> None:
     if folder.membership.secrets is not None:
         task.use_keyring(folder.membership.keyring())
     task.roster_moved()
+
+
+async def _refresh_rights(folder: RunningFolder) -> None:
+    """Rights also change with the clock: a roster that nobody has touched for too long is frozen."""
+    task = folder.task
+    assert task is not None
+    while True:
+        task.rights = folder.membership.rights()
+        await trio.sleep(REFRESH_RIGHTS_S)
 
 
 async def _watch(folder: RunningFolder, trees: Trees, installation: Installation) -> None:
