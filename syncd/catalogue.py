@@ -297,6 +297,13 @@ _ENTRIES = (
         "revoke some:  syncd invites",
     ),
     Trouble(
+        "SY-SHARE-06",
+        Exit.USAGE,
+        "a folder of that name is here already",
+        "Commands name folders, so each has a name of its own on one computer.",
+        "give it another name:  syncd share PATH --name NAME",
+    ),
+    Trouble(
         "SY-FIND-01",
         Exit.NOT_FOUND,
         "not found",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -388,7 +387,7 @@ class Sharing:
             ticket = parse_link_untrusted(params["link"])
         else:
             ticket = parse_code_untrusted(params["code"] or "")
-        host = socket.gethostname()
+        host = platform.node()
         joiner = Joiner(
             daemon.installation,
             ticket,

@@ -1,4 +1,4 @@
-"""Pure, but for trio's clock. A transfer as a person follows it: how far, how fast, how long still."""
+"""Async. A transfer as a person follows it: how far, how fast, how long still."""
 
 from __future__ import annotations
 

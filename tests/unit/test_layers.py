@@ -95,7 +95,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.sharing": ASYNC,
     "syncd.daemon.standing": PURE,
     "syncd.daemon.tlsfiles": BLOCKING,
-    "syncd.daemon.transferring": PURE,
+    "syncd.daemon.transferring": ASYNC,
     "syncd.daemon.views": PURE,
     "syncd.daemon.waiting": ASYNC,
     "syncd.engine.brake": PURE,
