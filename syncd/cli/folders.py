@@ -110,5 +110,6 @@ def detail_lines(folder: Json) -> list[str]:
         ["server name", tls["sni"]],
         ["listens on", ", ".join(tls["listen"])],
         ["public key pin", tls["pin"]],
+        ["roster", text.escape(folder["roster"])],
     ]
     return [text.escape(folder["name"]), *text.table(rows, indent="  ")]

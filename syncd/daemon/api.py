@@ -20,7 +20,7 @@ from syncd.daemon.explaining import conflicts, explain
 from syncd.daemon.membership import FolderMembership, MemberInfo
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
-from syncd.daemon.tlsfiles import folder_tls_files
+from syncd.daemon.tlsfiles import folder_tls_files, roster_file
 from syncd.daemon.views import (
     Json,
     as_text,
@@ -198,6 +198,9 @@ class DaemonApi:
         tls = await self._daemon.seams.workers.run_blocking(
             folder_tls_files, folder.membership, home, self._daemon.listening
         )
+        roster = await self._daemon.seams.workers.run_blocking(
+            roster_file, folder.id, folder.membership.roster.export(), home
+        )
         waiting = self._sharing.waiting_requests().get(folder.id, 0)
         return {
             "schema": "syncd.folder/1",
@@ -211,6 +214,7 @@ class DaemonApi:
                 "listen": list(tls.listen),
                 "pin": tls.pin,
             },
+            "roster": str(roster),
         }
 
     async def _folder_rescan(self, params: Params, progress: Progress) -> Json:

@@ -1,4 +1,4 @@
-"""Blocking. The current certificate and key of a folder as files, for `curl`: written when somebody asks to see them.
+"""Blocking. What `folder show` shows as files: certificate and key of a folder for `curl`, its roster for `syncd-ca`.
 
 Keys of epochs do not rest on disk in the open. These two files are the exception that a person asked for, so they are
 0600 in a 0700 directory from their first byte and go with the next rotation.
@@ -27,6 +27,7 @@ from syncd.errors import ConfigError, TrustError
 log = logging.getLogger("syncd.membership")
 
 DIRECTORY: Final = "tls"
+ROSTERS: Final = "rosters"
 CERT_FILE: Final = "cert.pem"
 KEY_FILE: Final = "key.pem"
 
@@ -79,6 +80,19 @@ def folder_tls_files(membership: Member, home: Path, listen: Sequence[str]) -> F
         raise ConfigError(f"cannot write the folder's certificate to {place}: {error.strerror}") from error
     pin = base64.b64encode(sha256(public).digest()).decode()
     return FolderTls(cert_file, key_file, label, tuple(listen), pin)
+
+
+def roster_file(folder: FolderId, exported: bytes, home: Path) -> Path:
+    """Write a folder's roster as a file for `syncd-ca`: it is public to members, and proves itself.
+
+    Raises ConfigError when the home cannot be written.
+    """
+    place = home / ROSTERS
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        return _write(place / f"{folder.hex()[:16]}.roster", exported)
+    except OSError as error:
+        raise ConfigError(f"cannot write the folder's roster to {place}: {error.strerror}") from error
 
 
 def drop_tls_files(home: Path, folder: FolderId, current: bytes) -> None:

@@ -35,7 +35,7 @@ DECIDED = {"id": "r1", "kind": "join", "folder": FOLDER_ID, "name": "Photos", "m
 
 ANSWERS: Script = {
     "folders": {"schema": "syncd.folders/1", "folders": FOLDERS},
-    "folder.show": {"schema": "syncd.folder/1", **folder(), "members": 2, "in_sync": True, "tls": TLS},
+    "folder.show": {"schema": "syncd.folder/1", **folder(), "members": 2, "in_sync": True, "tls": TLS, "roster": "/h/rosters/x.roster"},
     "folder.rescan": stream(
         {"schema": "syncd.folder.rescan/1", "folder": FOLDER_ID, "name": "Photos", "files": 2, "bytes": 10}
     ),
