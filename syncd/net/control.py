@@ -28,7 +28,7 @@ async def settle(client: Client, theirs: Head, membership: Membership) -> EntryH
             return await fetch_page(client, after)
 
         await membership.catch_up(fetch, theirs)
-    if membership.relation(theirs) is Relation.BEHIND and not membership.is_out:
+    if membership.relation(theirs) is Relation.BEHIND:
         return await give(client, theirs, membership)
     return theirs.hash
 

@@ -64,6 +64,8 @@ FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 60.0
 CLIENT_LIMITS: Final = Limits(answer_s=30.0)
 
+FORCED: Final = True
+
 _Failure = (PeerUnavailable, TrustError, RemoteProtocolError)
 
 
@@ -117,6 +119,9 @@ class _Peer:
     more_offered: trio.Event = field(default_factory=trio.Event)
     meeting: trio.Lock = field(default_factory=trio.Lock)
     met_at: float = -inf
+    strikes: int = 0
+    shunned_until: float = -inf
+    """We neither call nor ask a peer with whom it went wrong, for a time that grows with each time."""
 
 
 class PeerKeeper:
@@ -184,7 +189,7 @@ class PeerKeeper:
     def _membership_moved(self, update: Update) -> None:
         """Part of the very step in which the roster takes effect: connections that lost their right end here."""
         self._cut(update)
-        if update.we_are_out or self._nursery is None:
+        if self._nursery is None:
             return
         now = trio.current_time()
         if update.changed or update.keys_arrived:
@@ -278,7 +283,7 @@ class PeerKeeper:
         linked.sort(key=lambda device: self._luck())
         if self._nursery is not None:
             for device in linked[:INTRODUCTIONS]:
-                self._nursery.start_soon(self._meet, device, self._addresses_of(device), True)
+                self._nursery.start_soon(self._meet, device, self._addresses_of(device), FORCED)
 
     # dialling ------------------------------------------------------------------------------------------------
 
@@ -289,7 +294,8 @@ class PeerKeeper:
             if lacking and self._nursery is not None:
                 for address in self._contacts.take_due(trio.current_time(), lacking):
                     self._nursery.start_soon(self._call, address)
-            with trio.move_on_at(self._contacts.next_due(lacking) if lacking else inf):
+            due = self._contacts.next_due(lacking) if lacking else inf
+            with trio.move_on_at(min(due, self._end_of_shunning())):
                 await self._woken.wait()
 
     def _lacking(self) -> set[DeviceId]:
@@ -297,18 +303,26 @@ class PeerKeeper:
         linked = sum(peer.link is not None for peer in self._peers.values())
         if self.membership.is_out or linked >= MAX_LINKS:
             return set()
-        return {device.id for device in self.membership.devices() if self._peer(device.id).link is None}
+        devices = [device.id for device in self.membership.devices()]
+        return {device for device in devices if self._peer(device).link is None and not self._is_shunned(device)}
+
+    def _is_shunned(self, device: DeviceId) -> bool:
+        return trio.current_time() < self._peer(device).shunned_until
+
+    def _end_of_shunning(self) -> float:
+        now = trio.current_time()
+        return min((peer.shunned_until for peer in self._peers.values() if peer.shunned_until > now), default=inf)
 
     async def _call(self, address: str) -> None:
         """Try one address: link to whoever answers, for as long as it lasts."""
-        contacts = self._contacts
+        contacts, head = self._contacts, self.membership.head
         try:
             await self._link_at(address)
         except Reflection:
             contacts.is_us(address)
         except UnknownLabel as error:
             self._note_trouble(address, error)
-            moved = await self._consult(address)
+            moved = head != self.membership.head or await self._consult(address)
             contacts.failed(address, trio.current_time())
             if moved:
                 contacts.hurry([address], trio.current_time())
@@ -325,9 +339,10 @@ class PeerKeeper:
         line = await self._open(address, contacts.device_at(address))
         contacts.reached(address, line.device, trio.current_time())
         if self._peer(line.device).link is None:
-            self._troubles.pop(address, None)
             await self._use(line, address)
             contacts.ended(address, trio.current_time())
+            if not self._is_shunned(line.device):
+                self._troubles.pop(address, None)
         else:
             line.end()
             contacts.unused(address)
@@ -441,10 +456,20 @@ class PeerKeeper:
                     nursery.cancel_scope.cancel()
             except* _Failure as errors:
                 self._note_trouble(address, _first(errors))
+                self._shun(news.device)
             except* Exception:
                 log.exception("the work with %s failed", address)
+                self._shun(news.device)
             finally:
                 link.end()
+
+    def _shun(self, device: DeviceId) -> None:
+        """Have nothing to do with a peer for a while. Each time in a row it is twice as long."""
+        peer, now = self._peer(device), trio.current_time()
+        if now > peer.shunned_until + LONGEST_WAIT_S:
+            peer.strikes = 0
+        peer.shunned_until = now + min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**peer.strikes) * (0.5 + self._chance(0.5))
+        peer.strikes = min(peer.strikes + 1, 16)
 
     @contextmanager
     def _linked(self, link: PeerLink, address: str, is_offered: bool) -> Iterator[None]:
@@ -516,7 +541,8 @@ class PeerKeeper:
     def wants_lines(self, device: DeviceId) -> bool:
         """Whether we would ask on a connection that this device dialled (`serve.Host`)."""
         peer = self._peer(device)
-        return self._nursery is not None and (peer.link is None or peer.is_offered)
+        has_own = peer.link is not None and not peer.is_offered
+        return self._nursery is not None and not has_own and not self._is_shunned(device)
 
     async def adopt(self, connection: Connection, device: DeviceId) -> None:
         """The HTTP roles were swapped: ask on this connection until it ends (`serve.Host`)."""
@@ -546,7 +572,7 @@ class PeerKeeper:
                 return peer.offered.pop()
             raise PeerUnavailable("the peer offers no further connection")
 
-        while peer.offered and peer.link is None:
+        while peer.offered and peer.link is None and not self._is_shunned(device):
             news = peer.offered.pop()
             lines = Lines(open_line, lambda line: self.serves_epoch(line.connection.epoch_id))
             await self._run_link(news, lines, news.connection.address, is_offered=True)
@@ -608,7 +634,7 @@ class PeerKeeper:
         before = self.membership.head, self.membership.is_current
         for candidate in candidates:
             was = self._peer(candidate).head
-            if await self._meet(candidate, [address]):
+            if await self._meet(candidate, [address], FORCED):
                 self._contacts.note([address], Source.TOLD, trio.current_time(), candidate)
                 return before != (self.membership.head, self.membership.is_current) or self._peer(candidate).head != was
         return False

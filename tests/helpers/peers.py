@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
+import trio.testing
 from blake3 import blake3
 
 from ca.ids import DeviceId
@@ -135,13 +136,16 @@ class ScriptedFolder:
         self._linked = trio.Event()
         try:
             log_id, after = b"", 0
+            told = False
             while True:
                 page = await link.heads(log_id, after)
                 if self.fault is not None:
                     raise self.fault
                 log_id, after = page.log, page.last
                 await self._take([Cid(head) for head in page.heads if Cid(head) not in self.blocks], link)
-                await link.tell_needs(0, 0)
+                if page.heads or not told:
+                    await link.tell_needs(0, 0)
+                    told = True
         except PeerUnavailable:
             return
         finally:
@@ -170,6 +174,8 @@ class Node:
     network: Network
     static: tuple[str, ...] = ()
     listens: bool = True
+    claims: tuple[str, ...] = ()
+    """Where a node that does not listen says that it does."""
     table: LabelTable = field(default_factory=LabelTable)
     connections: Connections = field(default_factory=Connections)
     folder: ScriptedFolder = field(init=False)
@@ -202,7 +208,8 @@ class Node:
             server=server,
         )
         self.membership.install(self.table)
-        self.membership.on_update.append(lambda update: self.folder.tell())
+        folder = self.folder
+        self.membership.on_update.append(lambda update: folder.tell())
         self.keeper = PeerKeeper(surroundings, self.membership, self.folder)
         doorkeeper = Doorkeeper(self.table, self.connections, own.clock, server.handle)
         with self.scope:
@@ -213,7 +220,7 @@ class Node:
                 task_status.started()
 
     def listening(self) -> tuple[str, ...]:
-        return (self.address,) if self.listens else ()
+        return (self.address,) if self.listens else self.claims
 
     def _keeper_of(self, folder: object) -> PeerKeeper | None:
         return self.keeper if folder == self.membership.folder_id else None
@@ -255,11 +262,11 @@ class Village:
         """Its host loses power. It may be started again, and then knows what it had on disk."""
         node.scope.cancel()
         self.internet.crash(node.name)
+        node.membership.uninstall()
         node.table = LabelTable()
-        node.membership.on_update.clear()
+        await trio.testing.wait_all_tasks_blocked()
         node.connections = Connections()
         node.scope = trio.CancelScope()
-        await trio.sleep(0.001)
 
     async def all_linked(self, *nodes: Node, within_s: float = 30.0) -> float:
         """Wait until each of these has a link to each other; how long that took."""
