@@ -41,7 +41,19 @@ from syncd.store.recovery import (
 )
 from syncd.store.scan import Found, Gone, Item, Trouble
 from syncd.store.staging import Staging
-from syncd.treetypes import Dirty, Kind, LocallyChanged, Marker, NameTaken, NotThere, Path, RootState, TreeError
+from syncd.treetypes import (
+    ROOT,
+    Dirty,
+    Kind,
+    LocallyChanged,
+    Marker,
+    NameTaken,
+    NoSpace,
+    NotThere,
+    Path,
+    RootState,
+    TreeError,
+)
 
 log = logging.getLogger("syncd.folder")
 
@@ -179,15 +191,20 @@ class FolderTask:
         self._may_scan = trio.Event()
         self._may_work = trio.Event()
         self._may_work.set()
+        self._knows_disk = trio.Event()
+        """Set once this disk was looked at: before that, files of which it has a copy would be fetched."""
         self._cookies_seen: frozenset[bytes] = frozenset()
         self._cookies_done: frozenset[bytes] = frozenset()
         self._scanning = False
         self._changed = trio.Event()
         self._retries: set[Path] = set()
+        self._space_at = 0.0
+        """The disk was full, or failed: when to try again. 0: it was not."""
         own = store.journal.device[0] % 16
         self.puller = Puller(store, workers, lane, budget, meter, own)
         self.puller.on_committed = self._after_commit
         self.puller.on_failed = self._after_failure
+        self.puller.on_fed = self._wake_plan
 
     # life ----------------------------------------------------------------------------------------------------
 
@@ -202,6 +219,7 @@ class FolderTask:
         self._newest = await self._db(self.store.journal.newest_seq)
         if not wait_for_peer or self._newest:
             self._may_scan.set()
+            self._knows_disk.set()
         await self._recount()
         task_status.started()
         async with trio.open_nursery() as nursery:
@@ -287,6 +305,7 @@ class FolderTask:
             finally:
                 self._scanning = False
             self.progress.scans_done = self.progress.scans_begun
+            self._knows_disk.set()
             self._cookies_done = cookies
             await self._recount()
             self._tell()
@@ -379,7 +398,7 @@ class FolderTask:
             await self._db(note)
 
     def _clear_folder_problems(self) -> None:
-        self.store.connection.execute("DELETE FROM problem WHERE node=0")
+        self.store.connection.execute("DELETE FROM problem WHERE node=0 AND path<>x''")
 
     # planning and applying -----------------------------------------------------------------------------------
 
@@ -388,8 +407,11 @@ class FolderTask:
 
     async def _plan_forever(self) -> None:
         await self._may_work.wait()
+        await self._knows_disk.wait()
         while True:
             due = await self._db(counts.db_next_retry, self.store.connection, self._clock.now())
+            if self._space_at:
+                due = self._space_at if due is None else min(due, self._space_at)
             wait_s = FULL_SCAN_S if due is None else max(0.05, due - self._clock.now())
             with trio.move_on_after(wait_s):
                 await self._plan_event.wait()
@@ -401,6 +423,9 @@ class FolderTask:
             try:
                 while await self._sweep():
                     pass
+            except TreeError as error:
+                log.warning("folder %s: the disk failed: %s", self.name, error)
+                self._space_at = self._clock.now() + RETRY_S
             finally:
                 self._planning = False
             await self._recount()
@@ -409,25 +434,38 @@ class FolderTask:
     async def _sweep(self) -> bool:
         """Once through all pending nodes; True if that brought anything closer."""
         await self._hold_waves()
+        await self.puller.let_go(await self._db(self.store.db_outdated, self.puller.on_their_way))
+        ignored = self._ignores.match if self._ignores.spec.patterns else None
         after: int | None = 0
         progress = False
         while after is not None:
-            page, after = await self._db(self.store.db_plan, after, self._clock.now(), self.puller.busy)
-            progress = await self._carry_out(page) or progress
+            async with self.puller.disk:
+                engaged = self.puller.engaged
+                page, after = await self._db(self.store.db_plan, after, self._clock.now(), engaged, ignored)
+                progress = await self._carry_out(page) or progress
+            if page.wants and self.rights.exchanges and self._clock.now() >= self._space_at:
+                await self.puller.offer(page.wants)
         return progress
 
     async def _carry_out(self, page: Round) -> bool:
+        """Do what needs no content. The puller's `disk` is held."""
         done = []
         if page.steps:
-            done = await self._workers.run_blocking(execute, self.store.tree, page.steps)
-            directories = sorted(
-                {step.path[:-1] for step in page.steps} | {s.target[:-1] for s in page.steps if s.target}
-            )
-            await self._workers.run_blocking(self.store.tree.flush_dirs, await self._existing(directories))
-            committed = await self._db(self.store.db_commit, done, self._clock.now())
+            nodes = {step.operation.node for step in page.steps}
+            self.store.moving |= nodes
+            try:
+                done = await self._workers.run_blocking(execute, self.store.tree, page.steps)
+                directories = sorted(
+                    {step.path[:-1] for step in page.steps} | {s.target[:-1] for s in page.steps if s.target}
+                )
+                await self._workers.run_blocking(self.store.tree.flush_dirs, await self._existing(directories))
+                committed = await self._db(self.store.db_commit, done, self._clock.now())
+            finally:
+                self.store.moving -= nodes
             await self._after_commit(committed)
-        if page.wants and self.rights.exchanges:
-            await self.puller.offer([want for want in page.wants if not self._ignores.match(want.path, False)])
+        if page.blocked:
+            taken = [(node, path, NameTaken("something that is only here has its name")) for node, path in page.blocked]
+            await self._db(self._note_failures, Committed(failed=list(taken)))
         return page.settled > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
 
     async def _existing(self, directories: Sequence[Path]) -> list[Path]:
@@ -444,6 +482,9 @@ class FolderTask:
         return await self._workers.run_blocking(existing)
 
     async def _after_commit(self, committed: Committed) -> None:
+        if committed.applied and self._space_at:
+            self._space_at = 0.0
+            await self._db(counts.db_clear_problems, self.store.connection, [ROOT])
         if committed.edited:
             await self._db(publish_late_edits, self.store, committed.edited, self._now_ms())
             self._announce(await self._db(self.store.journal.newest_seq))
@@ -455,6 +496,10 @@ class FolderTask:
 
     def _note_failures(self, committed: Committed) -> None:
         for node, path, error in committed.failed:
+            if isinstance(error, NoSpace):
+                # That concerns all of the folder: nothing more is staged until some time has passed.
+                self._space_at = self._clock.now() + RETRY_S
+                node, path = 0, ROOT
             code, why, fix = problem_of(error, reading=False)
             # A local edit got in between: the scan that looks there is on its way, so the next try is close.
             retry_s = RACE_RETRY_S if isinstance(error, LocallyChanged | NotThere | NameTaken) else RETRY_S
@@ -749,7 +794,7 @@ class FolderTask:
 
     async def _recover(self) -> None:
         staged = await self._workers.run_blocking(self.store.tree.list_staged)
-        self.puller.resumable = frozenset(token for token, _ in staged)
+        self.puller.resumable = {token for token, _ in staged}
         committed = await self._db(db_recover_intents, self.store, self._clock.now())
         if committed.edited:
             await self._db(publish_late_edits, self.store, committed.edited, self._now_ms())

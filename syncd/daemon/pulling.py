@@ -26,12 +26,15 @@ from syncd.protocol.exchange import FrameStatus, Link
 from syncd.seams import Lane, Workers
 from syncd.store.apply import Committed, Want, put_in_place
 from syncd.store.folder import FolderStore, Needed
+from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.staging import Delivery, Stager, Staging
 from syncd.treetypes import TreeError
 
 RATE_WINDOW_S = 10.0
 POLL_AGAIN_S = 3.0
+STARVED_MAX_S = 60.0
+BUSY_S = 1.0
 MAX_STAGED_FILES = 2048
 MAX_OPEN_WRITERS = 32
 MAX_GROUP = 1024
@@ -127,56 +130,123 @@ class Puller:
         self._goals: dict[Cid, _Goal] = {}
         self._stager = Stager(store.tree, store.keyring)
         self.busy: set[int] = set()
+        """Nodes whose contents are on their way."""
+        self.starved: set[int] = set()
+        """Nodes with contents that no connected peer has just now: put aside, so that they are in nobody's way."""
         self._stagings: dict[int, list[Staging]] = {}
-        self._waiting_parts: list[Want] = []
+        self._waiting_parts: list[Staging] = []
+        self._tokens: set[bytes] = set()
+        """Of everything on its way: no content is ever staged twice at a time."""
         self._writers = 0
         self._ready: list[Staging] = []
         self._ready_event = trio.Event()
         self._room = trio.Event()
         self._work = trio.Event()
         self._links: dict[DeviceId, Link] = {}
-        self._fetched: dict[Cid, None] = {}
-        self.resumable: frozenset[bytes] = frozenset()
+        self._patience_s = POLL_AGAIN_S
+        self._feed_at = 0.0
+        self.disk = trio.Lock()
+        """Held while names on the disk are changed and until the rows say so: paths hold still meanwhile."""
+        self.resumable: set[bytes] = set()
+        """Tokens under which parts of contents lie in the stage."""
         self.on_committed: Callable[[Committed], Awaitable[None]] | None = None
         self.on_failed: Callable[[Staging], Awaitable[None]] | None = None
+        self.on_fed: Callable[[], None] = lambda: None
+        """What was put aside may be planned again."""
+
+    @property
+    def engaged(self) -> frozenset[int]:
+        """Nodes whose contents the planner need not ask for."""
+        return frozenset(self.busy | self.starved)
 
     # taking contents in --------------------------------------------------------------------------------------
 
     async def offer(self, wants: Sequence[Want]) -> None:
         """Begin to stage contents; waits while too many are on their way."""
+        wants = [want for want in wants if want.token not in self._tokens]
         at = 0
         while at < len(wants):
-            while len(self.busy) >= MAX_STAGED_FILES or self._writers >= MAX_OPEN_WRITERS:
-                await self._room.wait()
+            while not self._has_room():
+                await self._make_room()
             part: list[Want] = []
             writers = self._writers
             while at < len(wants) and len(self.busy) + len(part) < MAX_STAGED_FILES and writers < MAX_OPEN_WRITERS:
-                writers += wants[at].size > 65536
+                writers += wants[at].size > SMALL_FILE_BYTES
                 part.append(wants[at])
                 at += 1
             self.busy.update(want.node for want in part)
-            await self._begin(part)
+            self._tokens.update(want.token for want in part)
+            stagings = [Staging(want) for want in part]
+            for staging in stagings:
+                self._stagings.setdefault(staging.want.node, []).append(staging)
+            await self._begin(stagings)
 
-    async def _begin(self, wants: Sequence[Want]) -> None:
+    def _has_room(self) -> bool:
+        return len(self.busy) < MAX_STAGED_FILES and self._writers < MAX_OPEN_WRITERS
+
+    async def _make_room(self) -> None:
+        room = self._room
+        await self._put_starved_aside()
+        if not self._has_room():
+            with trio.move_on_after(POLL_AGAIN_S):
+                await room.wait()
+
+    async def _put_starved_aside(self) -> None:
+        """Of what is on its way, let go of all that nobody who is connected can send anything for."""
+        lacking = set(self.pull.unavailable(self._links))
+        starved = [
+            staging
+            for stagings in self._stagings.values()
+            for staging in stagings
+            if staging.wanted_cids and lacking.issuperset(staging.wanted_cids)
+        ]
+        self.starved.update(staging.want.node for staging in starved)
+        await self._let_go(starved)
+
+    async def let_go(self, wants: Sequence[Want]) -> None:
+        """These contents are not needed any more."""
+        tokens = {want.token for want in wants}
+        every = [staging for stagings in self._stagings.values() for staging in stagings]
+        # What is complete is about to be put in place, and will be looked at then.
+        await self._let_go([one for one in every if one.want.token in tokens and not one.is_complete])
+
+    async def _let_go(self, stagings: Sequence[Staging]) -> None:
+        for staging in stagings:
+            self._drop_goals(staging)
+            self._forget(staging)
+        if stagings:
+            await self._workers.run_blocking(self._stager.abandon, stagings)
+
+    @property
+    def on_their_way(self) -> list[Want]:
+        """Contents that were offered and are not in place yet."""
+        return [staging.want for stagings in self._stagings.values() for staging in stagings]
+
+    async def _begin(self, stagings: Sequence[Staging]) -> None:
+        by_token = {staging.want.token: staging for staging in stagings}
+        wants = [staging.want for staging in stagings]
         needed = await self._workers.run_blocking(self._store.db_needed, wants, lane=self._lane)
-        whole = []
+        whole: list[tuple[Staging, Needed]] = []
         for item in needed:
-            if item.parts:
-                self._waiting_parts.append(item.want)
-                for entry in item.parts:
-                    self._goals.setdefault(entry.cid, _Goal(entry, is_part=True))
-                self.pull.want((entry.cid, entry.length) for entry in item.parts)
-            else:
-                whole.append(item)
+            staging = by_token[item.want.token]
+            if not item.parts:
+                whole.append((staging, item))
+                continue
+            staging.parts = {entry.cid for entry in item.parts}
+            self._waiting_parts.append(staging)
+            for entry in item.parts:
+                self._goals.setdefault(entry.cid, _Goal(entry)).is_part = True
+            self.pull.want((entry.cid, entry.length) for entry in item.parts)
         if whole:
             await self._stage(whole)
         self._new_work()
 
-    async def _stage(self, needed: Sequence[Needed]) -> None:
-        stagings = await self._workers.run_blocking(self._stager.begin, needed, self.resumable)
-        for staging in stagings:
+    async def _stage(self, whole: Sequence[tuple[Staging, Needed]]) -> None:
+        resumable = frozenset(self.resumable)
+        await self._workers.run_blocking(self._stager.begin, whole, resumable)
+        for staging, _ in whole:
+            self.resumable.add(staging.want.token)
             self.meter.copied_bytes += staging.copied_bytes
-            self._stagings.setdefault(staging.want.node, []).append(staging)
             staging.opened = staging.writer is not None
             self._writers += staging.opened
             if staging.error is not None:
@@ -189,24 +259,27 @@ class Puller:
                     goal.places.append((staging, offset))
                 self.pull.want((entry.cid, entry.length) for entry in staging.missing.values())
 
-    def drop(self, nodes: Sequence[int]) -> None:
-        """These contents are not wanted any more (a newer version has come)."""
-        for node in nodes:
-            for staging in self._stagings.get(node, ()):
-                gone = [entry.cid for entry in staging.missing.values()]
-                for cid in gone:
-                    goal = self._goals.get(cid)
-                    if goal is not None:
-                        goal.places = [place for place in goal.places if place[0] is not staging]
-                        if not goal.places and not goal.is_part:
-                            del self._goals[cid]
-                            self.pull.forget([cid])
+    def _drop_goals(self, staging: Staging) -> None:
+        """What only this content wants is not wanted any more."""
+        for cid in staging.wanted_cids:
+            goal = self._goals.get(cid)
+            if goal is None:
+                continue
+            goal.places = [place for place in goal.places if place[0] is not staging]
+            goal.is_part = goal.is_part and any(cid in other.parts for other in self._waiting_parts if other != staging)
+            self._maybe_reached(cid, goal)
+
+    def _maybe_reached(self, cid: Cid, goal: _Goal) -> None:
+        if not goal.places and not goal.is_part:
+            del self._goals[cid]
+            self.pull.forget([cid])
 
     # links ---------------------------------------------------------------------------------------------------
 
     async def run_link(self, link: Link) -> None:
         """Fetch through one link until it is lost or cancelled."""
         self._links[link.device] = link
+        self._feed_again()
         try:
             async with trio.open_nursery() as nursery:
                 for _ in range(max(1, link.lanes)):
@@ -214,8 +287,9 @@ class Puller:
         except* PeerUnavailable:
             pass  # the connection's owner sees it too, and dials again
         finally:
-            self._links.pop(link.device, None)
-            self.pull.peer_gone(link.device)
+            if self._links.get(link.device) is link:
+                del self._links[link.device]
+                self.pull.peer_gone(link.device)
             self._new_work()
 
     async def _fetcher(self, link: Link) -> None:
@@ -231,11 +305,15 @@ class Puller:
                 await work.wait()
                 continue
             async with self._budget.take(batch.size):
-                await self._fetch(link, batch.cids)
+                is_busy = await self._fetch(link, batch.cids)
+            if is_busy:
+                await trio.sleep(BUSY_S)
 
-    async def _fetch(self, link: Link, cids: Sequence[Cid]) -> None:
+    async def _fetch(self, link: Link, cids: Sequence[Cid]) -> bool:
+        """Ask for blocks and take in what comes; whether the peer was too busy for some."""
         arrived: list[tuple[Cid, bytes]] = []
         left = set(cids)
+        is_busy = is_late = False
         try:
             with trio.move_on_after(FETCH_TIMEOUT_S) as patience:
                 async with link.blocks(cids) as frames:
@@ -248,13 +326,16 @@ class Puller:
                         if frame.status is FrameStatus.OK:
                             arrived.append((cid, bytes(frame.ciphertext)))
                         else:
+                            is_busy |= frame.status is FrameStatus.BUSY
                             self.pull.failed(link.device, [cid], refused=frame.status is not FrameStatus.BUSY)
+            is_late = patience.cancelled_caught
         finally:
-            self.pull.failed(link.device, left, refused=False)
+            self.pull.failed(link.device, left, refused=is_late)
             if arrived:
                 # Checked and written even if the connection was cut meanwhile: it never has to come again.
                 with trio.CancelScope(shield=True):
                     await self._take(link.device, arrived)
+        return is_busy
 
     async def _take(self, device: DeviceId, arrived: Sequence[tuple[Cid, bytes]]) -> None:
         deliveries: list[Delivery] = []
@@ -262,8 +343,8 @@ class Puller:
         for cid, ciphertext in arrived:
             self.meter.received_bytes += len(ciphertext)
             goal = self._goals.get(cid)
-            if goal is None or cid in self._fetched:
-                self.meter.duplicate_bytes += len(ciphertext) if cid in self._fetched else 0
+            if goal is None:
+                self.meter.duplicate_bytes += len(ciphertext)
                 continue
             self.meter.blocks_fetched += 1
             if goal.is_part:
@@ -275,6 +356,8 @@ class Puller:
             delivered = await self._workers.run_blocking(self._stager.deliver, deliveries)
             self.pull.failed(device, delivered.refused, refused=True)
             await self._written(delivered.good)
+        # A place that was added while these were being written did not get its block.
+        self.pull.failed(device, [cid for cid, _ in arrived], refused=False)
         self._new_work()
 
     async def _take_parts(self, device: DeviceId, parts: Sequence[tuple[Entry, bytes]]) -> None:
@@ -286,9 +369,13 @@ class Puller:
                 self.pull.failed(device, [entry.cid], refused=True)
         await self._workers.run_blocking(self._store.db_keep_parts, good, lane=self._lane)
         for entry, _ in good:
-            self._goals.pop(entry.cid, None)
-            self.pull.forget([entry.cid])
+            goal = self._goals.get(entry.cid)
+            if goal is not None:
+                goal.is_part = False
+                self._maybe_reached(entry.cid, goal)
         waiting, self._waiting_parts = self._waiting_parts, []
+        for staging in waiting:
+            staging.parts = set()
         if waiting:
             await self._begin(waiting)
 
@@ -296,15 +383,14 @@ class Puller:
         finished = []
         for delivery in good:
             staging = delivery.staging
-            cid = delivery.entry.cid
             if staging.missing.pop(delivery.offset, None) is None:
                 continue
-            goal = self._goals.get(cid)
+            goal = self._goals.get(delivery.entry.cid)
             if goal is not None:
-                goal.places = [place for place in goal.places if place != (staging, delivery.offset)]
-                if not goal.places:
-                    del self._goals[cid]
-                    self.pull.forget([cid])
+                goal.places = [one for one in goal.places if one[0] is not staging or one[1] != delivery.offset]
+                self._maybe_reached(delivery.entry.cid, goal)
+            if self._is_gone(staging):
+                continue
             if staging.error is not None:
                 await self._give_up(staging)
             elif not staging.missing:
@@ -318,12 +404,16 @@ class Puller:
             else:
                 self._complete(staging)
 
+    def _is_gone(self, staging: Staging) -> bool:
+        return all(staging is not known for known in self._stagings.get(staging.want.node, ()))
+
     def _complete(self, staging: Staging) -> None:
-        self._ready.append(staging)
-        self._ready_event.set()
+        if not self._is_gone(staging):
+            self._ready.append(staging)
+            self._ready_event.set()
 
     async def _give_up(self, staging: Staging) -> None:
-        self.drop([staging.want.node])
+        self._drop_goals(staging)
         if self.on_failed is not None:
             await self.on_failed(staging)
         self._forget(staging)
@@ -332,6 +422,9 @@ class Puller:
         known = self._stagings.get(staging.want.node, [])
         if staging in known:
             known.remove(staging)
+            self._tokens.discard(staging.want.token)
+        if staging in self._waiting_parts:
+            self._waiting_parts.remove(staging)
         if not known:
             self._stagings.pop(staging.want.node, None)
             self.busy.discard(staging.want.node)
@@ -353,22 +446,34 @@ class Puller:
                 await self._finish(group, now)
 
     async def _finish(self, group: Sequence[Staging], now: Callable[[], float]) -> None:
-        wants = [staging.want for staging in group]
-        await self._workers.run_blocking(self._store.db_intents, wants, lane=self._lane)
+        tokens = [staging.want.token for staging in group]
+        committed = Committed()
         try:
-            await self._workers.run_blocking(self._store.tree.flush, [want.token for want in wants])
-            done = await self._workers.run_blocking(put_in_place, self._store.tree, wants)
+            await self._workers.run_blocking(self._store.tree.flush, tokens)
+            async with self.disk:
+                committed = await self._put_in_place([staging.want for staging in group], now)
         except TreeError as error:
-            # The disk reported a failure: nothing of this group may be believed, and all of it is staged again.
+            # The disk reported a failure: nothing of this group may be believed, and all of it is staged again. What
+            # has its name already is found by its intent, or by the scan.
             for staging in group:
                 staging.error = error
                 await self._give_up(staging)
             return
-        committed = await self._workers.run_blocking(self._store.db_commit, done, now(), lane=self._lane)
         for staging in group:
+            self.resumable.discard(staging.want.token)
             self._forget(staging)
         if self.on_committed is not None:
             await self.on_committed(committed)
+
+    async def _put_in_place(self, wants: Sequence[Want], now: Callable[[], float]) -> Committed:
+        nodes = {want.node for want in wants}
+        self._store.moving |= nodes
+        try:
+            wanted = await self._workers.run_blocking(self._store.db_intents, wants, lane=self._lane)
+            done = await self._workers.run_blocking(put_in_place, self._store.tree, wanted)
+            return await self._workers.run_blocking(self._store.db_commit, done, now(), lane=self._lane)
+        finally:
+            self._store.moving -= nodes
 
     # waking --------------------------------------------------------------------------------------------------
 
@@ -379,15 +484,32 @@ class Puller:
     def peers_have_more(self, device: DeviceId) -> None:
         """A peer has told news: what it lacked it may have now."""
         self.pull.poll_again(device)
+        self._feed_again()
         self._new_work()
+
+    def _feed_again(self) -> None:
+        self._patience_s = POLL_AGAIN_S
+        self._feed()
+
+    def _feed(self) -> None:
+        self._feed_at = trio.current_time() + self._patience_s
+        if self.starved:
+            self.starved.clear()
+            self.on_fed()
 
     async def poll_again_forever(self) -> None:
         """While blocks are wanted that no connected peer had when it was asked, ask again now and then."""
         while True:
             await trio.sleep(POLL_AGAIN_S)
-            if self._links and self.pull.unavailable(self._links):
+            if not self._links:
+                continue
+            if self.pull.unavailable(self._links):
                 for device in self._links:
-                    self.peers_have_more(device)
+                    self.pull.poll_again(device)
+                self._new_work()
+            if self.starved and trio.current_time() >= self._feed_at:
+                self._patience_s = min(2 * self._patience_s, STARVED_MAX_S)
+                self._feed()
 
     def new_keys(self) -> None:
         """The store's keyring was replaced."""

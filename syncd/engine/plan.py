@@ -33,12 +33,21 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where on the disk: the row of the directory, and the name in it."""
+
+    parent: int
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Holder:
     """Who stands on this disk at the wanted name: a node, or a conflict copy of one."""
 
-    row: int
+    row: int  # of the node, or of the copy
     is_copy: bool
-    leaving: bool  # it is pending itself, so it may make room
+    node: int
+    leaving: bool  # it belongs elsewhere, so it will make room
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +69,12 @@ class Case:
     """One pending node with everything the planner may look at."""
 
     node: int
-    kind: Kind  # of the greatest head
-    lives: bool  # kind is not a deletion, or it is a directory with a living child
+    kind: Kind  # what it is to be: of the greatest head, or DIR for what only lives by something living in it
+    lives: bool
     version: Version | None
     size: int
-    parent: int | None  # row of the parent in the view
-    parent_ready: bool  # it stands on this disk as a directory
+    parent: int  # row of the parent in the view
+    parent_ready: bool  # it stands on this disk as a directory, and can be reached
     wanted_name: bytes
     holder: Holder | None  # somebody else at (parent, wanted_name) on this disk
     disk_kind: Kind
@@ -73,17 +82,11 @@ class Case:
     disk_name: bytes | None
     same_content: bool  # the bytes, or the link target, on disk are those of `version`
     same_attributes: bool
-    disk_children: int = 0  # entries of ours standing in it, for a directory
+    disk_children: int = 0  # entries of ours standing in it, for a directory that is to go
     copies: tuple[CopyCase, ...] = ()
     whole_subtree_ready: bool = True  # nothing below still waits for this directory to be writable
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where on the disk: the row of the directory, and the name in it."""
-
-    parent: int
-    name: bytes
+    is_busy: bool = False  # contents of it are on their way already
+    way_out: Place | None = None  # it is parked, and this is where it can be seen again
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,110 +162,120 @@ Operation = MakeDir | Create | Replace | Move | Park | Retire | RemoveDir | SetA
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Operations for now, the parents that must be looked at first, and the nodes that wait for another's turn."""
+    """Operations for now, the parents that must be looked at first, and the nodes whose name is taken for good."""
 
     operations: tuple[Operation, ...]
     wake: tuple[int, ...]
-    waiting: tuple[int, ...]
+    blocked: tuple[int, ...]
 
 
 def plan(cases: Sequence[Case]) -> Plan:
-    """One round, directories before what goes into them. Independent of the order of `cases` except that earlier ones
-    may claim a free name first."""
-    operations: list[Operation] = []
-    wake: list[int] = []
-    waiting: list[int] = []
-    blocked: list[tuple[Case, Holder]] = []
-    claimed: set[Place] = set()
-    making: set[int] = set()
+    """One round, directories before what goes into them. Independent of the order of `cases`, but that a directory is
+    made before what is in it."""
+    work = _Planning()
     for case in cases:
-        before = len(operations)
-        stands_in_way = _plan_node(case, operations, wake, claimed, making)
-        if stands_in_way is not None:
-            blocked.append((case, stands_in_way))
+        work.node(case)
         for copy in case.copies:
-            _plan_copy(case, copy, operations, claimed)
-        if len(operations) == before:
-            waiting.append(case.node)
-    if not operations:
-        # Everyone waits for someone: names are being swapped. Moving one aside frees its name, and the next round goes
-        # on.
-        for _, holder in blocked:
-            if holder.leaving:
-                operations.append(Park(holder.row, holder.row if holder.is_copy else None))
-                break
-    return Plan(tuple(operations), tuple(dict.fromkeys(wake)), tuple(waiting))
+            work.copy(case, copy)
+    if not work.operations:
+        work.park_one()
+    return Plan(tuple(work.operations), tuple(dict.fromkeys(work.wake)), tuple(dict.fromkeys(work.blocked)))
 
 
-def _plan_node(
-    case: Case, operations: list[Operation], wake: list[int], claimed: set[Place], making: set[int]
-) -> Holder | None:
-    """Append the next step of one node; answer who stands in its way, if somebody does."""
-    if not case.lives:
-        _plan_absence(case, operations)
-        return None
-    if case.version is None or case.parent is None:
-        return None  # nothing is known of its content yet
-    if not case.parent_ready and case.parent not in making:
-        wake.append(case.parent)
-        return None
-    place = Place(case.parent, case.wanted_name)
-    if case.disk_kind == Kind.NONE:
-        if case.holder is not None or place in claimed:
-            return case.holder
-        claimed.add(place)
-        operations.append(_creation(case, case.version, place))
-        if isinstance(operations[-1], MakeDir):
-            making.add(case.node)
-        return None
-    kind = Kind.DIR if case.kind == Kind.DELETED else case.kind
-    if (case.disk_kind == Kind.DIR) != (kind == Kind.DIR):
-        # A directory cannot be exchanged with a file in one step: the old one leaves first.
-        operations.append(RemoveDir(case.node) if case.disk_kind == Kind.DIR else Retire(case.node))
-        return None
-    if (case.disk_parent, case.disk_name) != (place.parent, place.name):
-        if case.holder is not None or place in claimed:
-            return case.holder
-        claimed.add(place)
-        operations.append(Move(case.node, place))
-    elif not case.same_content and kind != Kind.DIR:
-        operations.append(Replace(case.node, case.version, kind, case.size))
-    elif case.same_attributes:
-        operations.append(Settle(case.node))
-    elif case.whole_subtree_ready:  # a directory gets its mode last, it might forbid us to write into it
-        operations.append(SetAttributes(case.node))
-    return None
+class _Planning:
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.wake: list[int] = []
+        self.blocked: list[int] = []
+        self._waits_for: dict[tuple[bool, int], Holder] = {}
+        """(is a copy, row) of what stands on the disk and cannot go to its name, and who has that name."""
+        self._wanting: list[Holder] = []
+        """Who has the names of what does not stand on the disk yet."""
+        self._making: set[int] = set()
 
+    def node(self, case: Case) -> None:
+        """Append the next step of one node."""
+        if not case.lives:
+            self._absence(case)
+            return
+        if not case.parent_ready and case.parent not in self._making:
+            self.wake.append(case.parent)
+            return
+        place = Place(case.parent, case.wanted_name)
+        if case.disk_kind == Kind.NONE:
+            if self._is_free(case.node, case.holder, None):
+                self._creation(case, place)
+        elif (case.disk_kind == Kind.DIR) != (case.kind == Kind.DIR):
+            # A directory cannot be exchanged with a file in one step: the old one leaves first.
+            self._absence(case)
+        elif (case.disk_parent, case.disk_name) != (place.parent, place.name):
+            if self._is_free(case.node, case.holder, (False, case.node)):
+                self.operations.append(Move(case.node, place))
+        elif not case.same_content and case.kind != Kind.DIR:
+            if case.version is not None and not case.is_busy:
+                self.operations.append(Replace(case.node, case.version, case.kind, case.size))
+        elif case.same_attributes:
+            self.operations.append(Settle(case.node))
+        elif case.whole_subtree_ready:  # a directory gets its mode last, it might forbid us to write into it
+            self.operations.append(SetAttributes(case.node))
 
-def _creation(case: Case, version: Version, place: Place) -> Operation:
-    if case.kind in (Kind.DIR, Kind.DELETED):  # a deleted directory that lives for its children
-        return MakeDir(case.node, place)
-    return Create(case.node, version, case.kind, case.size, place)
+    def _creation(self, case: Case, place: Place) -> None:
+        if case.kind == Kind.DIR:
+            self._making.add(case.node)
+            self.operations.append(MakeDir(case.node, place))
+        elif case.version is not None and not case.is_busy:
+            self.operations.append(Create(case.node, case.version, case.kind, case.size, place))
 
+    def _absence(self, case: Case) -> None:
+        if case.disk_kind == Kind.NONE:
+            self.operations.append(Settle(case.node))
+        elif case.way_out is not None:
+            self.operations.append(Move(case.node, case.way_out))
+        elif case.disk_kind != Kind.DIR:
+            self.operations.append(Retire(case.node))
+        elif case.disk_children == 0:
+            self.operations.append(RemoveDir(case.node))
 
-def _plan_absence(case: Case, operations: list[Operation]) -> None:
-    if case.disk_kind == Kind.NONE:
-        operations.append(Settle(case.node))
-    elif case.disk_kind != Kind.DIR:
-        operations.append(Retire(case.node))
-    elif case.disk_children == 0:
-        operations.append(RemoveDir(case.node))
+    def copy(self, case: Case, copy: CopyCase) -> None:
+        """The same for one conflict copy."""
+        if copy.wanted_name is None or not case.lives:
+            if copy.copy is not None:
+                self.operations.append(Retire(case.node, copy.copy))
+            return
+        if not case.parent_ready:
+            return
+        place = Place(case.parent, copy.wanted_name)
+        if copy.copy is None:
+            if self._is_free(case.node, copy.holder, None) and not case.is_busy:
+                self.operations.append(Create(case.node, copy.version, copy.kind, copy.size, place, copy=True))
+            return
+        is_right = (copy.disk_parent, copy.disk_name) == (place.parent, place.name)
+        if not is_right and self._is_free(case.node, copy.holder, (True, copy.copy)):
+            self.operations.append(Move(case.node, place, copy.copy))
 
+    def _is_free(self, node: int, holder: Holder | None, stands: tuple[bool, int] | None) -> bool:
+        if holder is None:
+            return True
+        if not holder.leaving:
+            self.blocked.append(node)
+        elif stands is None:
+            self._wanting.append(holder)
+        else:
+            self._waits_for[stands] = holder
+        return False
 
-def _plan_copy(case: Case, copy: CopyCase, operations: list[Operation], claimed: set[Place]) -> None:
-    if copy.wanted_name is None or not case.lives:
-        if copy.copy is not None:
-            operations.append(Retire(case.node, copy.copy))
-        return
-    if case.parent is None or not case.parent_ready:
-        return
-    place = Place(case.parent, copy.wanted_name)
-    if copy.copy is None:
-        if copy.holder is None and place not in claimed:
-            claimed.add(place)
-            operations.append(Create(case.node, copy.version, copy.kind, copy.size, place, copy=True))
-        return
-    moved = (copy.disk_parent, copy.disk_name) != (place.parent, place.name)
-    if moved and copy.holder is None and place not in claimed:
-        claimed.add(place)
-        operations.append(Move(case.node, place, copy.copy))
+    def park_one(self) -> None:
+        """Where waiting for one another goes round in a circle, names are being swapped: moving one aside frees its
+        name, and the next round goes on."""
+        for start in (*self._waits_for.values(), *self._wanting):
+            walked = set()
+            at = start
+            while (at.is_copy, at.row) not in walked:
+                walked.add((at.is_copy, at.row))
+                following = self._waits_for.get((at.is_copy, at.row))
+                if following is None:
+                    break
+                at = following
+            else:
+                self.operations.append(Park(at.node, at.row if at.is_copy else None))
+                return

@@ -32,7 +32,7 @@ from syncd.seams import Tree
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.joining import PENDING, Sources, read_heads
-from syncd.store.publish import disk_value, keep_parts, packed_entries, packed_on_disk
+from syncd.store.publish import disk_value, packed_entries, packed_on_disk
 from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
 from syncd.store.survey import Survey, same_attributes
 from syncd.treetypes import (
@@ -64,7 +64,7 @@ class What(IntEnum):
     COPY = 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Want:
     """A content to be staged, and where it goes. `packed`: entries of all its blocks, once known."""
 
@@ -85,8 +85,8 @@ class Want:
     path: Path
     expected: Stat | None = None
     packed: bytes = b""
-    parts: tuple[tuple[bytes, bytes], ...] = ()
-    staged: Stat | None = None
+    generation: int = -1
+    """Of the rows (`joining.Sources`) that last said where it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class Step:
     mode: int = 0
     mtime_ns: int | None = None
     from_parked: bytes | None = None
+    generation: int = -1
 
 
 @dataclass(slots=True)
@@ -110,6 +111,8 @@ class Round:
     steps: list[Step] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
     settled: int = 0
+    blocked: list[tuple[int, Path]] = field(default_factory=list)
+    """Nodes whose name is taken by something that will not leave, and where they belong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,23 +190,24 @@ class _Preparation:
         if head is None:
             return
         what = What.COPY if is_copy else What.CREATE if isinstance(operation, Create) else What.REPLACE
-        mtime = row.mtime
+        token = token_of(row.nid, self._survey.sources.version(*version), is_copy)
         want = Want(
             what,
             row.id,
             *version,
-            token_of(row.nid, self._survey.sources.version(*version), is_copy),
+            _unused(self._db, token),
             head.kind,
             head.size or 0,
             head.listed or 0,
             head.blocks or b"",
             head.cls,
             0o600 if row.mode is None else row.mode,
-            mtime,
+            row.mtime,
             parent,
             name,
             path,
             expected_stat(row) if what is What.REPLACE else None,
+            generation=self._survey.sources.generation,
         )
         if want.kind == FILE and not want.listed:
             want.packed = want.blocks
@@ -219,7 +223,9 @@ class _Preparation:
             row.l_blocks = row.l_listed = row.l_cls = None
         row.pending = PENDING if self._copies_unsettled(row) else 0
         rows.write(self._db, [row])
-        self.round.settled += row.pending == 0
+        if row.pending == 0:
+            self.round.settled += 1
+            self._db.execute("DELETE FROM problem WHERE node=?", (row.id,))
 
     def _copies_unsettled(self, row: NodeRow) -> bool:
         if row.heads <= 1:
@@ -261,15 +267,25 @@ class _Preparation:
         if target is None:
             return
         nid = b"copy%d" % copy if copy is not None else (row.nid if row is not None else b"")
-        token = blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode()
+        token = _unused(self._db, blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode())
         wanted_mode = -1 if row is None or row.mode is None else row.mode
         wanted_mtime = None if row is None else row.mtime
-        self.round.steps.append(Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked))
+        generation = self._survey.sources.generation
+        self.round.steps.append(
+            Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation)
+        )
 
 
 def token_of(nid: bytes, version: bytes, copy: bool) -> bytes:
     """The name of a staged content: the same after a restart, so that what was fetched before is found again."""
     return blake3(nid + version + bytes([copy])).digest(16).hex().encode()
+
+
+def _unused(connection: sqlite3.Connection, token: bytes) -> bytes:
+    """This token, or one made from it, under which nothing lies in `.syncd/old`."""
+    while connection.execute("SELECT 1 FROM old WHERE token=?", (token.decode(),)).fetchone() is not None:
+        token = blake3(token).digest(16).hex().encode()
+    return token
 
 
 def expected_stat(row: NodeRow) -> Stat:
@@ -346,6 +362,40 @@ def put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
 # ------------------------------------------------------------------------------------------
 
 
+def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> bool:
+    """Whether a staged content still has a place, some time after it was planned; finds out anew where that is."""
+    row = survey.row(want.node)
+    if row is None or row.pending != PENDING or not survey.lineage.lives(row):
+        return False
+    named = survey.names.of(row)
+    parent, name = survey.parent(row), named.name
+    if want.what is What.COPY:
+        copies = {(head.cs, head.idx): name for head, name in named.copies.items()}
+        if (want.cs, want.idx) not in copies or _has_copy(connection, want):
+            return False
+        name = copies[want.cs, want.idx]
+    elif (row.c_cs, row.c_idx) != (want.cs, want.idx) or row.l_kind == DIR:
+        return False
+    elif row.on_disk:
+        if row.l_parent is None or row.l_name is None or _unused(connection, want.token) != want.token:
+            return False
+        want.what, want.expected = What.REPLACE, expected_stat(row)
+        parent, name = row.l_parent, row.l_name
+    else:
+        want.what, want.expected = What.CREATE, None
+    path = survey.path(parent, name)
+    if path is None:
+        return False
+    want.parent, want.name, want.path = parent, name, path
+    want.generation = survey.sources.generation
+    return True
+
+
+def _has_copy(connection: sqlite3.Connection, want: Want) -> bool:
+    query = "SELECT 1 FROM copy WHERE node=? AND cs=? AND idx=?"
+    return connection.execute(query, (want.node, want.cs, want.idx)).fetchone() is not None
+
+
 def write_intents(connection: sqlite3.Connection, wants: Sequence[Want]) -> None:
     """Say what is about to be put in place, before it is."""
     connection.executemany(
@@ -385,7 +435,7 @@ class Committer:
         rows.write(self._db, known.values())
         for parent in self._emptied:
             # A directory that Global has deleted may be empty now.
-            self._db.execute("UPDATE node SET pending=1 WHERE id=? AND kind=4 AND l_kind=2 AND pending=0", (parent,))
+            self._db.execute("UPDATE node SET pending=1 WHERE id=? AND kind<>2 AND l_kind=2 AND pending=0", (parent,))
         self._db.executemany(
             "DELETE FROM intent WHERE token=?",
             [(item.of.token.decode(),) for item in done if isinstance(item.of, Want)],
@@ -416,8 +466,12 @@ class Committer:
             self._to_old(row, want.token, outcome)
         row.l_parent, row.l_name, row.l_kind = want.parent, want.name, want.kind
         self._stat(row, new)
+        if new.size != want.size and want.kind == FILE:
+            # Somebody wrote to it in the very moment it got its name: whatever it holds now is to be looked at.
+            row.l_seen = row.l_mtime = 0
+            self.committed.look_again.append(want.path)
         row.s_ccs, row.s_cidx = want.cs, want.idx
-        row.s_pcs, row.s_pidx = row.p_cs, row.p_idx
+        _note_place(row)
         if (row.mode is None or row.l_mode == row.mode) and (want.kind != FILE or row.l_mtime == row.mtime):
             row.s_acs, row.s_aidx = row.a_cs, row.a_idx
         if (row.c_cs, row.c_idx) == (want.cs, want.idx):
@@ -425,8 +479,7 @@ class Committer:
         else:
             row.l_blocks, row.l_listed, row.l_cls = want.blocks, want.listed, want.cls
         blocks.add(self._db, [(source_of(SourceKind.NODE, row.id), want.packed)])
-        keep_parts(self._db, want.parts)
-        row.pending = _still_pending(row)
+        self._maybe_done(row, want.generation)
         self._solved(row.id)
 
     def _copy(self, want: Want, stat: Stat) -> None:
@@ -441,7 +494,6 @@ class Committer:
         )
         assert cursor.lastrowid is not None
         blocks.add(self._db, [(source_of(SourceKind.COPY, cursor.lastrowid), want.packed)])
-        keep_parts(self._db, want.parts)
 
     def _to_old(self, row: NodeRow, token: bytes, outcome: Replaced) -> None:
         """What stood there lies in `.syncd/old` now, and goes on serving its blocks from there."""
@@ -486,17 +538,18 @@ class Committer:
                 assert isinstance(outcome, Stat)
                 row.l_parent, row.l_name, row.l_kind = place.parent, place.name, DIR
                 self._stat(row, outcome)
-                row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx = row.c_cs, row.c_idx, row.p_cs, row.p_idx
+                row.s_ccs, row.s_cidx = row.c_cs, row.c_idx
+                _note_place(row)
                 if row.mode is None or row.l_mode == row.mode:
                     row.s_acs, row.s_aidx = row.a_cs, row.a_idx
-                row.pending = _still_pending(row)
+                self._maybe_done(row, step.generation)
             case Move(place=place):
                 assert isinstance(outcome, Stat)
                 self._wake_emptied(row.l_parent)
                 row.l_parent, row.l_name = place.parent, place.name
                 self._moved_stat(row, outcome)
-                row.s_pcs, row.s_pidx = row.p_cs, row.p_idx
-                row.pending = _still_pending(row)
+                _note_place(row)
+                self._maybe_done(row, step.generation)
             case Park():
                 assert isinstance(outcome, Stat)
                 row.l_parent, row.l_name = PARKED_ROW, step.token
@@ -510,8 +563,9 @@ class Committer:
             case SetAttributes():
                 assert isinstance(outcome, Stat)
                 self._stat(row, outcome)
-                row.s_acs, row.s_aidx = row.a_cs, row.a_idx
-                row.pending = _still_pending(row, attributes_done=True)
+                if (step.mode, step.mtime_ns) == (-1 if row.mode is None else row.mode, row.mtime):
+                    row.s_acs, row.s_aidx = row.a_cs, row.a_idx
+                self._maybe_done(row, step.generation)
         self._solved(row.id)
 
     def _copy_step(self, operation: object, step: Step, outcome: Stat | Replaced | None, copy: int) -> None:
@@ -554,7 +608,6 @@ class Committer:
     def _left(self, row: NodeRow) -> None:
         self._wake_emptied(row.l_parent)
         row.leave_disk()
-        row.pending = PENDING if row.alive else 0
 
     def _wake_emptied(self, parent: int | None) -> None:
         if parent is not None:
@@ -575,18 +628,27 @@ class Committer:
         if (stat.size, stat.mtime_ns) == (row.l_size, row.l_mtime) or stat.kind is Kind.DIR:
             row.l_ctime = stat.ctime_ns
 
+    def _maybe_done(self, row: NodeRow, generation: int) -> None:
+        """Nothing more to do for it, if nothing has come since that was planned; else the planner looks once more."""
+        settled = (
+            generation == self._sources.generation
+            and row.pending == PENDING
+            and row.heads <= 1
+            and (row.s_ccs, row.s_cidx) == (row.c_cs, row.c_idx)
+            and (row.s_pcs, row.s_pidx) == (row.p_cs, row.p_idx)
+            and same_attributes(row)
+        )
+        if settled:
+            row.pending = 0
+
     def _solved(self, node: int) -> None:
         self._db.execute("DELETE FROM problem WHERE node=?", (node,))
 
 
-def _still_pending(row: NodeRow, *, attributes_done: bool = False) -> int:
-    settled = (
-        row.heads <= 1
-        and (row.s_ccs, row.s_cidx) == (row.c_cs, row.c_idx)
-        and (row.s_pcs, row.s_pidx) == (row.p_cs, row.p_idx)
-        and (attributes_done or same_attributes(row))
-    )
-    return 0 if settled else PENDING
+def _note_place(row: NodeRow) -> None:
+    """It stands where its place says; where it has another name than its own, `Settle` says that it is right."""
+    if (row.l_parent, row.l_name) == (row.parent, row.name):
+        row.s_pcs, row.s_pidx = row.p_cs, row.p_idx
 
 
 def _is_copy_step(of: Step | Want) -> bool:

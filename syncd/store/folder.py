@@ -19,10 +19,21 @@ from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
 from syncd.seams import Reader, Tree
 from syncd.store import blocks, rows
-from syncd.store.apply import Committed, Committer, Done, Round, Want, prepare, write_intents
+from syncd.store.apply import (
+    Committed,
+    Committer,
+    Done,
+    Round,
+    Want,
+    What,
+    prepare,
+    still_wanted,
+    write_intents,
+)
 from syncd.store.blocks import Location, SourceKind, source_row
 from syncd.store.db import Transaction
 from syncd.store.examine import Previous
+from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Membership, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.publish import Draft, Examined, Publisher, packed_on_disk, part_plain
@@ -60,19 +71,6 @@ class Needed:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What `status` says about a folder's files."""
-
-    files: int
-    size: int
-    need_files: int
-    need_bytes: int
-    conflicts: int
-    old_bytes: int
-    only_here: int
-
-
-@dataclass(frozen=True, slots=True)
 class Arrived:
     """A changeset whose head's signature was checked, with its body as it travelled."""
 
@@ -97,6 +95,8 @@ class FolderStore:
         self.journal = journal
         self.keyring = keyring
         self.membership = membership
+        self.moving: set[int] = set()
+        """Nodes with which something is being done on the disk that no row says yet. The scan leaves them alone."""
 
     def db_begin(self) -> None:
         """Make sure that the root has its row."""
@@ -177,24 +177,48 @@ class FolderStore:
 
     # planning ------------------------------------------------------------------------------------------------
 
-    def db_plan(self, after: int, now: float, busy: Container[int]) -> tuple[Round, int | None]:
-        """One page of pending nodes: what can be done about them now, and where the next page begins."""
+    def db_plan(
+        self, after: int, now: float, busy: Container[int], ignored: Ignored | None = None
+    ) -> tuple[Round, int | None]:
+        """One page of pending nodes: what can be done about them now, and where the next page begins.
+
+        `ignored`: the rules, if there are any; what they match is put aside (`IGNORED`).
+        """
         with Transaction(self.connection):
             survey = Survey(self.connection, self.journal.sources)
-            cases, following = survey.cases(after, MAX_CASES, now, busy)
+            cases, following = survey.cases(after, MAX_CASES, now, busy, ignored)
             planned = plan(cases)
             for row in planned.wake:
                 self.connection.execute("UPDATE node SET pending=1 WHERE id=? AND pending=0", (row,))
-            return prepare(self.connection, survey, planned.operations), following
+            round_ = prepare(self.connection, survey, planned.operations)
+            found = ((node, survey.row(node)) for node in planned.blocked)
+            round_.blocked += [(node, survey.shared_path(row)) for node, row in found if row is not None]
+            return round_, following
 
     def db_commit(self, done: Sequence[Done], now: float) -> Committed:
         """Note what was done to the disk."""
         with Transaction(self.connection):
             return Committer(self.connection, self.journal.sources, now).note(done)
 
-    def db_intents(self, wants: Sequence[Want]) -> None:
+    def db_intents(self, wants: Sequence[Want]) -> list[Want]:
+        """Say what is about to be put in place; the contents for which there still is one."""
         with Transaction(self.connection):
-            write_intents(self.connection, wants)
+            survey = Survey(self.connection, self.journal.sources)
+            wanted = [want for want in wants if still_wanted(self.connection, survey, want)]
+            write_intents(self.connection, wanted)
+            return wanted
+
+    def db_outdated(self, wants: Sequence[Want]) -> list[Want]:
+        """Of contents on their way, those that nobody needs any more: something newer has come, or it was deleted."""
+        found = rows.read_ids(self.connection, {want.node for want in wants})
+        return [want for want in wants if not self._is_head(found.get(want.node), want)]
+
+    def _is_head(self, row: NodeRow | None, want: Want) -> bool:
+        if row is None or row.pending != PENDING:
+            return False
+        if want.what is not What.COPY:
+            return (row.c_cs, row.c_idx) == (want.cs, want.idx)
+        return any((head.cs, head.idx) == (want.cs, want.idx) for head in read_heads(self.connection, row))
 
     def db_needed(self, wants: Sequence[Want]) -> list[Needed]:
         """What each wanted content lacks, with places on this disk where blocks of it may lie."""

@@ -16,10 +16,17 @@ from ca.ids import DeviceId
 from syncd.model.ids import ChangesetHash, NodeId, VersionId, version_id
 from syncd.model.records import Attributes, Content, Place, Record
 from syncd.store import rows
-from syncd.store.rows import DELETED, DIR, NodeRow
+from syncd.store.lineage import Lineage
+from syncd.store.rows import DELETED, DIR, FILE, NONE, SYMLINK, NodeRow
 
 Stamp = tuple[int, bytes, int]
 """Lamport number, author, index: the total order of versions."""
+
+Claim = tuple[int, bytes]
+"""Parent and name, as a place gives them."""
+
+CONFLICT_MARK = b" (conflict "
+"""Part of every name that `model.paths.conflict_name` makes, unless it was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Sources:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._known: dict[int, Source] = {}
+        self.generation = 0
+        """Grows whenever records are joined: what was concluded from the rows before may not hold any more."""
 
     def __getitem__(self, seq: int) -> Source:
         source = self._known.get(seq)
@@ -93,19 +102,22 @@ def join_records(
     records: Sequence[Record],
     before_write: Callable[[Sequence[NodeRow]], None] | None = None,
 ) -> Joined:
-    """Join `records` of one changeset into the rows; every row touched becomes pending. Runs inside the caller's
-    transaction.
+    """Join `records` of one changeset into the rows; every row touched becomes pending, and so does every other whose
+    place in the view may have changed. Runs inside the caller's transaction.
 
     `before_write` sees the rows, one for each record that is not about the root, and may set Local and Synced columns.
     """
+    sources.generation += 1
     work = _Join(connection, sources, source)
     joined = Joined(work.run(records))
     if before_write is not None:
         before_write(joined.rows)
-    rows.write(connection, {row.id: row for row in joined.rows}.values())
-    wake_siblings(connection, {row.id for row in joined.rows})
-    if work.directories_moved:
-        settle_cycles(connection, sources)
+    touched = {row.id: row for row in joined.rows}
+    rows.write(connection, touched.values())
+    wake_siblings(connection, touched)
+    if work.moved:
+        work.left |= settle_cycles(connection, sources, work.moved)
+    wake_view(connection, work.left, work.came, work.turned)
     return joined
 
 
@@ -117,30 +129,53 @@ class _Join:
         self._rows: dict[NodeId, NodeRow] = {}
         self._next_id = 0
         self._any_replaced = connection.execute("SELECT 1 FROM replaced LIMIT 1").fetchone() is not None
-        self._parents_before_place: set[int] = set()
-        self.directories_moved = False
+        self._parents: set[int] = set()
+        """Rows that may have children: they were there before, or a record has named them as a parent."""
+        self.moved: set[int] = set()
+        """Of these, those whose place changed."""
+        self.turned: set[int] = set()
+        """Of these, those that can hold children now and could not before, or the reverse."""
+        self.left: set[Claim] = set()
+        """Where something went away or died."""
+        self.came: set[Claim] = set()
+        """Where something came or came to life."""
 
     def run(self, records: Sequence[Record]) -> list[NodeRow]:
         nids = [record.node for record in records]
         nids += [record.place.parent for record in records if record.place is not None]
         self._rows = rows.read_nids(self._db, nids)
-        self._parents_before_place = {row.id for row in self._rows.values() if row.p_cs is None}
+        self._parents = {row.id for row in self._rows.values()}
         (self._next_id,) = self._db.execute("SELECT coalesce(max(id),0)+1 FROM node").fetchone()
         touched = []
         for index, record in enumerate(records):
             row = self._row(record.node)
             if row.id == rows.ROOT_ROW:
                 continue  # nothing about the root itself is shared
-            if record.content is not None:
-                self._content(row, record.content, record.replaces_content, index)
-            if record.place is not None:
-                self._place(row, record.place, index)
-            if record.attributes is not None:
-                self._attributes(row, record.attributes, index)
+            self._record(row, record, index)
             if row.pending != ONLY_HERE:
                 row.pending = PENDING
             touched.append(row)
         return touched
+
+    def _record(self, row: NodeRow, record: Record, index: int) -> None:
+        was_alive, could_hold, claim = row.alive, _can_hold(row), _claim_of(row)
+        if record.content is not None:
+            self._content(row, record.content, record.replaces_content, index)
+        if record.place is not None:
+            self._place(row, record.place, index)
+        if record.attributes is not None:
+            self._attributes(row, record.attributes, index)
+        if row.id in self._parents and _can_hold(row) != could_hold:
+            self.turned.add(row.id)
+            self._odd(row)
+        elif row.p_cs is None:
+            self._odd(row)
+        moved = _claim_of(row) != claim
+        if claim is not None and (moved or (was_alive and not row.alive)):
+            self.left.add(claim)
+        new_claim = _claim_of(row)
+        if new_claim is not None and (moved or (row.alive and not was_alive)):
+            self.came.add(new_claim)
 
     def _row(self, nid: NodeId) -> NodeRow:
         row = self._rows.get(nid)
@@ -149,15 +184,18 @@ class _Join:
             self._next_id += 1
         return row
 
+    def _odd(self, row: NodeRow) -> None:
+        self._db.execute("INSERT OR IGNORE INTO odd VALUES (?)", (row.id,))
+
     def _parent_row(self, nid: NodeId) -> NodeRow:
         known = nid in self._rows
         row = self._row(nid)
-        if row.p_cs is None and row.id != rows.ROOT_ROW:
-            self._parents_before_place.add(row.id)
-        if (
-            not known
-        ):  # a parent nobody told us of yet: its row is a placeholder, its children stand at the root meanwhile
+        self._parents.add(row.id)
+        if not known:
+            # Nobody told us of it yet: its row holds the place, its children stand at the root meanwhile.
             rows.write(self._db, [row])
+        if not _can_hold(row):
+            self._odd(row)
         return row
 
     # content -------------------------------------------------------------------------------------------------
@@ -207,7 +245,8 @@ class _Join:
             row.c_cs = row.c_idx = row.cls = row.size = row.listed = row.blocks = None
             row.kind = rows.NONE
             return
-        best = max(heads, key=lambda head: (head.kind != DELETED, self._sources.stamp(head.cs, head.idx)))
+        # A directory is shown before any file, for the sake of what is in it; a deletion loses to everything else.
+        best = max(heads, key=lambda h: (h.kind != DELETED, h.kind == DIR, self._sources.stamp(h.cs, h.idx)))
         row.c_cs, row.c_idx, row.kind, row.cls = best.cs, best.idx, best.kind, best.cls
         row.size, row.listed, row.blocks = best.size, best.listed, best.blocks
 
@@ -216,24 +255,25 @@ class _Join:
     def _place(self, row: NodeRow, place: Place, index: int) -> None:
         source = self._source
         parent = self._parent_row(place.parent)
+        new = (source.seq, index, parent.id, place.name)
+        if row.id in self._parents and (row.kind not in (FILE, SYMLINK) or self._has_children(row)):
+            self.moved.add(row.id)
         if row.p_cs is None or row.p_idx is None or row.parent is None or row.name is None:
-            if row.id in self._parents_before_place:
+            if row.id in self.moved:
                 # Its children were told first: only then can a first place close a cycle, so it counts as a move.
-                self._db.execute(
-                    "INSERT OR IGNORE INTO place VALUES (?,?,?,?,?)", (row.id, source.seq, index, parent.id, place.name)
-                )
-                self.directories_moved = True
-            row.p_cs, row.p_idx, row.parent, row.name = source.seq, index, parent.id, place.name
+                self._db.execute("INSERT OR IGNORE INTO place VALUES (?,?,?,?,?)", (row.id, *new))
+            row.p_cs, row.p_idx, row.parent, row.name = new
             return
         self._db.executemany(
             "INSERT OR IGNORE INTO place VALUES (?,?,?,?,?)",
-            [(row.id, row.p_cs, row.p_idx, row.parent, row.name), (row.id, source.seq, index, parent.id, place.name)],
+            [(row.id, row.p_cs, row.p_idx, row.parent, row.name), (row.id, *new)],
         )
         if (source.lamport, source.device, index) > self._sources.stamp(row.p_cs, row.p_idx):
             self._departed(row.parent, row.name, source.seq, index)
-            self._wake_name(row.parent, row.name)
-            row.p_cs, row.p_idx, row.parent, row.name = source.seq, index, parent.id, place.name
-        self.directories_moved |= row.kind == DIR
+            row.p_cs, row.p_idx, row.parent, row.name = new
+
+    def _has_children(self, row: NodeRow) -> bool:
+        return self._db.execute("SELECT 1 FROM node WHERE parent=? LIMIT 1", (row.id,)).fetchone() is not None
 
     def _attributes(self, row: NodeRow, attributes: Attributes, index: int) -> None:
         source = self._source
@@ -248,16 +288,10 @@ class _Join:
         if known is None or self._sources.stamp(*known) < self._sources.stamp(seq, index):
             self._db.execute("INSERT OR REPLACE INTO departed VALUES (?,?,?,?)", (parent, name, seq, index))
 
-    def _wake_name(self, parent: int, name: bytes) -> None:
-        self._db.execute(
-            "UPDATE node SET pending=? WHERE parent=? AND name=? AND pending<>?", (PENDING, parent, name, ONLY_HERE)
-        )
 
-
-PENDING = 1
-ONLY_HERE = 2
+PENDING, ONLY_HERE, IGNORED = 1, 2, 3
 """Values of `node.pending`: to be looked at by the planner; a change on a viewer's disk, which is neither published nor
-undone."""
+undone; not wanted on this disk (`.syncd/ignore`)."""
 
 
 def read_heads(connection: sqlite3.Connection, row: NodeRow) -> list[HeadRow]:
@@ -272,7 +306,20 @@ def read_heads(connection: sqlite3.Connection, row: NodeRow) -> list[HeadRow]:
     return [HeadRow(*head) for head in found]
 
 
-def wake_siblings(connection: sqlite3.Connection, ids: set[int]) -> None:
+def _can_hold(row: NodeRow) -> bool:
+    """Something is known of it, and it is no file: what names it as a parent is in it (`store.lineage`)."""
+    seen = row.p_cs is not None or row.c_cs is not None or row.a_cs is not None
+    return seen and row.kind not in (FILE, SYMLINK)
+
+
+def _claim_of(row: NodeRow) -> Claim | None:
+    return None if row.parent is None or row.name is None else (row.parent, row.name)
+
+
+# --- who must be looked at again -------------------------------------------------------------------------------------
+
+
+def wake_siblings(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     """Nodes that share parent and name with one of `ids` must be looked at again: who keeps the name may have
     changed."""
     for part in rows.chunks(sorted(ids)):
@@ -283,6 +330,55 @@ def wake_siblings(connection: sqlite3.Connection, ids: set[int]) -> None:
         )
 
 
+def wake_view(
+    connection: sqlite3.Connection, left: Iterable[Claim], came: Iterable[Claim], turned: Iterable[int]
+) -> None:
+    """Every other node whose place in the view may have changed because of what went or came at some claims, and of
+    nodes that turned into something that holds children, or out of it."""
+    left, came = set(left), set(came)
+    connection.executemany(f"UPDATE node SET pending={PENDING} WHERE parent=? AND name=? AND pending=0", left)
+    _wake_ancestors(connection, {parent for parent, _ in left | came})
+    for parent, name in left | came:
+        if CONFLICT_MARK in name:
+            # Somebody has, or had, a name that was made for a conflict copy.
+            connection.execute(
+                f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0 "
+                "AND (heads>1 OR (l_kind<>0 AND l_name IS NOT name))",
+                (parent,),
+            )
+    lineage = Lineage(connection)
+    if lineage.odd():
+        _wake_claimants(connection, lineage, left | came)
+        for node in turned:
+            connection.execute(f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0", (node,))
+            children = connection.execute("SELECT parent, name FROM node WHERE parent=?", (node,)).fetchall()
+            _wake_claimants(connection, lineage, children)
+
+
+def _wake_ancestors(connection: sqlite3.Connection, nodes: Iterable[int]) -> None:
+    """Deleted directories live only by what is in them: up to the first that lives by itself."""
+    level = set(nodes)
+    while level:
+        found: list[tuple[int, int | None]] = []
+        for part in rows.chunks(sorted(level)):
+            query = f"SELECT id, parent FROM node WHERE id IN ({rows.marks(part)}) AND kind IN ({NONE},{DELETED})"
+            found += connection.execute(query, part)
+        connection.executemany(
+            f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", [(node,) for node, _ in found]
+        )
+        wake_siblings(connection, [node for node, _ in found])
+        level = {parent for _, parent in found if parent is not None}
+
+
+def _wake_claimants(connection: sqlite3.Connection, lineage: Lineage, claims: Iterable[Claim]) -> None:
+    for parent, name in claims:
+        woken = [(row.id,) for row in lineage.claimants(lineage.inside(parent), name)]
+        connection.executemany(f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", woken)
+
+
+# --- cycles ----------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     cs: int
@@ -291,60 +387,108 @@ class _Place:
     name: bytes
 
 
-def settle_cycles(connection: sqlite3.Connection, sources: Sources) -> None:
-    """Give every directory that ever moved the greatest place that closes no cycle.
+def settle_cycles(connection: sqlite3.Connection, sources: Sources, moved: Iterable[int]) -> set[Claim]:
+    """Give every node the greatest place that closes no cycle, after some that may have children were moved.
 
-    In each cycle the latest move counts as not made; a directory whose every place closes one stands at the root.
+    In each cycle the latest move counts as not made; a node whose every place closes one has no place. Answers the
+    claims that changed hands.
     """
-    places: dict[int, list[_Place]] = {}
-    query = "SELECT p.node, p.cs, p.idx, p.parent, p.name FROM place p JOIN node n ON n.id=p.node WHERE n.kind=?"
-    for node, *rest in connection.execute(query, (DIR,)):
-        places.setdefault(node, []).append(_Place(*rest))
-    for options in places.values():
-        options.sort(key=lambda place: sources.stamp(place.cs, place.idx), reverse=True)
-    choice = dict.fromkeys(places, 0)
-    parents: dict[int, int | None] = {}
+    if not _any_undone(connection) and not any(_is_in_cycle(connection, node) for node in moved):
+        return set()
+    return _Settling(connection, sources).run()
 
-    def chosen(node: int) -> _Place | None:
-        options = places[node]
-        return options[choice[node]] if choice[node] < len(options) else None
 
-    def parent_of(node: int) -> int | None:
-        if node in places:
-            place = chosen(node)
-            return rows.ROOT_ROW if place is None else place.parent
-        if node not in parents:
-            found = connection.execute("SELECT parent FROM node WHERE id=?", (node,)).fetchone()
-            parents[node] = None if found is None else found[0]
-        return parents[node]
+def _any_undone(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM meta WHERE key='undone'").fetchone() is not None
 
-    def cycle_from(node: int) -> list[int] | None:
-        path: list[int] = []
-        at: int | None = node
-        while at is not None and at != rows.ROOT_ROW:
+
+def _is_in_cycle(connection: sqlite3.Connection, start: int) -> bool:
+    seen: set[int] = set()
+    at: int | None = start
+    while at is not None and at != rows.ROOT_ROW:
+        if at in seen:
+            return True
+        seen.add(at)
+        found = connection.execute("SELECT parent FROM node WHERE id=?", (at,)).fetchone()
+        at = None if found is None else found[0]
+    return False
+
+
+class _Settling:
+    """`model.view.settle_places` on the rows that can be in a cycle."""
+
+    def __init__(self, connection: sqlite3.Connection, sources: Sources) -> None:
+        self._db = connection
+        self._sources = sources
+        self._options: dict[int, list[_Place]] = {}
+        self._choice: dict[int, int] = {}
+        self._single: set[int] = set()
+
+    def run(self) -> set[Claim]:
+        query = (
+            "SELECT p.node, p.cs, p.idx, p.parent, p.name FROM place p "
+            "WHERE EXISTS (SELECT 1 FROM node c WHERE c.parent=p.node) "
+            "OR EXISTS (SELECT 1 FROM place q WHERE q.parent=p.node)"
+        )
+        for node, *rest in self._db.execute(query).fetchall():
+            self._options.setdefault(node, []).append(_Place(*rest))
+        for options in self._options.values():
+            options.sort(key=lambda place: self._sources.stamp(place.cs, place.idx), reverse=True)
+        for node in sorted(self._options):
+            while (cycle := self._cycle_from(node)) is not None:
+                undone = max(cycle, key=lambda member: self._stamp(self._chosen(member)))
+                self._choice[undone] = self._choice.get(undone, 0) + 1
+        return self._note()
+
+    def _chosen(self, node: int) -> _Place | None:
+        if node not in self._options:
+            row = rows.read_ids(self._db, [node]).get(node)
+            self._single.add(node)
+            self._options[node] = []
+            if row is not None and row.p_cs is not None and row.parent is not None:
+                self._options[node] = [_Place(row.p_cs, row.p_idx or 0, row.parent, row.name or b"")]
+        choice = self._choice.get(node, 0)
+        options = self._options[node]
+        return options[choice] if choice < len(options) else None
+
+    def _cycle_from(self, start: int) -> list[int] | None:
+        path: dict[int, None] = {}
+        at = start
+        while at != rows.ROOT_ROW:
             if at in path:
-                return path[path.index(at) :]
-            path.append(at)
-            at = parent_of(at)
+                walked = list(path)
+                return walked[walked.index(at) :]
+            path[at] = None
+            place = self._chosen(at)
+            if place is None:
+                return None
+            at = place.parent
         return None
 
-    def stamp_of(node: int) -> Stamp:
-        place = chosen(node)
-        return (0, b"", 0) if place is None else sources.stamp(place.cs, place.idx)
+    def _stamp(self, place: _Place | None) -> Stamp:
+        return (0, b"", 0) if place is None else self._sources.stamp(place.cs, place.idx)
 
-    for node in sorted(places):
-        while (cycle := cycle_from(node)) is not None:
-            movable = [member for member in cycle if member in places]
-            if not movable:
-                break  # cannot be: the last place that closed the cycle was written to `place`
-            choice[max(movable, key=stamp_of)] += 1
-    for node in places:
-        place = chosen(node)
-        row = rows.read_ids(connection, [node])[node]
-        if place is None:
-            place = _Place(places[node][-1].cs, places[node][-1].idx, rows.ROOT_ROW, places[node][-1].name)
-        if (row.p_cs, row.p_idx, row.parent) != (place.cs, place.idx, place.parent):
-            row.p_cs, row.p_idx, row.parent, row.name = place.cs, place.idx, place.parent, place.name
+    def _note(self) -> set[Claim]:
+        undone = [node for node, choice in self._choice.items() if choice]
+        for node in self._single.intersection(undone):
+            only = self._options[node][0]
+            values = (node, only.cs, only.idx, only.parent, only.name)
+            self._db.execute("INSERT OR IGNORE INTO place VALUES (?,?,?,?,?)", values)
+        if undone:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('undone', x'01')")
+        else:
+            self._db.execute("DELETE FROM meta WHERE key='undone'")
+        claims: set[Claim] = set()
+        for row in rows.read_ids(self._db, sorted(self._options)).values():
+            place = self._chosen(row.id)
+            before = _claim_of(row)
+            row_place = (None,) * 4 if place is None else (place.cs, place.idx, place.parent, place.name)
+            if (row.p_cs, row.p_idx, row.parent, row.name) == row_place:
+                continue
+            row.p_cs, row.p_idx, row.parent, row.name = row_place
             row.pending = row.pending or PENDING
-            rows.write(connection, [row])
-            wake_siblings(connection, {node})
+            rows.write(self._db, [row])
+            if place is None:
+                self._db.execute("INSERT OR IGNORE INTO odd VALUES (?)", (row.id,))
+            claims |= {claim for claim in (before, _claim_of(row)) if claim is not None}
+        return claims

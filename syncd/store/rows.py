@@ -200,6 +200,15 @@ def same_blocks(
     return len(blocks) == len(other) and BlockList(blocks).pids() == BlockList(other).pids()
 
 
+def identity(kind: int, listed: int | None, blocks: bytes | None) -> tuple[int, bool, bytes]:
+    """Equal for equal bytes: what `Content.identity` is for columns."""
+    if kind == FILE and blocks and not listed:
+        return kind, False, b"".join(BlockList(blocks).pids())
+    if kind == FILE and blocks:
+        return kind, True, blocks[:_DIGEST_BYTES]
+    return kind, False, (blocks or b"") if kind == SYMLINK else b""
+
+
 def value_of(content: Content) -> Value:
     """The columns of a content."""
     kind = _KINDS[content.kind]

@@ -70,6 +70,9 @@ CREATE TABLE replaced(node INTEGER NOT NULL, version BLOB NOT NULL, PRIMARY KEY(
 CREATE TABLE place(
   node INTEGER NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL, parent INTEGER NOT NULL, name BLOB NOT NULL,
   PRIMARY KEY(node, cs, idx)) WITHOUT ROWID;
+CREATE INDEX place_parent ON place(parent);
+-- Nodes that were named as a parent while they were no directory, and nodes without a place: see `store.lineage`.
+CREATE TABLE odd(node INTEGER PRIMARY KEY);
 -- The last version known to have left a path (a delete or a move away): it enters the id of what comes there next.
 CREATE TABLE departed(parent INTEGER NOT NULL, name BLOB NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL,
   PRIMARY KEY(parent, name)) WITHOUT ROWID;

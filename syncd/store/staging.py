@@ -8,36 +8,46 @@ was in flight is fetched anew.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ca.errors import RemoteProtocolError
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid
-from syncd.model.lists import Entry
+from syncd.model.lists import ENTRY_BYTES, Entry
 from syncd.seams import Tree, Writer
 from syncd.store.apply import Want
 from syncd.store.folder import Needed, SourceReader
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.rows import SYMLINK
-from syncd.treetypes import Attributes, Stat, TreeError
+from syncd.treetypes import Attributes, NotThere, Stat, TreeError
 
 BUFFER_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Staging:
     """One wanted content on its way. `missing`: offset -> entry of what has to be fetched."""
 
     want: Want
     missing: dict[int, Entry] = field(default_factory=dict)
+    parts: set[Cid] = field(default_factory=set)
+    """Parts of its list that have to be fetched first."""
     writer: Writer | None = None
     staged: Stat | None = None
     error: TreeError | None = None
     copied_bytes: int = 0
     opened: bool = False
     """It counts among the files that are kept open, for the puller's bound."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the thread that uses the writer: blocks of one file arrive in several."""
+
+    @property
+    def wanted_cids(self) -> set[Cid]:
+        """What has to come from peers."""
+        return self.parts or {entry.cid for entry in self.missing.values()}
 
     @property
     def is_complete(self) -> bool:
@@ -46,7 +56,7 @@ class Staging:
     @property
     def is_small(self) -> bool:
         """One block: staged in one call, without keeping a file open."""
-        return len(self.want.packed) <= 76 and self.want.size <= SMALL_FILE_BYTES
+        return len(self.want.packed) <= ENTRY_BYTES and self.want.size <= SMALL_FILE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +84,26 @@ class Stager:
         self._tree = tree
         self.keyring = keyring
 
-    def begin(self, needed: Sequence[Needed], resumable: frozenset[bytes]) -> list[Staging]:
-        """Begin to stage contents, using what lies on this disk. `resumable`: tokens staged before a restart."""
+    def begin(self, whole: Sequence[tuple[Staging, Needed]], resumable: frozenset[bytes]) -> None:
+        """Begin to stage contents, using what lies on this disk. `resumable`: tokens that were staged before."""
         reader = SourceReader(self._tree)
-        buffer = memoryview(bytearray(BUFFER_BYTES if any(_is_large(item) for item in needed) else SMALL_FILE_BYTES))
+        is_large = any(_is_large(needed) for _, needed in whole)
+        buffer = memoryview(bytearray(BUFFER_BYTES if is_large else SMALL_FILE_BYTES))
         try:
-            return [self._begin(item, reader, buffer, item.want.token in resumable) for item in needed]
+            for staging, needed in whole:
+                with staging.lock:
+                    self._begin(staging, needed, reader, buffer, staging.want.token in resumable)
         finally:
             reader.close()
 
-    def _begin(self, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> Staging:
-        staging = Staging(needed.want, dict(needed.blocks))
+    def _begin(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> None:
+        staging.missing = dict(needed.blocks)
         try:
             self._fill(staging, needed, reader, buffer, resume)
             if not staging.missing and not staging.is_complete:
                 self._finish(staging)
         except TreeError as error:
             self._fail(staging, error)
-        return staging
 
     def _fill(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> None:
         want = staging.want
@@ -107,15 +119,24 @@ class Stager:
                     del staging.missing[offset]
                     staging.copied_bytes += entry.length
         else:
-            staging.writer = self._tree.stage_file(want.token, resume=resume)
+            staging.writer = self._open(want.token, resume)
             if resume:
-                self._keep_verified(staging, staging.writer, buffer)
+                self._keep_verified(staging, staging.writer)
             staging.writer.set_size(want.size)
             if needed.local:
                 self._copy_local(staging, staging.writer, needed, reader, buffer)
 
-    def _keep_verified(self, staging: Staging, writer: Writer, buffer: memoryview) -> None:
+    def _open(self, token: bytes, resume: bool) -> Writer:
+        if resume:
+            try:
+                return self._tree.stage_file(token, resume=True)
+            except NotThere:  # the stage may be emptied at any time
+                pass
+        return self._tree.stage_file(token)
+
+    def _keep_verified(self, staging: Staging, writer: Writer) -> None:
         """What an earlier attempt wrote, as far as it is what it should be."""
+        buffer = memoryview(bytearray(max(entry.length for entry in staging.missing.values())))
         size = writer.stat().size
         cipher = self.keyring.cipher()
         for offset, entry in list(staging.missing.items()):
@@ -163,33 +184,34 @@ class Stager:
             try:
                 self._write(delivery, view)
             except TreeError as error:
-                self._fail(delivery.staging, error)
+                with delivery.staging.lock:
+                    self._fail(delivery.staging, error)
             result.good.append(delivery)
         return result
 
     def _write(self, delivery: Delivery, view: memoryview) -> None:
         staging = delivery.staging
-        if staging.error is not None:
-            return
         want = staging.want
-        if staging.is_small:
-            staging.staged = self._tree.stage_small(want.token, view, want.mode, want.mtime_ns)
-        else:
-            assert staging.writer is not None
-            staging.writer.write_at(delivery.offset, view)
+        with staging.lock:
+            if staging.error is not None:
+                return
+            if staging.is_small:
+                staging.staged = self._tree.stage_small(want.token, view, want.mode, want.mtime_ns)
+            elif staging.writer is not None:  # else it was let go of meanwhile
+                staging.writer.write_at(delivery.offset, view)
 
     def finish(self, stagings: Iterable[Staging]) -> None:
         """Everything has been written: give the files their attributes and close them."""
         for staging in stagings:
-            try:
-                self._finish(staging)
-            except TreeError as error:
-                self._fail(staging, error)
+            with staging.lock:
+                try:
+                    self._finish(staging)
+                except TreeError as error:
+                    self._fail(staging, error)
 
     def _finish(self, staging: Staging) -> None:
-        if staging.is_complete or staging.error is not None:
+        if staging.is_complete or staging.error is not None or staging.writer is None:
             return
-        assert staging.writer is not None
         staging.writer.set_attributes(Attributes(staging.want.mode, staging.want.mtime_ns))
         staging.staged = staging.writer.finish()
         staging.writer = None
@@ -197,16 +219,20 @@ class Stager:
     def abandon(self, stagings: Iterable[Staging]) -> None:
         """Close what is open; what was written stays staged and is found again by its token."""
         for staging in stagings:
-            if staging.writer is not None:
-                try:
-                    staging.writer.close()
-                except TreeError as error:
-                    staging.error = error
-                staging.writer = None
+            with staging.lock:
+                self._close(staging)
+
+    def _close(self, staging: Staging) -> None:
+        if staging.writer is not None:
+            try:
+                staging.writer.close()
+            except TreeError as error:
+                staging.error = staging.error or error
+            staging.writer = None
 
     def _fail(self, staging: Staging, error: TreeError) -> None:
         staging.error = error
-        self.abandon([staging])
+        self._close(staging)
 
 
 def _is_large(needed: Needed) -> bool:

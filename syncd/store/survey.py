@@ -1,7 +1,8 @@
 """Blocking. From database rows to the planner's values: the view, node by node, for those that are pending.
 
-The rules of the view are `model.view`'s. Here they are asked for one node at a time, from its row, its ancestors and
-the other claimants of its name, so that a folder of a million files is never held in memory.
+The rules of the view are `model.view`'s. Here they are asked for one node at a time, from its row, its ancestors
+(`store.lineage`) and the other claimants of its name (`store.names`), so that a folder of a million files is never held
+in memory.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import sqlite3
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from syncd.engine.plan import Case, CopyCase, Holder, Kind, Version
-from syncd.model.paths import conflict_name
+from syncd.engine.plan import Case, CopyCase, Holder, Kind, Place, Version
 from syncd.store import rows
-from syncd.store.joining import PENDING, HeadRow, Sources, read_heads
-from syncd.store.rows import DELETED, DIR, FILE, NONE, ROOT_ROW, SYMLINK, NodeRow
+from syncd.store.joining import IGNORED, PENDING, Sources
+from syncd.store.lineage import MAX_DEPTH, Lineage
+from syncd.store.names import Named, Names
+from syncd.store.rows import DELETED, DIR, NONE, PARKED_ROW, ROOT_ROW, SYMLINK, NodeRow
+from syncd.store.scan import Ignored
 from syncd.treetypes import Path
-
-MAX_DEPTH = 4096
-"""Directories above one node that are followed; deeper trees cannot exist on any disk."""
 
 
 @dataclass(slots=True)
@@ -27,119 +27,75 @@ class Survey:
 
     connection: sqlite3.Connection
     sources: Sources
-    _rows: dict[int, NodeRow | None] = field(default_factory=dict)
-    _lives: dict[int, bool] = field(default_factory=dict)
-    _parents: dict[int, int] = field(default_factory=dict)
+    lineage: Lineage = field(init=False)
+    names: Names = field(init=False)
 
-    def cases(self, after: int, limit: int, now: float, busy: Container[int] = ()) -> tuple[list[Case], int | None]:
+    def __post_init__(self) -> None:
+        self.lineage = Lineage(self.connection)
+        self.names = Names(self.connection, self.sources, self.lineage)
+
+    def cases(
+        self, after: int, limit: int, now: float, busy: Container[int] = (), ignored: Ignored | None = None
+    ) -> tuple[list[Case], int | None]:
         """Pending nodes with ids above `after` as planner values, and where to go on; None at the end.
 
-        Left out are `busy` nodes, those with a problem whose next try is not due, and those held for a person.
+        Left out are nodes with a problem whose next try is not due, and those held for a person. Contents of `busy`
+        nodes are on their way already. What is `ignored` is put aside.
         """
         query = (
-            "WHERE pending=1 AND pending<>0 AND id>? AND id NOT IN (SELECT node FROM problem WHERE retry_at>?) "
+            "WHERE pending=1 AND id>? AND id NOT IN (SELECT node FROM problem WHERE retry_at>?) "
             "AND id NOT IN (SELECT node FROM held_node) ORDER BY id LIMIT ?"
         )
         pending = rows.read(self.connection, query, (after, now, limit))
         for row in pending:
-            self._rows[row.id] = row
-        cases = [self.case(row) for row in pending if row.id != ROOT_ROW and row.id not in busy]
-        return cases, pending[-1].id if len(pending) == limit else None
+            self.lineage.remember(row)
+        following = pending[-1].id if len(pending) == limit else None
+        if ignored is not None:
+            pending = [row for row in pending if not self._put_aside(row, ignored)]
+        return [self.case(row, row.id in busy) for row in pending if row.id != ROOT_ROW], following
 
-    def case(self, row: NodeRow) -> Case:
+    def _put_aside(self, row: NodeRow, ignored: Ignored) -> bool:
+        path = self.shared_path(row)
+        where = self.path(row.l_parent, row.l_name) if row.on_disk else None
+        if not (ignored(path, row.kind == DIR) or (where is not None and ignored(where, row.l_kind == DIR))):
+            return False
+        row.pending = IGNORED
+        self.connection.execute("UPDATE node SET pending=? WHERE id=?", (IGNORED, row.id))
+        return True
+
+    def case(self, row: NodeRow, is_busy: bool = False) -> Case:
         """One node as the planner sees it."""
-        parent = self.parent(row)
-        lives = self.lives(row)
-        version = None if row.c_cs is None or row.c_idx is None else Version(row.c_cs, row.c_idx)
-        name = self.wanted_name(row, parent) if lives else (row.name or b"")
-        ready = self._parent_ready(parent)
-        is_dir = row.kind == DIR or row.l_kind == DIR or row.kind == DELETED
+        lives = self.lineage.lives(row)
+        kind = Kind.DIR if lives and row.kind in (NONE, DELETED) else Kind(row.kind)
+        parent = self.lineage.directory(row)
+        named = self.names.of(row) if lives else Named(self.lineage.name(row))
+        gives_way = row.l_kind == DIR and (not lives or kind != Kind.DIR)
         return Case(
             node=row.id,
-            kind=Kind(row.kind),
+            kind=kind,
             lives=lives,
-            version=version,
+            version=None if row.c_cs is None or row.c_idx is None else Version(row.c_cs, row.c_idx),
             size=row.size or 0,
             parent=parent,
-            parent_ready=ready,
-            wanted_name=name,
-            holder=self._holder(parent, name, row.id, None) if lives else None,
+            parent_ready=self._is_ready(parent),
+            wanted_name=named.name,
+            holder=self._holder(parent, named.name, row.id, None) if lives else None,
             disk_kind=Kind(row.l_kind),
             disk_parent=row.l_parent,
             disk_name=row.l_name,
             same_content=same_content(row),
             same_attributes=same_attributes(row),
-            disk_children=self._disk_children(row.id) if is_dir and not lives else 0,
-            copies=self._copies(row, parent, lives),
-            whole_subtree_ready=not (is_dir and row.l_kind == DIR) or not self._waits_below(row.id),
+            disk_children=self._disk_children(row.id) if gives_way else 0,
+            copies=self._copies(row, parent, named),
+            whole_subtree_ready=row.l_kind != DIR or not self._waits_below(row.id),
+            is_busy=is_busy,
+            way_out=_way_out(row),
         )
 
     # the view ----------------------------------------------------------------------------------------------
 
     def row(self, node: int) -> NodeRow | None:
-        if node not in self._rows:
-            found = rows.read_ids(self.connection, [node])
-            self._rows[node] = found.get(node)
-        return self._rows[node]
-
-    def lives(self, row: NodeRow) -> bool:
-        """Has living content, or is a deleted directory with something living in it."""
-        if row.kind in (FILE, DIR, SYMLINK):
-            return True
-        if row.kind != DELETED:
-            return False
-        known = self._lives.get(row.id)
-        if known is None:
-            query = (
-                "WITH RECURSIVE below(id, kind) AS (SELECT id, kind FROM node WHERE parent=?1 AND id<>?1 "
-                "UNION SELECT n.id, n.kind FROM below b JOIN node n ON n.parent=b.id WHERE b.kind=4) "
-                "SELECT 1 FROM below WHERE kind IN (1,2,3) LIMIT 1"
-            )
-            known = self.connection.execute(query, (row.id,)).fetchone() is not None
-            self._lives[row.id] = known
-        return known
-
-    def parent(self, row: NodeRow) -> int | None:
-        """The directory it stands in: an unknown parent means the root, a parent that is none means that one's
-        parent."""
-        if row.parent is None:
-            return None
-        if row.parent in self._parents:
-            return self._parents[row.parent]
-        at, seen = row.parent, 0
-        while at != ROOT_ROW:
-            above = self.row(at)
-            seen += 1
-            if above is None or above.p_cs is None or above.parent is None or seen > MAX_DEPTH:
-                at = ROOT_ROW
-            elif above.kind in (FILE, SYMLINK):
-                at = above.parent
-            else:
-                break
-        self._parents[row.parent] = at
-        return at
-
-    def wanted_name(self, row: NodeRow, parent: int | None) -> bytes:
-        """Its own name, or a conflict name when another node has the better claim to it."""
-        assert row.name is not None
-        rivals = [
-            rival
-            for rival in rows.read(
-                self.connection, "WHERE parent=? AND name=? AND id<>?", (row.parent, row.name, row.id)
-            )
-            if self.lives(rival) and self.parent(rival) == parent
-        ]
-        if not rivals or min([row, *rivals], key=self._claim) is row:
-            return row.name
-        assert row.p_cs is not None and row.p_idx is not None
-        source = self.sources[row.p_cs]
-        return conflict_name(row.name, source.author_name, self.sources.version(row.p_cs, row.p_idx))
-
-    def _claim(self, row: NodeRow) -> tuple[bool, tuple[int, bytes, int]]:
-        # A directory keeps its name against files; otherwise who came first.
-        is_dir = row.kind == DIR or row.kind == DELETED
-        assert row.p_cs is not None and row.p_idx is not None
-        return not is_dir, self.sources.stamp(row.p_cs, row.p_idx)
+        return self.lineage.row(node)
 
     def path(self, parent: int | None, name: bytes | None) -> Path | None:
         """Where something stands on this disk; None when a directory above does not."""
@@ -154,29 +110,74 @@ class Survey:
             parent = row.l_parent
         return tuple(reversed(parts))
 
+    def parent(self, row: NodeRow) -> int:
+        """The directory that the view has it in."""
+        return self.lineage.directory(row)
+
+    def shared_path(self, row: NodeRow) -> Path:
+        """Where the view has a node, by the own names of everything above it: what ignore rules are asked about."""
+        parts = [self.lineage.name(row)]
+        at = self.lineage.directory(row)
+        while at != ROOT_ROW and len(parts) <= MAX_DEPTH:
+            above = self.row(at)
+            if above is None:
+                break
+            parts.append(self.lineage.name(above))
+            at = self.lineage.directory(above)
+        return tuple(reversed(parts))
+
     # the disk ----------------------------------------------------------------------------------------------
 
-    def _parent_ready(self, parent: int | None) -> bool:
-        if parent is None:
-            return False
-        if parent == ROOT_ROW:
-            return True
-        row = self.row(parent)
-        return row is not None and row.l_kind == DIR
+    def _is_ready(self, directory: int) -> bool:
+        """It stands on this disk, and so does everything above it."""
+        return directory == ROOT_ROW or self.path(directory, b"x") is not None
 
-    def _holder(self, parent: int | None, name: bytes, node: int, copy: int | None) -> Holder | None:
+    def _holder(self, parent: int, name: bytes, node: int | None, copy: int | None) -> Holder | None:
+        """Who else than this node, or this copy, stands there."""
         found = self.connection.execute(
-            "SELECT id, pending FROM node WHERE l_parent=? AND l_name=? AND l_kind<>0", (parent, name)
+            "SELECT id FROM node WHERE l_parent=? AND l_name=? AND l_kind<>0", (parent, name)
         ).fetchone()
-        if found is not None and (found[0] != node or copy is not None):
-            return Holder(found[0], False, found[1] == PENDING)
+        if found is not None and found[0] != node:
+            return Holder(found[0], False, found[0], self._gives_way(found[0], parent, name))
         found = self.connection.execute(
-            "SELECT c.id, n.pending FROM copy c JOIN node n ON n.id=c.node WHERE c.l_parent=? AND c.l_name=?",
-            (parent, name),
+            "SELECT id, node FROM copy WHERE l_parent=? AND l_name=?", (parent, name)
         ).fetchone()
         if found is not None and found[0] != copy:
-            return Holder(found[0], True, found[1] == PENDING)
+            return Holder(found[0], True, found[1], self._copy_gives_way(found[0], found[1], parent, name))
         return None
+
+    def _gives_way(self, node: int, parent: int, name: bytes) -> bool:
+        """What stands here belongs elsewhere and can be brought there; if nobody has noticed that, it is woken."""
+        row = self.row(node)
+        if row is None or row.pending not in (0, PENDING) or self._is_stuck(node):
+            return False
+        if self.lineage.lives(row) and (self.lineage.directory(row), self.names.of(row).name) == (parent, name):
+            return False
+        self._wake(row)
+        return True
+
+    def _copy_gives_way(self, copy: int, node: int, parent: int, name: bytes) -> bool:
+        row = self.row(node)
+        if row is None or row.pending not in (0, PENDING) or self._is_stuck(node):
+            return False
+        key = self.connection.execute("SELECT cs, idx FROM copy WHERE id=?", (copy,)).fetchone()
+        names = {(head.cs, head.idx): name for head, name in self._named(row).copies.items()}
+        if self.lineage.directory(row) == parent and names.get(key) == name:
+            return False
+        self._wake(row)
+        return True
+
+    def _named(self, row: NodeRow) -> Named:
+        return self.names.of(row) if self.lineage.lives(row) else Named(self.lineage.name(row))
+
+    def _wake(self, row: NodeRow) -> None:
+        if row.pending == 0:
+            row.pending = PENDING
+            self.connection.execute("UPDATE node SET pending=? WHERE id=?", (PENDING, row.id))
+
+    def _is_stuck(self, node: int) -> bool:
+        query = "SELECT 1 FROM problem WHERE node=?1 UNION ALL SELECT 1 FROM held_node WHERE node=?1 LIMIT 1"
+        return self.connection.execute(query, (node,)).fetchone() is not None
 
     def _disk_children(self, node: int) -> int:
         (nodes,) = self.connection.execute(
@@ -189,50 +190,36 @@ class Survey:
         found = self.connection.execute("SELECT 1 FROM node WHERE parent=? AND pending=1 LIMIT 1", (node,)).fetchone()
         return found is not None
 
-    def _copies(self, row: NodeRow, parent: int | None, lives: bool) -> tuple[CopyCase, ...]:
+    def _copies(self, row: NodeRow, parent: int, named: Named) -> tuple[CopyCase, ...]:
         standing = {
             (cs, idx): (copy, kind, l_parent, l_name)
             for copy, cs, idx, kind, l_parent, l_name in self.connection.execute(
                 "SELECT id, cs, idx, l_kind, l_parent, l_name FROM copy WHERE node=?", (row.id,)
             )
         }
-        wanted: dict[tuple[int, int], HeadRow] = {}
-        if row.heads > 1 and lives:
-            for head in read_heads(self.connection, row):
-                if (head.cs, head.idx) != (row.c_cs, row.c_idx) and head.kind in (FILE, SYMLINK) and differs(head, row):
-                    wanted[head.cs, head.idx] = head
+        wanted = {(head.cs, head.idx): (head, name) for head, name in named.copies.items()}
         cases = []
-        for key in sorted(set(standing) | set(wanted)):
+        for key in sorted(standing.keys() | wanted.keys()):
             copy, kind, disk_parent, disk_name = standing.get(key, (None, NONE, None, None))
-            head_or_none = wanted.get(key)
-            name: bytes | None = None
-            if head_or_none is not None:
-                assert row.name is not None
-                name = conflict_name(row.name, self.sources[key[0]].author_name, self.sources.version(*key))
-                kind = head_or_none.kind
-            cases.append(
-                CopyCase(
-                    Version(*key),
-                    Kind(kind),
-                    head_or_none.size or 0 if head_or_none else 0,
-                    name,
-                    copy,
-                    disk_parent,
-                    disk_name,
-                    self._holder(parent, name, row.id, copy) if name is not None else None,
-                )
-            )
+            name, size, holder = None, 0, None
+            if key in wanted:
+                head, name = wanted[key]
+                kind, size = head.kind, head.size or 0
+                holder = self._holder(parent, name, None, copy)
+            cases.append(CopyCase(Version(*key), Kind(kind), size, name, copy, disk_parent, disk_name, holder))
         return tuple(cases)
 
 
-def differs(head: HeadRow, row: NodeRow) -> bool:
-    """Equal content is never a conflict."""
-    return head.kind != row.kind or not rows.same_blocks(head.kind, head.listed, head.blocks, row.listed, row.blocks)
+def _way_out(row: NodeRow) -> Place | None:
+    """Something that was taken aside can become visible again under its token."""
+    if row.l_kind == NONE or row.l_parent != PARKED_ROW or row.l_name is None:
+        return None
+    return Place(ROOT_ROW, row.l_name)
 
 
 def same_content(row: NodeRow) -> bool:
     """The disk holds what Global's greatest head says."""
-    if row.kind == DIR or row.kind == DELETED:
+    if row.kind in (NONE, DIR, DELETED):
         return row.l_kind == DIR
     if row.l_kind != row.kind:
         return False
@@ -240,8 +227,8 @@ def same_content(row: NodeRow) -> bool:
 
 
 def same_attributes(row: NodeRow) -> bool:
-    """The disk has the attributes that Global says, as far as this kind has any."""
-    if row.l_kind == SYMLINK or row.a_cs is None:
+    """The disk has the attributes that Global says, as far as this kind and this disk have any."""
+    if row.l_kind == SYMLINK or row.a_cs is None or (row.s_acs, row.s_aidx) == (row.a_cs, row.a_idx):
         return True
     if row.mode is not None and row.l_mode != row.mode:
         return False

@@ -164,6 +164,8 @@ COLOURS: dict[str, str] = {
     "syncd.store.journal": BLOCKING,
     "syncd.store.keyring": BLOCKING,
     "syncd.store.marker": PURE,
+    "syncd.store.lineage": BLOCKING,
+    "syncd.store.names": BLOCKING,
     "syncd.store.places": BLOCKING,
     "syncd.store.probe": BLOCKING,
     "syncd.store.publish": BLOCKING,
@@ -198,7 +200,10 @@ BEHIND_SEAMS: dict[str, set[str]] = {
     "secrets": set(),
     "socket": {"syncd.web.control"},  # asks the kernel who is at the other end of the control socket
     "subprocess": set(),
-    "threading": {"syncd.store.keyring"},  # thread-local ciphers; starts no thread
+    "threading": {
+        "syncd.store.keyring",
+        "syncd.store.staging",
+    },  # ciphers of a thread, a lock on a file; starts no thread
     "time": {"syncd.daemon.main"},  # the real clock
 }
 OUTSIDE_SIMULATION = ("ca.cli", "syncd.cli")  # short-lived programs of a person, never part of a simulated world

@@ -1,0 +1,112 @@
+"""Blocking. The names that nodes and their conflict copies have in the view: rule 4 of `model.view`, on rows.
+
+`model.naming` names all children of a directory together. Here it is asked about as few of them as decide one name:
+everything that claims it, and whatever stands at the conflict names that these would get.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from ca.ids import DeviceId
+from syncd.model.ids import HASH_BYTES, VersionId
+from syncd.model.join import Stamp
+from syncd.model.naming import Child, name_children
+from syncd.store import rows
+from syncd.store.joining import HeadRow, Sources, read_heads
+from syncd.store.lineage import Lineage
+from syncd.store.rows import DELETED, DIR, NONE, NodeRow
+
+_NOBODY = DeviceId(bytes(HASH_BYTES))
+
+
+@dataclass(slots=True)
+class Named:
+    """A node and its conflict copies with their names; a copy is known by its head."""
+
+    name: bytes
+    copies: dict[HeadRow, bytes] = field(default_factory=dict)
+
+
+class Names:
+    """Answers from the rows as they are; make a new one after a change."""
+
+    def __init__(self, connection: sqlite3.Connection, sources: Sources, lineage: Lineage) -> None:
+        self._db = connection
+        self._sources = sources
+        self._lineage = lineage
+        self._known: dict[int, Named] = {}
+
+    def of(self, row: NodeRow) -> Named:
+        """The names of a living node and of its copies."""
+        if row.id not in self._known:
+            self._name_all(self._lineage.directory(row), self._lineage.name(row))
+        return self._known[row.id]
+
+    def _name_all(self, directory: int, name: bytes) -> None:
+        claimants = [row for row in self._lineage.claimants(directory, name) if self._lineage.lives(row)]
+        copies = {row.id: copies_of(self._db, self._sources, row) for row in claimants}
+        if len(claimants) == 1 and not copies[claimants[0].id]:
+            self._known[claimants[0].id] = Named(name)
+            return
+        children: dict[Child, tuple[int, HeadRow | None]] = {}
+        for row in claimants:
+            children[self._child(row, name)] = row.id, None
+            for head in copies[row.id]:
+                children[self._copy(row, head, name)] = row.id, head
+        for at, child in self._distinct_names(directory, name, set(children)).items():
+            if child not in children:
+                continue
+            node, head_or_none = children[child]
+            named = self._known.setdefault(node, Named(b""))
+            if head_or_none is None:
+                named.name = at
+            else:
+                named.copies[head_or_none] = at
+
+    def _distinct_names(self, directory: int, name: bytes, children: set[Child]) -> dict[bytes, Child]:
+        """Name these children, keeping clear of others in the directory whose own names are conflict names."""
+        holders: set[Child] = set()
+        asked = {name}
+        while True:
+            named = name_children(children | holders)
+            new = named.keys() - asked
+            if not new:
+                return named
+            asked |= new
+            for candidate in new:
+                rivals = [row for row in self._lineage.claimants(directory, candidate) if self._lineage.lives(row)]
+                if rivals:
+                    holders.add(name_children(self._child(row, candidate) for row in rivals)[candidate])
+
+    def _child(self, row: NodeRow, name: bytes) -> Child:
+        return Child(row.nid, None, name, row.kind in (NONE, DIR, DELETED), self._place_stamp(row))
+
+    def _copy(self, row: NodeRow, head: HeadRow, name: bytes) -> Child:
+        stamp = self._stamp(head.cs, head.idx)
+        return Child(row.nid, stamp.version, name, head.kind == DIR, stamp)
+
+    def _place_stamp(self, row: NodeRow) -> Stamp:
+        if row.p_cs is None or row.p_idx is None:
+            return Stamp(0, _NOBODY, 0, VersionId(row.nid), "")
+        return self._stamp(row.p_cs, row.p_idx)
+
+    def _stamp(self, seq: int, index: int) -> Stamp:
+        source = self._sources[seq]
+        return Stamp(source.lamport, source.device, index, self._sources.version(seq, index), source.author_name)
+
+
+def copies_of(connection: sqlite3.Connection, sources: Sources, row: NodeRow) -> list[HeadRow]:
+    """The heads of a node that live as conflict copies, greatest first: `model.join.decide` on rows."""
+    if row.heads <= 1 or not row.alive:
+        return []
+    heads = sorted(read_heads(connection, row), key=lambda head: sources.stamp(head.cs, head.idx), reverse=True)
+    seen = {rows.identity(row.kind, row.listed, row.blocks)}
+    copies = []
+    for head in heads:
+        which = rows.identity(head.kind, head.listed, head.blocks)
+        if head.kind != DELETED and which not in seen:
+            seen.add(which)
+            copies.append(head)
+    return copies
