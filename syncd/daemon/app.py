@@ -228,7 +228,7 @@ class Daemon:
                 why = f"the folder {row.name} cannot be opened: {error}"
                 self.problems[row.id.hex()] = DeviceProblem(error.id or "SY-DB-01", why, error.fix or "see the log")
                 continue
-            await self._start_folder(row, membership, wait_for_peer=False)
+            await self._start_folder(row, membership, wait_for_peer=bool(membership.devices()))
 
     async def _listen(self) -> Sequence[Listener]:
         listeners: list[Listener] = []

@@ -560,9 +560,10 @@ class FolderTask:
         """Run a question about the disk in a worker."""
         return await self._workers.run_blocking(function, *arguments)
 
-    def is_ignored(self, path: Path) -> bool:
-        """A rule of `.syncd/ignore` leaves this path out."""
-        return self._ignores.match(path, False)
+    @property
+    def ignores(self) -> Ignores:
+        """The rules of `.syncd/ignore`, as of the last scan."""
+        return self._ignores
 
     async def journal_heads(self) -> list[JournalHead]:
         """The newest changeset of every journal, for the seals of a removal."""
