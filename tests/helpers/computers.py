@@ -41,12 +41,16 @@ class Disappointment(Exception):
 
 @dataclass(slots=True)
 class Computer:
-    """One daemon with a home and a folder of its own, listening on loopback."""
+    """One daemon with a home and a folder of its own, listening on loopback unless `config` says otherwise."""
 
     name: str
     place: Path
     folder: Path
     port: int
+    config: str | None = None
+    """Text of config.toml."""
+    inside: tuple[str, ...] = ()
+    """The command that runs another one on the machine where this daemon lives; nothing for this machine."""
     daemon: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -59,17 +63,26 @@ class Computer:
 
     def start(self) -> None:
         """Start the daemon and return when it answers. Callable again after `stop` or `kill`."""
+        self.launch()
+        self.wait_answers()
+
+    def launch(self) -> None:
+        """Start the daemon without waiting for it."""
         self.folder.mkdir(parents=True, exist_ok=True)  # and with it the place
         if not self.home.exists():
             self.home.mkdir(mode=0o700)
-            (self.home / "config.toml").write_text(
-                f'[network]\nlisten = ["127.0.0.1:{self.port}"]\ndiscovery = false\n'
-            )
+            (self.home / "config.toml").write_text(self.config or loopback_config(self.port))
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C reaches the parent alone, which then stops its daemons one by one.
             self.daemon = subprocess.Popen(
-                self.command("run"), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                [*self.inside, *self.command("run")],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
+
+    def wait_answers(self) -> None:
         wait_until(self._answers, START_S, f"{self.name}: the daemon does not answer")
 
     def _answers(self) -> bool:
@@ -141,6 +154,18 @@ class Computer:
         raise Disappointment("this system does not tell how much memory a process used at most")
 
 
+def loopback_config(port: int) -> str:
+    return f'[network]\nlisten = ["127.0.0.1:{port}"]\ndiscovery = false\n'
+
+
+def start_all(group: Sequence[Computer]) -> None:
+    """Start several daemons side by side and return when all answer."""
+    for computer in group:
+        computer.launch()
+    for computer in group:
+        computer.wait_answers()
+
+
 @contextlib.contextmanager
 def computers(names: Sequence[str], place: Path, folder_name: str) -> Iterator[list[Computer]]:
     """Computers that are not started yet; at the end their daemons are stopped."""
@@ -174,6 +199,33 @@ def share(owner: Computer, name: str, uses: int = 1) -> str:
 
 def join(joiner: Computer, link: str) -> None:
     joiner.ask("join", link, str(joiner.folder), "--as", joiner.name, "--yes", "--no-wait")
+
+
+def share_by_code(owner: Computer, name: str) -> str:
+    """Share the owner's folder; returns a code, by which nobody is let in without an approval."""
+    return str(owner.ask("share", str(owner.folder), "--name", name, "--no-wait")["code"])
+
+
+def join_by_code(joiner: Computer, code: str, owner: Computer) -> None:
+    """Join, and let the owner approve the request that comes of it."""
+    command = joiner.command("join", code, str(joiner.folder), "--as", joiner.name, "--yes", "--no-wait", "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as joining:
+        try:
+            wait_until(
+                lambda: joining.poll() is not None or bool(requests_of(owner)), COMMAND_S, f"{joiner.name} did not ask"
+            )
+            for request in requests_of(owner):
+                owner.ask("approve", request)
+            said = joining.communicate(timeout=COMMAND_S)[0]
+        finally:
+            joining.kill()
+    if joining.returncode != 0:
+        raise Disappointment(f"{joiner.name}: join by code: exit code {joining.returncode}: {said}")
+
+
+def requests_of(owner: Computer) -> list[str]:
+    """Ids of the requests that wait for the owner."""
+    return [str(request["id"]) for request in owner.ask("requests")["requests"]]
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, otherwise: str) -> float:

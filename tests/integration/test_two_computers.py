@@ -1,0 +1,96 @@
+"""Two computers, a cable between them, no address configured: from nothing to equal folders, as two people do it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.computers import Computer, join_by_code, share_by_code, snapshot, start_all, wait_equal
+from tests.helpers.namespaces import two_machines
+from tests.helpers.oddities import copy_standard_library, write_oddities
+
+pytestmark = pytest.mark.needs("linux", "netns")
+
+NO_CONFIG = "# nothing\n"
+SYNC_S = 60.0
+LEAST_ENTRIES = 2000
+MOMENT_NS = 1_700_000_000_123_456_789
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Computer, Computer]]:
+    with two_machines("10.78.1") as (left, right):
+        anna, ben = (
+            Computer(name, tmp_path / name, tmp_path / name / "Source", 22067, NO_CONFIG, tuple(machine.command()))
+            for name, machine in (("anna", left), ("ben", right))
+        )
+        try:
+            start_all([anna, ben])
+            yield anna, ben
+        finally:
+            anna.stop()
+            ben.stop()
+
+
+def join_with_a_code(anna: Computer, ben: Computer) -> None:
+    join_by_code(ben, share_by_code(anna, "Source"), anna)
+    ben.wait_synced(SYNC_S)
+    anna.wait_synced(SYNC_S)
+
+
+def test_real_tree_and_odd_names_arrive_identical_by_code_and_multicast(pair: tuple[Computer, Computer]) -> None:
+    anna, ben = pair
+    copy_standard_library(anna.folder)
+    write_oddities(anna.folder)
+    join_with_a_code(anna, ben)
+    assert wait_equal([anna.folder, ben.folder], SYNC_S) > LEAST_ENTRIES
+
+
+def test_two_folders_with_things_in_them_keep_everything(pair: tuple[Computer, Computer]) -> None:
+    anna, ben = pair
+    own = [*write_own_things(anna).values(), *write_own_things(ben).values()]
+    join_with_a_code(anna, ben)
+    wait_equal([anna.folder, ben.folder], SYNC_S)
+    for computer in pair:
+        contents = contents_of(computer.folder)
+        assert set(own) <= set(contents.values())
+        assert [name for name in contents if name.startswith("same")] == ["same"]
+        assert sorted(contents[name] for name in contents if name.startswith("differs")) == [b"by anna", b"by ben"]
+        assert {"only anna", "only ben", "room/of anna", "room/of ben"} <= contents.keys()
+        assert computer.ask("status")["folders"][0]["conflicts"] == 1
+
+
+def test_a_file_that_both_had_is_neither_fetched_nor_touched(pair: tuple[Computer, Computer]) -> None:
+    anna, ben = pair
+    content = os.urandom(4 << 20)
+    for computer in pair:
+        (computer.folder / "same").write_bytes(content)
+        os.utime(computer.folder / "same", ns=(MOMENT_NS, MOMENT_NS))
+    before = snapshot(ben.folder), (ben.folder / "same").stat().st_ino
+    join_with_a_code(anna, ben)
+    assert (snapshot(ben.folder), (ben.folder / "same").stat().st_ino) == before
+    assert ben.transfer()["received_bytes"] < 4096
+
+
+def write_own_things(computer: Computer) -> dict[str, bytes]:
+    """Something equal, something different, something of one's own, and a directory that both have."""
+    words = computer.name.encode()
+    things = {
+        "same": b"same",
+        "differs.txt": b"by " + words,
+        f"only {computer.name}": words,
+        f"room/of {computer.name}": words,
+    }
+    (computer.folder / "room").mkdir()
+    for name, content in things.items():
+        (computer.folder / name).write_bytes(content)
+    os.utime(computer.folder / "same", ns=(MOMENT_NS, MOMENT_NS))
+    return things
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and ".syncd" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
