@@ -176,6 +176,13 @@ _ENTRIES = (
         "correct the file, or its permissions",
     ),
     Trouble(
+        "SY-CONF-03",
+        Exit.CONFIG,
+        "a rule of .syncd/ignore is not understood",
+        "The line is not a rule as git has them; it is left out, and the others hold.",
+        "correct the line that the message names, or remove it",
+    ),
+    Trouble(
         "SY-NET-01",
         Exit.FAILED,
         "the port is taken",

@@ -38,8 +38,11 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     state, why = "unknown", "the folder is not running"
     id_: str | None = None
     fix: str | None = "syncd status"
+    rule: str | None = None
     if task is not None:
-        state, id_, why, fix = await _explain(folder, task, names)
+        is_directory = await task.in_worker(_is_directory, task, names)
+        rule = task.ignores.rule(names, is_directory)
+        state, id_, why, fix = await _explain(folder, task, names, task.ignores.match(names, is_directory))
     return {
         "schema": "syncd.explain/1",
         "folder": folder.id.hex(),
@@ -49,7 +52,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
         "id": id_,
         "why": why,
         "try": fix,
-        "rule": None,
+        "rule": rule,
         "peers": [
             {
                 "name": folder.membership.member_name(device),
@@ -66,7 +69,16 @@ def _inside(root: bytes, path: str) -> bytes:
     return os.fsencode(os.path.normpath(path))[len(root) :].strip(b"/")
 
 
-async def _explain(folder: RunningFolder, task: FolderTask, names: Path) -> tuple[str, str | None, str, str | None]:
+def _is_directory(task: FolderTask, names: Path) -> bool:
+    try:
+        return task.store.tree.stat(names).kind is Kind.DIR
+    except TreeError:
+        return False
+
+
+async def _explain(
+    folder: RunningFolder, task: FolderTask, names: Path, is_ignored: bool
+) -> tuple[str, str | None, str, str | None]:
     raw = b"/".join(names)
     for problem in task.problems:
         if problem.path == raw:
@@ -74,7 +86,7 @@ async def _explain(folder: RunningFolder, task: FolderTask, names: Path) -> tupl
     if folder.state is State.STOPPED:
         first = (folder_problems(folder) or [{"id": None, "why": "the folder is stopped", "try": "syncd status"}])[0]
         return "problem", first["id"], str(first["why"]), str(first["try"])
-    if task.is_ignored(names):
+    if is_ignored:
         return "ignored", None, "a rule of .syncd/ignore leaves it out", "change the rule if it should be synced"
     row = await task.ask(_row_at, task, names)
     if row is None:

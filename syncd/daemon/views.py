@@ -87,6 +87,10 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
     task = folder.task
     if task is not None:
         problems += [problem_json(problem) for problem in task.problems]
+        problems += [
+            {"id": "SY-CONF-03", "path": ".syncd/ignore", "why": f"{line} is no rule", "try": "correct or remove it"}
+            for line in task.ignores.problems
+        ]
         if task.counts.held:
             why = f"{task.counts.held} files would vanish; that waits for a person"
             problems.append(_device_problem("SY-BRAKE-01", why, "syncd requests"))

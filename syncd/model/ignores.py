@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,8 @@ class Ignores:
 
     spec: GitIgnoreSpec
     problems: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    """The rules that hold, one for each pattern of `spec`."""
 
     def match(self, path: Path, is_directory: bool) -> bool:
         """Whether to ignore this path, because of itself or of a directory that it is in."""
@@ -33,13 +36,25 @@ class Ignores:
             return True
         if not self.spec.patterns:
             return False
-        text = b"/".join(path).decode("utf-8", "surrogateescape").replace("\n", _NEWLINE)
-        end = text.find("/")
-        while end >= 0:
-            if self.spec.match_file(text[: end + 1]):
-                return True
-            end = text.find("/", end + 1)
-        return self.spec.match_file(text + "/" if is_directory else text)
+        return any(self.spec.match_file(text) for text in _with_directories(path, is_directory))
+
+    def rule(self, path: Path, is_directory: bool) -> str | None:
+        """The line of the ignore file because of which `match` says yes; None where there is none."""
+        for text in _with_directories(path, is_directory):
+            checked = self.spec.check_file(text)
+            if checked.include and checked.index is not None:
+                return self.lines[checked.index]
+        return None
+
+
+def _with_directories(path: Path, is_directory: bool) -> Iterator[str]:
+    """A path as rules see it, after every directory that it is in."""
+    text = b"/".join(path).decode("utf-8", "surrogateescape").replace("\n", _NEWLINE)
+    end = text.find("/")
+    while end >= 0:
+        yield text[: end + 1]
+        end = text.find("/", end + 1)
+    yield text + "/" if is_directory else text
 
 
 def parse_ignores(rules: bytes) -> Ignores:
@@ -55,7 +70,7 @@ def parse_ignores(rules: bytes) -> Ignores:
         else:
             problems.append(f"line {number}: {show(raw)}")
     # The simplest of pathspec's engines is the only one that takes names which are no UTF-8.
-    return Ignores(GitIgnoreSpec.from_lines(patterns, backend="simple"), tuple(problems))
+    return Ignores(GitIgnoreSpec.from_lines(patterns, backend="simple"), tuple(problems), tuple(patterns))
 
 
 def _is_understood(line: str) -> bool:

@@ -46,3 +46,11 @@ def test_rules_that_cannot_be_understood_are_reported_and_the_others_hold() -> N
     assert rules.problems == ("line 2: [[:alpha:]]", "line 3: a[z-a]", r"line 4: \\", "line 5: [", "line 6: !")
     assert rules.match((b"x.o",), False)
     assert rules.match((b"x.tmp",), False)
+
+
+def test_rule_that_decides_is_named() -> None:
+    assert RULES.rule((b"main.o",), False) == "*.o"
+    assert RULES.rule((b"build", b"deep", b"file"), False) == "build/"
+    assert RULES.rule((b"keep.o",), False) is None
+    assert RULES.rule((b"build",), False) is None
+    assert RULES.rule((b"build",), True) == "build/"
