@@ -24,6 +24,7 @@ from syncd.seams import Announcement, Buffer, Found, FoundSink
 WINDOW_BYTES = 256 * 1024
 SEGMENT_BYTES = 64 * 1024
 FIRST_FREE_PORT = 40_000
+LAST_PORT = 65_535
 BACKLOG = 128
 
 
@@ -37,7 +38,7 @@ class SimInternet:
         self.bytes_sent: Counter[tuple[str, str]] = Counter()  # (from, to), as delivered to a connection
         self._networks: dict[str, SimNetwork] = {}
         self._listeners: dict[tuple[str, int], SimListener] = {}
-        self._streams: set[SimStream] = set()
+        self._streams: dict[SimStream, None] = {}  # in their order: a set of objects has none
         self._group_of: dict[str, int] = {}
         self._blocked: set[tuple[str, str]] = set()
         self._changed = trio.lowlevel.ParkingLot()  # partitions, listeners
@@ -89,7 +90,7 @@ class SimInternet:
         return self.random.uniform(*self.delay_s)
 
     def free_port(self) -> int:
-        self._next_port += 1
+        self._next_port = FIRST_FREE_PORT if self._next_port == LAST_PORT else self._next_port + 1
         return self._next_port
 
     async def wait_change(self) -> None:
@@ -116,11 +117,11 @@ class SimInternet:
     def join_streams(self, client: str, server: str) -> tuple[SimStream, SimStream]:
         there, back = _Wire(self, client, server), _Wire(self, server, client)
         ends = SimStream(self, back, there), SimStream(self, there, back)
-        self._streams.update(ends)
+        self._streams.update(dict.fromkeys(ends))
         return ends
 
     def forget(self, stream: SimStream) -> None:
-        self._streams.discard(stream)
+        self._streams.pop(stream, None)
 
     def others(self, host: str) -> list[SimNetwork]:
         return [network for name, network in self._networks.items() if name != host]

@@ -514,24 +514,28 @@ class SimTrees:
         self.disks: dict[bytes, SimDisk] = {}
         self.homes: dict[str, SimDatabases] = {}
         self._make_disk = make_disk
+        self._hook: Callable[[str, Path], None] | None = None
 
     def disk(self, root: bytes) -> SimDisk:
         if root not in self.disks:
             self.disks[root] = self._make_disk()
+            self.disks[root].hook = self._hook
         return self.disks[root]
 
+    def set_hook(self, hook: Callable[[str, Path], None] | None) -> None:
+        """Called at every step of a verb, on all disks."""
+        self._hook = hook
+        for disk in self.disks.values():
+            disk.hook = hook
+
     def count(self, root: bytes) -> tuple[int, int, int]:
-        tree = SimTree(self.disk(root))
-        stack: list[Path] = [()]
         names = files = size = 0
-        while stack:
-            at = stack.pop()
-            for name, stat in tree.list_dir(at):
-                names += 1
-                if stat.kind is Kind.DIR:
-                    stack.append((*at, name))
-                else:
-                    files, size = files + 1, size + stat.size
+        for path, node in self.disk(root).walk((), self.disk(root).root):
+            if path[0] == PRIVATE:
+                continue
+            names += 1
+            if node.kind is not Kind.DIR:
+                files, size = files + 1, size + node.stat().size
         return names, files, size
 
     def make_root(self, root: bytes) -> None:
@@ -550,6 +554,11 @@ class SimTrees:
             disk.crash(keep)
         for databases in self.homes.values():
             databases.crash()
+
+    def close(self) -> None:
+        """Let go of the memory of all databases."""
+        for databases in self.homes.values():
+            databases.close()
 
 
 def _connect(address: str) -> sqlite3.Connection:
