@@ -231,7 +231,11 @@ class _Exchange:
         if connection.device is not None:
             raise RemoteProtocolError("a second hello")
         hello = Hello.decode_untrusted(await body.read(Route.HELLO.max_body_bytes))
-        device = check_hello(stream.channel(), hello, self._keys.id).id
+        try:
+            device = check_hello(stream.channel(), hello, self._keys.id).id
+        except TrustError as error:
+            log.info("%s: a hello that proves nothing: %s", connection.address, error)
+            return Response(403, close=True)
         connection.device = device
         is_member = stream.endpoint.kind is Kind.MEMBER
         if is_member and isinstance(verdict := self._judge(Route.HEADS), Refuse):
@@ -273,9 +277,10 @@ class _Exchange:
         return Response(404) if content is None else Response(200, content)
 
     async def _one_block(self, cid: Cid) -> bytes | None:
-        async for frame in self._host.server.serve_blocks([cid]):
-            return bytes(frame.ciphertext) if frame.status is FrameStatus.OK else None
-        return None
+        found = None
+        async for frame in self._host.server.serve_blocks([cid]):  # to its end: it has files open
+            found = bytes(frame.ciphertext) if frame.status is FrameStatus.OK else None
+        return found
 
     def _roster(self, request: Request) -> Response:
         page = self._host.membership.page_for(self._device, request.number)

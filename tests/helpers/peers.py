@@ -30,7 +30,7 @@ from syncd.net.serve import Server
 from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage, Link
 from syncd.protocol.messages import Bitmap
 from syncd.protocol.tls import LabelTable
-from syncd.seams import Network
+from syncd.seams import Listener, Network
 from tests.helpers.memberships import Devices, bring_in, new_folder
 from tests.helpers.sealer import SimulationSealer
 from tests.helpers.simnet import SimInternet
@@ -178,9 +178,11 @@ class Node:
     """Where a node that does not listen says that it does."""
     table: LabelTable = field(default_factory=LabelTable)
     connections: Connections = field(default_factory=Connections)
+    listeners: Sequence[Listener] = ()
     folder: ScriptedFolder = field(init=False)
     keeper: PeerKeeper = field(init=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    keeper_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
     def device(self) -> DeviceId:
@@ -214,10 +216,15 @@ class Node:
         doorkeeper = Doorkeeper(self.table, self.connections, own.clock, server.handle)
         with self.scope:
             listeners = await self.network.listen(f":{PORT}") if self.listens else []
+            self.listeners = listeners
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(doorkeeper.run, listeners)
-                nursery.start_soon(self.keeper.run)
+                nursery.start_soon(self._keep)
                 task_status.started()
+
+    async def _keep(self) -> None:
+        with self.keeper_scope:
+            await self.keeper.run()
 
     def listening(self) -> tuple[str, ...]:
         return (self.address,) if self.listens else self.claims
