@@ -15,9 +15,11 @@ import trio
 from ca.device import device_text, device_words
 from ca.roles import Action
 from syncd import __version__
+from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
 from syncd.daemon.explaining import conflicts, explain
 from syncd.daemon.membership import FolderMembership, MemberInfo
+from syncd.daemon.problems import problem_of
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
 from syncd.daemon.tlsfiles import folder_tls_files, roster_file
@@ -33,6 +35,7 @@ from syncd.daemon.views import (
 from syncd.daemon.waiting import wait_for
 from syncd.errors import SyncdError, TrustError
 from syncd.protocol.tls import ALPN
+from syncd.treetypes import TreeError
 
 T = TypeVar("T")
 Params = Mapping[str, Any]
@@ -78,7 +81,11 @@ class DaemonApi:
 
     async def call(self, name: str, params: Params, progress: Progress) -> Json:
         """Run one method; see `web.control.Api`."""
-        return await self._methods[name](params, progress)
+        try:
+            return await self._methods[name](params, progress)
+        except TreeError as error:
+            id_, _, fix = problem_of(error, reading=False)
+            raise SyncdError(f"the file system refused: {error}", id=id_, why=CATALOGUE[id_].why, fix=fix) from error
 
     # finding what a person named -----------------------------------------------------------------------------
 

@@ -138,6 +138,11 @@ class Daemon:
         `joined`: it has members that may be ahead of us, so nothing is published before one was reached. `held`: until
         `go` of its task, nothing is looked at nor changed.
         """
+        await self.mark_root(row)
+        return await self._start_folder(row, membership, wait_for_peer=joined, held=held)
+
+    async def mark_root(self, row: FolderRow) -> None:
+        """Write the marker that says which folder this root is. Raises TreeError where that cannot be written."""
         tree = self.seams.trees.open(row.path, str(self.settings.home))
         run = self.seams.workers.run_blocking
         try:
@@ -145,7 +150,6 @@ class Daemon:
             await run(tree.write_marker, marker_of(row, self.installation.id))
         finally:
             await run(tree.close)
-        return await self._start_folder(row, membership, wait_for_peer=joined, held=held)
 
     async def remove_folder(self, folder: RunningFolder) -> None:
         """Stop a folder and forget it; its files stay, only the marker's directory tells that it was one."""
@@ -220,6 +224,12 @@ class Daemon:
             task_status.started()
 
     async def _load(self) -> None:
+        moved = self.installation.db.moved_aside
+        if moved is not None:
+            why = f"its database was damaged and lies in {moved}; which folders there were is not known any more"
+            fix = "the files are all there: join each folder again, with an invitation of another member"
+            self.problems["database"] = DeviceProblem("SY-DB-01", why, fix)
+            log.error("the device's database was damaged and lies in %s now", moved)
         for row in await self.installation.on_disk(self.installation.db.folders):
             try:
                 membership = await load_folder(self.installation, row.id)

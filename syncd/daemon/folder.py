@@ -69,7 +69,7 @@ HEADS_PER_PAGE = 256
 FULL_SCAN_S = 3600.0
 ROOT_CHECK_S = 5.0
 HOUSEKEEPING_S = 20.0
-RETRY_S = 10.0
+RETRY_S = 2.0
 RACE_RETRY_S = 0.25
 RESTLESS_S = 2.0
 SCAN_ORIGIN = "here"
@@ -197,6 +197,8 @@ class FolderTask:
         self._cookies_done: frozenset[bytes] = frozenset()
         self._scanning = False
         self._changed = trio.Event()
+        self._root_lock = trio.Lock()
+        self._recovered = False
         self._retries: set[Path] = set()
         self._space_at = 0.0
         """The disk was full, or failed: when to try again. 0: it was not."""
@@ -212,10 +214,7 @@ class FolderTask:
         """Work until cancelled. `wait_for_peer`: a device that joined publishes nothing before it has reached a
         peer."""
         await self._db(self.store.db_begin)
-        if not await self._check_root():
-            log.warning("folder %s: %s", self.name, self.root_state.value)
-        else:
-            await self._recover()
+        await self._check_root()
         self._newest = await self._db(self.store.journal.newest_seq)
         if not wait_for_peer or self._newest:
             self._may_scan.set()
@@ -821,17 +820,30 @@ class FolderTask:
     async def _watch_root(self) -> None:
         while True:
             await trio.sleep(ROOT_CHECK_S)
-            was = self.root_state
-            if await self._check_root() and was is not RootState.OK:
-                log.info("folder %s: its directory is back", self.name)
-                self.rescan()
-                self._wake_plan()
-            if was is not self.root_state:
-                self._tell()
+            await self._check_root()
 
     async def _check_root(self) -> bool:
-        self.root_state = await self._workers.run_blocking(self.store.tree.check_root, self.marker)
-        return self.root_state is RootState.OK
+        """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind."""
+        async with self._root_lock:
+            state = await self._workers.run_blocking(self.store.tree.check_root, self.marker)
+            if state is RootState.OK and not self._recovered:
+                await self._recover()
+                self._recovered = True
+            if state is not self.root_state:
+                self.root_state = state
+                log.warning(
+                    "folder %s: its directory is %s", self.name, "back" if state is RootState.OK else state.value
+                )
+                self.rescan()
+                self._wake_plan()
+                await self._recount()
+                self._tell()
+            return state is RootState.OK
+
+    def stopped(self) -> None:
+        """The task has ended: wake everybody who waits for it."""
+        self.links.clear()
+        self._tell()
 
     async def _recount(self) -> None:
         self.counts = await self._db(counts.db_counts, self.store.connection)

@@ -1,7 +1,8 @@
 """Async. The life of one folder inside the daemon: opened, watched, worked on, stopped, without harm to any other.
 
 A folder has a scope of its own. An unexpected exception ends that scope alone: the folder shows as stopped with `SY-
-BUG-01`, the traceback goes to the log, and every other folder goes on.
+BUG-01`, the traceback goes to the log, and every other folder goes on. What the disk refused is no such fault: the
+folder begins anew until it is let; a damaged database is moved aside and the folder rejoins without a base.
 """
 
 from __future__ import annotations
@@ -18,20 +19,30 @@ from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
+from syncd.daemon.problems import problem_of
 from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.engine.membership import Update
-from syncd.errors import ConfigError, SyncdError
+from syncd.errors import ConfigError, LocalProtocolError, SyncdError
 from syncd.seams import Lane, Tree, Trees
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
 from syncd.store.journal import Journal
 from syncd.store.schema import FOLDER
 from syncd.store.watch import watch
-from syncd.treetypes import Dirty, Marker, RootState
+from syncd.treetypes import Dirty, Marker, RootState, TreeError
 
 log = logging.getLogger("syncd.daemon")
 
 REFRESH_RIGHTS_S = 300.0
+BEGIN_AGAIN_S = 5.0
+DISK_IDS = {
+    sqlite3.SQLITE_FULL: "SY-DISK-01",
+    sqlite3.SQLITE_READONLY: "SY-DISK-02",
+    sqlite3.SQLITE_IOERR: "SY-DISK-03",
+    sqlite3.SQLITE_CANTOPEN: "SY-DISK-03",
+    sqlite3.SQLITE_BUSY: "SY-DISK-03",
+}
+"""What SQLite says about the disk that the home is on."""
 
 
 @dataclass(slots=True)
@@ -93,51 +104,127 @@ async def run_folder(
 
     def ready() -> None:
         nonlocal started
+        on_change()
         if not started:
             started = True
             task_status.started()
 
+    folder.membership.on_update.append(lambda update: _membership_moved(folder, update))
     with folder.scope:
-        try:
-            connection = await _open(folder, installation)
-            folder.task = _make_task(folder, installation, connection, budget, meter)
-            folder.task.on_change = on_change
-            if held:
-                folder.task.hold()
-            folder.membership.on_update.append(lambda update: _membership_moved(folder, update))
-            try:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(
-                        lambda *, task_status: folder.task.run(wait_for_peer=wait_for_peer, task_status=task_status)  # type: ignore[union-attr]
-                    )
-                    nursery.start_soon(_watch, folder, trees, installation)
-                    nursery.start_soon(_refresh_rights, folder)
-                    attach(folder, nursery)
-                    ready()
-            finally:
-                with trio.CancelScope(shield=True):
-                    await installation.workers.run_blocking(_close, connection, folder.tree)
-        except* trio.Cancelled:
-            raise
-        except* SyncdError as errors:
-            folder.why_stopped = _first(errors)
-            log.error("folder %s stopped: %s", folder.name, folder.why_stopped)
-        except* Exception as errors:
-            folder.why_stopped = SyncdError(
-                "a fault in syncd stopped this folder", id="SY-BUG-01", why=repr(_first(errors))
+        while True:
+            stop = await _run_once(
+                folder, installation, trees, budget, meter, wait_for_peer, held, attach, on_change, ready
             )
+            folder.why_stopped = stop.why
+            if folder.task is not None:
+                folder.task.stopped()
+            ready()
+            if stop.again_s is None:
+                await trio.sleep_forever()
+            else:
+                await trio.sleep(stop.again_s)
+            folder.task = None
+
+
+async def _run_once(
+    folder: RunningFolder,
+    installation: Installation,
+    trees: Trees,
+    budget: ByteBudget,
+    meter: Meter,
+    wait_for_peer: bool,
+    held: bool,
+    attach: Callable[[RunningFolder, trio.Nursery], None],
+    on_change: Callable[[], None],
+    ready: Callable[[], None],
+) -> Stop:
+    """From opening the database to whatever makes the folder stop."""
+    stop: Stop | None = None
+    try:
+        connection = await _open(folder, installation)
+        task = folder.task = _make_task(folder, installation, connection, budget, meter)
+        task.on_change = on_change
+        if held:
+            task.hold()
+        # A database without a history of its own (new, or begun after damage) publishes nothing before a peer is heard.
+        waits = wait_for_peer or bool(folder.membership.devices())
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(lambda *, task_status: task.run(wait_for_peer=waits, task_status=task_status))
+                folder.why_stopped = None
+                nursery.start_soon(_watch, folder, trees, installation)
+                nursery.start_soon(_refresh_rights, folder)
+                attach(folder, nursery)
+                ready()
+        finally:
+            with trio.CancelScope(shield=True):
+                await installation.workers.run_blocking(_close, connection, folder.tree)
+    except* trio.Cancelled:
+        raise
+    except* Exception as errors:
+        stop = judge(errors)
+        if stop.is_bug:
             log.exception("folder %s stopped", folder.name)
-        on_change()
-        ready()
-        if folder.why_stopped is not None:
-            await trio.sleep_forever()
+        else:
+            log.error("folder %s stopped: %s", folder.name, stop.why)
+    assert stop is not None  # the tasks of a folder never end by themselves
+    if stop.is_damage:
+        await installation.workers.run_blocking(folder.tree.set_database_aside, database_name(folder.id))
+    return stop
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> SyncdError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found  # type: ignore[return-value]
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a folder stopped. `again_s`: it begins anew after so many seconds; None: a person has to act first."""
+
+    why: SyncdError
+    again_s: float | None = None
+    is_bug: bool = False
+    is_damage: bool = False
+
+
+def judge(errors: BaseExceptionGroup[BaseException]) -> Stop:
+    """What is to be said and done about what ended a folder. Troubles of the disk go away; then the folder goes on."""
+    found = leaves(errors)
+    for error in found:
+        if isinstance(error, sqlite3.Error):
+            return _judge_database(error)
+    for error in found:
+        if isinstance(error, TreeError):
+            id_, why, fix = problem_of(error, reading=True)
+            return Stop(SyncdError(f"the disk failed: {error}", id=id_, why=why, fix=fix), BEGIN_AGAIN_S)
+    for error in found:
+        if not isinstance(error, SyncdError) or isinstance(error, LocalProtocolError):
+            why = f"{type(error).__name__}: {error}"
+            return Stop(SyncdError("a fault in syncd stopped this folder", id="SY-BUG-01", why=why), is_bug=True)
+    for error in found:
+        if isinstance(error, SyncdError):
+            return Stop(error)
+    raise AssertionError("an empty group of errors")
+
+
+def _judge_database(error: sqlite3.Error) -> Stop:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        why = SyncdError(
+            "the folder's database is damaged", id="SY-DB-01", why=str(error), fix="nothing; it is rebuilt"
+        )
+        return Stop(why, again_s=0.0, is_damage=True)
+    if code in DISK_IDS:
+        fix = "look after the disk on which syncd's home is; the folder goes on by itself"
+        return Stop(
+            SyncdError("the database cannot be written", id=DISK_IDS[code], why=str(error), fix=fix), BEGIN_AGAIN_S
+        )
+    why = SyncdError("a fault in syncd stopped this folder", id="SY-BUG-01", why=f"{type(error).__name__}: {error}")
+    return Stop(why, is_bug=True)
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions in nested groups."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 async def _open(folder: RunningFolder, installation: Installation) -> sqlite3.Connection:

@@ -26,7 +26,7 @@ from syncd.daemon.views import as_text, moment
 from syncd.engine.invites import Invite
 from syncd.errors import ConfigError, PeerUnavailable, SyncdError, TrustError
 from syncd.protocol.links import Code, Link, parse_code_untrusted, parse_link_untrusted
-from syncd.treetypes import RootState
+from syncd.treetypes import RootState, TreeError
 
 Json = dict[str, Any]
 Params = Mapping[str, Any]
@@ -133,7 +133,11 @@ class Sharing:
             device_name=device_name,
             also=lambda db, id_: db.put_folder(row(id_)),
         )
-        return await daemon.add_folder(membership, row(membership.folder_id), joined=False)
+        try:
+            return await daemon.add_folder(membership, row(membership.folder_id), joined=False)
+        except TreeError:
+            await daemon.installation.on_disk(daemon.installation.db.forget_folder, membership.folder_id)
+            raise
 
     async def _refuse_unusable(self, path: bytes) -> None:
         daemon = self._daemon
@@ -519,6 +523,7 @@ class Sharing:
         await progress({"event": "phase", "phase": "approval"})
         taken = {folder.name for folder in daemon.folders}
         row = daemon.new_row(path, _free(name or join.invitation.offer.folder_name or "folder", taken))
+        await daemon.mark_root(row(join.invitation.offer.folder))  # before anybody is asked: it may be impossible
         membership = await join.invitation.ask(join.member_name, also=lambda db, id_: db.put_folder(row(id_)))
         join.folder = await daemon.add_folder(membership, row(membership.folder_id), joined=True, held=held)
         join.path = path

@@ -13,7 +13,6 @@ import pytest
 
 from tests.helpers.computers import Computer, snapshot, wait_equal, wait_until
 from tests.helpers.faults import (
-    Shared,
     demand_others_go_on,
     demand_quiet_log,
     pair,

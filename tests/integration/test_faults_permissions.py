@@ -1,0 +1,121 @@
+"""What permissions forbid, shown with a daemon that is nobody: root is refused nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.computers import Computer, free_ports, join, share, start_all, wait_equal
+from tests.helpers.faults import (
+    NOBODY,
+    UnprivilegedComputer,
+    demand_quiet_log,
+    refusal,
+    share_another,
+    wait_content,
+    wait_no_problem,
+    wait_problem,
+)
+
+pytestmark = pytest.mark.needs("root", "linux", "setpriv")
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[tuple[Computer, Computer]]:
+    """Anna is root, Ben is nobody."""
+    place = Path(tempfile.mkdtemp(prefix="syncd-nobody-"))  # what pytest makes is closed to others
+    place.chmod(0o755)
+    ports = free_ports(2)
+    anna = Computer("anna", place / "anna", place / "anna" / "common", ports[0])
+    ben = UnprivilegedComputer("ben", place / "ben", place / "ben" / "common", ports[1])
+    try:
+        start_all((anna, ben))
+        join(ben, share(anna, "common"))
+        yield anna, ben
+        demand_quiet_log(anna)
+        demand_quiet_log(ben)
+    finally:
+        anna.stop()
+        ben.stop()
+        shutil.rmtree(place)
+
+
+def test_unreadable_file_is_reported_kept_and_taken_when_it_can_be_read(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "unreadable")
+    shared.wait_equal_file("secret", b"old")
+    secret = shared.there / "secret"
+    os.chown(secret, 0, 0)
+    secret.chmod(0o600)
+    secret.write_bytes(b"new, but closed")
+    wait_problem(shared.ben, "SY-FILE-01", folder="unreadable", path="secret")
+    shared.wait_equal_file("other", b"other")
+    assert (shared.here / "secret").read_bytes() == b"old"
+    explained = shared.ben.ask("explain", str(secret))
+    assert (explained["state"], explained["id"]) == ("problem", "SY-FILE-01")
+    os.chown(secret, NOBODY, NOBODY)
+    wait_content(shared.here / "secret", b"new, but closed")
+    wait_no_problem(shared.ben, "unreadable")
+
+
+def test_unreadable_directory_deletes_nothing_of_what_was_in_it(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "closed")
+    (shared.here / "rooms").mkdir()
+    (shared.here / "rooms" / "one").write_bytes(b"1")
+    shared.wait_equal_file("rooms/two", b"2")
+    rooms = shared.there / "rooms"
+    os.chown(rooms, 0, 0)
+    rooms.chmod(0o700)
+    shared.ben.ask("folder", "rescan", "closed")
+    wait_problem(shared.ben, "SY-FILE-01", folder="closed", path="rooms")
+    shared.wait_equal_file("outside", b"outside")
+    assert (shared.here / "rooms" / "one").read_bytes() == b"1"
+    os.chown(rooms, NOBODY, NOBODY)
+    wait_no_problem(shared.ben, "closed")
+    shared.wait_equal_file("rooms/three", b"3")
+    wait_equal((shared.here, shared.there), 20)
+
+
+def test_unwritable_directory_is_reported_and_written_when_it_can_be(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "unwritable")
+    (shared.here / "shelf").mkdir(mode=0o755)
+    shared.wait_equal_file("shelf/old", b"old")
+    os.chown(shared.there / "shelf", 0, 0)
+    (shared.here / "shelf" / "new").write_bytes(b"new")
+    wait_problem(shared.ben, "SY-FILE-02", folder="unwritable", path="shelf/new")
+    shared.wait_equal_file("outside", b"outside")
+    os.chown(shared.there / "shelf", NOBODY, NOBODY)
+    wait_content(shared.there / "shelf" / "new", b"new")
+    wait_no_problem(shared.ben, "unwritable")
+
+
+def test_closed_root_stops_that_folder_until_it_opens(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "shut")
+    shared.wait_equal_file("file", b"1")
+    os.chown(shared.there, 0, 0)
+    shared.there.chmod(0o700)
+    wait_problem(shared.ben, "SY-ROOT-05", folder="shut")
+    (shared.here / "file").write_bytes(b"2")
+    os.chown(shared.there, NOBODY, NOBODY)
+    wait_content(shared.there / "file", b"2")
+    wait_no_problem(shared.ben, "shut")
+
+
+def test_sharing_a_directory_that_cannot_be_used_is_refused(two: tuple[Computer, Computer]) -> None:
+    anna, ben = two
+    closed = ben.place / "not-mine"
+    closed.mkdir(mode=0o700)
+    found = refusal(ben, "share", str(closed), "--no-wait")
+    assert (found.id, found.exit) == ("SY-ROOT-05", 6)
+    readable = ben.place / "read-only"
+    readable.mkdir(mode=0o755)
+    found = refusal(ben, "share", str(readable), "--no-wait")
+    assert found.id in ("SY-ROOT-05", "SY-FILE-02")
+    link = share(anna, "common")
+    found = refusal(ben, "join", link, str(readable / "below"), "--yes", "--no-wait")
+    assert found.id in ("SY-ROOT-05", "SY-PAIR-06")
+    assert [folder["name"] for folder in ben.ask("folders")["folders"]].count("read-only") == 0
