@@ -174,6 +174,7 @@ class Node:
     network: Network
     static: tuple[str, ...] = ()
     listens: bool = True
+    listen_on: str = f":{PORT}"
     claims: tuple[str, ...] = ()
     """Where a node that does not listen says that it does."""
     table: LabelTable = field(default_factory=LabelTable)
@@ -190,7 +191,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        return f"{self.name}:{PORT}"
+        return self.listeners[0].address if self.listeners else f"{self.name}:{PORT}"
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen (if it does) and exchange until its scope is cancelled."""
@@ -215,8 +216,7 @@ class Node:
         self.keeper = PeerKeeper(surroundings, self.membership, self.folder)
         doorkeeper = Doorkeeper(self.table, self.connections, own.clock, server.handle)
         with self.scope:
-            listeners = await self.network.listen(f":{PORT}") if self.listens else []
-            self.listeners = listeners
+            listeners = self.listeners = await self.network.listen(self.listen_on) if self.listens else []
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(doorkeeper.run, listeners)
                 nursery.start_soon(self._keep)
@@ -247,7 +247,7 @@ class Village:
         self._nursery = nursery
         self._sealer = sealer or SimulationSealer()
 
-    async def settle(self, names: Sequence[str]) -> list[Node]:
+    async def settle(self, names: Sequence[str], network: Network | None = None) -> list[Node]:
         """Make members, in this order; nobody runs yet, and everybody knows the roster only as of its own admission."""
         made = []
         for name in names:
@@ -257,7 +257,7 @@ class Village:
             else:
                 host = next(iter(self.nodes.values()))
                 membership = await bring_in(host.membership, host.own, own, name, Role.ADMIN)
-            node = self.nodes[name] = Node(name, own, membership, self.internet.network(name))
+            node = self.nodes[name] = Node(name, own, membership, network or self.internet.network(name))
             made.append(node)
         return made
 
