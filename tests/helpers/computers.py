@@ -30,6 +30,7 @@ NAMES = ("anna", "ben", "carla", "dora", "emil", "fritz")
 START_S = 30.0
 STOP_S = 10.0
 COMMAND_S = 60.0
+SYNC_S = 120.0
 POLL_S = 0.02
 
 Snapshot = dict[bytes, tuple[object, ...]]
@@ -178,6 +179,23 @@ def computers(names: Sequence[str], place: Path, folder_name: str) -> Iterator[l
     finally:
         for computer in made:
             computer.stop()
+
+
+@contextlib.contextmanager
+def sharing_computers(
+    names: Sequence[str], place: Path, folder_name: str, write: Callable[[Path], object] = lambda folder: None
+) -> Iterator[list[Computer]]:
+    """Running computers that share a folder and are in sync; `write` fills it on the first one before."""
+    with computers(names, place, folder_name) as group:
+        start_all(group)
+        first, *others = group
+        write(first.folder)
+        link = share(first, folder_name, uses=max(1, len(others)))
+        for other in others:
+            join(other, link)
+        for computer in others:
+            computer.wait_synced(SYNC_S)
+        yield group
 
 
 @contextlib.contextmanager

@@ -45,9 +45,9 @@ def write_oddities(folder: Path) -> None:
         odd.chmod(mode)
         (folder / f"room {mode:o}").mkdir()
         (folder / f"room {mode:o}").chmod(mode | 0o700)
-    for name, when in (("early", EARLY_NS), ("before 1970", BEFORE_1970_NS)):
-        (folder / name).write_text(name)
-        os.utime(folder / name, ns=(when, when))
+    for when in (EARLY_NS, BEFORE_1970_NS):
+        (folder / f"of {when}").touch()
+        os.utime(folder / f"of {when}", ns=(when, when))
     (folder / "nothing in it").touch()
     _write_links(root)
 
