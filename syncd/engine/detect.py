@@ -19,6 +19,8 @@ class Known:
 
     row: int
     is_copy: bool
+    parent: int  # row of the directory
+    name: bytes
     kind: int
     ino: int
     size: int

@@ -155,14 +155,14 @@ def db_release(connection: sqlite3.Connection, wave: str) -> list[int]:
 
 def db_files_below(connection: sqlite3.Connection, directories: Sequence[int]) -> list[int]:
     """Files and links that stand on the disk inside some directories."""
-    found = rows.read_ids(connection, below(connection, directories))
+    found = rows.read_ids(connection, below(connection, directories)[1])
     return [row.id for row in found.values() if row.l_kind in (rows.FILE, rows.SYMLINK)]
 
 
 def db_bring_back(connection: sqlite3.Connection, nodes: Sequence[int]) -> None:
     """These names vanished from this disk by mistake: forget that they stand here, so that they are fetched again."""
     with Transaction(connection):
-        every = {*nodes, *below(connection, nodes)}
+        every = {*nodes, *below(connection, nodes)[1]}
         found = list(rows.read_ids(connection, every).values())
         for row in found:
             row.leave_disk()

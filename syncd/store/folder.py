@@ -8,13 +8,13 @@ beside them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from syncd.engine.plan import plan
 from syncd.model.changesets import Changeset
 from syncd.model.cipher import BlockKind
-from syncd.model.heads import Head, decode_head_untrusted, open_announced_untrusted
+from syncd.model.heads import Head, open_announced_untrusted
 from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
 from syncd.seams import Reader, Tree
@@ -34,7 +34,7 @@ from syncd.store.blocks import Location, SourceKind, source_row
 from syncd.store.db import Transaction
 from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
-from syncd.store.journal import QUARANTINED, Accepted, Journal, Membership, Verdict
+from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.publish import Draft, Examined, Publisher, packed_on_disk, part_plain
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
@@ -123,15 +123,20 @@ class FolderStore:
 
     def db_publish(self, found: Sequence[Examined], now_ms: int, *, publishes: bool) -> Draft:
         """Commit findings and publish them."""
-        with Transaction(self.connection):
-            publisher = Publisher(self.connection, self.journal.sources, publishes=publishes)
-            return self._author(publisher.findings(found), now_ms)
+        return self._commit_draft(lambda publisher: publisher.findings(found), now_ms, publishes)
 
     def db_delete(self, gone: Sequence[Gone], now_ms: int, *, publishes: bool) -> Draft:
         """Commit and publish that names are gone."""
-        with Transaction(self.connection):
-            publisher = Publisher(self.connection, self.journal.sources, publishes=publishes)
-            return self._author(publisher.deletions(gone), now_ms)
+        may_delete = self.membership.may_delete(self.journal.device, self.membership.head)
+        return self._commit_draft(lambda publisher: publisher.deletions(gone), now_ms, publishes and may_delete)
+
+    def _commit_draft(self, make: Callable[[Publisher], Draft], now_ms: int, publishes: bool) -> Draft:
+        try:
+            with Transaction(self.connection):
+                publisher = Publisher(self.connection, self.journal.sources, publishes=publishes, moving=self.moving)
+                return self._author(make(publisher), now_ms)
+        except NoRight:  # it was taken away in this moment: what was found is only here
+            return self._commit_draft(make, now_ms, publishes=False)
 
     def _author(self, draft: Draft, now_ms: int) -> Draft:
         if draft.records:
@@ -151,29 +156,43 @@ class FolderStore:
 
     def _accept(self, arrived: Arrived) -> Accepted:
         accepted = self.journal.accept(arrived.head, arrived.changeset, arrived.body, self.membership)
-        if accepted.verdict is Verdict.EARLY and self._release_past(arrived.changeset):
-            accepted = self.journal.accept(arrived.head, arrived.changeset, arrived.body, self.membership)
+        if accepted.verdict in (Verdict.APPLIED, Verdict.FORKED):
+            oldest = self.journal.oldest_quarantined()
+            if oldest is not None:
+                self._release_past(arrived.changeset, oldest)
         return accepted
 
-    def _release_past(self, changeset: Changeset) -> bool:
-        """What someone with rights has seen counts, even if its author has lost his: it lies in the causal past."""
+    def _release_past(self, changeset: Changeset, oldest: int) -> None:
+        """What someone with rights has seen counts, even if its author has lost his: it lies in the causal past.
+
+        The walk back ends at changesets of those who have rights: what they had seen was let go of when they came. It
+        also ends before the `oldest` that is held, since what is named has the lower number.
+        """
         if not self.membership.may_publish(changeset.device, self.membership.head):
-            return False
-        released = False
-        for ref in changeset.heads:
-            held = self.connection.execute(
-                "SELECT c.seq, c.head, c.body FROM changeset c JOIN journal j ON j.id=c.journal JOIN author a ON "
-                "a.id=j.author WHERE a.device=? AND j.incarnation=? AND c.counter<=? AND c.state=? ORDER BY "
-                "c.counter",
-                (ref.device, ref.incarnation, ref.counter, QUARANTINED),
-            ).fetchall()
-            for seq, raw, body in held:
-                head = decode_head_untrusted(raw)
+            return
+        quarantined: dict[int, tuple[Head, Changeset]] = {}
+        seen: set[int] = set()
+        walk = [changeset]
+        while walk:
+            for kept in self._named_by(walk.pop()):
+                if kept.seq in seen or kept.seq < oldest:
+                    continue
+                seen.add(kept.seq)
+                head, body = self.journal.sealed_body(kept.seq)
+                if kept.state != QUARANTINED and self.membership.may_publish(head.device, self.membership.head):
+                    continue
                 past = self.open_changeset_untrusted(head, body)
-                self.connection.execute("DELETE FROM changeset WHERE seq=?", (seq,))
-                self.journal.release(head, past, body, self.membership)
-                released = True
-        return released
+                walk.append(past)
+                if kept.state == QUARANTINED:
+                    quarantined[kept.seq] = head, past
+        for seq, (head, past) in sorted(quarantined.items()):
+            self.journal.release(seq, head, past)
+
+    def _named_by(self, changeset: Changeset) -> list[Kept]:
+        names = [(ref.device, ref.incarnation, ref.counter, ref.changeset) for ref in changeset.heads]
+        if changeset.counter > 1:
+            names.append((changeset.device, changeset.incarnation, changeset.counter - 1, changeset.previous))
+        return [kept for name in names if (kept := self.journal.find(*name)) is not None]
 
     # planning ------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,19 @@
 
 Changesets are numbered in the order in which they were accepted here (`seq`); that order is causal, and it is what
 `GET /v1/heads/{n}` counts by. A changeset is accepted only when everything it names is here already.
+
+Whatever keeps the rules of the format is kept and told to others, so that all devices come to hold the same changesets
+in whatever order they meet: those of an author whose rights were taken away (quarantined: not joined until somebody
+with rights is known to have seen them), and a second one with a number that is taken (a fork: joined as well, because
+both are what somebody did to files). Only what breaks a rule is refused, and the rules give every device the same
+answer: nothing that one honest device keeps is refused by another.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -16,7 +22,7 @@ from blake3 import blake3
 
 from ca.device import DeviceKeys
 from ca.ids import DeviceId, EntryHash, FolderId
-from syncd.errors import StoreCorrupt
+from syncd.errors import StoreCorrupt, TrustError
 from syncd.model.changesets import (
     MAX_RECORDS,
     Changeset,
@@ -34,7 +40,10 @@ from syncd.store.keyring import Keyring
 from syncd.store.rows import NodeRow
 
 APPLIED, QUARANTINED, FORKED = 1, 2, 3
-"""Values of `changeset.state`."""
+"""Values of `changeset.state`. All but the quarantined are joined into the rows."""
+
+MAX_NAMED_HEADS = 4096
+"""Heads that one changeset of ours names; where more have moved, the next ones name the rest."""
 
 MAX_RECORD_BYTES = 3 * 1024 * 1024
 """Of one changeset of ours: below the limit on its encoding, with room for everything around the records."""
@@ -48,8 +57,12 @@ class Verdict(Enum):
     EARLY = "something it names is not here yet"
     ROSTER = "it names a roster entry that is not here yet"
     QUARANTINED = "its author had no right to publish it"
-    FORKED = "its author published two changesets with one number"
+    FORKED = "its author published two changesets with one number; both count"
     REFUSED = "it breaks a rule of the format"
+
+
+class NoRight(TrustError):
+    """This device may not publish (any more): nothing was written."""
 
 
 class Membership(Protocol):
@@ -68,6 +81,10 @@ class Membership(Protocol):
 
     def may_publish(self, device: DeviceId, head: EntryHash) -> bool:
         """Whether that device had, at that entry, a role that publishes."""
+        ...
+
+    def may_delete(self, device: DeviceId, head: EntryHash) -> bool:
+        """Whether that device had, at that entry, the right to delete."""
         ...
 
     def sealed_at(self, device: DeviceId, incarnation: Incarnation) -> int | None:
@@ -123,7 +140,7 @@ class Journal:
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None = None,
     ) -> list[Joined]:
         """Publish records, in as many changesets as they need. `before_write(rows, source, first index)` per
-        changeset."""
+        changeset. Raises: NoRight, which rolls back the caller's transaction."""
         joined = []
         start = 0
         while start < len(records):
@@ -143,10 +160,13 @@ class Journal:
         now_ms: int,
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None,
     ) -> Joined:
+        roster_head = membership.head
+        if not membership.may_publish(self.device, roster_head):
+            raise NoRight("this device may not publish in this folder", id="SY-TRUST-02")
         own = self._own_journal()
         moved = self._moved_heads(own)
         previous = self._newest(own)
-        lamports = [lamport for _, lamport in moved]
+        lamports = [named.lamport for named in moved]
         if previous is not None:
             lamports.append(previous.lamport)
         changeset = Changeset(
@@ -155,9 +175,9 @@ class Journal:
             self.incarnation,
             1 if previous is None else previous.counter + 1,
             NO_CHANGESET if previous is None else previous.hash,
-            tuple(sorted(ref for ref, _ in moved)),
+            tuple(sorted(named.ref for named in moved)),
             next_lamport(lamports),
-            membership.head,
+            roster_head,
             max(0, now_ms),
             self.author_name,
             tuple(records),
@@ -167,9 +187,9 @@ class Journal:
         body = bytes(sealed.block.ciphertext)
         previous_cid = NO_CID if previous is None else previous.cid
         head = sign_head(self._keys, cipher, changeset, sealed, previous_cid, self._random.token(SALT_BYTES))
-        number = membership.number_of(membership.head) or 0
+        number = membership.number_of(roster_head) or 0
         source = self._insert(own, head, changeset, body, number, APPLIED)
-        self._db.execute("UPDATE journal SET told=counter WHERE id<>? AND told<>counter", (own,))
+        self._db.executemany("UPDATE journal SET told=? WHERE id=?", [(named.seq, named.journal) for named in moved])
 
         def settle(touched: Sequence[NodeRow]) -> None:
             if before_write is not None:
@@ -196,70 +216,85 @@ class Journal:
         number = membership.number_of(changeset.roster_head)
         if number is None:
             return Accepted(Verdict.ROSTER)
+        past = self._past(head, changeset)
+        if past is None:
+            return Accepted(Verdict.EARLY)
+        # Equality, because a Lamport number that ran ahead would win every later quarrel about a place.
+        if changeset.lamport != next_lamport(past.lamports) or number < max(past.roster_numbers, default=0):
+            return Accepted(Verdict.REFUSED)
+        if not _had_right(changeset, membership):
+            return Accepted(Verdict.REFUSED)
         if head.device == self.device and head.incarnation == self.incarnation:
             # A peer has more of our own journal than we do: this database is an older one, restored or lost. What it
             # does not know is taken in like anybody's, and from here on we write another journal.
             self.begin_incarnation()
         journal = self._journal(head.device, head.incarnation)
-        newest = self._newest(journal)
-        if newest is not None and head.counter <= newest.counter:
-            self._insert(journal, head, changeset, body, number, FORKED)
-            return Accepted(Verdict.FORKED)
-        if (newest is None and head.counter != 1) or (
-            newest is not None and (head.counter != newest.counter + 1 or head.previous != newest.hash)
-        ):
-            return Accepted(Verdict.EARLY)
-        lamports = self._lamports(changeset)
-        if lamports is None:
-            return Accepted(Verdict.EARLY)
-        if newest is not None:
-            lamports.append(newest.lamport)
-            if number < newest.roster_number:
-                return Accepted(Verdict.REFUSED)
-        if changeset.lamport != next_lamport(lamports):
-            return Accepted(Verdict.REFUSED)
-        if not self._has_right(head, changeset, membership):
-            self._insert(journal, head, changeset, body, number, QUARANTINED)
-            return Accepted(Verdict.QUARANTINED)
-        source = self._insert(journal, head, changeset, body, number, APPLIED)
+        is_taken = self._is_taken(journal, head.counter)
+        if not self._counts(head, is_taken, membership):
+            source = self._insert(journal, head, changeset, body, number, QUARANTINED)
+            return Accepted(Verdict.QUARANTINED, source.seq)
+        source = self._insert(journal, head, changeset, body, number, FORKED if is_taken else APPLIED)
         joined = join_records(self._db, self.sources, source, changeset.records)
-        return Accepted(Verdict.APPLIED, source.seq, joined.rows)
+        return Accepted(Verdict.FORKED if is_taken else Verdict.APPLIED, source.seq, joined.rows)
 
-    def release(self, head: Head, changeset: Changeset, body: bytes, membership: Membership) -> Accepted:
-        """Take in a quarantined changeset, because someone with rights had seen it."""
+    def release(self, seq: int, head: Head, changeset: Changeset) -> Accepted:
+        """Let a quarantined changeset count, because someone with rights had seen it."""
         journal = self._journal(head.device, head.incarnation)
-        number = membership.number_of(changeset.roster_head) or 0
-        source = self._insert(journal, head, changeset, body, number, APPLIED)
+        self._db.execute("UPDATE changeset SET state=? WHERE seq=?", (APPLIED, seq))
+        self._move_tip(journal, head)
+        source = Source(seq, head.changeset, changeset.lamport, head.device, changeset.author_name)
+        self.sources.add(source)
         joined = join_records(self._db, self.sources, source, changeset.records)
-        return Accepted(Verdict.APPLIED, source.seq, joined.rows)
+        return Accepted(Verdict.APPLIED, seq, joined.rows)
 
-    def _has_right(self, head: Head, changeset: Changeset, membership: Membership) -> bool:
-        if not membership.may_publish(head.device, changeset.roster_head):
-            return False
+    def oldest_quarantined(self) -> int | None:
+        """The first number of what waits for somebody with rights; None if nothing does."""
+        found = self._db.execute("SELECT min(seq) FROM changeset WHERE state=2").fetchone()
+        return None if found is None else found[0]
+
+    def find(self, device: DeviceId, incarnation: Incarnation, counter: int, hash_: ChangesetHash) -> Kept | None:
+        """A changeset that is here, by its full name."""
+        found = self._db.execute(
+            "SELECT c.seq, c.state, c.lamport, c.roster_number FROM changeset c JOIN journal j ON j.id=c.journal "
+            "JOIN author a ON a.id=j.author WHERE a.device=? AND j.incarnation=? AND c.counter=? AND c.hash=?",
+            (device, incarnation, counter, hash_),
+        ).fetchone()
+        return None if found is None else Kept(*found)
+
+    def sealed_body(self, seq: int) -> tuple[Head, bytes]:
+        """Head and ciphertext of a changeset that is here."""
+        head, body = self._db.execute("SELECT head, body FROM changeset WHERE seq=?", (seq,)).fetchone()
+        return decode_head_untrusted(head), bytes(body)
+
+    def _past(self, head: Head, changeset: Changeset) -> _Past | None:
+        """Of what a changeset names, its predecessor included; None if something of that is not here."""
+        names = [(ref.device, ref.incarnation, ref.counter, ref.changeset) for ref in changeset.heads]
+        if head.counter > 1:
+            names.append((head.device, head.incarnation, head.counter - 1, head.previous))
+        past = _Past()
+        for name in names:
+            kept = self.find(*name)
+            if kept is None:
+                return None
+            past.lamports.append(kept.lamport)
+            past.roster_numbers.append(kept.roster_number)
+        return past
+
+    def _is_taken(self, journal: int, counter: int) -> bool:
+        query = "SELECT 1 FROM changeset WHERE journal=? AND counter=? LIMIT 1"
+        return self._db.execute(query, (journal, counter)).fetchone() is not None
+
+    def _counts(self, head: Head, is_taken: bool, membership: Membership) -> bool:
+        """What an author published counts while he may publish, and up to the seals that were set when he no longer
+        might. A second changeset with one number is none that those who sealed had seen."""
+        if membership.may_publish(head.device, membership.head):
+            return True
         sealed = membership.sealed_at(head.device, head.incarnation)
-        return sealed is None or head.counter <= sealed or membership.may_publish(head.device, membership.head)
+        return (sealed is None or head.counter <= sealed) and not is_taken
 
     def has(self, head: Head) -> bool:
         """The very changeset of this head is here."""
-        found = self._db.execute(
-            "SELECT hash FROM changeset WHERE journal=? AND counter=?",
-            (self._journal(head.device, head.incarnation), head.counter),
-        )
-        return any(hash_ == head.changeset for (hash_,) in found)
-
-    def _lamports(self, changeset: Changeset) -> list[int] | None:
-        """Lamport numbers of the heads it names; None if one of them is not here."""
-        lamports = []
-        for ref in changeset.heads:
-            found = self._db.execute(
-                "SELECT c.lamport FROM changeset c JOIN journal j ON j.id=c.journal JOIN author a ON a.id=j.author "
-                "WHERE a.device=? AND j.incarnation=? AND c.counter=? AND c.hash=? AND c.state=1",
-                (ref.device, ref.incarnation, ref.counter, ref.changeset),
-            ).fetchone()
-            if found is None:
-                return None
-            lamports.append(found[0])
-        return lamports
+        return self.find(head.device, head.incarnation, head.counter, head.changeset) is not None
 
     # telling -------------------------------------------------------------------------------------------------
 
@@ -268,9 +303,9 @@ class Journal:
         return int(seq)
 
     def moved_after(self, seq: int, most: int) -> Moved:
-        """Heads accepted after a number, in causal order."""
+        """Heads accepted after a number, in causal order; also of what is quarantined, for others to judge."""
         found = self._db.execute(
-            "SELECT seq, head FROM changeset WHERE seq>? AND state=1 ORDER BY seq LIMIT ?", (seq, most)
+            "SELECT seq, head FROM changeset WHERE seq>? ORDER BY seq LIMIT ?", (seq, most)
         ).fetchall()
         return Moved(tuple(found), self.newest_seq())
 
@@ -299,9 +334,9 @@ class Journal:
     def newest_of(self, device: DeviceId) -> bytes | None:
         """The newest head of a device, by arrival, as it travels."""
         found = self._db.execute(
-            "SELECT c.head FROM changeset c JOIN author a ON a.id=c.author WHERE a.device=? AND c.state=1 "
+            "SELECT c.head FROM changeset c JOIN author a ON a.id=c.author WHERE a.device=? AND c.state<>? "
             "ORDER BY c.seq DESC LIMIT 1",
-            (device,),
+            (device, QUARANTINED),
         ).fetchone()
         return None if found is None else bytes(found[0])
 
@@ -346,7 +381,7 @@ class Journal:
     def _newest(self, journal: int) -> _Newest | None:
         found = self._db.execute(
             "SELECT c.counter, c.hash, c.lamport, c.roster_number, c.head FROM journal j "
-            "JOIN changeset c ON c.journal=j.id AND c.counter=j.counter AND c.hash=j.hash WHERE j.id=? AND c.state=1",
+            "JOIN changeset c ON c.journal=j.id AND c.counter=j.counter AND c.hash=j.hash WHERE j.id=?",
             (journal,),
         ).fetchone()
         if found is None:
@@ -354,15 +389,16 @@ class Journal:
         counter, hash_, lamport, roster_number, head = found
         return _Newest(counter, hash_, lamport, roster_number, decode_head_untrusted(head).cid)
 
-    def _moved_heads(self, own: int) -> list[tuple[HeadRef, int]]:
+    def _moved_heads(self, own: int) -> list[_Named]:
+        """Newest changesets of other journals that ours has not named yet: at most MAX_NAMED_HEADS, the latest."""
         found = self._db.execute(
-            "SELECT a.device, j.incarnation, j.counter, j.hash, c.lamport "
+            "SELECT j.id, c.seq, c.lamport, a.device, j.incarnation, j.counter, j.hash "
             "FROM journal j JOIN author a ON a.id=j.author "
             "JOIN changeset c ON c.journal=j.id AND c.counter=j.counter AND c.hash=j.hash "
-            "WHERE j.id<>? AND j.told<>j.counter AND j.counter>0",
-            (own,),
+            "WHERE j.id<>? AND j.told<>c.seq AND j.counter>0 ORDER BY c.lamport DESC, c.seq DESC LIMIT ?",
+            (own, MAX_NAMED_HEADS),
         )
-        return [(HeadRef(*ref), lamport) for *ref, lamport in found]
+        return [_Named(journal, seq, lamport, HeadRef(*ref)) for journal, seq, lamport, *ref in found]
 
     def _insert(
         self, journal: int, head: Head, changeset: Changeset, body: bytes, roster_number: int, state: int
@@ -388,11 +424,44 @@ class Journal:
         )
         if cursor.lastrowid is None:
             raise StoreCorrupt("the database took a changeset without giving it a number", id="SY-DB-01")
-        if state == APPLIED:
-            self._db.execute("UPDATE journal SET counter=?, hash=? WHERE id=?", (head.counter, head.changeset, journal))
+        if state != QUARANTINED:
+            self._move_tip(journal, head)
         source = Source(cursor.lastrowid, head.changeset, changeset.lamport, head.device, changeset.author_name)
         self.sources.add(source)
         return source
+
+    def _move_tip(self, journal: int, head: Head) -> None:
+        """Of two changesets with one number the greater hash is the newest, on every device."""
+        self._db.execute(
+            "UPDATE journal SET counter=?1, hash=?2 WHERE id=?3 AND (counter, coalesce(hash, x'')) < (?1, ?2)",
+            (head.counter, head.changeset, journal),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the order of things needs of a changeset that is here."""
+
+    seq: int
+    state: int
+    lamport: int
+    roster_number: int
+
+
+@dataclass(slots=True)
+class _Past:
+    lamports: list[int] = field(default_factory=list)
+    roster_numbers: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A head that a changeset of ours is to name."""
+
+    journal: int
+    seq: int
+    lamport: int
+    ref: HeadRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,16 +473,34 @@ class _Newest:
     cid: Cid
 
 
+def _had_right(changeset: Changeset, membership: Membership) -> bool:
+    """Whether its author could publish all of it at the roster entry that it names. The same answer everywhere."""
+    if not membership.may_publish(changeset.device, changeset.roster_head):
+        return False
+    deletes = any(record.content is not None and record.content.is_deleted for record in changeset.records)
+    return not deletes or membership.may_delete(changeset.device, changeset.roster_head)
+
+
 def _fitting(records: Sequence[Record], start: int) -> int:
     """How many records from `start` fit one changeset; each node only once."""
     size, nodes = 0, set()
     for index in range(start, min(len(records), start + MAX_RECORDS)):
         record = records[index]
-        content = record.content
-        size += 200 + (0 if content is None else len(content.blocks) + len(content.target))
-        if record.attributes is not None:
-            size += sum(len(name) + len(value) for name, value in record.attributes.xattrs)
+        size += _size_of(record)
         if (index > start and size > MAX_RECORD_BYTES) or record.node in nodes:
             return index - start
         nodes.add(record.node)
     return min(len(records) - start, MAX_RECORDS)
+
+
+def _size_of(record: Record) -> int:
+    """At least the bytes of its encoding."""
+    size = 160
+    if record.content is not None:
+        size += len(record.content.blocks) + len(record.content.target) + 32 * len(record.replaces_content)
+    if record.place is not None:
+        size += len(record.place.name) + 32 * len(record.replaces_place)
+    if record.attributes is not None:
+        size += sum(len(name) + len(value) + 6 for name, value in record.attributes.xattrs)
+        size += 32 * len(record.replaces_attributes)
+    return size

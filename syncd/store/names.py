@@ -14,7 +14,7 @@ from syncd.model.ids import HASH_BYTES, VersionId
 from syncd.model.join import Stamp
 from syncd.model.naming import Child, name_children
 from syncd.store import rows
-from syncd.store.joining import HeadRow, Sources, read_heads
+from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, HeadRow, Sources, read_heads
 from syncd.store.lineage import Lineage
 from syncd.store.rows import DELETED, DIR, NONE, NodeRow
 
@@ -95,6 +95,45 @@ class Names:
     def _stamp(self, seq: int, index: int) -> Stamp:
         source = self._sources[seq]
         return Stamp(source.lamport, source.device, index, self._sources.version(seq, index), source.author_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the view has at a name that nothing of ours has on this disk: a node, or one of its conflict copies."""
+
+    row: NodeRow
+    copy: HeadRow | None = None
+
+
+def maybe_expected(
+    connection: sqlite3.Connection, sources: Sources, directory: int, name: bytes, kind: int
+) -> Expected | None:
+    """What something of this kind that appears at a name is, if the view expects it there."""
+    lineage = Lineage(connection)
+    names = Names(connection, sources, lineage)
+    rivals = lineage.claimants(directory, name)
+    if CONFLICT_MARK in name:
+        rivals += _bearers_of_other_names(connection, lineage, directory)
+    for row in rivals:
+        if row.pending == ONLY_HERE or not lineage.lives(row) or lineage.directory(row) != directory:
+            continue
+        named = names.of(row)
+        row_kind = DIR if row.kind in (NONE, DELETED) else row.kind
+        if named.name == name and row_kind == kind and not row.on_disk:
+            return Expected(row)
+        for head, copy_name in named.copies.items():
+            if copy_name == name and head.kind == kind:
+                return Expected(row, head)
+    return None
+
+
+def _bearers_of_other_names(connection: sqlite3.Connection, lineage: Lineage, directory: int) -> list[NodeRow]:
+    """Nodes of a directory that have conflict copies, or may have lost their own name to another."""
+    found = rows.read(connection, "WHERE parent=? AND heads>1", (directory,))
+    query = "SELECT name FROM node WHERE parent=? AND kind<>4 GROUP BY name HAVING count(*)>1"
+    for (contested,) in connection.execute(query, (directory,)).fetchall():
+        found += lineage.claimants(directory, contested)
+    return found
 
 
 def copies_of(connection: sqlite3.Connection, sources: Sources, row: NodeRow) -> list[HeadRow]:

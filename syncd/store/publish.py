@@ -7,7 +7,7 @@ finding is dropped, and the caller looks again. A deletion is only ever a record
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from syncd.engine.detect import Known
@@ -18,8 +18,9 @@ from syncd.model.records import DIRECTORY, Attributes, Content, Place, Record, f
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.hashing import Hashed
-from syncd.store.joining import ONLY_HERE, PENDING, Source, Sources
-from syncd.store.rows import DIR, FILE, NONE, NodeRow, Value, value_of
+from syncd.store.joining import ONLY_HERE, PENDING, HeadRow, Source, Sources, read_heads
+from syncd.store.names import maybe_expected
+from syncd.store.rows import DELETED, DIR, FILE, NONE, NodeRow, Value, value_of
 from syncd.store.scan import Action, Gone, Item, below, fresh_node_id
 from syncd.treetypes import Kind, Path, Stat
 
@@ -59,18 +60,26 @@ class Draft:
 class Publisher:
     """Turns findings into a `Draft`. One object per transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, sources: Sources, *, publishes: bool) -> None:
-        """`publishes` False: this device is a viewer here, its own changes are kept and shown, and go nowhere."""
+    def __init__(
+        self, connection: sqlite3.Connection, sources: Sources, *, publishes: bool, moving: Container[int] = ()
+    ) -> None:
+        """`publishes` False: this device is a viewer here, its own changes are kept and shown, and go nowhere. `moving`:
+        nodes whose rows do not say yet what the planner just does with them."""
         self._db = connection
         self._sources = sources
         self._publishes = publishes
+        self._moving = moving
         self.draft = Draft()
         self._parents: dict[NodeId, NodeRow] = {}
         self._drafted: set[NodeId] = set()
+        self._leaving: set[int] = set()
+        """Rows that are moved by the same findings, so that their names are free."""
 
     def findings(self, found: Sequence[Examined]) -> Draft:
         """New, changed, touched and moved names; directories come before what is in them."""
         self._parents = rows.read_nids(self._db, {examined.item.parent for examined in found})
+        moved = [examined.item.known for examined in found if examined.item.action is Action.MOVED]
+        self._leaving = {known.row for known in moved if known is not None and self._current(known) is not None}
         for examined in found:
             match examined.item.action:
                 case Action.NEW:
@@ -85,19 +94,34 @@ class Publisher:
 
     def deletions(self, gone: Iterable[Gone]) -> Draft:
         """Rows that are gone for good, with everything that stood in gone directories."""
-        directories = []
+        copies: dict[int, list[_Copy]] = {}
+        nodes: dict[int, NodeRow] = {}
         for item in gone:
-            if item.known.is_copy:
-                self._copy_gone(item)
-            elif (row := self._current(item.known)) is None:
+            found = self._gone_with(item)
+            if found is None:
                 self.draft.again.append(item.path)
-            else:
-                self._gone(row)
-                if row.l_kind == NONE or item.known.kind == DIR:
-                    directories.append(item.known.row)
-        for row in rows.read_ids(self._db, below(self._db, directories)).values():
-            self._gone(row)
+                continue
+            nodes.update({row.id: row for row in found[1]})
+            for copy in found[0]:
+                copies.setdefault(copy.node, []).append(copy)
+        for row in nodes.values():
+            self._gone(row, copies.pop(row.id, []))
+        for node, lost in copies.items():
+            self._drop_copies(rows.read_ids(self._db, [node])[node], lost)
         return self.draft
+
+    def _gone_with(self, item: Gone) -> tuple[list[_Copy], list[NodeRow]] | None:
+        """What is gone with one name; None if that is not certain, because something is just being done there."""
+        if item.known.is_copy:
+            copy = self._copy(item.known)
+            return None if copy is None or copy.node in self._moving else ([copy], [])
+        row = self._current(item.known)
+        if row is None:
+            return None
+        copy_ids, node_ids = below(self._db, [row.id]) if row.l_kind == DIR else ([], [])
+        copies = [self._copy_row(copy) for copy in copy_ids]
+        busy = [node for node in (*node_ids, *(copy.node for copy in copies)) if node in self._moving]
+        return None if busy else (copies, [row, *rows.read_ids(self._db, node_ids).values()])
 
     # new -----------------------------------------------------------------------------------------------------
 
@@ -105,16 +129,23 @@ class Publisher:
         item = examined.item
         parent = self._parents.get(item.parent)
         content = content_of(examined)
-        if content is None:
+        is_orphan = parent is None and item.parent not in self._drafted
+        if content is None or is_orphan or (parent is not None and self._disk_has(parent.id, item.name)):
             self.draft.again.append(item.path)
             return
-        standing = None if parent is None else self._global_at(parent.id, item.name, int(item.stat.kind))
-        if parent is not None and self._disk_has(parent.id, item.name):
+        expected = None
+        if parent is not None:
+            expected = maybe_expected(self._db, self._sources, parent.id, item.name, int(item.stat.kind))
+        if expected is None:
+            self._create(examined, content, parent)
+            return
+        assert parent is not None
+        row = expected.row
+        if row.id in self._moving or row.nid in self._drafted or (item.node is not None and item.node != row.nid):
             self.draft.again.append(item.path)
-        elif standing is not None:
-            assert parent is not None
-            self._adopt(examined, parent, standing, content)
-        else:
+        elif expected.copy is None:
+            self._adopt(examined, parent, row, content)
+        elif not self._adopt_copy(examined, parent, row, expected.copy, content):
             self._create(examined, content, parent)
 
     def _create(self, examined: Examined, content: Content, parent: NodeRow | None) -> None:
@@ -158,18 +189,37 @@ class Publisher:
             rows.write(self._db, [row])
             self._note_blocks(row.id, examined)
             return
-        if row.nid in self._drafted:
-            self.draft.again.append(examined.item.path)
-            return
         self._drafted.add(row.nid)
         record = Record(row.nid, content, (), None, (), attributes_of(examined), ())
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
-            self._stand(joined, parent.id, examined, content, source, index)
+            self._stand(joined, parent.id, examined, content, source, index, examined.item.name)
             joined.s_pcs, joined.s_pidx = joined.p_cs, joined.p_idx
             joined.s_acs, joined.s_aidx = source.seq, index
 
         self.draft.add(record, settle)
+
+    def _adopt_copy(self, examined: Examined, parent: NodeRow, row: NodeRow, head: HeadRow, content: Content) -> bool:
+        """A conflict copy that Global expects here stands here already. False for anything else of that name."""
+        value = value_of(content)
+        known = self._db.execute("SELECT 1 FROM copy WHERE node=? AND cs=? AND idx=?", (row.id, head.cs, head.idx))
+        if not value.same_as(head.kind, head.size, head.listed, head.blocks) or known.fetchone() is not None:
+            return False
+        cursor = self._db.execute(
+            "INSERT INTO copy(node, cs, idx, l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, "
+            "l_seen, l_listed, l_cls, l_blocks) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                *(row.id, head.cs, head.idx, parent.id, examined.item.name, head.kind),
+                *(*_columns(examined.stat), examined.seen_ns, head.listed, head.cls, head.blocks),
+            ),
+        )
+        if examined.hashed is not None and cursor.lastrowid is not None:
+            blocks.add(self._db, [(source_of(SourceKind.COPY, cursor.lastrowid), examined.hashed.packed)])
+            keep_parts(self._db, examined.hashed.parts)
+        if row.pending == 0:
+            self._db.execute("UPDATE node SET pending=? WHERE id=?", (PENDING, row.id))
+        self.draft.unchanged += 1
+        return True
 
     def _only_here_new(self, examined: Examined, node: NodeId, parent: NodeRow | None, content: Content) -> None:
         row = rows.read_nids(self._db, [node]).get(node)
@@ -204,6 +254,9 @@ class Publisher:
         if rows.same_blocks(row.l_kind, value.listed, value.blocks, listed, on_disk):
             self._attributes(row, examined)
             return
+        if self._is_global(row, value):
+            self._became_global(row, examined, value)
+            return
         if not self._publishes or row.pending == ONLY_HERE:
             self._forget_blocks(row)
             assert row.l_parent is not None
@@ -214,7 +267,7 @@ class Publisher:
             return
         self._drafted.add(row.nid)
         record = Record(
-            row.nid, content, self._synced_content(row), None, (), attributes_of(examined), self._synced_attributes(row)
+            row.nid, content, self._seen_contents(row), None, (), attributes_of(examined), self._synced_attributes(row)
         )
         before = packed_on_disk(self._db, row)
 
@@ -226,6 +279,23 @@ class Publisher:
             _settle_pending(joined)
 
         self.draft.add(record, settle)
+
+    def _is_global(self, row: NodeRow, value: Value) -> bool:
+        """The disk has by itself come to what Global says: an operation of ours that a crash cut short, or somebody had
+        the same idea. Not while what stood here before is still a version of its own: then that is replaced."""
+        if not value.same_as(row.kind, row.size, row.listed, row.blocks):
+            return False
+        return all((head.cs, head.idx) != (row.s_ccs, row.s_cidx) for head in read_heads(self._db, row))
+
+    def _became_global(self, row: NodeRow, examined: Examined, value: Value) -> None:
+        self._forget_blocks(row)
+        assert row.l_parent is not None
+        self._place_on_disk(row, row.l_parent, examined, value, row.l_name)
+        row.s_ccs, row.s_cidx = row.c_cs, row.c_idx
+        row.pending = PENDING
+        rows.write(self._db, [row])
+        self._note_blocks(row.id, examined)
+        self.draft.unchanged += 1
 
     def _touched(self, examined: Examined) -> None:
         known = examined.item.known
@@ -245,7 +315,11 @@ class Publisher:
             stat.mode != row.l_mode or (stat.kind is Kind.FILE and stat.mtime_ns != row.l_mtime)
         )
         self._note_stat(row, stat, examined.seen_ns)
-        if not changed or not self._publishes or row.pending == ONLY_HERE:
+        is_global = row.a_cs is not None and row.mode == stat.mode
+        is_global &= stat.kind is not Kind.FILE or row.mtime == stat.mtime_ns
+        if is_global:
+            row.s_acs, row.s_aidx = row.a_cs, row.a_idx
+        if not changed or is_global or not self._publishes or row.pending == ONLY_HERE:
             rows.write(self._db, [row])
             self.draft.unchanged += 1
             return
@@ -265,21 +339,27 @@ class Publisher:
         assert known is not None
         row = self._current(known)
         parent = self._parents.get(item.parent)
-        if row is None or row.nid in self._drafted:
+        is_orphan = parent is None and item.parent not in self._drafted
+        if row is None or is_orphan or row.nid in self._drafted:
             self.draft.again.append(item.path)
             return
-        if not self._publishes or row.pending == ONLY_HERE:
-            if parent is not None:
-                row.l_parent, row.l_name, row.pending = parent.id, item.name, ONLY_HERE
-                self._note_stat(row, examined.stat, examined.seen_ns)
-                rows.write(self._db, [row])
+        if parent is not None and self._disk_has(parent.id, item.name):
+            self.draft.again.append(item.path)
+            return
+        is_ours = self._publishes and row.pending != ONLY_HERE
+        if parent is not None and (not is_ours or (row.parent, row.name) == (parent.id, item.name)):
+            # Where Global says it goes: a move of ours that a crash cut short. Else, a viewer's own business.
+            row.l_parent, row.l_name, row.pending = parent.id, item.name, PENDING if is_ours else ONLY_HERE
+            self._note_stat(row, examined.stat, examined.seen_ns, moved=True)
+            rows.write(self._db, [row])
+            self.draft.unchanged += 1
+            return
+        if not is_ours:
+            self.draft.again.append(item.path)
             return
         self._drafted.add(row.nid)
         place = Place(item.parent, item.name)
-        changed = examined.stat.mode != row.l_mode and examined.stat.kind is not Kind.SYMLINK
-        record = Record(
-            row.nid, None, (), place, self._synced_place(row), attributes_of(examined) if changed else None, ()
-        )
+        record = Record(row.nid, None, (), place, self._synced_place(row), None, ())
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
             if joined.p_cs == source.seq and joined.p_idx == index:
@@ -287,10 +367,8 @@ class Publisher:
             elif parent is not None:
                 joined.l_parent = parent.id
             joined.l_name = item.name
-            self._note_stat(joined, examined.stat, examined.seen_ns)
+            self._note_stat(joined, examined.stat, examined.seen_ns, moved=True)
             joined.s_pcs, joined.s_pidx = source.seq, index
-            if changed:
-                joined.s_acs, joined.s_aidx = source.seq, index
             _settle_pending(joined)
 
         self.draft.add(record, settle)
@@ -315,42 +393,53 @@ class Publisher:
             return
         if not self._publishes:
             return
-        self._drop_copy(copy)
+        row = rows.read_ids(self._db, [copy.node])[copy.node]
+        if row.id in self._moving or row.nid in self._drafted:
+            self.draft.again.append(examined.item.path)
+            return
+        self._drop_copies(row, [copy])
         parent = rows.read_ids(self._db, [copy.parent])[copy.parent]
         self._create(examined, content, parent)
 
-    def _copy_gone(self, item: Gone) -> None:
-        copy = self._copy(item.known)
-        if copy is None:
-            self.draft.again.append(item.path)
-        elif self._publishes:
-            self._drop_copy(copy)
-
-    def _drop_copy(self, copy: _Copy) -> None:
-        row = rows.read_ids(self._db, [copy.node])[copy.node]
-        if row.nid in self._drafted:
+    def _drop_copies(self, row: NodeRow, copies: Sequence[_Copy]) -> None:
+        """Conflict copies are no more: their versions are replaced by nothing."""
+        if not self._publishes:
+            return
+        replaced = self._take_copies(row, copies)
+        if not replaced:  # the planner was about to take them away as well
+            self._db.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, row.id))
             return
         self._drafted.add(row.nid)
-        packed = packed_entries(self._db, copy.kind, copy.listed, copy.blocks)
-        blocks.drop(self._db, source_of(SourceKind.COPY, copy.id), packed)
-        self._db.execute("DELETE FROM copy WHERE id=?", (copy.id,))
-        record = Record(row.nid, DELETED_CONTENT, (self._sources.version(copy.cs, copy.idx),))
+        record = Record(row.nid, DELETED_CONTENT, tuple(sorted(replaced)))
         self.draft.add(record, lambda joined, source, index: _settle_pending(joined))
 
+    def _take_copies(self, row: NodeRow, copies: Sequence[_Copy]) -> set[VersionId]:
+        """Forget that these copies stand on the disk; the versions that go with them."""
+        replaced: set[VersionId] = set()
+        for copy in copies:
+            packed = packed_entries(self._db, copy.kind, copy.listed, copy.blocks)
+            blocks.drop(self._db, source_of(SourceKind.COPY, copy.id), packed)
+            self._db.execute("DELETE FROM copy WHERE id=?", (copy.id,))
+            which = rows.identity(copy.kind, copy.listed, copy.blocks)
+            replaced |= self._heads_with(row, which)
+        return replaced
+
     def _copy(self, known: Known) -> _Copy | None:
-        found = self._db.execute(
-            "SELECT id, node, cs, idx, l_parent, l_kind, l_listed, l_blocks, l_ino, l_mtime, l_ctime FROM copy WHERE "
-            "id=?",
-            (known.row,),
-        ).fetchone()
-        if found is None or tuple(found[8:]) != (known.ino, known.mtime_ns, known.ctime_ns):
+        """The row of a copy, if it still says what the scan compared with."""
+        found = self._db.execute("SELECT l_ino, l_mtime, l_ctime FROM copy WHERE id=?", (known.row,)).fetchone()
+        if found != (known.ino, known.mtime_ns, known.ctime_ns):
             return None
-        return _Copy(*found[:8])
+        copy = self._copy_row(known.row)
+        return copy if (copy.parent, copy.name) == (known.parent, known.name) else None
+
+    def _copy_row(self, copy: int) -> _Copy:
+        query = "SELECT id, node, l_parent, l_name, l_kind, l_listed, l_blocks FROM copy WHERE id=?"
+        return _Copy(*self._db.execute(query, (copy,)).fetchone())
 
     # gone ----------------------------------------------------------------------------------------------------
 
-    def _gone(self, row: NodeRow) -> None:
-        if row.nid in self._drafted or not row.on_disk:
+    def _gone(self, row: NodeRow, copies: Sequence[_Copy]) -> None:
+        if not row.on_disk:
             return
         self._forget_blocks(row)
         if not self._publishes or row.pending == ONLY_HERE or row.s_ccs is None:
@@ -361,8 +450,16 @@ class Publisher:
                 return
             rows.write(self._db, [row])
             return
+        seen = set(self._seen_contents(row)) | self._take_copies(row, copies)
+        if not self._is_version(row, seen):
+            # What stood here is no version any more: deleted by others too, or replaced, and then that is fetched.
+            row.leave_disk()
+            row.pending = PENDING
+            rows.write(self._db, [row])
+            self.draft.unchanged += 1
+            return
         self._drafted.add(row.nid)
-        record = Record(row.nid, DELETED_CONTENT, self._synced_content(row))
+        record = Record(row.nid, DELETED_CONTENT, tuple(sorted(seen)))
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
             joined.leave_disk()
@@ -371,30 +468,28 @@ class Publisher:
 
         self.draft.add(record, settle)
 
+    def _is_version(self, row: NodeRow, seen: Container[VersionId]) -> bool:
+        """Whether a deletion would take away a version that counts."""
+        heads = read_heads(self._db, row)
+        return any(head.kind != DELETED and self._sources.version(head.cs, head.idx) in seen for head in heads)
+
     # rows ----------------------------------------------------------------------------------------------------
 
     def _current(self, known: Known) -> NodeRow | None:
         """The row, if it still says what the scan compared with."""
         row = rows.read_ids(self._db, [known.row]).get(known.row)
-        if row is None:
+        if row is None or row.id in self._moving:
             return None
-        now = (row.l_kind, row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode)
-        was = (known.kind, known.ino, known.size, known.mtime_ns, known.ctime_ns, known.mode)
+        now = (row.l_parent, row.l_name, row.l_kind, row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode)
+        was = (known.parent, known.name, known.kind, known.ino, known.size, known.mtime_ns, known.ctime_ns, known.mode)
         return row if now == was else None
-
-    def _global_at(self, parent: int, name: bytes, kind: int) -> NodeRow | None:
-        """The node that Global expects at this path and that does not stand on this disk yet."""
-        found = rows.read(
-            self._db, "WHERE parent=? AND name=? AND kind=? AND l_kind=0 ORDER BY id LIMIT 1", (parent, name, kind)
-        )
-        return found[0] if found else None
 
     def _disk_has(self, parent: int, name: bytes) -> bool:
         query = (
-            "SELECT 1 FROM node WHERE l_parent=?1 AND l_name=?2 AND l_kind<>0 "
-            "UNION ALL SELECT 1 FROM copy WHERE l_parent=?1 AND l_name=?2"
+            "SELECT id FROM node WHERE l_parent=?1 AND l_name=?2 AND l_kind<>0 "
+            "UNION ALL SELECT -id FROM copy WHERE l_parent=?1 AND l_name=?2"
         )
-        return self._db.execute(query, (parent, name)).fetchone() is not None
+        return any(row not in self._leaving for (row,) in self._db.execute(query, (parent, name)))
 
     def _stand(
         self,
@@ -420,9 +515,13 @@ class Publisher:
         row.l_blocks, row.l_listed, row.l_cls = value.blocks, value.listed, value.cls
         self._note_stat(row, examined.stat, examined.seen_ns)
 
-    def _note_stat(self, row: NodeRow, stat: Stat, seen_ns: int) -> None:
+    def _note_stat(self, row: NodeRow, stat: Stat, seen_ns: int, *, moved: bool = False) -> None:
+        """`moved`: only its name was looked at, so what may have happened to it besides is still to be found."""
+        if moved and (stat.size, stat.mtime_ns, stat.mode) != (row.l_size, row.l_mtime, row.l_mode):
+            return
         row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode = _columns(stat)
-        row.l_seen = seen_ns
+        if not moved:
+            row.l_seen = seen_ns
 
     def _note_blocks(self, row: int, examined: Examined) -> None:
         hashed = examined.hashed
@@ -434,10 +533,22 @@ class Publisher:
     def _forget_blocks(self, row: NodeRow) -> None:
         blocks.drop(self._db, source_of(SourceKind.NODE, row.id), packed_on_disk(self._db, row))
 
-    def _synced_content(self, row: NodeRow) -> tuple[VersionId, ...]:
-        if row.s_ccs is None or row.s_cidx is None:
-            return ()
-        return (self._sources.version(row.s_ccs, row.s_cidx),)
+    def _seen_contents(self, row: NodeRow) -> tuple[VersionId, ...]:
+        """The versions that whoever changes what stands here has seen: all that hold these bytes, and deletions, which
+        were overruled by what stands here."""
+        listed, on_disk = disk_value(row)
+        seen = self._heads_with(row, rows.identity(row.l_kind, listed, on_disk))
+        if row.s_ccs is not None and row.s_cidx is not None:
+            seen.add(self._sources.version(row.s_ccs, row.s_cidx))
+        return tuple(sorted(seen))
+
+    def _heads_with(self, row: NodeRow, which: tuple[int, bool, bytes]) -> set[VersionId]:
+        """Heads that hold these bytes, and deletions."""
+        return {
+            self._sources.version(head.cs, head.idx)
+            for head in read_heads(self._db, row)
+            if head.kind == DELETED or rows.identity(head.kind, head.listed, head.blocks) == which
+        }
 
     def _synced_place(self, row: NodeRow) -> tuple[VersionId, ...]:
         if row.s_pcs is None or row.s_pidx is None:
@@ -454,9 +565,8 @@ class Publisher:
 class _Copy:
     id: int
     node: int
-    cs: int
-    idx: int
     parent: int
+    name: bytes
     kind: int
     listed: int | None
     blocks: bytes | None

@@ -18,8 +18,9 @@ from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
 from syncd.seams import Tree
 from syncd.store import rows
 from syncd.store.joining import Sources
+from syncd.store.names import maybe_expected
 from syncd.store.rows import DIR, FILE, ROOT_ROW, SYMLINK
-from syncd.treetypes import ROOT, Kind, NotADirectory, NotThere, Path, Stat, TreeError
+from syncd.treetypes import ROOT, Kind, LinkInTheWay, NotADirectory, NotThere, Path, Stat, TreeError
 
 GRANULARITY_NS = 10_000_000
 """Kernels stamp files with the time of their last tick: 4 ms at 250 Hz, 10 ms at 100 Hz."""
@@ -144,7 +145,7 @@ class Walk:
     def _directory(self, at: _Directory, found: Found) -> None:
         try:
             listed = self._list(at)
-        except (NotThere, NotADirectory):
+        except (NotThere, NotADirectory, LinkInTheWay):
             found.seen += 1
             if at.row is not None and at.path:
                 # Gone with everything in it: the directory above is looked at, where that will be seen.
@@ -163,15 +164,28 @@ class Walk:
             found.trouble.append(Trouble((*at.path, name), None, stat))
         for name, stat, was in differences.changed:
             found.items.append(Item(Action.CHANGED, (*at.path, name), at.nid, stat, was))
+        others = {name for name, stat, was in differences.touched if self._is_another_directory(stat, was)}
         for name, stat, was in differences.touched:
-            found.items.append(Item(Action.TOUCHED, (*at.path, name), at.nid, stat, was))
+            if name not in others:
+                found.items.append(Item(Action.TOUCHED, (*at.path, name), at.nid, stat, was))
+                continue
+            self.gone.append(Gone((*at.path, name), was))
+            self._new((*at.path, name), stat, at, found)
         for name, was in differences.gone:
             self.gone.append(Gone((*at.path, name), was))
         for name, stat in differences.new:
             self._new((*at.path, name), stat, at, found)
         if at.deep:
             for name, was in differences.directories:
-                self._stack.append(_Directory((*at.path, name), was.row, self._nid(was.row), None, deep=True))
+                if name not in others:
+                    self._stack.append(_Directory((*at.path, name), was.row, self._nid(was.row), None, deep=True))
+
+    def _is_another_directory(self, stat: Stat, was: Known) -> bool:
+        """A directory that has a row of its own was moved to the name of another."""
+        if stat.kind is not Kind.DIR or stat.ino == was.ino:
+            return False
+        query = "SELECT 1 FROM node WHERE l_ino=? AND l_kind=? AND l_kind<>0 AND id<>?"
+        return self._db.execute(query, (stat.ino, DIR, was.row)).fetchone() is not None
 
     def _list(self, at: _Directory) -> list[tuple[bytes, Stat]]:
         if at.names is None:
@@ -192,15 +206,15 @@ class Walk:
         return _Directory(at.path[:-1], row, self._nid(row), frozenset(at.path[-1:]), deep=False)
 
     def _known(self, row: int, names: frozenset[bytes] | None) -> dict[bytes, Known]:
-        columns = "l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen"
+        columns = "l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen"
         query = (
-            f"SELECT l_name, id, 0, {columns} FROM node WHERE l_parent=?1 AND l_kind<>0 "
-            f"UNION ALL SELECT l_name, id, 1, {columns} FROM copy WHERE l_parent=?1"
+            f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_kind<>0 "
+            f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1"
         )
         known = {}
-        for name, id_, is_copy, *stat in self._db.execute(query, (row,)):
+        for id_, is_copy, parent, name, *stat in self._db.execute(query, (row,)):
             if names is None or name in names:
-                known[name] = Known(id_, bool(is_copy), *stat)
+                known[name] = Known(id_, bool(is_copy), parent, name, *stat)
         return known
 
     def _nid(self, row: int) -> NodeId:
@@ -229,20 +243,23 @@ class Walk:
             "WHERE l_ino=? AND l_kind=? AND l_kind<>0",
             (stat.ino, int(stat.kind)),
         ).fetchall()
-        for row, nid, parent, name, *rest in candidates:
+        for row, nid, *rest in candidates:
             known = Known(row, False, *rest)
             if row in self._moved or not is_same_object(stat, known):
                 continue
-            before = self._disk_path(parent, name)
+            before = self._disk_path(known.parent, known.name)
             if before is None or not self._still_there(before, stat):
                 return row, NodeId(nid), known
         return None
 
     def _still_there(self, path: Path, stat: Stat) -> bool:
+        """Whether the old name did not go away. A file that has another's place there is the next version of the node,
+        as when an editor renames the old one to keep it."""
         try:
-            return self._tree.stat(path).ino == stat.ino
-        except (NotThere, NotADirectory):
+            found = self._tree.stat(path)
+        except (NotThere, NotADirectory, LinkInTheWay):
             return False
+        return found.kind == stat.kind if stat.kind is not Kind.DIR else found.ino == stat.ino
 
     def _disk_path(self, parent: int | None, name: bytes) -> Path | None:
         parts = [name]
@@ -257,11 +274,9 @@ class Walk:
     def _directory_id(self, at: _Directory, name: bytes) -> tuple[int | None, NodeId]:
         """Row and id of a directory that appeared: that of a directory Global expects here, else a new id."""
         if at.row is not None:
-            found = self._db.execute(
-                "SELECT id, nid FROM node WHERE parent=? AND name=? AND kind=2 AND l_kind=0", (at.row, name)
-            ).fetchone()
-            if found is not None:
-                return int(found[0]), NodeId(found[1])
+            expected = maybe_expected(self._db, self._sources, at.row, name, DIR)
+            if expected is not None:
+                return expected.row.id, expected.row.nid
         nid = fresh_node_id(self._db, self._sources, at.nid, at.row, name)
         known = rows.read_nids(self._db, [nid]).get(nid)
         return (None if known is None else known.id), nid
@@ -298,17 +313,20 @@ def disk_rows(connection: sqlite3.Connection) -> tuple[int, int]:
     return int(count), int(size)
 
 
-def below(connection: sqlite3.Connection, directories: Sequence[int]) -> list[int]:
-    """Rows of everything that stands on the disk inside some directories, deepest last."""
-    found: list[int] = []
+def below(connection: sqlite3.Connection, directories: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Conflict copies and nodes that stand on the disk inside some directories, deepest last."""
+    copies: list[int] = []
+    nodes: list[int] = []
     level = list(directories)
     while level:
         children: list[int] = []
         for part in rows.chunks(level):
             query = f"SELECT id, l_kind FROM node WHERE l_parent IN ({rows.marks(part)}) AND l_kind<>0"
             for row, kind in connection.execute(query, part):
-                found.append(row)
+                nodes.append(row)
                 if kind == DIR:
                     children.append(row)
+            query = f"SELECT id FROM copy WHERE l_parent IN ({rows.marks(part)})"
+            copies += [copy for (copy,) in connection.execute(query, part)]
         level = children
-    return found
+    return copies, nodes

@@ -28,14 +28,15 @@ CREATE TABLE journal(
   counter INTEGER NOT NULL DEFAULT 0, hash BLOB, told INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0,
   UNIQUE(author, incarnation));
 
--- Changesets in the order they were accepted here. state: 1 applied, 2 quarantined, 3 forked (a second
--- one with the same counter).
+-- Changesets in the order they were accepted here. state: 1 applied, 2 quarantined, 3 applied, but the second one with
+-- its counter.
 CREATE TABLE changeset(
   seq INTEGER PRIMARY KEY, journal INTEGER NOT NULL, counter INTEGER NOT NULL, hash BLOB NOT NULL,
   lamport INTEGER NOT NULL, author INTEGER NOT NULL, roster_number INTEGER NOT NULL, time_ms INTEGER NOT NULL,
   author_name TEXT NOT NULL, ck INTEGER NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL, state INTEGER NOT NULL);
 CREATE INDEX changeset_journal ON changeset(journal, counter);
 CREATE INDEX changeset_ck ON changeset(ck);
+CREATE INDEX changeset_quarantined ON changeset(seq) WHERE state=2;
 
 CREATE TABLE node(
   id INTEGER PRIMARY KEY, nk INTEGER NOT NULL, nid BLOB NOT NULL,
