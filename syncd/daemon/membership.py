@@ -284,6 +284,11 @@ class FolderMembership:
         rights = self.roster.rights_at(head, device)
         return rights is not None and rights.allow(Action.WRITE)
 
+    def may_delete(self, device: DeviceId, head: EntryHash) -> bool:
+        """Whether that device had, at that entry, the right to delete."""
+        rights = self.roster.rights_at(head, device)
+        return rights is not None and rights.allow(Action.DELETE)
+
     def sealed_at(self, device: DeviceId, incarnation: Incarnation) -> int | None:
         """The last counter of a journal that counts under rights since taken away; None when they were not.
 

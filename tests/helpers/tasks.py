@@ -68,6 +68,9 @@ class Members:
     def may_publish(self, device: DeviceId, head: EntryHash) -> bool:
         return device in self._keys and device not in self.viewers
 
+    def may_delete(self, device: DeviceId, head: EntryHash) -> bool:
+        return self.may_publish(device, head)
+
     def sealed_at(self, device: DeviceId, incarnation: Incarnation) -> int | None:
         return self.seals.get((device, incarnation))
 
