@@ -202,8 +202,10 @@ class Journal:
         return self._random.token(8).hex().encode()
 
     def begin_incarnation(self) -> None:
-        """Close our journal and start another: after a lost, old or cloned database."""
+        """Close our journal and start another: after a lost, old or cloned database. Its first changeset names all that
+        is known here, so that it comes after that."""
         self._db.execute("UPDATE journal SET closed=1 WHERE id=?", (self._own_journal(),))
+        self._db.execute("UPDATE journal SET told=0")
         self.incarnation = Incarnation(self._random.token(16))
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('incarnation', ?)", (self.incarnation,))
 

@@ -63,8 +63,8 @@ class Publisher:
     def __init__(
         self, connection: sqlite3.Connection, sources: Sources, *, publishes: bool, moving: Container[int] = ()
     ) -> None:
-        """`publishes` False: this device is a viewer here, its own changes are kept and shown, and go nowhere. `moving`:
-        nodes whose rows do not say yet what the planner just does with them."""
+        """`publishes` False: this device is a viewer here, its own changes are kept and shown, and go nowhere.
+        `moving`: nodes whose rows do not say yet what the planner just does with them."""
         self._db = connection
         self._sources = sources
         self._publishes = publishes
