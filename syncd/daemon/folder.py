@@ -260,6 +260,13 @@ class FolderTask:
         self.puller.new_keys()
         self._wake_plan()
 
+    def use_rights(self, rights: Rights) -> None:
+        """The roster, or the clock, lets this device do something else from now on."""
+        if rights != self.rights:
+            self.rights = rights
+            self._wake_plan()
+            self._tell()
+
     def peer_reached(self) -> None:
         """There is nobody to wait for (or somebody was reached): indexing may begin."""
         self._may_scan.set()
@@ -359,7 +366,7 @@ class FolderTask:
         if directories:
             files += len(await self._db(counts.db_files_below, self.store.connection, directories))
         current = await self._db(counts.db_counts, self.store.connection)
-        if self._brake.holds(SCAN_ORIGIN, files, current.files, self._clock.now()):
+        if self._brake.holds(SCAN_ORIGIN, files, current.files, self._clock.monotonic()):
             nodes = [gone.known.row for gone in missing if not gone.known.is_copy]
             await self._hold(SCAN_ORIGIN, nodes, files, current.files)
             return
@@ -408,11 +415,7 @@ class FolderTask:
         await self._may_work.wait()
         await self._knows_disk.wait()
         while True:
-            due = await self._db(counts.db_next_retry, self.store.connection, self._clock.now())
-            if self._space_at:
-                due = self._space_at if due is None else min(due, self._space_at)
-            wait_s = FULL_SCAN_S if due is None else max(0.05, due - self._clock.now())
-            with trio.move_on_after(wait_s):
+            with trio.move_on_after(await self._until_retry_s()):
                 await self._plan_event.wait()
             self._plan_event = trio.Event()
             if self.root_state is not RootState.OK:
@@ -424,11 +427,17 @@ class FolderTask:
                     pass
             except TreeError as error:
                 log.warning("folder %s: the disk failed: %s", self.name, error)
-                self._space_at = self._clock.now() + RETRY_S
+                self._space_at = self._clock.monotonic() + RETRY_S
             finally:
                 self._planning = False
             await self._recount()
             self._tell()
+
+    async def _until_retry_s(self) -> float:
+        """How long until something that failed is due again."""
+        due = await self._db(counts.db_next_retry, self.store.connection, self._clock.now())
+        wait_s = FULL_SCAN_S if due is None else max(0.05, due - self._clock.now())
+        return min(wait_s, max(0.05, self._space_at - self._clock.monotonic())) if self._space_at else wait_s
 
     async def _sweep(self) -> bool:
         """Once through all pending nodes; True if that brought anything closer."""
@@ -442,7 +451,7 @@ class FolderTask:
                 engaged = self.puller.engaged
                 page, after = await self._db(self.store.db_plan, after, self._clock.now(), engaged, ignored)
                 progress = await self._carry_out(page) or progress
-            if page.wants and self.rights.exchanges and self._clock.now() >= self._space_at:
+            if page.wants and self.rights.exchanges and self._clock.monotonic() >= self._space_at:
                 await self.puller.offer(page.wants)
         return progress
 
@@ -497,7 +506,7 @@ class FolderTask:
         for node, path, error in committed.failed:
             if isinstance(error, NoSpace):
                 # That concerns all of the folder: nothing more is staged until some time has passed.
-                self._space_at = self._clock.now() + RETRY_S
+                self._space_at = self._clock.monotonic() + RETRY_S
                 node, path = 0, ROOT
             code, why, fix = problem_of(error, reading=False)
             # A local edit got in between: the scan that looks there is on its way, so the next try is close.
@@ -508,6 +517,7 @@ class FolderTask:
         assert staging.error is not None
         failed = Committed(failed=[(staging.want.node, staging.want.path, staging.error)])
         await self._db(self._note_failures, failed)
+        self._recovered = False  # it may have its name already: that is found out before the next look at the disk
         self._wake_plan()
 
     # the brake -----------------------------------------------------------------------------------------------
@@ -521,7 +531,7 @@ class FolderTask:
             if device == self.store.journal.device:
                 continue
             origin = device.hex()
-            if self._brake.holds(origin, len(nodes), current.files, self._clock.now()):
+            if self._brake.holds(origin, len(nodes), current.files, self._clock.monotonic()):
                 await self._hold(origin, nodes, len(nodes), current.files)
 
     async def _hold(self, origin: str, nodes: Sequence[int], files: int, of_files: int) -> None:
@@ -578,7 +588,7 @@ class FolderTask:
         """Let a held wave pass."""
         for held in await self.held():
             if held.id == wave:
-                self._brake.release(held.origin, self._clock.now())
+                self._brake.release(held.origin, self._clock.monotonic())
                 await self._db(counts.db_release, self.store.connection, wave)
         self.rescan()
         self._wake_plan()
@@ -795,7 +805,8 @@ class FolderTask:
     async def _recover(self) -> None:
         staged = await self._workers.run_blocking(self.store.tree.list_staged)
         self.puller.resumable = {token for token, _ in staged}
-        committed = await self._db(db_recover_intents, self.store, self._clock.now())
+        async with self.puller.disk:  # what is being put in place now is no crash
+            committed = await self._db(db_recover_intents, self.store, self._clock.now())
         if committed.edited:
             await self._db(publish_late_edits, self.store, committed.edited, self._now_ms())
         self._wake_plan()

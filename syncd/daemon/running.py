@@ -272,7 +272,7 @@ def _membership_moved(folder: RunningFolder, update: Update) -> None:
     task = folder.task
     if task is None:
         return
-    task.rights = folder.membership.rights()
+    task.use_rights(folder.membership.rights())
     if folder.membership.secrets is not None:
         task.use_keyring(folder.membership.keyring())
     task.roster_moved()
@@ -283,7 +283,7 @@ async def _refresh_rights(folder: RunningFolder) -> None:
     task = folder.task
     assert task is not None
     while True:
-        task.rights = folder.membership.rights()
+        task.use_rights(folder.membership.rights())
         await trio.sleep(REFRESH_RIGHTS_S)
 
 
