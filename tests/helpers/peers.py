@@ -273,7 +273,7 @@ class Village:
         node.table = LabelTable()
         await trio.testing.wait_all_tasks_blocked()
         node.connections = Connections()
-        node.scope = trio.CancelScope()
+        node.scope, node.keeper_scope = trio.CancelScope(), trio.CancelScope()
 
     async def all_linked(self, *nodes: Node, within_s: float = 30.0) -> float:
         """Wait until each of these has a link to each other; how long that took."""
