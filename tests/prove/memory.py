@@ -20,6 +20,7 @@ def prove(place: Path) -> str:
             computer.start()
         write_files(anna.folder)
         join(ben, share(anna, "Big"))
+        anna.wait_synced(SYNC_S)  # first everything is published, then ben can have it
         ben.wait_synced(SYNC_S)
         demand_equal(anna.folder, ben.folder)
         peaks = {computer.name: computer.peak_memory_bytes() for computer in (anna, ben)}

@@ -26,7 +26,7 @@ def prove(place: Path) -> str:
         for name, size_bytes in (("middle", 900 * MIB), ("large", 2048 * MIB), ("front", 256 * MIB)):
             write_random(anna.folder / name, size_bytes)
         join(ben, share(anna, "Big"))
-        ben.wait_synced(SYNC_S)
+        settle(anna, ben)
         middle = [change_one_byte(anna, ben, "middle", seed) for seed in range(POSITIONS)]
         large = [change_one_byte(anna, ben, "large", seed) for seed in range(POSITIONS)]
         front = insert_in_front(anna, ben, "front")
