@@ -148,8 +148,9 @@ class Walk:
         except (NotThere, NotADirectory, LinkInTheWay):
             found.seen += 1
             if at.row is not None and at.path:
-                # Gone with everything in it: the directory above is looked at, where that will be seen.
-                self._stack.append(self._above(at))
+                # Gone with everything in it: the directory above is looked at, where that will be seen. Which row that
+                # has is asked anew, as the one of this directory may have been given up meanwhile.
+                self._start_at(at.path[:-1], frozenset(at.path[-1:]))
             return
         except TreeError as error:
             found.seen += 1
@@ -199,11 +200,6 @@ class Walk:
                 raise stat
             listed.append((name, stat))
         return listed
-
-    def _above(self, at: _Directory) -> _Directory:
-        parent = self._db.execute("SELECT l_parent FROM node WHERE id=?", (at.row,)).fetchone()
-        row = ROOT_ROW if parent is None or not parent[0] else int(parent[0])
-        return _Directory(at.path[:-1], row, self._nid(row), frozenset(at.path[-1:]), deep=False)
 
     def _known(self, row: int, names: frozenset[bytes] | None) -> dict[bytes, Known]:
         columns = "l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen"
