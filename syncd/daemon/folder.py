@@ -33,9 +33,11 @@ from syncd.store.journal import Accepted, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.publish import Draft
 from syncd.store.recovery import (
-    db_drop_old,
+    compare_superseded,
+    db_let_go,
     db_recheck_old,
     db_recover_intents,
+    db_superseded,
     db_undelete,
     publish_late_edits,
 )
@@ -549,17 +551,25 @@ class FolderTask:
         A cookie file comes back through the watch behind all events before it; where that takes too long (no watch), a
         full scan answers instead.
         """
-        while self.progress.scans_done == 0:
+        while self.progress.scans_done == 0 or self.root_state is not RootState.OK:
             await self._changed.wait()
-        cookie = self.store.journal.random_name()
         with trio.move_on_after(COOKIE_S):
-            await self._workers.run_blocking(self.store.tree.write_cookie, cookie)
-            while cookie not in self._cookies_done:
-                await self._changed.wait()
-            return
+            if await self._cookie_came_back():
+                return
         number = self.rescan()
         while self.progress.scans_done < number:
             await self._changed.wait()
+
+    async def _cookie_came_back(self) -> bool:
+        cookie = self.store.journal.random_name()
+        try:
+            await self._workers.run_blocking(self.store.tree.write_cookie, cookie)
+        except TreeError as error:  # a full or read-only disk can still be looked at
+            log.debug("folder %s: no cookie: %s", self.name, error)
+            return False
+        while cookie not in self._cookies_done:
+            await self._changed.wait()
+        return True
 
     async def ask(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """Run a question about the rows in this folder's lane."""
@@ -818,7 +828,10 @@ class FolderTask:
                 continue
             try:
                 edits = await self._db(db_recheck_old, self.store, self._clock.now(), self._now_ms())
-                await self._db(db_drop_old, self.store, self._clock.now())
+                due = await self._db(db_superseded, self.store, self._clock.now())
+                if due:
+                    compared = await self._workers.run_blocking(compare_superseded, self.store, due)
+                    edits += await self._db(db_let_go, self.store, compared, self._now_ms())
             except TreeError as error:
                 log.warning("folder %s: %s", self.name, error)
                 continue

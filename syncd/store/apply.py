@@ -202,7 +202,7 @@ class _Preparation:
             head.blocks or b"",
             head.cls,
             0o600 if row.mode is None else row.mode,
-            row.mtime,
+            _time_of(self._db, version[0]) if is_copy else row.mtime,
             parent,
             name,
             path,
@@ -274,6 +274,12 @@ class _Preparation:
         self.round.steps.append(
             Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation)
         )
+
+
+def _time_of(connection: sqlite3.Connection, seq: int) -> int | None:
+    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version."""
+    found = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (seq,)).fetchone()
+    return None if found is None else int(found[0]) * 1_000_000
 
 
 def token_of(nid: bytes, version: bytes, copy: bool) -> bytes:
@@ -456,14 +462,15 @@ class Committer:
 
     def _want(self, want: Want, outcome: Stat | Replaced | None, row: NodeRow) -> None:
         new = outcome.new if isinstance(outcome, Replaced) else outcome
-        if new is None:
+        if isinstance(outcome, Replaced):
+            self._to_old(row, want.token, outcome)
+        if new is None:  # what stands there now, if anything, is somebody else's
+            self.committed.look_again.append(want.path)
             return
         self.committed.applied += 1
         if want.what is What.COPY:
             self._copy(want, new)
             return
-        if isinstance(outcome, Replaced):
-            self._to_old(row, want.token, outcome)
         row.l_parent, row.l_name, row.l_kind = want.parent, want.name, want.kind
         self._stat(row, new)
         if new.size != want.size and want.kind == FILE:
@@ -505,14 +512,7 @@ class Committer:
             "VALUES (?,?,?,?,?,?,?,?,?,?,0,?)",
             (
                 *(token.decode(), row.id, row.s_ccs, row.s_cidx, row.l_name or b""),
-                *(
-                    outcome.old.ino,
-                    outcome.old.size,
-                    outcome.old.mtime_ns,
-                    outcome.old.ctime_ns,
-                    self._now,
-                    packed or content,
-                ),
+                *(*_as_compared(outcome), self._now, packed or content),
             ),
         )
         assert cursor.lastrowid is not None
@@ -582,8 +582,8 @@ class Committer:
                 "(token, node, cs, idx, name, ino, size, mtime, ctime, since, checked, blocks) "
                 "VALUES (?,?,?,?,?,?,?,?,?,?,0,?)",
                 (
-                    *(step.token.decode(), node, cs, idx, name, outcome.old.ino, outcome.old.size),
-                    *(outcome.old.mtime_ns, outcome.old.ctime_ns, self._now, packed),
+                    *(step.token.decode(), node, cs, idx, name),
+                    *(*_as_compared(outcome), self._now, packed or content),
                 ),
             )
             assert cursor.lastrowid is not None
@@ -643,6 +643,12 @@ class Committer:
 
     def _solved(self, node: int) -> None:
         self._db.execute("DELETE FROM problem WHERE node=?", (node,))
+
+
+def _as_compared(outcome: Replaced) -> tuple[int | None, int | None, int | None, int | None]:
+    """What to compare an old inode with: nothing fits one that was edited, until that edit has been published."""
+    old = outcome.old
+    return (None,) * 4 if outcome.edited else (old.ino, old.size, old.mtime_ns, old.ctime_ns)
 
 
 def _note_place(row: NodeRow) -> None:

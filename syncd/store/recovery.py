@@ -1,34 +1,43 @@
 """Blocking. After a crash, and after a late writer: what lies on the disk that no row knows of.
 
 An intent whose staged file is gone was carried out, if the bytes at its path are those of its version: then they are
-that version and no edit. An inode in `.syncd/old` that is not what it was when it went there holds a local edit; it is
-published as one, beside the version that took its place, and nobody's bytes are lost.
+that version and no edit. What lies parked between two names is no deletion. An inode in `.syncd/old` that is not what
+it was when it went there holds a local edit; it is published as one, beside the version that took its place, and
+nobody's bytes are lost: nothing leaves `.syncd/old` whose bytes were not compared in that very moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
 from syncd.model.ids import VersionId
-from syncd.model.lists import BlockList
+from syncd.model.lists import ENTRY_BYTES, BlockList
 from syncd.model.records import Content, Record, file_of, file_of_parts, symlink_to
+from syncd.seams import Reader
 from syncd.store import blocks, rows
 from syncd.store.apply import Committed, Committer, Done, Want, What, expected_stat
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.hashing import Hashed
-from syncd.store.joining import read_heads
+from syncd.store.joining import PENDING, read_heads
+from syncd.store.journal import NoRight
 from syncd.store.publish import keep_parts, packed_entries
-from syncd.store.rows import FILE, SYMLINK
+from syncd.store.rows import FILE, PARKED_ROW, SYMLINK
 from syncd.store.survey import Survey
-from syncd.treetypes import Kind, NotThere, Path, Replaced, Stat, TreeError
+from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
 
 RECHECK_AFTER_S = 60.0
 KEEP_OLD_S = 30 * 86400.0
 LOW_SPACE = 0.10
 """Of the disk: below this, old inodes go, the oldest first."""
+OLD_PER_ROUND = 256
+"""Old inodes that are compared and let go in one round of housekeeping."""
+
+COMPARED, KEPT = 1, 2
+"""Values of `old.checked`, after 0: it was still a minute after it went there; it holds bytes that are nowhere else."""
 
 
 # --- intents ---------------------------------------------------------------------------------------------------------
@@ -39,6 +48,7 @@ def db_recover_intents(store: FolderStore, now: float) -> Committed:
     connection = store.connection
     survey = Survey(connection, store.journal.sources)
     staged = {token for token, _ in store.tree.list_staged()}
+    _find_parked(store)
     done = []
     for token, node, cs, idx, what, parent, name in connection.execute(
         "SELECT token, node, cs, idx, what, l_parent, l_name FROM intent"
@@ -66,16 +76,19 @@ def db_recover_intents(store: FolderStore, now: float) -> Committed:
 
 def _carried_out(store: FolderStore, want: Want, before: Stat | None) -> Stat | Replaced | None:
     try:
-        new = store.tree.stat(want.path)
-        if not _holds(store, want, new):
-            return None
+        new: Stat | None = store.tree.stat(want.path)
+        if new is not None and not _holds(store, want, new):
+            new = None
     except TreeError:
-        return None
+        new = None
     if want.what is not What.REPLACE:
         return new
     try:
         old = store.tree.stat_old(want.token)
-    except NotThere:
+        if new is None and _old_holds(store, want, old):
+            store.tree.drop_old(want.token)  # ours: the crash came before the exchange
+            return None
+    except TreeError:
         return None
     edited = before is None or not before.same_but_moved(old)
     return Replaced(old, edited, new)
@@ -87,18 +100,26 @@ def _holds(store: FolderStore, want: Want, stat: Stat) -> bool:
         return stat.kind is Kind.SYMLINK and store.tree.read_link(want.path) == want.blocks
     if stat.kind is not Kind.FILE or stat.size != want.size:
         return False
-    if not want.packed:
-        return want.size == 0
-    return _pids_match(store, want.path, BlockList(want.packed))
+    return _pids_match(store, store.tree.open_read(want.path), want.packed)
 
 
-def _pids_match(store: FolderStore, path: Path, expected: BlockList) -> bool:
+def _old_holds(store: FolderStore, want: Want, stat: Stat) -> bool:
+    if want.kind == SYMLINK:
+        return stat.kind is Kind.SYMLINK and store.tree.read_old_link(want.token) == want.blocks
+    if stat.kind is not Kind.FILE or stat.size != want.size:
+        return False
+    return _pids_match(store, store.tree.open_old(want.token), want.packed)
 
-    reader = store.tree.open_read(path)
-    buffer = memoryview(bytearray(min(MAX_BLOCK_BYTES, max(entry.length for entry in expected))))
+
+def _pids_match(store: FolderStore, reader: Reader, packed: bytes) -> bool:
+    """Whether an open file, which is closed here, holds exactly the blocks of packed entries."""
+    expected = BlockList(packed)
     cipher = store.keyring.cipher()
     offset = 0
     try:
+        if reader.stat().size != expected.size:
+            return False
+        buffer = memoryview(bytearray(min(MAX_BLOCK_BYTES, max((entry.length for entry in expected), default=0))))
         for entry in expected:
             view = buffer[: entry.length]
             if reader.read_into(offset, view) != entry.length or cipher.pid(BlockKind.DATA, view) != entry.pid:
@@ -109,11 +130,56 @@ def _pids_match(store: FolderStore, path: Path, expected: BlockList) -> bool:
     return True
 
 
+def _find_parked(store: FolderStore) -> None:
+    """Whatever lies between two names because of a crash: its row says so, or it becomes visible again."""
+    for token, stat in store.tree.list_parked():
+        if _is_known_as_parked(store, token) or _found_by_inode(store, token, stat):
+            continue
+        try:
+            store.tree.unpark(token, (token,))
+        except NameTaken:
+            continue  # it stays where it is, and is tried again at the next start
+
+
+def _is_known_as_parked(store: FolderStore, token: bytes) -> bool:
+    query = (
+        "SELECT 1 FROM node WHERE l_parent=?1 AND l_name=?2 AND l_kind<>0 "
+        "UNION ALL SELECT 1 FROM copy WHERE l_parent=?1 AND l_name=?2"
+    )
+    return store.connection.execute(query, (PARKED_ROW, token)).fetchone() is not None
+
+
+def _found_by_inode(store: FolderStore, token: bytes, stat: Stat) -> bool:
+    for table in ("node", "copy"):
+        found = store.connection.execute(
+            f"SELECT id, l_size, l_mtime FROM {table} WHERE l_ino=? AND l_kind=?", (stat.ino, int(stat.kind))
+        ).fetchall()
+        for row, size, mtime in found:
+            if stat.kind is not Kind.DIR and (size, mtime) != (stat.size, stat.mtime_ns):
+                continue
+            with Transaction(store.connection):
+                store.connection.execute(
+                    f"UPDATE {table} SET l_parent=?, l_name=?, l_ctime=? WHERE id=?",
+                    (PARKED_ROW, token, stat.ctime_ns, row),
+                )
+                node = (
+                    row
+                    if table == "node"
+                    else store.connection.execute("SELECT node FROM copy WHERE id=?", (row,)).fetchone()[0]
+                )
+                store.connection.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, node))
+            return True
+    return False
+
+
 # --- old inodes ------------------------------------------------------------------------------------------------------
 
 
 def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) -> int:
-    """Publish what was written to inodes that had already been replaced or deleted; the number of edits. (`db_`)"""
+    """Publish what was written to inodes that had already been replaced or deleted; the number of edits. (`db_`)
+
+    What cannot be published, because this device has no right to, stays in `.syncd/old` for good.
+    """
     published = 0
     for old in old_ids:
         found = store.connection.execute("SELECT token, node, cs, idx FROM old WHERE id=?", (old,)).fetchone()
@@ -122,51 +188,64 @@ def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) 
         token, node, cs, idx = found
         row = rows.read_ids(store.connection, [node]).get(node)
         if row is None or cs is None:
+            _keep_for_good(store, old)
             continue
-        content, hashed = _old_content(store, token.encode())
-        if content is None:
+        late = _late_edit(store, token.encode())
+        if late is None:
             continue
         version = store.journal.sources.version(cs, idx)
-        published += _publish(store, old, Record(row.nid, content, (VersionId(version),)), hashed, now_ms)
+        try:
+            _publish(store, old, Record(row.nid, late.content, (VersionId(version),)), late, now_ms)
+            published += 1
+        except NoRight:
+            _keep_for_good(store, old)
     return published
 
 
-def _old_content(store: FolderStore, token: bytes) -> tuple[Content | None, Hashed | None]:
+def _keep_for_good(store: FolderStore, old: int) -> None:
+    store.connection.execute("UPDATE old SET checked=? WHERE id=?", (KEPT, old))
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A content that was found in `.syncd/old`, and the stat from before it was read."""
+
+    stat: Stat
+    content: Content
+    hashed: Hashed | None = None
+
+
+def _late_edit(store: FolderStore, token: bytes) -> _Late | None:
     try:
         stat = store.tree.stat_old(token)
         if stat.kind is Kind.SYMLINK:
-            return symlink_to(store.tree.read_old_link(token)), None
+            return _Late(stat, symlink_to(store.tree.read_old_link(token)))
         if stat.kind is not Kind.FILE:
-            return None, None
+            return None
         reader = store.tree.open_old(token)
     except TreeError:
-        return None, None
+        return None
     try:
         hashed = store.keyring.hasher().large(reader, stat.size, None, {})
     finally:
         reader.close()
     if hashed.listed:
-        return file_of_parts(hashed.cut_class, hashed.size, hashed.payload, hashed.digest()), hashed
-    return file_of(hashed.cut_class, hashed.size, hashed.payload), hashed
+        return _Late(stat, file_of_parts(hashed.cut_class, hashed.size, hashed.payload, hashed.digest()), hashed)
+    return _Late(stat, file_of(hashed.cut_class, hashed.size, hashed.payload), hashed)
 
 
-def _publish(store: FolderStore, old: int, record: Record, hashed: Hashed | None, now_ms: int) -> int:
+def _publish(store: FolderStore, old: int, record: Record, late: _Late, now_ms: int) -> None:
     with Transaction(store.connection):
-        if hashed is not None:
-            blocks.add(store.connection, [(source_of(SourceKind.OLD, old), hashed.packed)])
-            keep_parts(store.connection, hashed.parts)
+        if late.hashed is not None:
+            blocks.add(store.connection, [(source_of(SourceKind.OLD, old), late.hashed.packed)])
+            keep_parts(store.connection, late.hashed.parts)
         store.journal.author([record], store.keyring, store.membership, now_ms)
-        stat = store.tree.stat_old(_token(store, old))
+        stat = late.stat  # from before it was read: whoever writes meanwhile is noticed the next time
+        packed = late.content.target if late.hashed is None else late.hashed.packed
         store.connection.execute(
-            "UPDATE old SET ino=?, size=?, mtime=?, ctime=?, checked=0 WHERE id=?",
-            (stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, old),
+            "UPDATE old SET ino=?, size=?, mtime=?, ctime=?, checked=0, blocks=? WHERE id=?",
+            (stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, packed, old),
         )
-    return 1
-
-
-def _token(store: FolderStore, old: int) -> bytes:
-    (token,) = store.connection.execute("SELECT token FROM old WHERE id=?", (old,)).fetchone()
-    return bytes(token.encode())
 
 
 def db_recheck_old(store: FolderStore, now: float, now_ms: int) -> int:
@@ -176,34 +255,103 @@ def db_recheck_old(store: FolderStore, now: float, now_ms: int) -> int:
     ).fetchall()
     edited: list[int] = []
     quiet: list[int] = []
-    for old, token, ino, size, mtime in due:
+    for old, token, *noted in due:
         try:
             stat = store.tree.stat_old(token.encode())
-        except TreeError:
+        except NotThere:
             quiet.append(old)
+        except TreeError:
             continue
-        (quiet if (stat.ino, stat.size, stat.mtime_ns) == (ino, size, mtime) else edited).append(old)
-    store.connection.executemany("UPDATE old SET checked=1 WHERE id=?", [(old,) for old in quiet])
+        else:
+            (quiet if [stat.ino, stat.size, stat.mtime_ns] == noted else edited).append(old)
+    store.connection.executemany("UPDATE old SET checked=? WHERE id=?", [(COMPARED, old) for old in quiet])
     return publish_late_edits(store, edited, now_ms)
 
 
-def db_drop_old(store: FolderStore, now: float) -> int:
-    """Let go of what was replaced or deleted more than 30 days ago, or earlier while the disk is short. How many."""
-    free, total = store.tree.space()
-    dropped = 0
-    for old, token, since, packed in store.connection.execute(
-        "SELECT id, token, since, blocks FROM old WHERE checked=1 ORDER BY since"
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """An inode in `.syncd/old` whose time has come, and what its row says that it holds."""
+
+    id: int
+    token: bytes
+    noted: tuple[int | None, int | None, int | None]
+    packed: bytes
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What became of them: still what they were (with the stat from after they were read), edited, or gone already."""
+
+    same: list[tuple[Superseded, Stat]] = field(default_factory=list)
+    edited: list[int] = field(default_factory=list)
+    gone: list[Superseded] = field(default_factory=list)
+
+
+def db_superseded(store: FolderStore, now: float) -> list[Superseded]:
+    """What was replaced or deleted more than 30 days ago; while the disk is short also later, the oldest first."""
+    space = store.tree.space()
+    lacking = LOW_SPACE * space.total - space.free
+    found = []
+    for old, token, since, ino, size, mtime, packed in store.connection.execute(
+        "SELECT id, token, since, ino, size, mtime, blocks FROM old WHERE checked=? ORDER BY since LIMIT ?",
+        (COMPARED, OLD_PER_ROUND),
     ).fetchall():
-        if since > now - KEEP_OLD_S and free >= LOW_SPACE * total:
+        if since > now - KEEP_OLD_S and lacking <= 0:
             break
-        store.tree.drop_old(token.encode())
+        lacking -= size or 0
+        found.append(Superseded(old, token.encode(), (ino, size, mtime), packed or b""))
+    return found
+
+
+def compare_superseded(store: FolderStore, due: Sequence[Superseded]) -> Comparison:
+    """Read them once more, every byte. Touches no row, and takes as long as the disk takes."""
+    result = Comparison()
+    for one in due:
+        try:
+            stat = store.tree.stat_old(one.token)
+            is_same = _is_as_noted(store, one, stat)
+            after = store.tree.stat_old(one.token)
+        except NotThere:
+            result.gone.append(one)
+        except TreeError:
+            continue  # a disk that does not answer says nothing about what is on it
+        else:
+            if is_same and after.same(stat):
+                result.same.append((one, after))
+            else:
+                result.edited.append(one.id)
+    return result
+
+
+def _is_as_noted(store: FolderStore, one: Superseded, stat: Stat) -> bool:
+    if (stat.ino, stat.size, stat.mtime_ns) != one.noted:
+        return False
+    if stat.kind is Kind.SYMLINK:
+        return store.tree.read_old_link(one.token) == one.packed
+    if len(one.packed) % ENTRY_BYTES:
+        return False  # of a long list without its parts: nobody knows any more what it should hold
+    return stat.kind is Kind.FILE and _pids_match(store, store.tree.open_old(one.token), one.packed)
+
+
+def db_let_go(store: FolderStore, compared: Comparison, now_ms: int) -> int:
+    """Drop what is still what it was, and publish what is not. The number of edits."""
+    for one, stat in compared.same:
+        try:
+            if not store.tree.stat_old(one.token).same(stat):
+                compared.edited.append(one.id)
+                continue
+            store.tree.drop_old(one.token)
+        except NotThere:
+            pass  # then only its row is left
+        except TreeError:
+            continue
+        compared.gone.append(one)
+    for one in compared.gone:
         with Transaction(store.connection):
-            if packed and len(packed) % 76 == 0:
-                blocks.drop(store.connection, source_of(SourceKind.OLD, old), packed)
-            store.connection.execute("DELETE FROM old WHERE id=?", (old,))
-        free, total = store.tree.space()
-        dropped += 1
-    return dropped
+            if one.packed and len(one.packed) % ENTRY_BYTES == 0:
+                blocks.drop(store.connection, source_of(SourceKind.OLD, one.id), one.packed)
+            store.connection.execute("DELETE FROM old WHERE id=?", (one.id,))
+    return publish_late_edits(store, compared.edited, now_ms)
 
 
 def db_undelete(store: FolderStore, nodes: Sequence[int], now_ms: int) -> int:

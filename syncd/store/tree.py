@@ -371,7 +371,7 @@ class DirTree:
             try:
                 self._name(places.stage, token, parents, path)
             except FileExistsError:  # somebody took the name in that moment, and keeps it
-                return self._replaced(places, token, parent, name, expected)._replace(edited=True)
+                return self._replaced(places, token, parent, name, expected)._replace(new=None)
         else:
             os.rename(token, name, src_dir_fd=places.stage, dst_dir_fd=parent)
         return self._replaced(places, token, parent, name, expected)
