@@ -194,7 +194,7 @@ class _Join:
         if not known:
             # Nobody told us of it yet: its row holds the place, its children stand at the root meanwhile.
             rows.write(self._db, [row])
-        if not _can_hold(row):
+        if row.id != rows.ROOT_ROW and not _can_hold(row):
             self._odd(row)
         return row
 
