@@ -1,6 +1,6 @@
 # Every target does its own set-up (.ci/setup): Python 3.11, git and make are enough.
 # `make demo` N=3 for three computers, ONCE=1 to check itself and end. `make test` JOBS=4, ARGS="-k name". `make prove` ONLY=name.
-.PHONY: help demo test lint format prove setup clean
+.PHONY: help demo test lint format prove simulate setup clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -9,6 +9,7 @@ help:
 	@echo "make test      all tests, at most 8 minutes on two cores; ARGS=... goes to pytest"
 	@echo "make lint      ruff format --check, ruff check, mypy --strict"
 	@echo "make prove     the long proofs, each by name, resumable; results in docs/proof.md; ONLY=name"
+	@echo "make simulate  whole daemons through random troubles on virtual time; SEEDS=20 JOBS=2 FIRST=1"
 	@echo "make format    let ruff format the tree"
 	@echo "make clean     remove .venv and all caches"
 
@@ -30,6 +31,9 @@ format: setup
 
 prove: setup
 	@.venv/bin/python -m tests.prove.run $(ONLY)
+
+simulate: setup
+	@SEEDS="$(SEEDS)" JOBS="$(JOBS)" FIRST="$(FIRST)" PYTHONHASHSEED=0 .venv/bin/python -m tests.simulation.run
 
 clean:
 	rm -rf .venv .demo .prove .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -85,7 +85,7 @@ def test_both_sides_of_a_partition_work_on_and_meet_again() -> None:
 @pytest.mark.parametrize("seed", range(SEED, SEED + 4))
 def test_power_cut_in_the_middle_of_work_loses_nothing(seed: int) -> None:
     async def story(simulation: Simulation) -> None:
-        ana, bert, cleo = await begin(simulation)
+        ana, bert, _ = await begin(simulation)
         written = write_everywhere(simulation, b"plan")
         await bert.crash_within(150)
         assert not bert.is_running
@@ -140,7 +140,7 @@ def test_clocks_that_differ_by_weeks_change_nothing() -> None:
 @pytest.mark.parametrize("jump_s", [YEAR_S, -YEAR_S], ids=["ahead", "behind"])
 def test_clock_that_jumps_by_a_year_stops_one_computer_until_it_is_right(jump_s: float) -> None:
     async def story(simulation: Simulation) -> None:
-        ana, bert, cleo = await begin(simulation)
+        ana, bert, _ = await begin(simulation)
         bert.clock.ahead_s = jump_s
         written = write_everywhere(simulation, b"plan")
         await trio.sleep(600)
