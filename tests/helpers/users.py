@@ -227,7 +227,7 @@ class User:
         if was is Kind.DIR:
             self._write(path, self._content())
         elif self.chance.random() < 0.5:
-            self.disk.symlink(path, self._content()[:40])
+            self.disk.symlink(path, self.book.new(self.name, self.chance))
         else:
             self.disk.mkdir(path)
             self._write((*path, b"a"), self._content())
