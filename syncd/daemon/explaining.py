@@ -92,8 +92,7 @@ async def _explain(
     if row is None:
         why = "nothing of that name is known; a new file is seen within a second of being closed"
         return "unknown", None, why, "syncd folder rescan"
-    held = await task.ask(_is_held, task, row.id)
-    if held:
+    if await task.ask(_is_held, task, names):
         return "held", "SY-BRAKE-01", "it belongs to a wave of deletions that waits for a person", "syncd requests"
     if row.pending == ONLY_HERE:
         return "waiting", None, "this change is only here: your role is viewer, so it is kept and not sent", None
@@ -119,9 +118,14 @@ def _row_at(task: FolderTask, names: Path) -> NodeRow | None:
     return row
 
 
-def _is_held(task: FolderTask, node: int) -> bool:
-    found = task.store.connection.execute("SELECT 1 FROM held_node WHERE node=?", (node,)).fetchone()
-    return found is not None
+def _is_held(task: FolderTask, names: Path) -> bool:
+    """Whether what stood at a path, or a directory above it, waits for a person."""
+    query = "SELECT 1 FROM held_node WHERE node=?"
+    for depth in range(1, len(names) + 1):
+        row = _row_at(task, names[:depth])
+        if row is not None and task.store.connection.execute(query, (row.id,)).fetchone() is not None:
+            return True
+    return False
 
 
 # --- conflicts -------------------------------------------------------------------------------------------------------

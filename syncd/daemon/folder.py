@@ -8,7 +8,7 @@ The task decides nothing itself. What to do is decided by pure functions (`engin
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar, TypeVarTuple
@@ -20,6 +20,7 @@ from syncd.daemon.problems import ROOT_IDS, problem_of
 from syncd.daemon.pulling import ByteBudget, Meter, Puller
 from syncd.engine.brake import Brake
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
+from syncd.model.cipher import max_ciphertext
 from syncd.model.heads import Head, decode_head_untrusted, verify_head
 from syncd.model.ids import ChangesetHash, Cid, Incarnation
 from syncd.model.ignores import Ignores, parse_ignores
@@ -68,6 +69,12 @@ EXAMINE_FILES = 1024
 SERVE_BYTES = 1 << 20
 SERVE_BUFFER = 8 << 20
 HEADS_PER_PAGE = 256
+HEADS_AT_ONCE = 64
+BODIES_BYTES = 4 << 20
+"""Of changesets that are opened and joined together, compressed as they travel."""
+PACE_S = 0.1
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
 FULL_SCAN_S = 3600.0
 ROOT_CHECK_S = 5.0
 HOUSEKEEPING_S = 20.0
@@ -202,6 +209,7 @@ class FolderTask:
         self._root_lock = trio.Lock()
         self._recovered = False
         self._retries: set[Path] = set()
+        self._swept_at = 0.0
         self._space_at = 0.0
         """The disk was full, or failed: when to try again. 0: it was not."""
         own = store.journal.device[0] % 16
@@ -363,8 +371,9 @@ class FolderTask:
             await self._after_draft(draft)
 
     async def _take_missing(self, missing: Sequence[Gone]) -> None:
-        files = sum(gone.known.kind != Kind.DIR for gone in missing)
-        directories = [gone.known.row for gone in missing if gone.known.kind == Kind.DIR and not gone.known.is_copy]
+        vanished = await self._db(lambda: counts.db_vanished(self.store.connection, missing, self.store.moving))
+        files = sum(gone.known.kind != Kind.DIR for gone in vanished)
+        directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
         if directories:
             files += len(await self._db(counts.db_files_below, self.store.connection, directories))
         current = await self._db(counts.db_counts, self.store.connection)
@@ -436,13 +445,14 @@ class FolderTask:
             self._tell()
 
     async def _until_retry_s(self) -> float:
-        """How long until something that failed is due again."""
-        due = await self._db(counts.db_next_retry, self.store.connection, self._clock.now())
+        """How long until something that failed is due again: what the last sweep passed over."""
+        due = await self._db(counts.db_next_retry, self.store.connection, self._swept_at)
         wait_s = FULL_SCAN_S if due is None else max(0.05, due - self._clock.now())
         return min(wait_s, max(0.05, self._space_at - self._clock.monotonic())) if self._space_at else wait_s
 
     async def _sweep(self) -> bool:
         """Once through all pending nodes; True if that brought anything closer."""
+        self._swept_at = self._clock.now()
         await self._hold_waves()
         await self.puller.let_go(await self._db(self.store.db_outdated, self.puller.on_their_way))
         ignored = self._ignores.match if self._ignores.spec.patterns else None
@@ -451,7 +461,7 @@ class FolderTask:
         while after is not None:
             async with self.puller.disk:
                 engaged = self.puller.engaged
-                page, after = await self._db(self.store.db_plan, after, self._clock.now(), engaged, ignored)
+                page, after = await self._db(self.store.db_plan, after, self._swept_at, engaged, ignored)
                 progress = await self._carry_out(page) or progress
             if page.wants and self.rights.exchanges and self._clock.monotonic() >= self._space_at:
                 await self.puller.offer(page.wants)
@@ -622,16 +632,24 @@ class FolderTask:
         """Take in what a peer has accepted, and wait for more."""
         link = state.link
         log_id, after = await self._db(counts.db_cursor, self.store.connection, link.device)
+        wait_s = FIRST_WAIT_S
         while True:
+            asked_at = trio.current_time()
             page = await link.heads(log_id, after)
             if page.log != log_id:
                 log_id, after = page.log, 0
                 if page.last and not page.heads:
+                    await trio.sleep(PACE_S)
                     continue
-            taken = await self._take_page(link, page)
-            if not taken:
-                await trio.sleep(1)  # the roster has to catch up first
+            elif page.last < after or (page.heads and page.last == after):
+                raise RemoteProtocolError("a page of heads that leads back")
+            if not await self._take_page(link, page):
+                await trio.sleep(wait_s)  # the roster has to catch up first
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
                 continue
+            wait_s = FIRST_WAIT_S
+            if not page.heads and trio.current_time() < asked_at + PACE_S:
+                await trio.sleep(PACE_S)  # whoever has no news is to wait with the answer
             after = page.last
             await self._db(counts.db_keep_cursor, self.store.connection, link.device, log_id, after)
             state.newest = max(state.newest, page.newest)
@@ -659,21 +677,21 @@ class FolderTask:
     async def _take_page(self, link: Link, page: HeadsPage) -> bool:
         if not page.heads:
             return True
-        heads = [self._check_head_untrusted(raw) for raw in page.heads]
+        heads = [self._check_head_untrusted(link, raw) for raw in page.heads]
         async with self._intake:
             unknown = await self._db(lambda: [head for head in heads if not self.store.journal.has(head)])
-            for start in range(0, len(unknown), 64):
-                if not await self._take_heads(link, unknown[start : start + 64]):
+            for part in _batches_of_heads(unknown):
+                if not await self._take_heads(link, part):
                     return False
         return True
 
-    def _check_head_untrusted(self, raw: bytes) -> Head:
+    def _check_head_untrusted(self, link: Link, raw: bytes) -> Head:
         head = decode_head_untrusted(raw)
         if head.folder != self.store.keyring.folder:
             raise RemoteProtocolError("a head of another folder")
         key = self.store.membership.sign_key(head.device)
         if key is None:
-            self.on_roster_needed(head.device)
+            self.on_roster_needed(link.device)
             raise PeerUnavailable("a head by a device that our roster does not know yet")
         try:
             verify_head(head, key)
@@ -684,6 +702,7 @@ class FolderTask:
     async def _take_heads(self, link: Link, heads: Sequence[Head]) -> bool:
         bodies = await self._fetch_bodies(link, heads)
         arrived = []
+        refused: RemoteProtocolError | None = None
         for head in heads:
             body = bodies.get(head.cid)
             if body is None:
@@ -693,7 +712,12 @@ class FolderTask:
             except EpochKeyMissing:
                 self.on_roster_needed(link.device)
                 break
+            except RemoteProtocolError as error:
+                refused = error  # those before it are fine
+                break
             arrived.append(Arrived(head, changeset, body))
+        if refused is not None and not arrived:
+            raise refused
         if not arrived:
             return False
         verdicts = await self._db(self.store.db_accept, arrived)
@@ -701,6 +725,8 @@ class FolderTask:
             self._note_verdict(link, one, accepted)
         self._announce(await self._db(self.store.journal.newest_seq))
         self._wake_plan()
+        if refused is not None:
+            raise refused
         behind = any(accepted.verdict in (Verdict.ROSTER, Verdict.EARLY) for accepted in verdicts)
         if behind:
             self.on_roster_needed(link.device)
@@ -725,6 +751,8 @@ class FolderTask:
         async with link.blocks(cids) as frames:
             async for frame in frames:
                 if frame.status is FrameStatus.OK:
+                    if len(frame.ciphertext) > max_ciphertext(heads[frame.index].length):
+                        raise RemoteProtocolError("a changeset is longer than its head says")
                     bodies[cids[frame.index]] = bytes(frame.ciphertext)
                     self.meter.received_bytes += len(frame.ciphertext)
         return bodies
@@ -941,6 +969,18 @@ class FolderTask:
 
     def _now_ns(self) -> int:
         return int(self._clock.now() * 1e9)
+
+
+def _batches_of_heads(heads: Sequence[Head]) -> Iterator[Sequence[Head]]:
+    """Heads whose bodies may be in memory together."""
+    start = size = 0
+    for at, head in enumerate(heads):
+        if at > start and (at - start == HEADS_AT_ONCE or size + head.length > BODIES_BYTES):
+            yield heads[start:at]
+            start, size = at, 0
+        size += head.length
+    if start < len(heads):
+        yield heads[start:]
 
 
 def _batch(served: Sequence[Served], start: int) -> tuple[Sequence[Served], int]:

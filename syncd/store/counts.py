@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from ca.ids import DeviceId
 from syncd.store import rows
 from syncd.store.db import Transaction
 from syncd.store.joining import PENDING
-from syncd.store.scan import below
+from syncd.store.scan import Gone, below
 from syncd.treetypes import Path
 
 
@@ -115,6 +115,20 @@ def db_vanishing(connection: sqlite3.Connection) -> dict[bytes, list[int]]:
     for node, device in connection.execute(query):
         found.setdefault(bytes(device), []).append(node)
     return found
+
+
+def db_vanished(connection: sqlite3.Connection, gone: Sequence[Gone], moving: Container[int]) -> list[Gone]:
+    """Of names that a scan missed, those that somebody here removed: not what was deleted elsewhere and is removed here
+    because of that, in this moment (`moving`) or since the scan."""
+    found = rows.read_ids(connection, {one.known.row for one in gone})
+
+    def is_unasked(one: Gone) -> bool:
+        row = found.get(one.known.row)
+        return (
+            row is not None and row.id not in moving and row.kind != rows.DELETED and (one.known.is_copy or row.on_disk)
+        )
+
+    return [one for one in gone if is_unasked(one)]
 
 
 def db_hold(

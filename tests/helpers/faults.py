@@ -22,7 +22,7 @@ NOBODY = 65534
 """User and group without any rights of their own. Root is refused nothing, so what permissions forbid is tested as this
 user."""
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-SOON_S = 20.0
+SOON_S = 25.0
 COMMAND_S = 30.0
 
 
@@ -181,6 +181,11 @@ class Shared:
     """Its root at Anna's."""
     there: Path
     """Its root at Ben's."""
+
+    def wait_synced(self) -> None:
+        """Wait until Ben's side is settled, whatever is the matter with other folders."""
+        done = self.ben.run("wait", "--for", "synced", "--timeout", f"{SOON_S:g}", self.name, timeout_s=2 * SOON_S)
+        assert done.returncode == 0, done.stderr
 
     def wait_equal_file(self, name: str, content: bytes, timeout_s: float = SOON_S) -> None:
         """Write a file at Anna's and wait until Ben has it."""

@@ -96,6 +96,7 @@ def test_unwritable_directory_is_reported_and_written_when_it_can_be(two: tuple[
 def test_closed_root_stops_that_folder_until_it_opens(two: tuple[Computer, Computer]) -> None:
     shared = share_another(*two, "shut")
     shared.wait_equal_file("file", b"1")
+    shared.wait_synced()
     os.chown(shared.there, 0, 0)
     shared.there.chmod(0o700)
     wait_problem(shared.ben, "SY-ROOT-05", folder="shut")

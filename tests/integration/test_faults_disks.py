@@ -1,0 +1,176 @@
+"""Disks that are full, read-only, gone or emptied: the folder on them waits and says so, nothing is lost anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers.computers import Computer, snapshot, wait_equal, wait_until
+from tests.helpers.faults import (
+    demand_others_go_on,
+    demand_quiet_log,
+    mount,
+    mounted,
+    pair,
+    remount,
+    share_another,
+    unmount,
+    wait_content,
+    wait_no_problem,
+    wait_problem,
+)
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
+    with pair(tmp_path_factory.mktemp("disks")) as (anna, ben):
+        yield anna, ben
+        demand_quiet_log(anna)
+        demand_quiet_log(ben)
+
+
+def state(computer: Computer, folder: str) -> str:
+    return str(computer.ask("folder", "show", folder)["state"])
+
+
+@pytest.mark.needs("mount")
+def test_full_disk_keeps_what_is_there_and_goes_on_when_there_is_room(two: tuple[Computer, Computer]) -> None:
+    anna, ben = two
+    with mounted(ben.place / "small", "size=8m") as small:
+        shared = share_another(anna, ben, "full", there=small)
+        shared.wait_equal_file("book", b"first edition")
+        big = os.urandom(12 * MIB)
+        (shared.here / "big").write_bytes(big)
+        told = wait_problem(ben, "SY-DISK-01", folder="full")
+        assert "room" in told["try"]
+        assert not (shared.there / "big").exists()
+        assert (shared.there / "book").read_bytes() == b"first edition"
+        demand_others_go_on(anna, ben)
+        remount(small, "size=64m")
+        wait_content(shared.there / "big", big)
+        wait_no_problem(ben, "full")
+        assert ben.run("folder", "leave", "full", "--yes").returncode == 0
+
+
+@pytest.mark.needs("mount")
+def test_no_room_for_another_inode_is_a_full_disk(two: tuple[Computer, Computer]) -> None:
+    anna, ben = two
+    with mounted(ben.place / "few", "size=8m,nr_inodes=32") as few:
+        shared = share_another(anna, ben, "inodes", there=few)
+        shared.wait_equal_file("first", b"1")
+        for number in range(40):
+            (shared.here / f"file{number}").write_bytes(b"%d" % number)
+        wait_problem(ben, "SY-DISK-01", folder="inodes")
+        remount(few, "size=8m,nr_inodes=1000")
+        wait_equal((shared.here, shared.there), 20)
+        wait_no_problem(ben, "inodes")
+        assert ben.run("folder", "leave", "inodes", "--yes").returncode == 0
+
+
+@pytest.mark.needs("mount")
+def test_read_only_disk_is_reported_and_goes_on_when_it_is_writable(two: tuple[Computer, Computer]) -> None:
+    anna, ben = two
+    with mounted(ben.place / "readonly", "size=8m") as target:
+        shared = share_another(anna, ben, "readonly", there=target)
+        shared.wait_equal_file("book", b"first edition")
+        shared.wait_equal_file("stays", b"stays")
+        shared.wait_synced()
+        remount(target, "ro")
+        (shared.here / "book").write_bytes(b"second edition")
+        (shared.here / "new").write_bytes(b"new")
+        (shared.here / "stays").unlink()
+        wait_until(lambda: "SY-DISK-02" in str(ben.ask("status")["folders"]), 20, "a read-only disk is not reported")
+        assert (shared.there / "book").read_bytes() == b"first edition"
+        demand_others_go_on(anna, ben)
+        remount(target, "rw")
+        wait_equal((shared.here, shared.there), 20)
+        wait_no_problem(ben, "readonly")
+        assert ben.run("folder", "leave", "readonly", "--yes").returncode == 0
+
+
+@pytest.mark.needs("mount")
+def test_unmounted_root_stops_the_folder_and_deletes_nothing(two: tuple[Computer, Computer]) -> None:
+    """An empty mount point looks like a folder from which everything was deleted."""
+    anna, ben = two
+    disk, there = ben.place / "disk", ben.place / "mountpoint"
+    disk.mkdir()
+    there.mkdir()
+    mount("--bind", str(disk), str(there))
+    shared = share_another(anna, ben, "unmounted", there=there)
+    shared.wait_equal_file("kept", b"kept")
+    shared.wait_synced()
+    unmount(there)
+    wait_problem(ben, "SY-ROOT-02", folder="unmounted")
+    assert state(ben, "unmounted") == "stopped"
+    (shared.here / "new").write_bytes(b"new")
+    (there / "stray").write_bytes(b"written into the empty mount point")
+    demand_others_go_on(anna, ben)
+    assert set(snapshot(shared.here)) == {b"kept", b"new"}
+    assert set(snapshot(there)) == {b"stray"}
+    mount("--bind", str(disk), str(there))
+    try:
+        wait_content(there / "new", b"new")
+        wait_no_problem(ben, "unmounted")
+        assert set(snapshot(shared.here)) == {b"kept", b"new"}
+    finally:
+        unmount(there)
+
+
+def test_emptied_root_stops_the_folder_and_deletes_nothing(two: tuple[Computer, Computer]) -> None:
+    """Everything is gone, the marker too: that was no deletion by somebody who works in the folder."""
+    shared = share_another(*two, "emptied")
+    shared.wait_equal_file("kept", b"kept")
+    shared.wait_synced()
+    aside = shared.there.with_name("aside")
+    shared.there.rename(aside)
+    wait_problem(shared.ben, "SY-ROOT-01", folder="emptied")
+    shared.there.mkdir()
+    wait_problem(shared.ben, "SY-ROOT-02", folder="emptied")
+    shared.there.rmdir()
+    shared.there.write_bytes(b"a file now")
+    wait_until(lambda: state(shared.ben, "emptied") == "stopped", 5, "it is not stopped")
+    demand_others_go_on(*two)
+    assert (shared.here / "kept").read_bytes() == b"kept"
+    shared.there.unlink()
+    aside.rename(shared.there)
+    shared.wait_equal_file("new", b"new")
+    wait_no_problem(shared.ben, "emptied")
+
+
+def test_root_of_another_folder_in_its_place_stops_the_folder(two: tuple[Computer, Computer]) -> None:
+    first = share_another(*two, "first")
+    second = share_another(*two, "second")
+    first.wait_equal_file("one", b"1")
+    second.wait_equal_file("two", b"2")
+    first.wait_synced()
+    aside = first.there.with_name("first-aside")
+    first.there.rename(aside)
+    shutil.copytree(second.there, first.there)
+    wait_problem(first.ben, "SY-ROOT-03", folder="first")
+    assert set(snapshot(first.here)) == {b"one"}
+    shutil.rmtree(first.there)
+    aside.rename(first.there)
+    wait_no_problem(first.ben, "first")
+
+
+def test_directory_removed_with_everything_while_the_daemon_is_away_deletes_nothing(
+    two: tuple[Computer, Computer],
+) -> None:
+    shared = share_another(*two, "away")
+    shared.wait_equal_file("kept", b"kept")
+    shared.wait_synced()
+    shared.ben.stop()
+    aside = shared.there.with_name("away-aside")
+    shared.there.rename(aside)
+    shared.ben.start()
+    wait_problem(shared.ben, "SY-ROOT-01", folder="away")
+    demand_others_go_on(*two)
+    assert (shared.here / "kept").read_bytes() == b"kept"
+    aside.rename(shared.there)
+    shared.wait_equal_file("new", b"new")
+    wait_no_problem(shared.ben, "away")
