@@ -20,6 +20,7 @@ import trio
 from ca.ids import DeviceId
 from syncd.engine.pull import MAX_BATCH_BYTES, Pull
 from syncd.errors import PeerUnavailable, RemoteProtocolError
+from syncd.model.cipher import max_ciphertext
 from syncd.model.ids import Cid
 from syncd.model.lists import Entry
 from syncd.protocol.exchange import FrameStatus, Link
@@ -29,7 +30,7 @@ from syncd.store.folder import FolderStore, Needed
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.staging import Delivery, Stager, Staging
-from syncd.treetypes import TreeError
+from syncd.treetypes import NotSupported, TreeError
 
 RATE_WINDOW_S = 10.0
 POLL_AGAIN_S = 3.0
@@ -229,6 +230,10 @@ class Puller:
         whole: list[tuple[Staging, Needed]] = []
         for item in needed:
             staging = by_token[item.want.token]
+            if item.is_false:
+                staging.error = NotSupported("its author published it with a list of blocks that is not its own")
+                await self._give_up(staging)
+                continue
             if not item.parts:
                 whole.append((staging, item))
                 continue
@@ -324,6 +329,7 @@ class Puller:
                             raise RemoteProtocolError("a block was answered twice")
                         left.discard(cid)
                         if frame.status is FrameStatus.OK:
+                            self._check_length_untrusted(cid, len(frame.ciphertext))
                             arrived.append((cid, bytes(frame.ciphertext)))
                         else:
                             is_busy |= frame.status is FrameStatus.BUSY
@@ -336,6 +342,12 @@ class Puller:
                 with trio.CancelScope(shield=True):
                     await self._take(link.device, arrived)
         return is_busy
+
+    def _check_length_untrusted(self, cid: Cid, length: int) -> None:
+        """What is held in memory was counted by what the lists say: a peer that sends more than that is cut off."""
+        goal = self._goals.get(cid)
+        if goal is not None and length > max_ciphertext(goal.entry.length):
+            raise RemoteProtocolError("a block is longer than its list says")
 
     async def _take(self, device: DeviceId, arrived: Sequence[tuple[Cid, bytes]]) -> None:
         deliveries: list[Delivery] = []

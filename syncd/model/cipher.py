@@ -189,6 +189,11 @@ def padded_length(length: int, padding: Padding) -> int:
     return (length + mask) & ~mask
 
 
+def max_ciphertext(length: int) -> int:
+    """The longest ciphertext of a block of `length` bytes, however its folder pads."""
+    return padded_length(length, Padding.PADME) + TAG_BYTES
+
+
 def _pid_key(id_key: bytes, kind: BlockKind) -> bytes:
     return derive(id_key, f"pid {kind.name.lower()}")
 

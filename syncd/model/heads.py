@@ -23,7 +23,17 @@ from ca.errors import RemoteProtocolError
 from ca.ids import DeviceId, EpochId, FolderId
 from syncd.model.changesets import MAX_COUNTER, Changeset, SealedChangeset, open_changeset_untrusted
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockCipher
-from syncd.model.ids import HASH_BYTES, INCARNATION_BYTES, NO_CHANGESET, NO_CID, ChangesetHash, Cid, Incarnation, Pid
+from syncd.model.ids import (
+    HASH_BYTES,
+    INCARNATION_BYTES,
+    NO_CHANGESET,
+    NO_CID,
+    ChangesetHash,
+    Cid,
+    Incarnation,
+    Pid,
+    cid_of,
+)
 
 FORMAT: Final = 1
 SALT_BYTES: Final = 16
@@ -122,6 +132,8 @@ def open_announced_untrusted(cipher: BlockCipher, head: Head, ciphertext: bytes 
     decrypt is that of the peer who sent it, unless its cid is the head's.
     """
     found, changeset = open_changeset_untrusted(cipher, head.pid, head.length, ciphertext)
+    if cid_of(ciphertext) != head.cid:
+        raise RemoteProtocolError("a changeset has another public name than its head announces")
     announced = (head.changeset, head.folder, head.device, head.incarnation, head.counter, head.previous)
     if announced != (
         found,

@@ -661,8 +661,11 @@ class PeerKeeper:
             try:
                 with trio.fail_after(MEETING_S), self._learns():
                     peer.head = await self._meet_at(device, addresses)
-            except (*_Failure, trio.TooSlowError) as error:
+            except (*_Failure, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 log.debug("no meeting with %s: %s", addresses, error)
+                return False
+            except Exception:
+                log.exception("the meeting at %s failed", addresses)
                 return False
             return True
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from syncd.engine.plan import plan
+from syncd.errors import RemoteProtocolError
 from syncd.model.changesets import Changeset
 from syncd.model.cipher import BlockKind
 from syncd.model.heads import Head, open_announced_untrusted
@@ -68,6 +69,8 @@ class Needed:
     blocks: tuple[tuple[int, Entry], ...] = ()
     """(offset in the file, entry)."""
     local: Mapping[Pid, tuple[tuple[BlockSource, int], ...]] | None = None
+    is_false: bool = False
+    """Its list is not the one that its record names: there is no such content, whoever is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +247,11 @@ class FolderStore:
         needed = []
         for want in wants:
             if want.listed and not want.packed:
-                missing = self._assemble(want)
+                try:
+                    missing = self._assemble(want)
+                except RemoteProtocolError:
+                    needed.append(Needed(want, is_false=True))
+                    continue
                 if missing:
                     needed.append(Needed(want, parts=missing))
                     continue
@@ -257,7 +264,11 @@ class FolderStore:
         places = {pid: self._places(survey, locations) for pid, locations in found.items()}
         return [
             Needed(
-                item.want, item.parts, item.blocks, {e.pid: places[e.pid] for _, e in item.blocks if e.pid in places}
+                item.want,
+                item.parts,
+                item.blocks,
+                {e.pid: places[e.pid] for _, e in item.blocks if e.pid in places},
+                item.is_false,
             )
             for item in needed
         ]

@@ -1,0 +1,189 @@
+"""A member with all keys and the right to write who means harm: what it sends ends its own link and stops no folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from ca.ids import DeviceId
+from syncd.errors import RemoteProtocolError
+from syncd.model.changesets import SealedChangeset
+from syncd.model.cipher import BlockKind, Sealed, max_ciphertext
+from syncd.model.cutter import CutClass
+from syncd.model.heads import encode_head, sign_head
+from syncd.model.ids import ROOT_NODE, Cid, NodeId
+from syncd.model.lists import pack_entry, split_list
+from syncd.model.records import Attributes, Place, Record, file_of_parts
+from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage
+from syncd.store.folder import Arrived
+from tests.helpers.authors import Author, directory
+from tests.helpers.tasks import EPOCH, ROSTER_HEAD, SimSite, World, keyring
+
+LOG = b"L" * 16
+
+
+class Hostile:
+    """protocol.exchange.Link to somebody who sends what the test says."""
+
+    lanes = 1
+
+    def __init__(self, device: DeviceId, *arrived: Arrived) -> None:
+        self.device = device
+        self.heads_sent = tuple(encode_head(one.head) for one in arrived)
+        self.bodies: dict[Cid, bytes] = {one.head.cid: one.body for one in arrived}
+        self.asked = 0
+        self.last = len(arrived)
+
+    async def heads(self, log: bytes, after: int) -> HeadsPage:
+        self.asked += 1
+        if log == LOG and after >= self.last:
+            await trio.sleep_forever()
+        return HeadsPage(LOG, self.last, self.last, self.heads_sent, ROSTER_HEAD)
+
+    async def have(self, cids: Sequence[Cid]) -> bytes:
+        return b"\xff" * (-(-len(cids) // 8))
+
+    async def tell_needs(self, files: int, size: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def blocks(self, cids: Sequence[Cid]) -> AsyncIterator[AsyncIterator[Frame]]:
+        async def frames() -> AsyncIterator[Frame]:
+            for index, cid in enumerate(cids):
+                await trio.lowlevel.checkpoint()
+                content = self.bodies.get(cid)
+                if content is None:
+                    yield Frame(index, FrameStatus.GONE, memoryview(b""))
+                else:
+                    yield Frame(index, FrameStatus.OK, memoryview(content))
+
+        yield frames()
+
+
+class Endless(Hostile):
+    """Answers at once, for ever, and never with anything."""
+
+    async def heads(self, log: bytes, after: int) -> HeadsPage:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        return HeadsPage(LOG, self.last, self.last, (), ROSTER_HEAD)
+
+
+class Backwards(Hostile):
+    """Sends the same page again and again."""
+
+    async def heads(self, log: bytes, after: int) -> HeadsPage:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        return HeadsPage(LOG, 1, 9, self.heads_sent, ROSTER_HEAD)
+
+
+@asynccontextmanager
+async def alone() -> AsyncIterator[SimSite]:
+    """Ann, running, and nobody to link to but whom the test makes up."""
+    world = World(["ann", "bob"])
+    world["ann"].joins = False
+    async with world.running(start=False):
+        await world.start(world["ann"])
+        yield world["ann"]
+
+
+async def follow(site: SimSite, link: Hostile, seconds: float = 30.0) -> None:
+    with trio.move_on_after(seconds):
+        await site.task.run_link(link)
+
+
+def false_list(bob: Author) -> tuple[Arrived, dict[Cid, bytes]]:
+    """A file whose parts are all there, but are not the list that its record names."""
+    cipher = keyring().cipher()
+    block = cipher.seal(BlockKind.DATA, b"x")
+    packed = pack_entry(block.pid, block.cid, 1, EPOCH) * 2000
+    parts: dict[Cid, bytes] = {}
+    entries = b""
+    for part in split_list(packed):
+        sealed = cipher.seal(BlockKind.LIST, part)
+        parts[sealed.cid] = bytes(sealed.ciphertext)
+        entries += pack_entry(sealed.pid, sealed.cid, len(part), EPOCH)
+    content = file_of_parts(CutClass.SMALL, 2000, entries, b"another digest".ljust(32))
+    place = Place(ROOT_NODE, b"false")
+    return bob.publish(Record(NodeId(b"f" * 32), content, (), place, (), Attributes(0o600), ())), parts
+
+
+async def test_list_of_blocks_that_is_not_the_one_its_record_names_concerns_one_file(
+    autojump_clock: MockClock,
+) -> None:
+    bob = Author("bob")
+    false, parts = false_list(bob)
+    fine = bob.publish(directory(1))
+    async with alone() as ann:
+        link = Hostile(bob.device, false, fine)
+        link.bodies.update(parts)
+        await follow(ann, link)
+        assert (b"d1",) in ann.disk.contents()
+        assert (b"false",) not in ann.disk.contents()
+        assert [problem.path for problem in ann.task.problems] == [b"false"]
+        ann.disk.write((b"mine",), b"still at work")
+        await trio.sleep(10)
+        assert ann.task.store.journal.own_head() is not None
+
+
+async def test_body_longer_than_its_head_says_ends_the_link(autojump_clock: MockClock) -> None:
+    bob = Author("bob")
+    one = bob.publish(directory(1))
+    async with alone() as ann:
+        link = Hostile(bob.device, one)
+        link.bodies[one.head.cid] = bytes(max_ciphertext(one.head.length) + 1)
+        with pytest.raises(ExceptionGroup) as caught:
+            await follow(ann, link)
+        assert caught.group_contains(RemoteProtocolError, match="longer than its head")
+        await follow(ann, Hostile(bob.device, one))
+        assert (b"d1",) in ann.disk.contents()
+
+
+async def test_what_comes_before_a_bad_changeset_is_taken_in(autojump_clock: MockClock) -> None:
+    bob = Author("bob")
+    good, bad = bob.publish(directory(1)), bob.publish(directory(2))
+    async with alone() as ann:
+        link = Hostile(bob.device, good, bad)
+        link.bodies[bad.head.cid] = bytes(len(bad.body))
+        with pytest.raises(ExceptionGroup) as caught:
+            await follow(ann, link)
+        assert caught.group_contains(RemoteProtocolError)
+        await trio.sleep(10)
+        assert (b"d1",) in ann.disk.contents()
+
+
+async def test_changeset_with_another_public_name_than_announced_is_refused(autojump_clock: MockClock) -> None:
+    """Else its author could have everybody claim to have a block that they would answer with rubbish."""
+    bob = Author("bob")
+    one = bob.publish(directory(1))
+    block = Sealed(one.head.pid, Cid(b"c" * 32), memoryview(one.body))
+    sealed = SealedChangeset(one.head.changeset, one.head.length, block)
+    cipher = keyring().cipher()
+    head = sign_head(bob.keys, cipher, one.changeset, sealed, one.head.previous_cid, b"s" * 16)
+    async with alone() as ann:
+        with pytest.raises(ExceptionGroup) as caught:
+            await follow(ann, Hostile(bob.device, Arrived(head, one.changeset, one.body)))
+        assert caught.group_contains(RemoteProtocolError, match="public name")
+
+
+async def test_page_that_leads_back_ends_the_link(autojump_clock: MockClock) -> None:
+    bob = Author("bob")
+    async with alone() as ann:
+        link = Backwards(bob.device, bob.publish(directory(1)))
+        with pytest.raises(ExceptionGroup) as caught:
+            await follow(ann, link)
+        assert caught.group_contains(RemoteProtocolError, match="leads back")
+        assert link.asked == 2
+
+
+async def test_peer_that_never_waits_with_its_answer_is_not_asked_without_pause(autojump_clock: MockClock) -> None:
+    bob = Author("bob")
+    async with alone() as ann:
+        link = Endless(bob.device)
+        await follow(ann, link, seconds=10)
+        assert 10 < link.asked <= 110
