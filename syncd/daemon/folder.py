@@ -632,7 +632,7 @@ class FolderTask:
         """Take in what a peer has accepted, and wait for more."""
         link = state.link
         log_id, after = await self._db(counts.db_cursor, self.store.connection, link.device)
-        wait_s = FIRST_WAIT_S
+        wait_s = 0.0
         while True:
             asked_at = trio.current_time()
             page = await link.heads(log_id, after)
@@ -644,10 +644,12 @@ class FolderTask:
             elif page.last < after or (page.heads and page.last == after):
                 raise RemoteProtocolError("a page of heads that leads back")
             if not await self._take_page(link, page):
-                await trio.sleep(wait_s)  # the roster has to catch up first
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                await trio.sleep(FIRST_WAIT_S)  # the roster has to catch up first
+                with trio.move_on_after(wait_s):
+                    await self._news.wait()
+                wait_s = min(2 * wait_s + FIRST_WAIT_S, LONGEST_WAIT_S)
                 continue
-            wait_s = FIRST_WAIT_S
+            wait_s = 0.0
             if not page.heads and trio.current_time() < asked_at + PACE_S:
                 await trio.sleep(PACE_S)  # whoever has no news is to wait with the answer
             after = page.last
@@ -898,6 +900,7 @@ class FolderTask:
         self._tell()
 
     async def _recount(self) -> None:
+        await self._db(counts.db_drop_solved, self.store.connection)
         self.counts = await self._db(counts.db_counts, self.store.connection)
         self.problems = await self._db(counts.db_problems, self.store.connection)
         if self.root_state is not RootState.OK:

@@ -479,8 +479,10 @@ class Committer:
             self.committed.look_again.append(want.path)
         row.s_ccs, row.s_cidx = want.cs, want.idx
         _note_place(row)
-        if (row.mode is None or row.l_mode == row.mode) and (want.kind != FILE or row.l_mtime == row.mtime):
-            row.s_acs, row.s_aidx = row.a_cs, row.a_idx
+        is_like_global = (row.mode is None or row.l_mode == row.mode) and (
+            want.kind != FILE or row.l_mtime == row.mtime
+        )
+        row.s_acs, row.s_aidx = (row.a_cs, row.a_idx) if is_like_global else (None, None)
         if (row.c_cs, row.c_idx) == (want.cs, want.idx):
             row.l_blocks = row.l_listed = row.l_cls = None
         else:
@@ -540,8 +542,8 @@ class Committer:
                 self._stat(row, outcome)
                 row.s_ccs, row.s_cidx = row.c_cs, row.c_idx
                 _note_place(row)
-                if row.mode is None or row.l_mode == row.mode:
-                    row.s_acs, row.s_aidx = row.a_cs, row.a_idx
+                is_like_global = row.mode is None or row.l_mode == row.mode
+                row.s_acs, row.s_aidx = (row.a_cs, row.a_idx) if is_like_global else (None, None)
                 self._maybe_done(row, step.generation)
             case Move(place=place):
                 assert isinstance(outcome, Stat)

@@ -56,9 +56,14 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
     files, size = connection.execute(
         "SELECT count(*), coalesce(sum(l_size),0) FROM node WHERE l_kind IN (1,3)"
     ).fetchone()
+    # Not needed is what waits for a person or for its next try, what nothing is known of yet, and a directory that
+    # stands here: it only waits for what is in it, which counts itself.
     need_files, need_bytes = connection.execute(
         "SELECT count(*), coalesce(sum(CASE WHEN kind=1 AND (l_kind=0 OR s_ccs IS NOT c_cs OR s_cidx IS NOT c_idx) "
-        "THEN size ELSE 0 END),0) FROM node WHERE pending=1 AND pending<>0"
+        "THEN size ELSE 0 END),0) FROM node WHERE pending=1 AND NOT (kind IN (0,2,4) AND l_kind=2) "
+        "AND NOT (kind=0 AND l_kind=0) AND id NOT IN (SELECT node FROM held_node) "
+        "AND id NOT IN (SELECT node FROM problem WHERE tries>=?)",
+        (LASTING_TRIES,),
     ).fetchone()
     (conflicts,) = connection.execute("SELECT count(*) FROM copy").fetchone()
     (old_bytes,) = connection.execute("SELECT coalesce(sum(size),0) FROM old").fetchone()
@@ -70,10 +75,22 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
 # --- problems --------------------------------------------------------------------------------------------------------
 
 
+LASTING_TRIES = 4
+"""A race with a local edit is over after a try or two; what failed that often is a problem, and nothing to wait for."""
+
+
 def db_problems(connection: sqlite3.Connection, most: int = 100) -> list[Problem]:
     """The oldest problems first."""
     found = connection.execute("SELECT code, path, why, fix, since FROM problem ORDER BY since, path LIMIT ?", (most,))
     return [Problem(*row) for row in found]
+
+
+def db_drop_solved(connection: sqlite3.Connection) -> None:
+    """Forget problems of nodes about which nothing is left to be done."""
+    connection.execute(
+        "DELETE FROM problem WHERE node<>0 "
+        "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.id=problem.node AND n.pending=1)"
+    )
 
 
 def db_note_problem(
@@ -95,7 +112,7 @@ def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> 
 
 
 def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:
-    """When the next problem of a node is due to be tried again."""
+    """When the first problem of a node, of those not due at `now`, is to be tried again."""
     (due,) = connection.execute("SELECT min(retry_at) FROM problem WHERE node<>0 AND retry_at>?", (now,)).fetchone()
     return None if due is None else float(due)
 

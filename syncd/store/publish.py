@@ -292,6 +292,7 @@ class Publisher:
         assert row.l_parent is not None
         self._place_on_disk(row, row.l_parent, examined, value, row.l_name)
         row.s_ccs, row.s_cidx = row.c_cs, row.c_idx
+        row.s_acs = row.s_aidx = None
         row.pending = PENDING
         rows.write(self._db, [row])
         self._note_blocks(row.id, examined)

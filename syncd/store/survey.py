@@ -43,8 +43,8 @@ class Survey:
         nodes are on their way already. What is `ignored` is put aside.
         """
         query = (
-            "WHERE pending=1 AND id>? AND id NOT IN (SELECT node FROM problem WHERE retry_at>?) "
-            "AND id NOT IN (SELECT node FROM held_node) ORDER BY id LIMIT ?"
+            "WHERE pending=1 AND id>?1 AND id NOT IN (SELECT node FROM problem WHERE retry_at>?2 AND retry_at<?2+3600) "
+            "AND id NOT IN (SELECT node FROM held_node) ORDER BY id LIMIT ?3"
         )
         pending = rows.read(self.connection, query, (after, now, limit))
         for row in pending:

@@ -500,7 +500,8 @@ class World:
 
 
 def picture(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
-    """What a user sees, attributes included: mode of files and directories, mtime of files."""
+    """What a user sees, attributes included: mode of files and directories, mtime of files. Conflict copies have no
+    attributes of their own."""
     seen: dict[bytes, tuple[object, ...]] = {}
     for path, content in disk.contents().items():
         stat = disk.at(path).stat()
@@ -509,6 +510,8 @@ def picture(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
             seen[name] = ("directory", oct(stat.mode))
         elif content.startswith(b"-> "):
             seen[name] = ("link", content)
+        elif b" (conflict " in name:
+            seen[name] = ("conflict copy", content[:60], len(content))
         else:
             seen[name] = ("file", oct(stat.mode), stat.mtime_ns, content[:60], len(content))
     return seen

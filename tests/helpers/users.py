@@ -91,11 +91,7 @@ class User:
     # what there is ---------------------------------------------------------------------------------------------------
 
     def _all(self, *kinds: Kind) -> list[Path]:
-        return [
-            path
-            for path, node in self.disk.walk((), self.disk.root)
-            if path[0] != PRIVATE and node.kind in kinds
-        ]
+        return [path for path, node in self.disk.walk((), self.disk.root) if path[0] != PRIVATE and node.kind in kinds]
 
     def _files(self) -> list[Path]:
         return self._all(Kind.FILE)
