@@ -21,7 +21,7 @@ from tests.helpers.computers import (
 )
 
 MIB = 1 << 20
-KILLS = 8
+KILLS = 6
 FILES_A_TIME = 40
 FILE_BYTES = 300_000
 FILM_BYTES = 192 * MIB

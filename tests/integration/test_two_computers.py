@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.computers import Computer, join_by_code, share_by_code, snapshot, start_all, wait_equal
-from tests.helpers.namespaces import two_machines
+from tests.helpers.computers import (
+    Computer,
+    join_by_code,
+    share_by_code,
+    snapshot,
+    start_all,
+    wait_equal,
+    wait_until,
+)
+from tests.helpers.namespaces import Machine, two_machines
 from tests.helpers.oddities import copy_standard_library, write_oddities
 
 pytestmark = pytest.mark.needs("linux", "netns")
@@ -21,18 +29,23 @@ MOMENT_NS = 1_700_000_000_123_456_789
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Computer, Computer]]:
-    with two_machines("10.78.1") as (left, right):
-        anna, ben = (
-            Computer(name, tmp_path / name, tmp_path / name / "Source", 22067, NO_CONFIG, tuple(machine.command()))
-            for name, machine in (("anna", left), ("ben", right))
-        )
-        try:
-            start_all([anna, ben])
-            yield anna, ben
-        finally:
-            anna.stop()
-            ben.stop()
+def machines() -> Iterator[tuple[Machine, Machine]]:
+    with two_machines("10.78.1") as both:
+        yield both
+
+
+@pytest.fixture
+def pair(tmp_path: Path, machines: tuple[Machine, Machine]) -> Iterator[tuple[Computer, Computer]]:
+    anna, ben = (
+        Computer(name, tmp_path / name, tmp_path / name / "Source", 22067, NO_CONFIG, tuple(machine.command()))
+        for name, machine in zip(("anna", "ben"), machines, strict=True)
+    )
+    try:
+        start_all([anna, ben])
+        yield anna, ben
+    finally:
+        anna.stop()
+        ben.stop()
 
 
 def join_with_a_code(anna: Computer, ben: Computer) -> None:
@@ -73,6 +86,32 @@ def test_a_file_that_both_had_is_neither_fetched_nor_touched(pair: tuple[Compute
     join_with_a_code(anna, ben)
     assert (snapshot(ben.folder), (ben.folder / "same").stat().st_ino) == before
     assert ben.transfer()["received_bytes"] < 4096
+
+
+def test_edits_of_one_file_while_the_cable_was_out_are_both_kept(
+    pair: tuple[Computer, Computer], machines: tuple[Machine, Machine]
+) -> None:
+    anna, ben = pair
+    (anna.folder / "plan.txt").write_text("as agreed")
+    (anna.folder / "old").write_text("to be deleted here and edited there")
+    join_with_a_code(anna, ben)
+    machines[0].set_cable(plugged=False)
+    for computer in pair:
+        (computer.folder / "plan.txt").write_text(f"as {computer.name} likes it")
+        (computer.folder / f"alone, by {computer.name}").write_text(computer.name)
+    (anna.folder / "old").unlink()
+    (ben.folder / "old").write_text("edited")
+    for computer in pair:
+        computer.run("wait", "--for", "scanned", "--timeout", "10")
+    machines[0].set_cable(plugged=True)
+    wait_until(lambda: (anna.folder / "alone, by ben").exists(), SYNC_S, "the two do not find each other again")
+    wait_equal([anna.folder, ben.folder], SYNC_S)
+    contents = contents_of(anna.folder)
+    plans = [name for name in contents if name.startswith("plan")]
+    assert sorted(contents[name] for name in plans) == [b"as anna likes it", b"as ben likes it"]
+    assert "plan.txt" in plans
+    assert contents["old"] == b"edited"
+    assert {"alone, by anna", "alone, by ben"} <= contents.keys()
 
 
 def write_own_things(computer: Computer) -> dict[str, bytes]:
