@@ -375,8 +375,8 @@ class Simulation:
                 await trio.sleep(1)
                 quiet = quiet + 1 if await self._are_level(chosen) else 0
         if patience.cancelled_caught:
-            self.demand_equal(chosen)
-            raise AssertionError("not settled:\n" + "\n".join([await describe(one) for one in chosen]))
+            states = [await describe(one) for one in chosen]
+            raise AssertionError("\n".join(["not settled:", *states, self._differ(chosen)]))
         return trio.current_time() - began
 
     async def _are_level(self, computers: Sequence[SimComputer]) -> bool:
@@ -390,6 +390,13 @@ class Simulation:
         """All have the same tree, attributes included."""
         chosen = self.computers if computers is None else computers
         demand_same_pictures({computer.name: what_is_shared(computer.disk) for computer in chosen})
+
+    def _differ(self, computers: Sequence[SimComputer]) -> str:
+        try:
+            self.demand_equal(computers)
+        except AssertionError as error:
+            return str(error)
+        return ""
 
     def demand_nothing_lost(self, computers: Sequence[SimComputer] | None = None) -> None:
         """Whatever anybody wrote, and nobody gave up who had seen it, is with everybody."""
@@ -413,10 +420,13 @@ async def describe(computer: SimComputer) -> str:
         return f"{computer.name}: down"
     status = await computer.status()
     peers = {peer["name"]: (peer["connected"], peer["have_ratio"]) for peer in status["peers"]}
+    task = computer.folder.task
+    query = "SELECT id, name, kind, heads, l_parent, l_name, l_kind, pending FROM node WHERE pending<>0 LIMIT 20"
+    pending = [] if task is None else task.store.connection.execute(query).fetchall()
     return (
         f"{computer.name}: {status['state']} in_sync={status['in_sync']} epoch={status['epoch']} "
         f"need={status['need']} files={status['files']} peers={peers} problems={status['problems']} "
-        f"sees={len(picture(computer.disk))}"
+        f"sees={len(picture(computer.disk))}\n    pending={pending}"
     )
 
 
