@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVarTuple
 
 import trio
 
@@ -49,6 +49,8 @@ MAX_TOGETHER: Final = 256
 ROTATION_CHECK_S: Final = 3600.0
 """How long one sleep before a rotation lasts at most, because the wall clock may jump."""
 ROTATION_RETRY_S: Final = 60.0
+
+Sealed = TypeVarTuple("Sealed")
 
 JournalHead: TypeAlias = tuple[DeviceId, Incarnation, int, ChangesetHash]
 """Device, incarnation, counter and hash of the newest changeset of a journal."""
@@ -194,19 +196,19 @@ class FolderMembership:
     def folder_name(self) -> str:
         """The name that the folder has for everybody; empty while we hold no secret."""
         secrets = self._standing.secrets
-        return "" if secrets is None else authority.folder_name(self._standing.roster, secrets)
+        return "" if secrets is None else _opened(authority.folder_name, self._standing.roster, secrets)
 
     def member_name(self, device: DeviceId) -> str:
         """The name of the member a device belongs or belonged to; empty for a stranger."""
         member, secrets = self.roster.member_of(device), self.secrets
-        return "" if member is None or secrets is None else authority.member_name(member, secrets)
+        return "" if member is None or secrets is None else _opened(authority.member_name, member, secrets)
 
     def device_name(self, device: DeviceId) -> str:
         """The name of a device that was ever admitted; empty for a stranger."""
         member, secrets = self.roster.member_of(device), self.secrets
         if member is None or secrets is None or device not in member.device_names:
             return ""
-        return authority.device_name(member, device, secrets)
+        return _opened(authority.device_name, member, device, secrets)
 
     def members(self) -> tuple[MemberInfo, ...]:
         """Who is in the folder now, longest first."""
@@ -215,7 +217,7 @@ class FolderMembership:
 
     def _info(self, member: Member) -> MemberInfo:
         secrets = self.secrets
-        name = "" if secrets is None else authority.member_name(member, secrets)
+        name = "" if secrets is None else _opened(authority.member_name, member, secrets)
         devices = tuple(DeviceInfo(device, self.device_name(device)) for device in member.devices)
         return MemberInfo(member.id, name, member.role, member.since, self.device in member.devices, devices)
 
@@ -563,6 +565,14 @@ class FolderMembership:
             await self._moved.wait()
             return False
         return wait is not None and wait <= ROTATION_CHECK_S
+
+
+def _opened(open_name: Callable[[*Sealed], str], *sealed: *Sealed) -> str:
+    """A sealed name, or that it is none: who signs entries may seal rubbish, and that must not save them."""
+    try:
+        return open_name(*sealed)
+    except TrustError:
+        return "(unreadable)"
 
 
 def seals_of(

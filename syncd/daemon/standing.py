@@ -24,7 +24,7 @@ from ca.ids import DeviceId, EntryHash, FolderId
 from ca.roster import Fork, Gap, Head, Roster
 from ca.wraps import Sealer, WrapTree, check_wrap
 from syncd.daemon.devicedb import ENDED, FORK, OwnWrap, RosterChange, StoredRoster
-from syncd.engine.membership import Update, compare, takes_out
+from syncd.engine.membership import Update, compare, is_void, takes_out
 from syncd.errors import StoreCorrupt
 from syncd.model.cipher import Padding
 from syncd.protocol.invitation import Admission, Offer
@@ -214,6 +214,8 @@ def receive_untrusted(before: Standing, page: RosterPage, keys: DeviceKeys, seal
     try:
         roster = before.roster.extend_untrusted(page.entries)
     except Fork as fork:
+        if is_void(fork.theirs, before.roster):
+            return before, Update()
         return replace(before, fork=before.fork or fork.theirs.raw), Update(changed=True, fork=True)
     except Gap:
         return _take_lone_entry_untrusted(before, page)

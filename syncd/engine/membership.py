@@ -12,7 +12,7 @@ from itertools import count
 from typing import Final
 
 from ca.device import Purpose, verify
-from ca.entries import Change, DeviceLost, Leave, Remove, SignedEntry, Suspend
+from ca.entries import Admit, Change, DeviceLost, Leave, Remove, Rotate, SetPolicy, SignedEntry, Suspend
 from ca.ids import DeviceId, EpochId
 from ca.roles import Action, outranks
 from ca.roster import ROTATION_AFTER_S, Member, Roster, Status
@@ -95,6 +95,28 @@ def takes_out(entry: SignedEntry, roster: Roster, device: DeviceId) -> bool:
         return False
     verify(public.sign, Purpose.ENTRY, roster.folder_id, entry.body, entry.signature)
     return True
+
+
+def is_void(entry: SignedEntry, roster: Roster) -> bool:
+    """Whether an entry that continues an earlier one than our newest decides nothing, so that it is no fork.
+
+    Whoever was taken out can still sign, as of a day on which they counted. As long as that takes nobody else out, it
+    could only let somebody in: those who know of the departure go on as if it had not been written.
+    """
+    member = roster.member_of(entry.signer)
+    if member is None or roster.device(entry.signer) is not None:
+        return False
+    return all(_takes_out_nobody_but(member, change) for change in entry.changes)
+
+
+def _takes_out_nobody_but(member: Member, change: Change) -> bool:
+    match change:
+        case Leave(gone):
+            return gone == member.id
+        case DeviceLost(lost):
+            return lost in member.device_names
+        case _:
+            return isinstance(change, Admit | Rotate | SetPolicy)
 
 
 def _concerns(change: Change, member: Member, device: DeviceId) -> bool:

@@ -11,6 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ca import authority
+from ca.authority import Signer
 from ca.ids import DeviceId, EntryHash, MemberId
 from ca.roles import Action, Role
 from ca.roster import Head, Rollback, Roster
@@ -25,7 +27,7 @@ from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.protocol.messages import RosterPage, RosterSubmit
 from syncd.protocol.tls import LabelTable
 from tests.helpers.memberships import Devices, admission_of, bring_in, new_folder, offer_of, restarted, tell
-from tests.helpers.rosters import DAY_S, keys_of
+from tests.helpers.rosters import DAY_S, NOW, keys_of, seeded
 
 Three = tuple[FolderMembership, FolderMembership, FolderMembership]
 
@@ -36,6 +38,10 @@ def member_id(membership: FolderMembership, name: str) -> MemberId:
 
 def names(membership: FolderMembership) -> list[str]:
     return [member.name for member in membership.members()]
+
+
+def signer_of(name: str) -> Signer:
+    return Signer(keys_of(name), NOW + 100, seeded(f"signer {name}"))
 
 
 @pytest.fixture
@@ -384,6 +390,34 @@ async def test_fork_stops_the_folder_on_both_sides(three: Three, autojump_clock:
         with pytest.raises(TrustError):
             await other.rotate()
     assert calls[-1].fork and len(table.labels()) == 1  # the control label stays
+
+
+async def test_device_that_was_taken_out_cannot_stop_the_folder(three: Three, autojump_clock: MockClock) -> None:
+    """It signs as of a day on which it counted: that is rightly signed, and yet decides nothing."""
+    ann, bob, cid = three
+    then, secrets, signer = cid.roster, cid.secrets, signer_of("cid")
+    assert secrets is not None
+    late = authority.leave(then, secrets, signer).entry
+    still_in = await ann.rotate(), await tell(ann, bob)
+    assert still_in[0].epoch_changed
+    await ann.remove(member_id(ann, "cid"))
+    await tell(ann, bob)
+    for member in (ann, bob):
+        update = await member.submit_untrusted(RosterSubmit(late))
+        assert update == Update() and not member.has_fork and member.label is not None
+
+
+async def test_name_that_is_none_does_not_hide_its_owner(three: Three, autojump_clock: MockClock) -> None:
+    ann, bob, _ = three
+    assert ann.secrets is not None
+    known = ann.roster.member_of(bob.device)
+    assert known is not None
+    members = dict(ann.roster.members)
+    ann.roster._state.members[known.id] = replace(known, name_sealed=bytes(48))
+    assert ann.member_name(bob.device) == "(unreadable)"
+    assert len(ann.members()) == len(members)
+    await ann.remove(known.id)
+    assert bob.device not in [device.id for device in ann.devices()]
 
 
 async def test_fork_is_found_below_the_heads(three: Three, autojump_clock: MockClock) -> None:
