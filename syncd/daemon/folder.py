@@ -197,6 +197,8 @@ class FolderTask:
         self._newest = 0
         self._intake = trio.Lock()
         self._reached_ever = False
+        self._is_doubted = False
+        """A peer has shown that this database is an older one. Believed once: it costs everybody a new numbering."""
         self._may_scan = trio.Event()
         self._may_work = trio.Event()
         self._may_work.set()
@@ -775,9 +777,14 @@ class FolderTask:
 
     async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage:
         """What was accepted here after a number; waits up to `wait_s` for news."""
-        if log_id != self.log_id:
+        if log_id == self.log_id and after > self._newest and not self._is_doubted:
+            # It has read further than we have written: this database is an older one, and its numbers mean nothing.
+            self._is_doubted = True
+            log.warning("folder %s: a peer knows more of our numbering than we do; it begins anew", self.name)
+            await self._db(self.store.db_begin_journal)
+        if log_id != self.log_id or after > self._newest:
             after = 0
-        elif after >= self._newest:
+        elif after == self._newest:
             with trio.move_on_after(wait_s):
                 await self._news.wait()
         moved = await self._db(self.store.journal.moved_after, after, HEADS_PER_PAGE)

@@ -108,6 +108,11 @@ class FolderStore:
             if not rows.read_ids(self.connection, [ROOT_ROW]):
                 rows.write(self.connection, [root])
 
+    def db_begin_journal(self) -> None:
+        """From here on write another journal: this database is doubtful."""
+        with Transaction(self.connection):
+            self.journal.begin_incarnation()
+
     # scanning ------------------------------------------------------------------------------------------------
 
     def walk(self, ignored: Ignored, dirty: Mapping[Path, frozenset[bytes] | None] | None) -> Walk:

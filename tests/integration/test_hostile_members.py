@@ -187,3 +187,15 @@ async def test_peer_that_never_waits_with_its_answer_is_not_asked_without_pause(
         link = Endless(bob.device)
         await follow(ann, link, seconds=10)
         assert 10 < link.asked <= 110
+
+
+async def test_numbering_of_an_older_database_is_given_up(autojump_clock: MockClock) -> None:
+    """A peer has read further than there is: what it missed since would never be told, because its number is taken."""
+    bob = Author("bob")
+    async with alone() as ann:
+        await follow(ann, Hostile(bob.device, bob.publish(directory(1))), seconds=5)
+        before = ann.task.log_id
+        page = await ann.task.heads_after(bob.device, before, 1_000, 0)
+        assert page.log != before and page.last == page.newest > 0 and page.heads
+        again = await ann.task.heads_after(bob.device, page.log, 1_000, 0)  # a liar's word is not taken twice
+        assert again.log == page.log
