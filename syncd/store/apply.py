@@ -373,7 +373,7 @@ def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> 
     row = survey.row(want.node)
     if row is None or row.pending != PENDING or not survey.lineage.lives(row):
         return False
-    named = survey.names.of(row)
+    named = survey.named(row)
     parent, name = survey.parent(row), named.name
     if want.what is What.COPY:
         copies = {(head.cs, head.idx): name for head, name in named.copies.items()}
@@ -421,6 +421,8 @@ class Committer:
         self._sources = sources
         self._now = now
         self._emptied: set[int] = set()
+        self._placed: list[tuple[int, bytes]] = []
+        """Sources that came, with their packed entries."""
         self.committed = Committed()
 
     def note(self, done: Sequence[Done]) -> Committed:
@@ -438,7 +440,9 @@ class Committer:
                 self._want(item.of, item.outcome, row)
             else:
                 self._step(item.of, item.outcome, row)
-        rows.write(self._db, known.values())
+        rows.write_disk(self._db, known.values())
+        blocks.add(self._db, self._placed)
+        self._placed = []
         for parent in self._emptied:
             # A directory that Global has deleted may be empty now.
             self._db.execute("UPDATE node SET pending=1 WHERE id=? AND kind<>2 AND l_kind=2 AND pending=0", (parent,))
@@ -487,7 +491,7 @@ class Committer:
             row.l_blocks = row.l_listed = row.l_cls = None
         else:
             row.l_blocks, row.l_listed, row.l_cls = want.blocks, want.listed, want.cls
-        blocks.add(self._db, [(source_of(SourceKind.NODE, row.id), want.packed)])
+        self._placed.append((source_of(SourceKind.NODE, row.id), want.packed))
         self._maybe_done(row, want.generation)
         self._solved(row.id)
 

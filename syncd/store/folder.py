@@ -231,6 +231,7 @@ class FolderStore:
         """Say what is about to be put in place; the contents for which there still is one."""
         with Transaction(self.connection):
             survey = Survey(self.connection, self.journal.sources)
+            survey.expect(want.node for want in wants)
             wanted = [want for want in wants if still_wanted(self.connection, survey, want)]
             write_intents(self.connection, wanted)
             return wanted

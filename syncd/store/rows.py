@@ -112,6 +112,9 @@ COLUMNS = tuple(field.name for field in fields(NodeRow))
 SELECT = "SELECT " + ",".join(COLUMNS) + " FROM node "
 _WRITE = f"INSERT OR REPLACE INTO node(nk,{','.join(COLUMNS)}) VALUES (?,{','.join('?' * len(COLUMNS))})"
 
+_DISK_FROM = 1 + COLUMNS.index("l_parent")  # among the values of a row, nk comes first
+_WRITE_DISK = f"UPDATE node SET {','.join(f'{column}=?' for column in COLUMNS[_DISK_FROM - 1 :])} WHERE id=?"
+
 
 def read(connection: sqlite3.Connection, where: str, arguments: Sequence[object] = ()) -> list[NodeRow]:
     """Rows by an SQL tail such as `WHERE parent=?`."""
@@ -142,6 +145,11 @@ def read_nids(connection: sqlite3.Connection, nids: Iterable[NodeId]) -> dict[No
 def write(connection: sqlite3.Connection, rows: Iterable[NodeRow]) -> None:
     """Insert or replace whole rows."""
     connection.executemany(_WRITE, [_values(row) for row in rows])
+
+
+def write_disk(connection: sqlite3.Connection, rows: Iterable[NodeRow]) -> None:
+    """Of rows that exist, write what they say of this disk: Local, Synced and pending."""
+    connection.executemany(_WRITE_DISK, [(*_values(row)[_DISK_FROM:], row.id) for row in rows])
 
 
 def _values(row: NodeRow) -> tuple[object, ...]:

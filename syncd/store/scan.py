@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from syncd.engine.detect import Known, compare, is_same_object
 from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
@@ -207,11 +208,15 @@ class Walk:
             f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_kind<>0 "
             f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1"
         )
-        known = {}
-        for id_, is_copy, parent, name, *stat in self._db.execute(query, (row,)):
-            if names is None or name in names:
-                known[name] = Known(id_, bool(is_copy), parent, name, *stat)
-        return known
+        if names is None:
+            return {known.name: known for known in map(_known_of, self._db.execute(query, (row,)))}
+        # A large directory in which a few names changed is not read whole.
+        query = (
+            f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_name=?2 AND l_kind<>0 "
+            f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1 AND l_name=?2"
+        )
+        found = (_known_of(line) for name in names for line in self._db.execute(query, (row, name)))
+        return {known.name: known for known in found}
 
     def _nid(self, row: int) -> NodeId:
         (nid,) = self._db.execute("SELECT nid FROM node WHERE id=?", (row,)).fetchone()
@@ -276,6 +281,11 @@ class Walk:
         nid = fresh_node_id(self._db, self._sources, at.nid, at.row, name)
         known = rows.read_nids(self._db, [nid]).get(nid)
         return (None if known is None else known.id), nid
+
+
+def _known_of(line: tuple[Any, ...]) -> Known:
+    id_, is_copy, *rest = line
+    return Known(id_, bool(is_copy), *rest)
 
 
 def fresh_node_id(

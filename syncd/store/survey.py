@@ -8,7 +8,7 @@ in memory.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from syncd.engine.plan import Case, CopyCase, Holder, Kind, Place, Version
@@ -29,6 +29,8 @@ class Survey:
     sources: Sources
     lineage: Lineage = field(init=False)
     names: Names = field(init=False)
+    _plain: frozenset[int] = frozenset()
+    """Nodes under a name that nobody else claims or holds, so that the row alone says all."""
 
     def __post_init__(self) -> None:
         self.lineage = Lineage(self.connection)
@@ -52,6 +54,9 @@ class Survey:
         following = pending[-1].id if len(pending) == limit else None
         if ignored is not None:
             pending = [row for row in pending if not self._put_aside(row, ignored)]
+        self._find_plain([row.id for row in pending])
+        # What is on its way to a name that is its own needs no plan until it is there.
+        pending = [row for row in pending if not (row.id in busy and row.id in self._plain and _is_coming(row))]
         return [self.case(row, row.id in busy) for row in pending if row.id != ROOT_ROW], following
 
     def _put_aside(self, row: NodeRow, ignored: Ignored) -> bool:
@@ -63,12 +68,42 @@ class Survey:
         self.connection.execute("UPDATE node SET pending=? WHERE id=?", (IGNORED, row.id))
         return True
 
+    def expect(self, nodes: Iterable[int]) -> None:
+        """These nodes will be asked about: read them together."""
+        found = rows.read_ids(self.connection, set(nodes))
+        for row in found.values():
+            self.lineage.remember(row)
+        self._find_plain(list(found))
+
+    def _find_plain(self, nodes: Sequence[int]) -> None:
+        """Which nodes live by themselves under a name that no other node claims, wants or holds."""
+        if self.lineage.odd() or self.connection.execute("SELECT 1 FROM copy LIMIT 1").fetchone():
+            return
+        plain: set[int] = set()
+        for part in rows.chunks(nodes):
+            query = (
+                f"SELECT t.id FROM node t WHERE t.id IN ({rows.marks(part)}) AND t.heads<=1 AND t.kind IN (1,2,3) "
+                "AND NOT EXISTS (SELECT 1 FROM node s WHERE s.parent=t.parent AND s.name=t.name AND s.id<>t.id) "
+                "AND NOT EXISTS (SELECT 1 FROM node h WHERE h.l_parent=t.parent AND h.l_name=t.name AND h.l_kind<>0 "
+                "AND h.id<>t.id)"
+            )
+            plain.update(row for (row,) in self.connection.execute(query, part))
+        self._plain = frozenset(plain)
+
+    def named(self, row: NodeRow) -> Named:
+        """The names of a living node and of its copies."""
+        return Named(self.lineage.name(row)) if self._is_plain(row) else self.names.of(row)
+
+    def _is_plain(self, row: NodeRow) -> bool:
+        return row.id in self._plain and row.name is not None and self.lineage.directory(row) == row.parent
+
     def case(self, row: NodeRow, is_busy: bool = False) -> Case:
         """One node as the planner sees it."""
         lives = self.lineage.lives(row)
         kind = Kind.DIR if lives and row.kind in (NONE, DELETED) else Kind(row.kind)
         parent = self.lineage.directory(row)
-        named = self.names.of(row) if lives else Named(self.lineage.name(row))
+        is_plain = self._is_plain(row)
+        named = self.named(row) if lives else Named(self.lineage.name(row))
         gives_way = row.l_kind == DIR and (not lives or kind != Kind.DIR)
         return Case(
             node=row.id,
@@ -79,14 +114,14 @@ class Survey:
             parent=parent,
             parent_ready=self._is_ready(parent),
             wanted_name=named.name,
-            holder=self._holder(parent, named.name, row.id, None) if lives else None,
+            holder=self._holder(parent, named.name, row.id, None) if lives and not is_plain else None,
             disk_kind=Kind(row.l_kind),
             disk_parent=row.l_parent,
             disk_name=row.l_name,
             same_content=same_content(row),
             same_attributes=same_attributes(row),
             disk_children=self._disk_children(row.id) if gives_way else 0,
-            copies=self._copies(row, parent, named),
+            copies=() if is_plain else self._copies(row, parent, named),
             whole_subtree_ready=row.l_kind != DIR or not self._waits_below(row.id),
             is_busy=is_busy,
             way_out=_way_out(row),
@@ -208,6 +243,11 @@ class Survey:
                 holder = self._holder(parent, name, None, copy)
             cases.append(CopyCase(Version(*key), Kind(kind), size, name, copy, disk_parent, disk_name, holder))
         return tuple(cases)
+
+
+def _is_coming(row: NodeRow) -> bool:
+    """Nothing of it stands on this disk, and it is no directory: all that can be planned is to fetch it."""
+    return not row.on_disk and row.kind != DIR
 
 
 def _way_out(row: NodeRow) -> Place | None:
