@@ -206,6 +206,7 @@ class Joiner:
         self._host, self._system = one_line(host, MAX_HOST_BYTES), one_line(system, MAX_HOST_BYTES)
         label = code_label(ticket.number) if isinstance(ticket, Code) else link_label(ticket.secret)
         self._outgoing = connect_pairing(label, *throwaway_certificate(installation.random.token))
+        self._is_closed = False  # whether somebody was reached who has no such invitation
 
     async def find(self, addresses: Addresses, *, is_known: Callable[[FolderId], bool]) -> Invitation:
         """Try the groups of addresses until one leads to the inviter. The caller sets the deadline.
@@ -240,7 +241,10 @@ class Joiner:
             raise TrustError("this device is already a member", id="SY-PAIR-06")
         return Invitation(offer, address, self, line, session)
 
-    def _nobody(self) -> PeerUnavailable:
+    def _nobody(self) -> SyncdError:
+        if self._is_closed:
+            why = "A syncd answers there, but it has no such invitation open: it was used, was revoked or has expired."
+            return TrustError("the invitation is closed", id="SY-PAIR-10", why=why)
         if isinstance(self._ticket, Code):
             return PeerUnavailable("nobody announces this code", id="SY-PAIR-01")
         return PeerUnavailable("the inviting device could not be reached", id="SY-PAIR-08")
@@ -259,6 +263,7 @@ class Joiner:
                 line = await self.connect(address)
             except (PeerUnavailable, TrustError, RemoteProtocolError) as error:
                 log.debug("%s: %s", address, error)
+                self._is_closed = self._is_closed or isinstance(error, UnknownLabel)
                 failed.set()
                 return
             if won:

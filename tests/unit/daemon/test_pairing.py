@@ -222,9 +222,9 @@ async def test_three_wrong_guesses_burn_a_code(world: World, autojump_clock: Moc
         assert world.on_disk(invite).guesses_left == left
     assert [type(event) for event in world.ann.events] == [AttemptFailed] * 3
     assert not world.is_open()
-    with pytest.raises(PeerUnavailable) as gone:
+    with pytest.raises(TrustError) as gone:
         await world.find("bob", code)
-    assert gone.value.id == "SY-PAIR-01"
+    assert gone.value.id == "SY-PAIR-10"
 
 
 async def test_right_words_give_the_guess_back(world: World, autojump_clock: MockClock) -> None:

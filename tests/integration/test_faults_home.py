@@ -1,0 +1,299 @@
+"""The home of a daemon: its databases, its keys, its port, its lock, and how daemons end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.computers import Computer, computers, share, start_all, wait_equal, wait_until
+from tests.helpers.faults import (
+    Shared,
+    demand_others_go_on,
+    demand_quiet_log,
+    mounted,
+    pair,
+    problems,
+    refusal,
+    remount,
+    share_another,
+    start_refusal,
+    wait_content,
+    wait_no_problem,
+    wait_problem,
+)
+
+STOP_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
+    with pair(tmp_path_factory.mktemp("home")) as (anna, ben):
+        yield anna, ben
+        demand_quiet_log(anna)
+        demand_quiet_log(ben)
+
+
+@pytest.fixture(scope="module")
+def carla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computer]:
+    """Somebody who does not run, but has run before."""
+    with computers(("carla",), tmp_path_factory.mktemp("carla"), "common") as (carla,):
+        carla.start()
+        carla.stop()
+        yield carla
+
+
+def database_of(computer: Computer, shared: Shared) -> Path:
+    id_ = next(one["id"] for one in computer.ask("folders")["folders"] if one["name"] == shared.name)
+    return computer.home / f"folder-{id_[:16]}.db"
+
+
+def flip_pages(database: Path) -> None:
+    """Garbage in the middle of every page but the first."""
+    content = bytearray(database.read_bytes())
+    for start in range(4096, len(content), 4096):
+        content[start : start + 512] = os.urandom(512)
+    database.write_bytes(content)
+
+
+def make_text(database: Path) -> None:
+    database.write_bytes(b"this was a database once\n" * 400)
+
+
+def truncate(database: Path) -> None:
+    os.truncate(database, database.stat().st_size // 2)
+
+
+def test_damaged_databases_are_moved_aside_and_the_folders_rejoin_without_losing_anything(
+    two: tuple[Computer, Computer],
+) -> None:
+    """Absence never deletes: what was removed while the database was broken comes back, what was changed is kept."""
+    anna, ben = two
+    harms = (flip_pages, make_text, truncate)
+    hurt = [share_another(anna, ben, f"db-{harm.__name__}") for harm in harms]
+    for shared in hurt:
+        for number in range(60):
+            (shared.here / f"f{number:02}").write_bytes(b"x%d" % number)
+    for shared in hurt:
+        wait_equal((shared.here, shared.there), 25)
+        shared.wait_synced()
+    databases = [database_of(ben, shared) for shared in hurt]
+    ben.stop()
+    for harm, shared, database in zip(harms, hurt, databases, strict=True):
+        harm(database)
+        (shared.there / "f01").unlink()
+        (shared.there / "f02").write_bytes(b"changed while the database was broken")
+        (shared.there / "mine").write_bytes(b"written meanwhile")
+    ben.start()
+    for shared, database in zip(hurt, databases, strict=True):
+        told = wait_problem(ben, "SY-DB-01", folder=shared.name)
+        assert "broken-1" in told["why"]
+        assert database.with_name(database.name + ".broken-1").exists()
+        wait_content(shared.there / "f01", b"x1")
+        wait_content(shared.here / "mine", b"written meanwhile")
+        wait_until(lambda at=shared.here: len(list(at.glob("f*"))) == 61, 25, "the conflict copy does not arrive")  # type: ignore[misc]
+        wait_equal((shared.here, shared.there), 25)
+        assert {path.read_bytes() for path in shared.here.glob("f02*")} == {
+            b"x2",
+            b"changed while the database was broken",
+        }
+    demand_others_go_on(anna, ben)
+
+
+def test_older_database_from_a_backup_loses_nothing(two: tuple[Computer, Computer]) -> None:
+    anna, ben = two
+    shared = share_another(anna, ben, "older")
+    shared.wait_equal_file("first", b"1")
+    shared.wait_synced()
+    database = database_of(ben, shared)
+    ben.stop()
+    backup = database.read_bytes()
+    ben.start()
+    (shared.there / "bens").write_bytes(b"after the backup")
+    wait_content(shared.here / "bens", b"after the backup")
+    shared.wait_equal_file("annas", b"after the backup too")
+    shared.wait_synced()
+    ben.stop()
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    database.write_bytes(backup)
+    (shared.there / "offline").write_bytes(b"with the old database")
+    ben.start()
+    wait_content(shared.here / "offline", b"with the old database")
+    wait_equal((shared.here, shared.there), 25)
+    for name, content in (("first", b"1"), ("bens", b"after the backup"), ("annas", b"after the backup too")):
+        assert (shared.here / name).read_bytes() == content
+    assert ben.ask("folder", "show", "older")["conflicts"] == 0
+    demand_others_go_on(anna, ben)
+
+
+def test_folder_database_of_a_newer_program_stops_that_folder_alone(two: tuple[Computer, Computer]) -> None:
+    anna, ben = two
+    shared = share_another(anna, ben, "newer")
+    shared.wait_equal_file("first", b"1")
+    shared.wait_synced()
+    database = database_of(ben, shared)
+    ben.stop()
+    set_version(database, 99)
+    ben.start()
+    told = wait_problem(ben, "SY-DB-02", folder="newer")
+    assert "newer" in told["why"]
+    assert ben.ask("folder", "show", "newer")["state"] == "stopped"
+    assert refusal(ben, "share", str(shared.there), "--no-wait").id == "SY-DB-02"
+    demand_others_go_on(anna, ben)
+    ben.stop()
+    set_version(database, 1)
+    ben.start()
+    shared.wait_equal_file("second", b"2")
+    wait_no_problem(ben, "newer")
+
+
+def set_version(database: Path, version: int) -> None:
+    connection = sqlite3.connect(database)
+    connection.execute(f"PRAGMA user_version={version}")
+    connection.close()
+
+
+def test_device_database_of_a_newer_program_is_left_alone(carla: Computer) -> None:
+    set_version(carla.home / "device.db", 99)
+    found = start_refusal(carla)
+    set_version(carla.home / "device.db", 1)
+    assert (found.id, found.exit) == ("SY-DB-02", 12)
+
+
+def test_port_in_use(carla: Computer) -> None:
+    with socket.create_server(("127.0.0.1", carla.port)):
+        found = start_refusal(carla)
+    assert (found.id, found.exit) == ("SY-NET-01", 1)
+    assert str(carla.port) in found.what
+
+
+def test_second_daemon_on_one_home(two: tuple[Computer, Computer]) -> None:
+    anna = two[0]
+    assert anna.daemon is not None
+    found = start_refusal(anna)
+    assert (found.id, found.exit) == ("SY-HOME-01", 1)
+    assert str(anna.daemon.pid) in found.what
+    anna.ask("status")
+
+
+def test_home_open_to_others_is_closed(carla: Computer) -> None:
+    carla.home.chmod(0o755)
+    carla.start()
+    carla.stop()
+    assert stat.S_IMODE(carla.home.stat().st_mode) == 0o700
+    loose = [path for path in carla.home.rglob("*") if not path.is_socket() and path.stat().st_mode & 0o077]
+    assert [path.name for path in loose] in ([], ["config.toml"])
+
+
+def test_key_file_open_to_others_is_refused(carla: Computer) -> None:
+    key = next(path for path in carla.home.rglob("*key*") if path.is_file())
+    key.chmod(0o644)
+    found = start_refusal(carla)
+    key.chmod(0o600)
+    assert (found.id, found.exit) == ("SY-KEY-02", 6)
+    assert found.fix.startswith("chmod 600")
+
+
+def test_damaged_key_file_is_never_replaced(carla: Computer) -> None:
+    key = next(path for path in carla.home.rglob("*key*") if path.is_file())
+    content = key.read_bytes()
+    key.write_bytes(content[:-10])
+    found = start_refusal(carla)
+    assert key.read_bytes() == content[:-10]
+    key.write_bytes(content)
+    assert (found.id, found.exit) == ("SY-KEY-01", 11)
+
+
+def test_broken_configuration(carla: Computer) -> None:
+    config = carla.home / "config.toml"
+    content = config.read_text()
+    for text, id_ in (("[network\n", "SY-CONF-02"), ("[network]\nlistne = []\n", "SY-CONF-01")):
+        config.write_text(text)
+        found = start_refusal(carla)
+        assert (found.id, found.exit) == (id_, 11)
+    config.write_text(content)
+
+
+def test_damaged_device_database_leaves_the_files_and_the_folder_can_be_joined_again(
+    two: tuple[Computer, Computer], carla: Computer
+) -> None:
+    anna = two[0]
+    carla.start()
+    shared = share_another(anna, carla, "forgotten")
+    shared.wait_equal_file("kept", b"kept")
+    shared.wait_synced()
+    carla.stop()
+    make_text(carla.home / "device.db")
+    carla.start()
+    wait_problem(carla, "SY-DB-01")
+    assert carla.ask("folders")["folders"] == []
+    assert (shared.there / "kept").read_bytes() == b"kept"
+    (shared.there / "mine").write_bytes(b"mine")
+    again = share_another(anna, carla, "forgotten")
+    again.wait_equal_file("new", b"new")
+    wait_content(shared.here / "mine", b"mine")
+    wait_equal((shared.here, shared.there), 25)
+    assert again.ben.ask("folder", "show", "forgotten")["conflicts"] == 0
+    carla.stop()
+    demand_quiet_log(carla)
+
+
+def test_signal_ends_the_daemon_within_two_seconds_also_in_the_middle_of_a_transfer(
+    two: tuple[Computer, Computer],
+) -> None:
+    anna, ben = two
+    name = "big"
+    big = os.urandom(48 << 20)
+    (anna.folder / name).write_bytes(big)
+    wait_until(lambda: (ben.folder / name).exists() or anna.transfer()["sent_bytes"] > 1 << 20, 25, "nothing is sent")
+    assert ben.daemon is not None
+    ben.daemon.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert ben.daemon.wait(10) == 0
+    assert time.monotonic() - began < STOP_S
+    assert not (ben.folder / name).exists() or (ben.folder / name).read_bytes() == big
+    ben.start()
+    wait_content(ben.folder / name, big)
+
+
+def test_kill_in_the_middle_of_writing_loses_nothing(two: tuple[Computer, Computer]) -> None:
+    anna, ben = two
+    (anna.folder / "many").mkdir()
+    for number in range(300):
+        (anna.folder / "many" / f"f{number}").write_bytes(os.urandom(3000))
+    target = ben.folder / "many"
+    for computer in (ben, anna):
+        wait_until(lambda: target.exists() and any(target.iterdir()), 25, "nothing arrives")
+        computer.kill()
+        for path in target.iterdir():
+            assert path.stat().st_size == 3000  # no half file is ever seen
+        computer.start()
+    wait_equal((anna.folder, ben.folder), 25)
+    assert len(list((anna.folder / "many").iterdir())) == 300
+    assert not problems(ben)
+
+
+@pytest.mark.needs("mount")
+def test_full_home_stops_nothing_for_good(tmp_path: Path) -> None:
+    with mounted(tmp_path / "small", "size=4m,mode=700") as small, computers(("anna",), tmp_path, "common") as (anna,):
+        anna.place.mkdir()
+        anna.home.symlink_to(small)
+        (small / "config.toml").write_text(f'[network]\nlisten = ["127.0.0.1:{anna.port}"]\ndiscovery = false\n')
+        start_all((anna,))
+        share(anna, "common")
+        wait_until(lambda: anna.ask("status")["in_sync"], 20, "it is not settled")
+        for number in range(12_000):
+            (anna.folder / f"a rather long name to fill the rows with {number}").write_bytes(b"")
+        wait_problem(anna, "SY-DISK-01", folder="common", timeout_s=40)
+        remount(small, "size=64m,mode=700")
+        wait_until(lambda: anna.ask("folder", "show", "common")["files"] == 12_000, 40, "it does not go on")
+        wait_no_problem(anna, "common")
+        demand_quiet_log(anna)
