@@ -19,7 +19,7 @@ from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.net.connections import Connection, Connections
 from syncd.net.sockets import split_address
 from syncd.net.stream import HANDSHAKE_S, TlsStream, accept_tls
-from syncd.protocol.tls import LabelTable
+from syncd.protocol.tls import Kind, LabelTable
 from syncd.seams import Clock, Listener, RawStream
 
 log = logging.getLogger(__name__)
@@ -29,11 +29,14 @@ BURST_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ListenLimits:
-    """How many connections at once; `strangers` are those whose handshake is not done."""
+    """How many connections at once; `strangers` are those whose handshake is not done, `pairings` those on the label of
+    an open invitation, where anybody gets through the handshake and may then think for minutes."""
 
     connections: int = 512
     strangers: int = 128
     strangers_per_address: int = 32
+    pairings: int = 32
+    pairings_per_address: int = 8
     per_address: int = 256
 
 
@@ -115,6 +118,10 @@ class Doorkeeper:
             stream = await self._maybe_shake_hands(raw, address)
         if stream is None:
             return
+        if stream.endpoint.kind is Kind.PAIRING and self._pairings_are_full(host):
+            self.refusals.note("too many pairings", address, "connection cut")
+            stream.abort()
+            return
         with _counted(self._known, host):
             try:
                 with self._connections.hold(stream, address, accepted=True) as connection:
@@ -126,6 +133,10 @@ class Doorkeeper:
                 self.refusals.note(type(error).__name__, address, str(error))
             except Exception:
                 log.exception("the connection from %s failed", address)
+
+    def _pairings_are_full(self, host: str) -> bool:
+        hosts = [host_of(one.address) for one in self._connections if one.stream.endpoint.kind is Kind.PAIRING]
+        return len(hosts) >= self._limits.pairings or hosts.count(host) >= self._limits.pairings_per_address
 
     async def _maybe_shake_hands(self, raw: RawStream, address: str) -> TlsStream | None:
         try:

@@ -6,6 +6,7 @@ packed (one byte string), because a poll asks for thousands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -98,7 +99,17 @@ class Hello:
 
 
 _hash: Final = bytes_of(HASH_BYTES)
-_address: Final = text(MAX_ADDRESS_BYTES, minimum_bytes=3)
+_ADDRESS: Final = re.compile(r"[!-~]+:[0-9]{1,5}")
+_ADDRESS_TEXT: Final = text(MAX_ADDRESS_BYTES, minimum_bytes=3)
+
+
+def _address(value: Any) -> str:
+    """`host:port` in visible ASCII: it is shown and written to logs. Whether anybody is there is another question."""
+    address = _ADDRESS_TEXT(value)
+    if _ADDRESS.fullmatch(address) is None:
+        raise CodecError("not an address")
+    return address
+
 
 _HELLO: Final[dict[int, Check[Any]]] = {
     1: uint(FORMAT, minimum=FORMAT),

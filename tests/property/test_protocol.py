@@ -213,7 +213,7 @@ HELLOS = st.builds(
     st.binary(min_size=16, max_size=16),
     HASHES,
     st.none() | st.binary(min_size=1, max_size=512),
-    st.lists(st.text("abc.:[]0123456789", min_size=3, max_size=40), max_size=16).map(tuple),
+    st.lists(st.from_regex(r"[!-~]{1,40}:[0-9]{1,5}", fullmatch=True), max_size=16).map(tuple),
     st.booleans(),
 )
 PAGES = st.builds(

@@ -8,15 +8,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ca.certs import throwaway_certificate
 from syncd.errors import PeerUnavailable, TrustError
 from syncd.http import Client
 from syncd.net.connections import Connection
 from syncd.net.dial import dial
 from syncd.net.listen import ListenLimits, Refusals
 from syncd.net.stream import HANDSHAKE_S, TlsStream
-from syncd.protocol.tls import LabelTable, UnknownLabel, WrongDates
+from syncd.protocol.tls import LabelTable, UnknownLabel, WrongDates, connect_pairing
 from tests.helpers.folders import NOW, make_folder
 from tests.helpers.listener import CIPHERTEXT, Listening, StillClock, listening
+from tests.helpers.rosters import seeded
 from tests.helpers.simnet import SimInternet
 
 FOLDER = make_folder(1)
@@ -82,6 +84,26 @@ async def test_slots_of_strangers_are_free_again(autojump_clock: MockClock, inte
             await dial_from(internet, server)
         await trio.sleep(HANDSHAKE_S)
         assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+
+
+async def test_who_only_knows_of_an_invitation_does_not_crowd_out_members(
+    autojump_clock: MockClock, internet: SimInternet
+) -> None:
+    open_to_all = table()
+    open_to_all.add_pairing("pair-7", *throwaway_certificate(seeded("listener")))
+    limits = ListenLimits(pairings=3, pairings_per_address=2)
+
+    async def knock(host: str) -> TlsStream:
+        outgoing = connect_pairing("pair-7", *throwaway_certificate(seeded(host)))
+        return await dial(internet.network(host), StillClock(), server.address, outgoing)
+
+    async with listening(open_to_all, network=internet.network("b"), limits=limits) as server:
+        kept = [await knock(host) for host in ("mallory", "mallory", "mallory", "mabel", "mabel")]
+        await trio.sleep(1)
+        assert server.doorkeeper.refusals.counts["too many pairings"] == 2
+        assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+        for stream in kept:
+            stream.abort()
 
 
 async def test_connections_are_bounded(autojump_clock: MockClock, internet: SimInternet) -> None:

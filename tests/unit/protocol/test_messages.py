@@ -101,6 +101,9 @@ def test_message_with_a_field_of_another_type_is_refused(message: Any, decode: C
     [
         replace(HELLO, addresses=("a:1",) * (MAX_ADDRESSES + 1)),
         replace(HELLO, addresses=("x" * 264,)),
+        replace(HELLO, addresses=("a\nb:22067",)),
+        replace(HELLO, addresses=("\x1b[2J:1",)),
+        replace(HELLO, addresses=("no port",)),
         replace(HELLO, newest=b"x" * 513),
         replace(HELLO, newest=b""),
         replace(HELLO, proof=b"p" * 63),
