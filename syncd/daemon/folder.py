@@ -18,7 +18,7 @@ import trio
 from ca.ids import DeviceId
 from syncd.daemon.problems import ROOT_IDS, problem_of
 from syncd.daemon.pulling import ByteBudget, Meter, Puller
-from syncd.engine.brake import Brake
+from syncd.engine.brake import Ages, Brake
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.model.cipher import max_ciphertext
 from syncd.model.heads import Head, decode_head_untrusted, verify_head
@@ -133,6 +133,8 @@ class _Work:
     """Directories that have to be looked at."""
 
     names: dict[Path, frozenset[bytes] | None] = field(default_factory=dict)
+    deep: set[Path] = field(default_factory=set)
+    """Directories with all that is in them."""
     everything: bool = True
     event: trio.Event = field(default_factory=trio.Event)
 
@@ -148,11 +150,14 @@ class _Work:
         self.names[path] = None if names is None or known is None else known | names
         self.event.set()
 
-    def take(self) -> Mapping[Path, frozenset[bytes] | None] | None:
-        """What to look at now; None for everything."""
-        everything, names = self.everything, self.names
-        self.everything, self.names, self.event = False, {}, trio.Event()
-        return None if everything else names
+    def take(self) -> tuple[Mapping[Path, frozenset[bytes] | None] | None, set[Path]]:
+        """What to look at now, None for everything; and directories to look at with all that is in them."""
+        everything, names, deep = self.everything, self.names, self.deep
+        self.everything, self.names, self.deep, self.event = False, {}, set(), trio.Event()
+        return (None if everything else names), deep
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.names) or bool(self.deep)
 
 
 class FolderTask:
@@ -190,6 +195,9 @@ class FolderTask:
         self._lane = lane
         self._work = _Work()
         self._brake = Brake()
+        self._ages = Ages()
+        self._counted: set[int] = set()
+        """Nodes whose deletion by somebody else was counted by the brake and has not been carried out yet."""
         self._ignores: Ignores = parse_ignores(b"")
         self._plan_event = trio.Event()
         self._planning = False
@@ -316,7 +324,7 @@ class FolderTask:
             self._scanning = True
             self._tell()
             try:
-                await self._scan(self._work.take())
+                await self._scan(*self._work.take())
             except TreeError as error:
                 log.warning("folder %s: the scan stopped: %s", self.name, error)
                 self._work.everything = True
@@ -327,15 +335,15 @@ class FolderTask:
             self._cookies_done = cookies
             await self._recount()
             self._tell()
-            if self._work.everything or self._work.names:
+            if self._work:
                 self._work.event.set()
                 await trio.sleep(RESTLESS_S if self._retries else 0)
 
-    async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None) -> None:
+    async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._retries.clear()
         rules = await self._workers.run_blocking(self.store.tree.read_ignore)
         self._ignores = parse_ignores(rules or b"")
-        walk = await self._db(self.store.walk, self._ignores.match, dirty)
+        walk = await self._db(self.store.walk, self._ignores.match, dirty, deep)
         if dirty is None:
             await self._db(self._clear_folder_problems)
         else:
@@ -374,10 +382,12 @@ class FolderTask:
 
     async def _take_missing(self, missing: Sequence[Gone]) -> None:
         vanished = await self._db(lambda: counts.db_vanished(self.store.connection, missing, self.store.moving))
-        files = sum(gone.known.kind != Kind.DIR for gone in vanished)
+        old = self._ages.newest_old
+        files = sum(gone.known.kind != Kind.DIR and gone.known.row <= old for gone in vanished)
         directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
         if directories:
-            files += len(await self._db(counts.db_files_below, self.store.connection, directories))
+            below = await self._db(counts.db_files_below, self.store.connection, directories)
+            files += sum(row <= old for row in below)
         current = await self._db(counts.db_counts, self.store.connection)
         if self._brake.holds(SCAN_ORIGIN, files, current.files, self._clock.monotonic()):
             nodes = [gone.known.row for gone in missing if not gone.known.is_copy]
@@ -513,6 +523,9 @@ class FolderTask:
         if committed.failed:
             await self._db(self._note_failures, committed)
         self._look_again(committed.look_again)
+        if committed.moved:
+            self._work.deep.update(committed.moved)
+            self._work.event.set()
         self._wake_plan()
         self._tell()
 
@@ -538,6 +551,7 @@ class FolderTask:
 
     async def _hold_waves(self) -> None:
         vanishing = await self._db(counts.db_vanishing, self.store.connection)
+        self._counted &= {node for nodes in vanishing.values() for node in nodes}
         if not vanishing:
             return
         current = await self._db(counts.db_counts, self.store.connection)
@@ -545,8 +559,11 @@ class FolderTask:
             if device == self.store.journal.device:
                 continue
             origin = device.hex()
-            if self._brake.holds(origin, len(nodes), current.files, self._clock.monotonic()):
+            news = [node for node in nodes if node <= self._ages.newest_old and node not in self._counted]
+            if self._brake.holds(origin, len(news), current.files, self._clock.monotonic()):
                 await self._hold(origin, nodes, len(nodes), current.files)
+            else:
+                self._counted.update(news)
 
     async def _hold(self, origin: str, nodes: Sequence[int], files: int, of_files: int) -> None:
         wave = f"held-{origin[:8]}"
@@ -788,6 +805,7 @@ class FolderTask:
             with trio.move_on_after(wait_s):
                 await self._news.wait()
         moved = await self._db(self.store.journal.moved_after, after, HEADS_PER_PAGE)
+        self._announce(moved.newest)  # whoever wrote it may not have come to that yet, and it is told from here on
         last = moved.heads[-1][0] if len(moved.heads) == HEADS_PER_PAGE else max(moved.newest, after)
         roster_head = self.store.membership.head
         return HeadsPage(self.log_id, last, moved.newest, tuple(head for _, head in moved.heads), roster_head)
@@ -860,6 +878,7 @@ class FolderTask:
 
     async def _keep_house(self) -> None:
         while True:
+            self._ages.note(self._clock.monotonic(), await self._db(counts.db_newest_row, self.store.connection))
             await trio.sleep(HOUSEKEEPING_S)
             if self.root_state is not RootState.OK:
                 continue
@@ -946,8 +965,7 @@ class FolderTask:
             and not self._scanning
             and not self._planning
             and not self._plan_event.is_set()
-            and not self._work.everything
-            and not self._work.names
+            and not self._work
             and not self.puller.busy
             and self.counts.need_files == 0
         )

@@ -129,6 +129,8 @@ class Committed:
 
     failed: list[tuple[int, Path, TreeError]] = field(default_factory=list)
     look_again: list[Path] = field(default_factory=list)
+    moved: list[Path] = field(default_factory=list)
+    """Directories that have another path now: events that were on their way name what is in them by the old one."""
     edited: list[int] = field(default_factory=list)
     """Rows of `old` that hold a local edit nobody has published yet."""
     applied: int = 0
@@ -553,6 +555,8 @@ class Committer:
                 assert isinstance(outcome, Stat)
                 self._wake_emptied(row.l_parent)
                 row.l_parent, row.l_name = place.parent, place.name
+                if row.l_kind == DIR:
+                    self.committed.moved.append(step.target)
                 self._moved_stat(row, outcome)
                 _note_place(row)
                 self._maybe_done(row, step.generation)

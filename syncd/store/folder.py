@@ -115,9 +115,11 @@ class FolderStore:
 
     # scanning ------------------------------------------------------------------------------------------------
 
-    def walk(self, ignored: Ignored, dirty: Mapping[Path, frozenset[bytes] | None] | None) -> Walk:
+    def walk(
+        self, ignored: Ignored, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: Iterable[Path] = ()
+    ) -> Walk:
         """Begin a pass (`db_`: its steps read rows)."""
-        return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty)
+        return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty, deep)
 
     def db_previous(self, items: Sequence[Item]) -> dict[Path, Previous]:
         """Earlier contents of files that changed, or that were copies of ours."""

@@ -9,7 +9,7 @@ inode is now.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -102,8 +102,9 @@ class Walk:
         tree: Tree,
         ignored: Ignored,
         dirty: Mapping[Path, frozenset[bytes] | None] | None,
+        deep: Iterable[Path] = (),
     ) -> None:
-        """`dirty` None: the whole folder."""
+        """`dirty` None: the whole folder. `deep`: directories to be looked at with everything in them."""
         self._db = connection
         self._sources = sources
         self._tree = tree
@@ -116,6 +117,8 @@ class Walk:
         else:
             for path in sorted(dirty, reverse=True):
                 self._start_at(path, dirty[path])
+            for path in sorted(deep, reverse=True):
+                self._start_at(path, None, deep=True)
 
     def step(self, most: int) -> Found | None:
         """Look at about `most` more names; None when the pass is through."""
@@ -130,7 +133,7 @@ class Walk:
         """After the pass: rows that are gone and did not turn up elsewhere."""
         return [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
 
-    def _start_at(self, path: Path, names: frozenset[bytes] | None) -> None:
+    def _start_at(self, path: Path, names: frozenset[bytes] | None, *, deep: bool = False) -> None:
         """Begin at the deepest directory on the way to `path` that has a row; below it everything is new."""
         row, nid = ROOT_ROW, ROOT_NODE
         for depth, name in enumerate(path):
@@ -141,7 +144,7 @@ class Walk:
                 self._stack.append(_Directory(path[:depth], row, nid, frozenset((name,)), deep=False))
                 return
             row, nid = found
-        self._stack.append(_Directory(path, row, nid, names, deep=False))
+        self._stack.append(_Directory(path, row, nid, names, deep=deep))
 
     def _directory(self, at: _Directory, found: Found) -> None:
         try:
@@ -170,6 +173,8 @@ class Walk:
         for name, stat, was in differences.touched:
             if name not in others:
                 found.items.append(Item(Action.TOUCHED, (*at.path, name), at.nid, stat, was))
+                if stat.kind is Kind.DIR and stat.ino != was.ino and not at.deep:  # in its place, but not what it was
+                    self._stack.append(_Directory((*at.path, name), was.row, self._nid(was.row), None, deep=True))
                 continue
             self.gone.append(Gone((*at.path, name), was))
             self._new((*at.path, name), stat, at, found)
