@@ -382,16 +382,15 @@ class FolderTask:
 
     async def _take_missing(self, missing: Sequence[Gone]) -> None:
         vanished = await self._db(lambda: counts.db_vanished(self.store.connection, missing, self.store.moving))
-        old = self._ages.newest_old
-        files = sum(gone.known.kind != Kind.DIR and gone.known.row <= old for gone in vanished)
+        rows = [gone.known.row for gone in vanished if gone.known.kind != Kind.DIR]
         directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
         if directories:
-            below = await self._db(counts.db_files_below, self.store.connection, directories)
-            files += sum(row <= old for row in below)
+            rows += await self._db(counts.db_files_below, self.store.connection, directories)
+        old = sum(row <= self._ages.newest_old for row in rows)
         current = await self._db(counts.db_counts, self.store.connection)
-        if self._brake.holds(SCAN_ORIGIN, files, current.files, self._clock.monotonic()):
+        if self._brake.holds(SCAN_ORIGIN, len(rows), old, current.files, self._clock.monotonic()):
             nodes = [gone.known.row for gone in missing if not gone.known.is_copy]
-            await self._hold(SCAN_ORIGIN, nodes, files, current.files)
+            await self._hold(SCAN_ORIGIN, nodes, len(rows), current.files)
             return
         publishes = self.rights.publishes
         draft = await self._db(lambda: self.store.db_delete(missing, self._now_ms(), publishes=publishes))
@@ -559,8 +558,9 @@ class FolderTask:
             if device == self.store.journal.device:
                 continue
             origin = device.hex()
-            news = [node for node in nodes if node <= self._ages.newest_old and node not in self._counted]
-            if self._brake.holds(origin, len(news), current.files, self._clock.monotonic()):
+            news = [node for node in nodes if node not in self._counted]
+            old = sum(node <= self._ages.newest_old for node in news)
+            if self._brake.holds(origin, len(news), old, current.files, self._clock.monotonic()):
                 await self._hold(origin, nodes, len(nodes), current.files)
             else:
                 self._counted.update(news)

@@ -148,6 +148,12 @@ def db_vanished(connection: sqlite3.Connection, gone: Sequence[Gone], moving: Co
     return [one for one in gone if is_unasked(one)]
 
 
+def db_newest_row(connection: sqlite3.Connection) -> int:
+    """The number of the youngest node."""
+    (newest,) = connection.execute("SELECT coalesce(max(id),0) FROM node").fetchone()
+    return int(newest)
+
+
 def db_hold(
     connection: sqlite3.Connection, wave: str, origin: str, nodes: Sequence[int], files: int, now: float, of_files: int
 ) -> None:
