@@ -107,6 +107,8 @@ class Rights:
     publishes: bool
     exchanges: bool = True
     """False: the membership is in doubt (a fork, a freeze), so no content is sent or fetched."""
+    waits: bool = False
+    """It publishes, but not now: the newest epoch is not open here yet, or there is a fork. What is found waits too."""
 
 
 @dataclass(slots=True)
@@ -376,7 +378,7 @@ class FolderTask:
         await self._note_trouble(result.trouble)
         self._look_again(result.restless)
         if result.examined:
-            publishes = self.rights.publishes
+            publishes = await self._publishes()
             draft = await self._db(lambda: self.store.db_publish(result.examined, self._now_ms(), publishes=publishes))
             await self._after_draft(draft)
 
@@ -392,9 +394,15 @@ class FolderTask:
             nodes = [gone.known.row for gone in missing if not gone.known.is_copy]
             await self._hold(SCAN_ORIGIN, nodes, len(rows), current.files)
             return
-        publishes = self.rights.publishes
+        publishes = await self._publishes()
         draft = await self._db(lambda: self.store.db_delete(missing, self._now_ms(), publishes=publishes))
         await self._after_draft(draft)
+
+    async def _publishes(self) -> bool:
+        """Whether what was found is published or only here, once that is certain: only here is for good."""
+        while self.rights.waits:
+            await self._changed.wait()
+        return self.rights.publishes
 
     async def _after_draft(self, draft: Draft) -> None:
         self._look_again(draft.again)

@@ -253,9 +253,8 @@ class FolderMembership:
     def rights(self) -> Rights:
         """What the folder's task may do. Ask again after every update, and now and then, for the sake of the clock."""
         frozen = self.roster.is_frozen(self._installation.now_s())
-        return Rights(
-            publishes=self._standing.works and self.may(Action.WRITE), exchanges=self._standing.works and not frozen
-        )
+        publishes, works = self.may(Action.WRITE), self._standing.works
+        return Rights(publishes=publishes, exchanges=works and not frozen, waits=publishes and not works)
 
     def problems(self) -> tuple[tuple[str, str], ...]:
         """What a person should know: ids of the catalogue, each with a reason."""

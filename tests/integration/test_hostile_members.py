@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from ca.ids import DeviceId
+from syncd.daemon.folder import Rights
 from syncd.errors import RemoteProtocolError
 from syncd.model.changesets import SealedChangeset
 from syncd.model.cipher import BlockKind, Sealed, max_ciphertext
@@ -199,3 +200,18 @@ async def test_numbering_of_an_older_database_is_given_up(autojump_clock: MockCl
         assert page.log != before and page.last == page.newest > 0 and page.heads
         again = await ann.task.heads_after(bob.device, page.log, 1_000, 0)  # a liar's word is not taken twice
         assert again.log == page.log
+
+
+async def test_what_is_found_while_the_newest_epoch_is_not_open_is_published_later(autojump_clock: MockClock) -> None:
+    """Roster entries arrive one by one, the keys with the last: an edit in between must not become one that is only
+    here."""
+    async with alone() as ann:
+        await trio.sleep(5)
+        ann.task.use_rights(Rights(publishes=True, exchanges=False, waits=True))
+        ann.disk.write((b"mine",), b"mine")
+        await trio.sleep(10)
+        assert ann.task.store.journal.own_head() is None
+        ann.task.use_rights(Rights(publishes=True))
+        await trio.sleep(10)
+        assert ann.task.store.journal.own_head() is not None
+        assert ann.task.counts.only_here == 0

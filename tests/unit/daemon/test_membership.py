@@ -385,7 +385,7 @@ async def test_fork_stops_the_folder_on_both_sides(three: Three, autojump_clock:
         update = await tell(one, other)
         assert update.fork and update.evicts
         assert other.has_fork and other.label is None
-        assert other.rights() == Rights(publishes=False, exchanges=False)
+        assert other.rights() == Rights(publishes=True, exchanges=False, waits=True)
         assert "SY-FORK-01" in [id for id, _ in other.problems()]
         with pytest.raises(TrustError):
             await other.rotate()
