@@ -31,8 +31,9 @@ from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
 
 RECHECK_AFTER_S = 60.0
 KEEP_OLD_S = 30 * 86400.0
-LOW_SPACE = 0.10
-"""Of the disk: below this, old inodes go, the oldest first."""
+KEEP_WHEN_SHORT_S = 86400.0
+LOW_SPACE, VERY_LOW_SPACE = 0.10, 0.01
+"""Of the disk: below the first, old inodes go after a day, below the second after a minute, the oldest first."""
 OLD_PER_ROUND = 256
 """Old inodes that are compared and let go in one round of housekeeping."""
 
@@ -289,16 +290,16 @@ class Comparison:
 
 def db_superseded(store: FolderStore, now: float) -> list[Superseded]:
     """What was replaced or deleted more than 30 days ago; while the disk is short also later, the oldest first."""
-    space = store.tree.space()
-    lacking = LOW_SPACE * space.total - space.free
+    free, total = store.tree.space()
     found = []
     for old, token, since, ino, size, mtime, packed in store.connection.execute(
         "SELECT id, token, since, ino, size, mtime, blocks FROM old WHERE checked=? ORDER BY since LIMIT ?",
         (COMPARED, OLD_PER_ROUND),
     ).fetchall():
-        if since > now - KEEP_OLD_S and lacking <= 0:
+        least = LOW_SPACE if since <= now - KEEP_WHEN_SHORT_S else VERY_LOW_SPACE
+        if since > now - KEEP_OLD_S and free >= least * total:
             break
-        lacking -= size or 0
+        free += size or 0
         found.append(Superseded(old, token.encode(), (ino, size, mtime), packed or b""))
     return found
 

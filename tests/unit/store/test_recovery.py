@@ -19,7 +19,7 @@ from syncd.store.recovery import (
     publish_late_edits,
 )
 from syncd.store.scan import Walk
-from syncd.treetypes import IoFailed, Path, Stat
+from syncd.treetypes import IoFailed, Path, Space, Stat
 from tests.helpers.tasks import MOMENT, SimSite, World
 
 FILE = (b"plan",)
@@ -65,6 +65,17 @@ async def test_what_was_replaced_goes_after_its_time_and_not_before(world: World
     assert housekeeping(store) == 0
     assert not world["bob"].disk.directory((b".syncd", b"old")).names
     assert store.connection.execute("SELECT count(*) FROM old").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("free", "hours", "goes"), [(5, 1, False), (5, 30, True), (0, 1, True), (20, 30, False)])
+async def test_disk_that_is_short_still_leaves_a_day(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, free: int, hours: int, goes: bool
+) -> None:
+    """Else a disk that is always rather full would keep nothing of what others delete."""
+    store = world["bob"].task.store
+    monkeypatch.setattr(store.tree, "space", lambda: Space(free, 100))
+    housekeeping(store, MOMENT + hours * 3600)
+    assert bool(world["bob"].disk.directory((b".syncd", b"old")).names) is not goes
 
 
 async def test_bytes_that_changed_under_an_unchanged_stat_are_published_and_not_dropped(
