@@ -284,6 +284,8 @@ class Inotify:
             return
         if notice.mask & _ISDIR and not self._follow_directory(node, notice, gone):
             arrived.append((*path, notice.name))
+        if notice.mask & _ISDIR and notice.mask & _MOVED_TO:
+            events += self._all_below((*path, notice.name))
         change = Change.WRITING if self._is_being_written(path, notice) else Change.DONE
         events.append(RawEvent(change, path, notice.name))
 
@@ -300,6 +302,15 @@ class Inotify:
                 return False
             self._hang(came, parent, notice.name)
         return not notice.mask & _CREATE
+
+    def _all_below(self, path: Path) -> Iterator[RawEvent]:
+        """A watched directory was moved here. What changed in it just before was told under its old name, where nothing
+        is found any more: so all of it is looked at."""
+        node = self._find(path)
+        if node is not None:
+            yield RawEvent(Change.TREE, path[:-1], path[-1])
+            for name in node.below:
+                yield from self._all_below((*path, name))
 
     def _is_being_written(self, path: Path, notice: _Notice) -> bool:
         """Written and not closed. A new symlink or hard link is complete at once, a new file is not."""

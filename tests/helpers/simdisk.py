@@ -185,7 +185,7 @@ class SimDisk:
             self.unlink(node.parent, node.name, entry, drop=False)
         self.link(parent, name, node, entry)
         self._journal.append(entry)
-        self.emit(Change.DONE, node)
+        self.emit_arrival(node)
 
     def mkdir(self, path: Path) -> None:
         parent, name = self.parent_of(path)
@@ -340,6 +340,15 @@ class SimDisk:
                 self.emit_at(change, path)
             elif path == (PRIVATE, b"ignore"):
                 self.emit_raw(RawEvent(Change.IGNORE))
+
+    def emit_arrival(self, node: Node) -> None:
+        """Something came to this name from another one: a directory with all that is in it."""
+        self.emit(Change.DONE, node)
+        if node.kind is Kind.DIR:
+            self.emit(Change.TREE, node)
+            for _, below in node.names.values():
+                if below.kind is Kind.DIR:
+                    self.emit_arrival(below)
 
     def emit_at(self, change: Change, path: Path) -> None:
         self.emit_raw(RawEvent(change, path[:-1], path[-1]))

@@ -290,7 +290,7 @@ class SimTree:
         own = self._place(place)
         self.disk.child(own, _token(token), path)
         node = self.disk.rename_node(own, token, parent, name)
-        self.disk.emit(Change.DONE, node)
+        self.disk.emit_arrival(node)
         return node.stat()
 
     def create_many(self, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]:
@@ -353,7 +353,7 @@ class SimTree:
         self._refuse_into_itself(self.disk.child(parent, name, source), to_parent, target)
         node = self.disk.rename_node(parent, name, to_parent, to_name)
         self.disk.emit_at(Change.DONE, source)
-        self.disk.emit(Change.DONE, node)
+        self.disk.emit_arrival(node)
         return node.stat()
 
     def _refuse_into_itself(self, node: Node, to_parent: Node, target: Path) -> None:

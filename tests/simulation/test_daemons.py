@@ -66,6 +66,20 @@ def test_edits_on_all_sides_converge_and_every_version_is_kept() -> None:
     simulate(story, SEED)
 
 
+def test_file_made_in_a_directory_just_before_it_is_moved_is_found_at_once() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = await begin(simulation)
+        ana.disk.mkdir((b"one",))
+        ana.disk.mkdir((b"one", b"deep"))
+        await settle(simulation)
+        write(bert, (b"one", b"deep", b"new"), b"of bert")
+        bert.disk.rename((b"one",), (b"two",))
+        await settle(simulation)
+        assert cleo.disk.contents()[b"two", b"deep", b"new"] == b"of bert"
+
+    simulate(story, SEED)
+
+
 def test_both_sides_of_a_partition_work_on_and_meet_again() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = await begin(simulation)
