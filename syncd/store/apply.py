@@ -204,7 +204,7 @@ class _Preparation:
             head.blocks or b"",
             head.cls,
             0o600 if row.mode is None else row.mode,
-            _time_of(self._db, version[0]) if is_copy else row.mtime,
+            _time_of(self._db, version[0]) if is_copy or row.mtime is None else row.mtime,
             parent,
             name,
             path,
@@ -279,7 +279,8 @@ class _Preparation:
 
 
 def _time_of(connection: sqlite3.Connection, seq: int) -> int | None:
-    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version."""
+    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version, and of
+    a file that was a directory for others."""
     found = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (seq,)).fetchone()
     return None if found is None else int(found[0]) * 1_000_000
 
