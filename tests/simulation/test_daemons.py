@@ -66,16 +66,23 @@ def test_edits_on_all_sides_converge_and_every_version_is_kept() -> None:
     simulate(story, SEED)
 
 
-def test_file_made_in_a_directory_just_before_it_is_moved_is_found_at_once() -> None:
+def test_file_made_in_a_directory_just_before_syncd_moves_that_is_found_at_once() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = await begin(simulation)
         ana.disk.mkdir((b"one",))
         ana.disk.mkdir((b"one", b"deep"))
         await settle(simulation)
-        write(bert, (b"one", b"deep", b"new"), b"of bert")
+        hook = ana.disk.hook
+
+        def write_before_the_move(step: str, path: Path) -> None:
+            if step == "move":
+                ana.disk.hook = hook
+                write(ana, (b"one", b"deep", b"new"), b"of the last moment")
+
+        ana.disk.hook = write_before_the_move
         bert.disk.rename((b"one",), (b"two",))
         await settle(simulation)
-        assert cleo.disk.contents()[b"two", b"deep", b"new"] == b"of bert"
+        assert cleo.disk.contents()[b"two", b"deep", b"new"] == b"of the last moment"
 
     simulate(story, SEED)
 
