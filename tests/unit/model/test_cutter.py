@@ -121,8 +121,8 @@ def test_a_buffer_that_is_too_small_is_refused() -> None:
     ("size", "expected"),
     [
         (0, CutClass.SMALL),
-        (GIB - 1, CutClass.SMALL),
-        (GIB, CutClass.MEDIUM),
+        (4 * GIB - 1, CutClass.SMALL),
+        (4 * GIB, CutClass.MEDIUM),
         (16 * GIB - 1, CutClass.MEDIUM),
         (16 * GIB, CutClass.LARGE),
     ],
@@ -134,12 +134,12 @@ def test_new_files_are_classed_by_size(size: int, expected: CutClass) -> None:
 @pytest.mark.parametrize(
     ("previous", "size", "expected"),
     [
-        (CutClass.SMALL, 4 * GIB - 1, CutClass.SMALL),
-        (CutClass.SMALL, 4 * GIB, CutClass.MEDIUM),
-        (CutClass.MEDIUM, GIB // 4, CutClass.MEDIUM),
-        (CutClass.MEDIUM, GIB // 4 - 1, CutClass.SMALL),
+        (CutClass.SMALL, 16 * GIB - 1, CutClass.SMALL),
+        (CutClass.SMALL, 16 * GIB, CutClass.LARGE),
+        (CutClass.MEDIUM, GIB, CutClass.MEDIUM),
+        (CutClass.MEDIUM, GIB - 1, CutClass.SMALL),
         (CutClass.LARGE, 4 * GIB, CutClass.LARGE),
-        (CutClass.LARGE, 4 * GIB - 1, CutClass.MEDIUM),
+        (CutClass.LARGE, 4 * GIB - 1, CutClass.SMALL),
         (CutClass.LARGE, 1 << 60, CutClass.LARGE),
     ],
 )
