@@ -196,6 +196,13 @@ _ENTRIES = (
         "config.toml names an address to listen on that no network card has.",
         "change [network] listen in config.toml",
     ),
+    Trouble(
+        "SY-NET-03",
+        Exit.UNREACHABLE,
+        "other computers are not found by themselves",
+        "This network, or a firewall here, does not pass multicast. What is known by its address goes on.",
+        "allow UDP port 5353, or name the others in config.toml:  [network] peers",
+    ),
     # --- pairing
     Trouble(
         "SY-PAIR-01",

@@ -6,6 +6,7 @@ all folders and served by one server; each folder has a keeper that dials its me
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -254,12 +255,7 @@ class Daemon:
                 return await self.seams.network.listen(f"{host}:{number}")
             except OSError as error:
                 taken = error
-        raise ConfigError(
-            f"cannot listen on {address}: {taken.strerror or taken}",
-            id="SY-NET-01",
-            why="another program uses the port, or the address is not this machine's",
-            fix="set another one in config.toml:  [network] listen",
-        ) from taken
+        raise _not_listening(address, taken) from taken
 
     # discovery -----------------------------------------------------------------------------------------------
 
@@ -274,7 +270,7 @@ class Daemon:
     def _found(self, found: Found | Unheard) -> None:
         if isinstance(found, Unheard):
             if found.why:
-                self.problems["discovery"] = DeviceProblem("SY-NET-02", found.why, "use addresses: [network] peers")
+                self.problems["discovery"] = DeviceProblem("SY-NET-03", found.why, "use addresses: [network] peers")
             else:
                 self.problems.pop("discovery", None)
             return
@@ -340,6 +336,11 @@ class Daemon:
     def _tell(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
+
+
+def _not_listening(address: str, error: OSError) -> ConfigError:
+    id_ = "SY-NET-02" if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) else "SY-NET-01"
+    return ConfigError(f"cannot listen on {address}: {error.strerror or error}", id=id_)
 
 
 def reachable(listening: Sequence[str], local: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Blocking. Faults for real daemons, and what a person is told about them.
 
 A fault is only dealt with well if the words are complete (what, why, what to do), no traceback gets out, and nothing
-else stands still. The checks of that are here, so that every test of a fault makes them.
+else stands still. The checks of that are here, so that every test of a fault makes them. What a person is told comes
+through the command line; what is looked at again and again comes straight from the control socket.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from syncd.catalogue import CATALOGUE
+from syncd.cli.client import call
+from syncd.home import socket_path
 from tests.helpers.computers import Computer, computers, join, loopback_config, share, start_all, wait_until
 
 NOBODY = 65534
@@ -103,9 +107,39 @@ def start_refusal(computer: Computer) -> Refusal:
     return found
 
 
+def look(computer: Computer, method: str, **params: object) -> dict[str, Any]:
+    """Ask the daemon over its control socket; `folder` and `cwd` are null unless given."""
+    return call(socket_path(computer.home), method, params, timeout_s=COMMAND_S)
+
+
+def show(computer: Computer, folder: str) -> dict[str, Any]:
+    """A folder as `folder show` has it."""
+    return look(computer, "folder.show", folder=folder)
+
+
+def explained(computer: Computer, path: Path) -> dict[str, Any]:
+    return look(computer, "explain", path=str(path))
+
+
+def leave(computer: Computer, folder: str) -> None:
+    look(computer, "folder.leave", folder=folder, dry_run=False)
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+    """`wait_until` for questions that cost the daemon something."""
+
+    def patiently() -> bool:
+        if condition():
+            return True
+        time.sleep(0.05)
+        return False
+
+    wait_until(patiently, timeout_s, otherwise)
+
+
 def problems(computer: Computer, folder: str | None = None) -> list[dict[str, Any]]:
     """The problems that `status` shows: of the device and of every folder, or of one folder."""
-    status = computer.ask("status")
+    status = look(computer, "status")
     found = [] if folder else list(status["problems"])
     for one in status["folders"]:
         if folder in (None, one["name"]):
@@ -124,7 +158,7 @@ def wait_problem(
         return bool(seen)
 
     try:
-        wait_until(is_there, timeout_s, f"{computer.name} does not show {id_} for {path}")
+        wait_for(is_there, timeout_s, f"{computer.name} does not show {id_} for {path}")
     except Exception as error:
         error.add_note(f"it shows {problems(computer)}\n{computer.last_words()}")
         raise
@@ -136,7 +170,7 @@ def wait_problem(
 def wait_no_problem(computer: Computer, folder: str | None = None, timeout_s: float = SOON_S) -> None:
     """Wait until `status` shows nothing in the way."""
     try:
-        wait_until(lambda: not problems(computer, folder), timeout_s, f"{computer.name} still shows problems")
+        wait_for(lambda: not problems(computer, folder), timeout_s, f"{computer.name} still shows problems")
     except Exception as error:
         error.add_note(f"it shows {problems(computer, folder)}\n{computer.last_words()}")
         raise
@@ -151,7 +185,7 @@ def wait_content(path: Path, content: bytes | None, timeout_s: float = SOON_S) -
         except (FileNotFoundError, NotADirectoryError):
             return content is None
 
-    wait_until(is_so, timeout_s, f"{path} has not become {'gone' if content is None else f'{len(content)} bytes'}")
+    wait_for(is_so, timeout_s, f"{path} has not become {'gone' if content is None else f'{len(content)} bytes'}")
 
 
 def demand_quiet_log(computer: Computer) -> None:
@@ -184,8 +218,8 @@ class Shared:
 
     def wait_synced(self) -> None:
         """Wait until Ben's side is settled, whatever is the matter with other folders."""
-        done = self.ben.run("wait", "--for", "synced", "--timeout", f"{SOON_S:g}", self.name, timeout_s=2 * SOON_S)
-        assert done.returncode == 0, done.stderr
+        done = look(self.ben, "wait", folders=[self.name], timeout_s=SOON_S, **{"for": "synced"})
+        assert done["done"], done
 
     def wait_equal_file(self, name: str, content: bytes, timeout_s: float = SOON_S) -> None:
         """Write a file at Anna's and wait until Ben has it."""
@@ -200,9 +234,16 @@ def share_another(
     here = here or anna.place / name
     there = there or ben.place / name
     here.mkdir(exist_ok=True)
-    link = anna.ask("share", str(here), "--name", name, "--role", "editor", "--link", "--yes", "--no-wait")["link"]
-    ben.ask("join", str(link), str(there), "--as", "ben", "--yes", "--no-wait")
+    link = invitation(anna, here, name)
+    found = look(ben, "join.find", link=link)
+    look(ben, "join", join=found["join"], path=str(there), wait=False)
     return Shared(name, anna, ben, here, there)
+
+
+def invitation(anna: Computer, root: Path, name: str | None = None) -> str:
+    """A link, good for one, that needs no confirmation."""
+    options = {"role": "editor", "link": True, "uses": 1, "yes": True, "wait": False}
+    return str(look(anna, "share", path=str(root), name=name, **options)["link"])
 
 
 def demand_others_go_on(anna: Computer, ben: Computer) -> None:

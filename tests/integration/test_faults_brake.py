@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.computers import Computer, wait_until
+from tests.helpers.computers import Computer
 from tests.helpers.faults import (
     Shared,
     demand_others_go_on,
     demand_quiet_log,
+    explained,
+    look,
     pair,
     refusal,
     share_another,
     wait_content,
+    wait_for,
     wait_no_problem,
     wait_problem,
 )
@@ -52,7 +55,7 @@ def wait_files(shared: Shared, here: int, there: int) -> None:
         return len(list(shared.here.rglob("file*"))), len(list(shared.there.rglob("file*")))
 
     try:
-        wait_until(lambda: counts() == (here, there), 30, f"not {here} and {there} files")
+        wait_for(lambda: counts() == (here, there), 30, f"not {here} and {there} files")
     except Exception as error:
         error.add_note(f"{counts()}\n{shared.anna.last_words()}\n{shared.ben.last_words()}")
         raise
@@ -64,12 +67,12 @@ def remove_most(shared: Shared) -> None:
 
 
 def held(computer: Computer, folder: str) -> list[dict[str, Any]]:
-    found = computer.ask("requests", folder)["requests"]
+    found = look(computer, "requests", folder=folder)["requests"]
     return [request for request in found if request["kind"] == "held"]
 
 
 def wait_held(computer: Computer, folder: str) -> dict[str, Any]:
-    wait_until(lambda: bool(held(computer, folder)), 20, f"nothing is held at {computer.name}")
+    wait_for(lambda: bool(held(computer, folder)), 20, f"nothing is held at {computer.name}")
     return held(computer, folder)[0]
 
 
@@ -80,7 +83,7 @@ def test_wave_here_is_held_and_brought_back_by_a_no(two: tuple[Computer, Compute
     assert (wave["direction"], wave["files"], wave["of_files"], wave["name"]) == ("here", GONE, FILES, "undone")
     assert wave["paths"]
     wait_problem(shared.anna, "SY-BRAKE-01", folder="undone")
-    assert shared.anna.ask("explain", str(shared.here / "many" / "file10"))["state"] == "held"
+    assert explained(shared.anna, shared.here / "many" / "file10")["state"] == "held"
     shared.wait_equal_file("flows", b"whatever else changes flows")
     assert len(list(shared.there.rglob("file*"))) == FILES
     answer = shared.anna.ask("deny", str(wave["id"]))
@@ -131,7 +134,7 @@ def test_held_wave_outlives_a_kill(two: tuple[Computer, Computer]) -> None:
 def test_few_files_and_moves_are_no_wave(two: tuple[Computer, Computer]) -> None:
     shared = fill(two, "moved")
     (shared.here / "many").rename(shared.here / "renamed")
-    wait_until(lambda: len(list((shared.there / "renamed").glob("file*"))) == GONE, 20, "the move does not arrive")
+    wait_for(lambda: len(list((shared.there / "renamed").glob("file*"))) == GONE, 20, "the move does not arrive")
     for number in range(GONE, FILES):
         (shared.here / place_of(number)).unlink()
     wait_files(shared, GONE, GONE)

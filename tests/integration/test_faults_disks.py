@@ -8,17 +8,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.computers import Computer, snapshot, wait_equal, wait_until
+from tests.helpers.computers import Computer, snapshot, wait_equal
 from tests.helpers.faults import (
     demand_others_go_on,
     demand_quiet_log,
+    leave,
     mount,
     mounted,
     pair,
+    problems,
     remount,
     share_another,
+    show,
     unmount,
     wait_content,
+    wait_for,
     wait_no_problem,
     wait_problem,
 )
@@ -35,7 +39,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Co
 
 
 def state(computer: Computer, folder: str) -> str:
-    return str(computer.ask("folder", "show", folder)["state"])
+    return str(show(computer, folder)["state"])
 
 
 @pytest.mark.needs("mount")
@@ -54,7 +58,7 @@ def test_full_disk_keeps_what_is_there_and_goes_on_when_there_is_room(two: tuple
         remount(small, "size=64m")
         wait_content(shared.there / "big", big)
         wait_no_problem(ben, "full")
-        assert ben.run("folder", "leave", "full", "--yes").returncode == 0
+        leave(ben, "full")
 
 
 @pytest.mark.needs("mount")
@@ -69,7 +73,7 @@ def test_no_room_for_another_inode_is_a_full_disk(two: tuple[Computer, Computer]
         remount(few, "size=8m,nr_inodes=1000")
         wait_equal((shared.here, shared.there), 20)
         wait_no_problem(ben, "inodes")
-        assert ben.run("folder", "leave", "inodes", "--yes").returncode == 0
+        leave(ben, "inodes")
 
 
 @pytest.mark.needs("mount")
@@ -84,13 +88,13 @@ def test_read_only_disk_is_reported_and_goes_on_when_it_is_writable(two: tuple[C
         (shared.here / "book").write_bytes(b"second edition")
         (shared.here / "new").write_bytes(b"new")
         (shared.here / "stays").unlink()
-        wait_until(lambda: "SY-DISK-02" in str(ben.ask("status")["folders"]), 20, "a read-only disk is not reported")
+        wait_for(lambda: "SY-DISK-02" in str(problems(ben, "readonly")), 20, "a read-only disk is not reported")
         assert (shared.there / "book").read_bytes() == b"first edition"
         demand_others_go_on(anna, ben)
         remount(target, "rw")
         wait_equal((shared.here, shared.there), 20)
         wait_no_problem(ben, "readonly")
-        assert ben.run("folder", "leave", "readonly", "--yes").returncode == 0
+        leave(ben, "readonly")
 
 
 @pytest.mark.needs("mount")
@@ -133,7 +137,7 @@ def test_emptied_root_stops_the_folder_and_deletes_nothing(two: tuple[Computer, 
     wait_problem(shared.ben, "SY-ROOT-02", folder="emptied")
     shared.there.rmdir()
     shared.there.write_bytes(b"a file now")
-    wait_until(lambda: state(shared.ben, "emptied") == "stopped", 5, "it is not stopped")
+    wait_for(lambda: state(shared.ben, "emptied") == "stopped", 5, "it is not stopped")
     demand_others_go_on(*two)
     assert (shared.here / "kept").read_bytes() == b"kept"
     shared.there.unlink()

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.computers import Computer, snapshot, wait_equal, wait_until
+from tests.helpers.computers import Computer, snapshot, wait_equal
 from tests.helpers.faults import (
     demand_others_go_on,
     demand_quiet_log,
+    explained,
     pair,
     share_another,
     wait_content,
+    wait_for,
     wait_no_problem,
     wait_problem,
 )
@@ -29,10 +31,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Co
         yield anna, ben
         demand_quiet_log(anna)
         demand_quiet_log(ben)
-
-
-def explained(computer: Computer, path: Path) -> dict[str, object]:
-    return computer.ask("explain", str(path))
 
 
 def test_growing_file_is_never_seen_half_written_or_mixed(two: tuple[Computer, Computer]) -> None:
@@ -83,10 +81,9 @@ def test_pipe_in_the_way_of_a_new_file_stays_until_somebody_removes_it(two: tupl
     shared.wait_equal_file("first", b"1")
     os.mkfifo(shared.there / "wanted")
     (shared.here / "wanted").write_bytes(b"wanted")
-    wait_until(lambda: bool(shared.ben.ask("status")["folders"]), 5, "no status")
     shared.wait_equal_file("second", b"2")
     assert (shared.there / "wanted").is_fifo()
-    wait_until(
+    wait_for(
         lambda: explained(shared.ben, shared.there / "wanted")["state"] == "problem", 15, "the pipe is not reported"
     )
     (shared.there / "wanted").unlink()
@@ -98,7 +95,7 @@ def test_paths_longer_than_the_system_allows_at_once_are_carried(two: tuple[Comp
     """A path of 5,000 bytes cannot be opened in one call (PATH_MAX is 4,096), only step by step."""
     shared = share_another(*two, "deep")
     make_deep(shared.here, 20)
-    wait_until(lambda: read_deep(shared.there, 20) == b"deep", 20, "the deep file does not arrive")
+    wait_for(lambda: read_deep(shared.there, 20) == b"deep", 20, "the deep file does not arrive")
     shared.wait_equal_file("flat", b"flat")
 
 
@@ -158,7 +155,7 @@ def test_a_rule_that_hides_a_shared_file_deletes_it_nowhere(two: tuple[Computer,
     shared = share_another(*two, "hiding")
     shared.wait_equal_file("noise.log", b"first")
     (shared.here / ".syncd" / "ignore").write_text("*.log\n")
-    wait_until(
+    wait_for(
         lambda: explained(shared.anna, shared.here / "noise.log")["state"] == "ignored", 10, "the rule is not read"
     )
     (shared.there / "noise.log").write_bytes(b"second, there")

@@ -13,19 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.computers import Computer, computers, share, start_all, wait_equal, wait_until
+from tests.helpers.computers import Computer, computers, share, start_all, wait_equal
 from tests.helpers.faults import (
     Shared,
     demand_others_go_on,
     demand_quiet_log,
+    look,
     mounted,
     pair,
     problems,
     refusal,
     remount,
     share_another,
+    show,
     start_refusal,
     wait_content,
+    wait_for,
     wait_no_problem,
     wait_problem,
 )
@@ -51,7 +54,7 @@ def carla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computer]:
 
 
 def database_of(computer: Computer, shared: Shared) -> Path:
-    id_ = next(one["id"] for one in computer.ask("folders")["folders"] if one["name"] == shared.name)
+    id_ = next(one["id"] for one in look(computer, "folders")["folders"] if one["name"] == shared.name)
     return computer.home / f"folder-{id_[:16]}.db"
 
 
@@ -98,7 +101,7 @@ def test_damaged_databases_are_moved_aside_and_the_folders_rejoin_without_losing
         assert database.with_name(database.name + ".broken-1").exists()
         wait_content(shared.there / "f01", b"x1")
         wait_content(shared.here / "mine", b"written meanwhile")
-        wait_until(lambda at=shared.here: len(list(at.glob("f*"))) == 61, 25, "the conflict copy does not arrive")  # type: ignore[misc]
+        wait_for(lambda at=shared.here: len(list(at.glob("f*"))) == 61, 25, "the conflict copy does not arrive")  # type: ignore[misc]
         wait_equal((shared.here, shared.there), 25)
         assert {path.read_bytes() for path in shared.here.glob("f02*")} == {
             b"x2",
@@ -130,7 +133,7 @@ def test_older_database_from_a_backup_loses_nothing(two: tuple[Computer, Compute
     wait_equal((shared.here, shared.there), 25)
     for name, content in (("first", b"1"), ("bens", b"after the backup"), ("annas", b"after the backup too")):
         assert (shared.here / name).read_bytes() == content
-    assert ben.ask("folder", "show", "older")["conflicts"] == 0
+    assert show(ben, "older")["conflicts"] == 0
     demand_others_go_on(anna, ben)
 
 
@@ -145,7 +148,7 @@ def test_folder_database_of_a_newer_program_stops_that_folder_alone(two: tuple[C
     ben.start()
     told = wait_problem(ben, "SY-DB-02", folder="newer")
     assert "newer" in told["why"]
-    assert ben.ask("folder", "show", "newer")["state"] == "stopped"
+    assert show(ben, "newer")["state"] == "stopped"
     assert refusal(ben, "share", str(shared.there), "--no-wait").id == "SY-DB-02"
     demand_others_go_on(anna, ben)
     ben.stop()
@@ -175,13 +178,22 @@ def test_port_in_use(carla: Computer) -> None:
     assert str(carla.port) in found.what
 
 
+def test_address_of_another_machine(carla: Computer) -> None:
+    config = carla.home / "config.toml"
+    content = config.read_text()
+    config.write_text(content.replace("127.0.0.1", "192.0.2.1"))
+    found = start_refusal(carla)
+    config.write_text(content)
+    assert (found.id, found.exit) == ("SY-NET-02", 11)
+
+
 def test_second_daemon_on_one_home(two: tuple[Computer, Computer]) -> None:
     anna = two[0]
     assert anna.daemon is not None
     found = start_refusal(anna)
     assert (found.id, found.exit) == ("SY-HOME-01", 1)
     assert str(anna.daemon.pid) in found.what
-    anna.ask("status")
+    look(anna, "status")
 
 
 def test_home_open_to_others_is_closed(carla: Computer) -> None:
@@ -234,14 +246,14 @@ def test_damaged_device_database_leaves_the_files_and_the_folder_can_be_joined_a
     make_text(carla.home / "device.db")
     carla.start()
     wait_problem(carla, "SY-DB-01")
-    assert carla.ask("folders")["folders"] == []
+    assert look(carla, "folders")["folders"] == []
     assert (shared.there / "kept").read_bytes() == b"kept"
     (shared.there / "mine").write_bytes(b"mine")
     again = share_another(anna, carla, "forgotten")
     again.wait_equal_file("new", b"new")
     wait_content(shared.here / "mine", b"mine")
     wait_equal((shared.here, shared.there), 25)
-    assert again.ben.ask("folder", "show", "forgotten")["conflicts"] == 0
+    assert show(again.ben, "forgotten")["conflicts"] == 0
     carla.stop()
     demand_quiet_log(carla)
 
@@ -253,7 +265,11 @@ def test_signal_ends_the_daemon_within_two_seconds_also_in_the_middle_of_a_trans
     name = "big"
     big = os.urandom(48 << 20)
     (anna.folder / name).write_bytes(big)
-    wait_until(lambda: (ben.folder / name).exists() or anna.transfer()["sent_bytes"] > 1 << 20, 25, "nothing is sent")
+    wait_for(
+        lambda: (ben.folder / name).exists() or look(anna, "status")["transfer"]["sent_bytes"] > 1 << 20,
+        25,
+        "nothing is sent",
+    )
     assert ben.daemon is not None
     ben.daemon.send_signal(signal.SIGTERM)
     began = time.monotonic()
@@ -271,7 +287,7 @@ def test_kill_in_the_middle_of_writing_loses_nothing(two: tuple[Computer, Comput
         (anna.folder / "many" / f"f{number}").write_bytes(os.urandom(3000))
     target = ben.folder / "many"
     for computer in (ben, anna):
-        wait_until(lambda: target.exists() and any(target.iterdir()), 25, "nothing arrives")
+        wait_for(lambda: target.exists() and any(target.iterdir()), 25, "nothing arrives")
         computer.kill()
         for path in target.iterdir():
             assert path.stat().st_size == 3000  # no half file is ever seen
@@ -283,17 +299,17 @@ def test_kill_in_the_middle_of_writing_loses_nothing(two: tuple[Computer, Comput
 
 @pytest.mark.needs("mount")
 def test_full_home_stops_nothing_for_good(tmp_path: Path) -> None:
-    with mounted(tmp_path / "small", "size=4m,mode=700") as small, computers(("anna",), tmp_path, "common") as (anna,):
+    with mounted(tmp_path / "small", "size=3m,mode=700") as small, computers(("anna",), tmp_path, "common") as (anna,):
         anna.place.mkdir()
         anna.home.symlink_to(small)
         (small / "config.toml").write_text(f'[network]\nlisten = ["127.0.0.1:{anna.port}"]\ndiscovery = false\n')
         start_all((anna,))
         share(anna, "common")
-        wait_until(lambda: anna.ask("status")["in_sync"], 20, "it is not settled")
-        for number in range(12_000):
+        wait_for(lambda: look(anna, "status")["in_sync"], 20, "it is not settled")
+        for number in range(6_000):
             (anna.folder / f"a rather long name to fill the rows with {number}").write_bytes(b"")
         wait_problem(anna, "SY-DISK-01", folder="common", timeout_s=40)
         remount(small, "size=64m,mode=700")
-        wait_until(lambda: anna.ask("folder", "show", "common")["files"] == 12_000, 40, "it does not go on")
+        wait_for(lambda: show(anna, "common")["files"] == 6_000, 40, "it does not go on")
         wait_no_problem(anna, "common")
         demand_quiet_log(anna)

@@ -15,6 +15,9 @@ from tests.helpers.faults import (
     NOBODY,
     UnprivilegedComputer,
     demand_quiet_log,
+    explained,
+    invitation,
+    look,
     refusal,
     share_another,
     wait_content,
@@ -55,8 +58,8 @@ def test_unreadable_file_is_reported_kept_and_taken_when_it_can_be_read(two: tup
     wait_problem(shared.ben, "SY-FILE-01", folder="unreadable", path="secret")
     shared.wait_equal_file("other", b"other")
     assert (shared.here / "secret").read_bytes() == b"old"
-    explained = shared.ben.ask("explain", str(secret))
-    assert (explained["state"], explained["id"]) == ("problem", "SY-FILE-01")
+    told = explained(shared.ben, secret)
+    assert (told["state"], told["id"]) == ("problem", "SY-FILE-01")
     os.chown(secret, NOBODY, NOBODY)
     wait_content(shared.here / "secret", b"new, but closed")
     wait_no_problem(shared.ben, "unreadable")
@@ -70,7 +73,7 @@ def test_unreadable_directory_deletes_nothing_of_what_was_in_it(two: tuple[Compu
     rooms = shared.there / "rooms"
     os.chown(rooms, 0, 0)
     rooms.chmod(0o700)
-    shared.ben.ask("folder", "rescan", "closed")
+    look(shared.ben, "folder.rescan", folder="closed", wait=False)
     wait_problem(shared.ben, "SY-FILE-01", folder="closed", path="rooms")
     shared.wait_equal_file("outside", b"outside")
     assert (shared.here / "rooms" / "one").read_bytes() == b"1"
@@ -116,7 +119,7 @@ def test_sharing_a_directory_that_cannot_be_used_is_refused(two: tuple[Computer,
     readable.mkdir(mode=0o755)
     found = refusal(ben, "share", str(readable), "--no-wait")
     assert found.id in ("SY-ROOT-05", "SY-FILE-02")
-    link = share(anna, "common")
+    link = invitation(anna, anna.folder)
     found = refusal(ben, "join", link, str(readable / "below"), "--yes", "--no-wait")
     assert found.id in ("SY-ROOT-05", "SY-PAIR-06")
     assert [folder["name"] for folder in ben.ask("folders")["folders"]].count("read-only") == 0
