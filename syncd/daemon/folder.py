@@ -505,7 +505,7 @@ class FolderTask:
         if page.blocked:
             taken = [(node, path, NameTaken("something that is only here has its name")) for node, path in page.blocked]
             await self._db(self._note_failures, Committed(failed=list(taken)))
-        return page.settled > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
+        return page.settled + page.woken > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
 
     async def _existing(self, directories: Sequence[Path]) -> list[Path]:
         def existing() -> list[Path]:

@@ -182,15 +182,19 @@ def plan(cases: Sequence[Case]) -> Plan:
     return Plan(tuple(work.operations), tuple(dict.fromkeys(work.wake)), tuple(dict.fromkeys(work.blocked)))
 
 
+_Key = tuple[bool, int]
+"""(is a copy, row): a node, or one of the conflict copies on the disk."""
+
+
 class _Planning:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.wake: list[int] = []
         self.blocked: list[int] = []
-        self._waits_for: dict[tuple[bool, int], Holder] = {}
-        """(is a copy, row) of what stands on the disk and cannot go to its name, and who has that name."""
-        self._wanting: list[Holder] = []
-        """Who has the names of what does not stand on the disk yet."""
+        self._waits_for: dict[_Key, _Key] = {}
+        """Who waits for whose name, or for whose directory."""
+        self._holders: dict[_Key, Holder] = {}
+        """Those on the disk whose name somebody waits for."""
         self._making: set[int] = set()
 
     def node(self, case: Case) -> None:
@@ -200,10 +204,11 @@ class _Planning:
             return
         if not case.parent_ready and case.parent not in self._making:
             self.wake.append(case.parent)
+            self._waits_for[False, case.node] = (False, case.parent)
             return
         place = Place(case.parent, case.wanted_name)
         if case.disk_kind == Kind.NONE:
-            if self._is_free(case.node, case.holder, None):
+            if self._is_free(case.node, case.holder, (False, case.node)):
                 self._creation(case, place)
         elif (case.disk_kind == Kind.DIR) != (case.kind == Kind.DIR):
             # A directory cannot be exchanged with a file in one step: the old one leaves first.
@@ -253,29 +258,31 @@ class _Planning:
         if not is_right and self._is_free(case.node, copy.holder, (True, copy.copy)):
             self.operations.append(Move(case.node, place, copy.copy))
 
-    def _is_free(self, node: int, holder: Holder | None, stands: tuple[bool, int] | None) -> bool:
+    def _is_free(self, node: int, holder: Holder | None, who: _Key | None) -> bool:
+        """Whether a name can be taken now by `who` (None: a copy that stands nowhere, so that nobody waits for it)."""
         if holder is None:
             return True
         if not holder.leaving:
             self.blocked.append(node)
-        elif stands is None:
-            self._wanting.append(holder)
-        else:
-            self._waits_for[stands] = holder
+        elif who is not None:
+            key = (holder.is_copy, holder.row)
+            self._waits_for[who] = key
+            self._holders[key] = holder
         return False
 
     def park_one(self) -> None:
         """Where waiting for one another goes round in a circle, names are being swapped: moving one aside frees its
         name, and the next round goes on."""
-        for start in (*self._waits_for.values(), *self._wanting):
-            walked = set()
-            at = start
-            while (at.is_copy, at.row) not in walked:
-                walked.add((at.is_copy, at.row))
-                following = self._waits_for.get((at.is_copy, at.row))
-                if following is None:
-                    break
-                at = following
-            else:
-                self.operations.append(Park(at.node, at.row if at.is_copy else None))
+        for start in self._waits_for:
+            walked: dict[_Key, None] = {}
+            at: _Key | None = start
+            while at is not None and at not in walked:
+                walked[at] = None
+                at = self._waits_for.get(at)
+            if at is None:
+                continue
+            circle = list(walked)[list(walked).index(at) :]
+            holder = next((self._holders[key] for key in circle if key in self._holders), None)
+            if holder is not None:
+                self.operations.append(Park(holder.node, holder.row if holder.is_copy else None))
                 return

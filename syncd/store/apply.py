@@ -111,6 +111,8 @@ class Round:
     steps: list[Step] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
     settled: int = 0
+    woken: int = 0
+    """Nodes that have to be looked at in the next round because of this one."""
     blocked: list[tuple[int, Path]] = field(default_factory=list)
     """Nodes whose name is taken by something that will not leave, and where they belong."""
 
@@ -145,9 +147,17 @@ def prepare(connection: sqlite3.Connection, survey: Survey, operations: Sequence
     work = _Preparation(connection, survey)
     moves = [operation for operation in operations if isinstance(operation, Move | Park)]
     moving_directories = [operation for operation in moves if work.is_directory(operation)]
-    # Moving a directory changes the paths of everything in it, so such moves have a round to themselves.
-    for operation in moving_directories or operations:
-        work.add(operation)
+    if not moving_directories:
+        for operation in operations:
+            work.add(operation)
+        return work.round
+    # Moving a directory changes the paths of everything in it, so such moves have a round to themselves, after the
+    # directories have been made into which they go.
+    for operation in operations:
+        if isinstance(operation, MakeDir):
+            work.add(operation)
+    for operation in moving_directories:
+        work.add_if_apart(operation)
     return work.round
 
 
@@ -156,6 +166,7 @@ class _Preparation:
         self._db = connection
         self._survey = survey
         self._made: dict[int, Path] = {}
+        self._moved: set[Path] = set()
         self.round = Round()
 
     def is_directory(self, operation: Move | Park) -> bool:
@@ -175,6 +186,16 @@ class _Preparation:
             self._settle(operation)
         else:
             self._step(operation)
+
+    def add_if_apart(self, operation: Move | Park) -> None:
+        """The move of a directory, unless another of this round changes its path or that of its target."""
+        before = len(self.round.steps)
+        self._step(operation)
+        for step in self.round.steps[before:]:
+            if any(path[:end] in self._moved for path in (step.path, step.target) for end in range(1, len(path) + 1)):
+                self.round.steps.remove(step)
+            else:
+                self._moved.add(step.path)
 
     def _path(self, parent: int, name: bytes) -> Path | None:
         if parent in self._made:

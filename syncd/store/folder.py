@@ -217,9 +217,10 @@ class FolderStore:
             survey = Survey(self.connection, self.journal.sources)
             cases, following = survey.cases(after, MAX_CASES, now, busy, ignored)
             planned = plan(cases)
-            for row in planned.wake:
-                self.connection.execute("UPDATE node SET pending=1 WHERE id=? AND pending=0", (row,))
+            for node in planned.wake:
+                survey.wake(node)
             round_ = prepare(self.connection, survey, planned.operations)
+            round_.woken = survey.woken
             found = ((node, survey.row(node)) for node in planned.blocked)
             round_.blocked += [(node, survey.shared_path(row)) for node, row in found if row is not None]
             return round_, following

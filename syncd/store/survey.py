@@ -29,6 +29,8 @@ class Survey:
     sources: Sources
     lineage: Lineage = field(init=False)
     names: Names = field(init=False)
+    woken: int = 0
+    """Nodes that turned out to have to be looked at as well."""
     _plain: frozenset[int] = frozenset()
     """Nodes under a name that nobody else claims or holds, so that the row alone says all."""
 
@@ -208,7 +210,12 @@ class Survey:
     def _wake(self, row: NodeRow) -> None:
         if row.pending == 0:
             row.pending = PENDING
-            self.connection.execute("UPDATE node SET pending=? WHERE id=?", (PENDING, row.id))
+            self.wake(row.id)
+
+    def wake(self, node: int) -> None:
+        """Let a node be looked at in the next round."""
+        cursor = self.connection.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, node))
+        self.woken += cursor.rowcount
 
     def _is_stuck(self, node: int) -> bool:
         query = "SELECT 1 FROM problem WHERE node=?1 UNION ALL SELECT 1 FROM held_node WHERE node=?1 LIMIT 1"
