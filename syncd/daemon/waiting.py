@@ -41,18 +41,31 @@ async def wait_for(daemon: Daemon, folders: Sequence[RunningFolder], goal: str, 
 
 
 async def _wait_one(daemon: Daemon, folder: RunningFolder, goal: str, done: dict[Any, bool]) -> None:
-    while (task := folder.task) is None:
+    """A folder that stops and begins anew meanwhile is waited for anew."""
+    while not done[folder.id]:
+        while (task := folder.task) is None or folder.why_stopped is not None:
+            await daemon.changed.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_with, task, daemon, folder, nursery.cancel_scope)
+            await _wait_task(folder, task, goal)
+            done[folder.id] = True
+            nursery.cancel_scope.cancel()
+
+
+async def _end_with(task: FolderTask, daemon: Daemon, folder: RunningFolder, scope: trio.CancelScope) -> None:
+    while folder.task is task and folder.why_stopped is None:
         await daemon.changed.wait()
+    scope.cancel()
+
+
+async def _wait_task(folder: RunningFolder, task: FolderTask, goal: str) -> None:
     device = _device_named(folder, goal.removeprefix(PEER)) if goal.startswith(PEER) else None
-    if goal == "scanned" or goal.startswith(PEER) or goal == "synced":
-        await _scanned(task)
+    await _scanned(task)
     if goal == "scanned":
-        done[folder.id] = True
         return
     await _everything_asked_of_peers(task)
     while not _is_reached(folder, task, device):
         await task.changed()
-    done[folder.id] = True
 
 
 def _is_reached(folder: RunningFolder, task: FolderTask, device: Any) -> bool:

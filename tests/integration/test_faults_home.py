@@ -310,6 +310,7 @@ def test_full_home_stops_nothing_for_good(tmp_path: Path) -> None:
             (anna.folder / f"a rather long name to fill the rows with {number}").write_bytes(b"")
         wait_problem(anna, "SY-DISK-01", folder="common", timeout_s=40)
         remount(small, "size=64m,mode=700")
+        assert look(anna, "wait", folders=["common"], timeout_s=30, **{"for": "synced"})["done"]
         wait_for(lambda: show(anna, "common")["files"] == 6_000, 40, "it does not go on")
         wait_no_problem(anna, "common")
         demand_quiet_log(anna)
