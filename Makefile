@@ -1,6 +1,6 @@
 # Every target does its own set-up (.ci/setup): Python 3.11, git and make are enough.
 # `make demo` N=3 for three computers, ONCE=1 to check itself and end. `make test` JOBS=4, ARGS="-k name". `make prove` ONLY=name.
-.PHONY: help demo test lint format prove simulate setup clean
+.PHONY: help demo test lint format prove simulate bench setup clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -10,6 +10,7 @@ help:
 	@echo "make lint      ruff format --check, ruff check, mypy --strict"
 	@echo "make prove     the long proofs, each by name, resumable; results in docs/proof.md; ONLY=name"
 	@echo "make simulate  whole daemons through random troubles on virtual time; SEEDS=20 JOBS=2 FIRST=1"
+	@echo "make bench     two daemons on this machine, workload by workload; W=large1 RUNS=3"
 	@echo "make format    let ruff format the tree"
 	@echo "make clean     remove .venv and all caches"
 
@@ -35,5 +36,8 @@ prove: setup
 simulate: setup
 	@SEEDS="$(SEEDS)" JOBS="$(JOBS)" FIRST="$(FIRST)" PYTHONHASHSEED=0 .venv/bin/python -m tests.simulation.run
 
+bench: setup
+	@.venv/bin/python -m tests.benchmarks.bench_pair $(W) --runs $(or $(RUNS),3)
+
 clean:
-	rm -rf .venv .demo .prove .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .demo .prove .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
