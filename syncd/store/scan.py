@@ -112,6 +112,8 @@ class Walk:
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []
         self._moved: set[int] = set()
+        self._met: set[Path] | None = None if dirty is None else set()
+        """New paths already found: a new directory is gone through whole, and events name what is in it as well."""
         if dirty is None:
             self._stack.append(_Directory(ROOT, ROOT_ROW, ROOT_NODE, None, deep=True))
         else:
@@ -228,6 +230,10 @@ class Walk:
         return NodeId(nid)
 
     def _new(self, path: Path, stat: Stat, at: _Directory, found: Found) -> None:
+        if self._met is not None:
+            if path in self._met:
+                return
+            self._met.add(path)
         moved = self._moved_from(stat)
         if moved is not None:
             row, nid, known = moved
