@@ -300,8 +300,9 @@ class _Preparation:
 
 
 def _time_of(connection: sqlite3.Connection, seq: int) -> int | None:
-    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version, and of
-    a file that was a directory for others."""
+    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version.
+
+    Also of a file that was a directory for others."""
     found = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (seq,)).fetchone()
     return None if found is None else int(found[0]) * 1_000_000
 
