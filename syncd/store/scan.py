@@ -136,17 +136,26 @@ class Walk:
         return [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
 
     def _start_at(self, path: Path, names: frozenset[bytes] | None, *, deep: bool = False) -> None:
-        """Begin at the deepest directory on the way to `path` that has a row; below it everything is new."""
+        """Begin at the deepest directory on the way to `path` that has a row, and stands where that says; below it
+        everything is new, or has come from elsewhere."""
         row, nid = ROOT_ROW, ROOT_NODE
         for depth, name in enumerate(path):
             found = self._db.execute(
-                "SELECT id, nid FROM node WHERE l_parent=? AND l_name=? AND l_kind=2 AND l_kind<>0", (row, name)
+                "SELECT id, nid, l_ino FROM node WHERE l_parent=? AND l_name=? AND l_kind=2 AND l_kind<>0", (row, name)
             ).fetchone()
-            if found is None:
+            if found is None or not self._is_directory(path[: depth + 1], found[2]):
                 self._stack.append(_Directory(path[:depth], row, nid, frozenset((name,)), deep=False))
                 return
-            row, nid = found
+            row, nid = found[:2]
         self._stack.append(_Directory(path, row, nid, names, deep=deep))
+
+    def _is_directory(self, path: Path, ino: int | None) -> bool:
+        """Whether the directory of that inode stands there."""
+        try:
+            found = self._tree.stat(path)
+        except TreeError:
+            return False
+        return found.kind is Kind.DIR and found.ino == ino
 
     def _directory(self, at: _Directory, found: Found) -> None:
         try:
