@@ -456,7 +456,8 @@ class Publisher:
             blocks.drop(self._db, source_of(SourceKind.COPY, copy.id), packed)
             self._db.execute("DELETE FROM copy WHERE id=?", (copy.id,))
             which = rows.identity(copy.kind, copy.listed, copy.blocks)
-            replaced |= self._heads_with(row, which)
+            if which != rows.identity(row.kind, row.listed, row.blocks):  # else its bytes are those of the file itself
+                replaced |= self._heads_with(row, which)
         return replaced
 
     def _copy(self, known: Known) -> _Copy | None:
