@@ -12,6 +12,7 @@ from tests.integration.cli_tools import Cli, Typist, run_process
 from tests.unit.cli.values import EPOCH_ID, FOLDER_ID, folder
 
 TLS = {"cert": "/h/tls/c.pem", "key": "/h/tls/k.pem", "sni": "abc", "listen": ["127.0.0.1:22067"], "pin": "sha256//x"}
+FILES = {"tls": TLS, "roster": "/h/rosters/x.roster"}
 FOLDERS = [
     {k: folder()[k] for k in ("id", "name", "path", "role", "state", "files", "bytes", "epoch")} | {"members": 2}
 ]
@@ -35,7 +36,7 @@ DECIDED = {"id": "r1", "kind": "join", "folder": FOLDER_ID, "name": "Photos", "m
 
 ANSWERS: Script = {
     "folders": {"schema": "syncd.folders/1", "folders": FOLDERS},
-    "folder.show": {"schema": "syncd.folder/1", **folder(), "members": 2, "in_sync": True, "tls": TLS, "roster": "/h/rosters/x.roster"},
+    "folder.show": {"schema": "syncd.folder/1", **folder(), "members": 2, "in_sync": True, **FILES},
     "folder.rescan": stream(
         {"schema": "syncd.folder.rescan/1", "folder": FOLDER_ID, "name": "Photos", "files": 2, "bytes": 10}
     ),
