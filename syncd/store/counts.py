@@ -112,8 +112,12 @@ def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> 
 
 
 def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:
-    """When the first problem of a node, of those not due at `now`, is to be tried again."""
-    (due,) = connection.execute("SELECT min(retry_at) FROM problem WHERE node<>0 AND retry_at>?", (now,)).fetchone()
+    """When the first problem of a node, of those not due at `now`, is to be tried again.
+
+    A time far ahead was noted by a clock that has been set since: that node is due already (`Survey.cases`).
+    """
+    query = "SELECT min(retry_at) FROM problem WHERE node<>0 AND retry_at>?1 AND retry_at<?1+3600"
+    (due,) = connection.execute(query, (now,)).fetchone()
     return None if due is None else float(due)
 
 

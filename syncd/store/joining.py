@@ -19,8 +19,8 @@ from syncd.store import rows
 from syncd.store.lineage import Lineage
 from syncd.store.rows import DELETED, DIR, FILE, NONE, SYMLINK, NodeRow
 
-Stamp = tuple[int, bytes, int]
-"""Lamport number, author, index: the total order of versions."""
+Stamp = tuple[int, bytes, int, bytes]
+"""Lamport number, author, index, version: the total order of versions, `model.join.Stamp`."""
 
 Claim = tuple[int, bytes]
 """Parent and name, as a place gives them."""
@@ -38,6 +38,10 @@ class Source:
     lamport: int
     device: DeviceId
     author_name: str = ""
+
+    def stamp(self, index: int) -> Stamp:
+        """The rank of one of its records."""
+        return self.lamport, self.device, index, version_id(self.hash, index)
 
 
 class Sources:
@@ -68,8 +72,7 @@ class Sources:
         self._known[source.seq] = source
 
     def stamp(self, seq: int, index: int) -> Stamp:
-        source = self[seq]
-        return source.lamport, source.device, index
+        return self[seq].stamp(index)
 
     def version(self, seq: int, index: int) -> VersionId:
         return version_id(self[seq].hash, index)
@@ -108,6 +111,7 @@ def join_records(
     `before_write` sees the rows, one for each record that is not about the root, and may set Local and Synced columns.
     """
     sources.generation += 1
+    strays = _strays(connection)
     work = _Join(connection, sources, source)
     joined = Joined(work.run(records))
     if before_write is not None:
@@ -118,6 +122,8 @@ def join_records(
     if work.moved:
         work.left |= settle_cycles(connection, sources, work.moved)
     wake_view(connection, work.left, work.came, work.turned)
+    if strays:
+        _wake_strays(connection, strays)
     return joined
 
 
@@ -131,6 +137,8 @@ class _Join:
         self._any_replaced = connection.execute("SELECT 1 FROM replaced LIMIT 1").fetchone() is not None
         self._parents: set[int] = set()
         """Rows that may have children: they were there before, or a record has named them as a parent."""
+        self._named: set[int] = set()
+        """Of these, those that a record of this batch names as a parent."""
         self.moved: set[int] = set()
         """Of these, those whose place changed."""
         self.turned: set[int] = set()
@@ -170,10 +178,10 @@ class _Join:
             self._odd(row)
         elif row.p_cs is None:
             self._odd(row)
-        moved = _claim_of(row) != claim
+        new_claim = _claim_of(row)
+        moved = new_claim != claim or _can_hold(row) != could_hold  # a directory has the better claim
         if claim is not None and (moved or (was_alive and not row.alive)):
             self.left.add(claim)
-        new_claim = _claim_of(row)
         if new_claim is not None and (moved or (row.alive and not was_alive)):
             self.came.add(new_claim)
 
@@ -191,6 +199,7 @@ class _Join:
         known = nid in self._rows
         row = self._row(nid)
         self._parents.add(row.id)
+        self._named.add(row.id)
         if not known:
             # Nobody told us of it yet: its row holds the place, its children stand at the root meanwhile.
             rows.write(self._db, [row])
@@ -259,8 +268,10 @@ class _Join:
         if row.id in self._parents and (row.kind not in (FILE, SYMLINK) or self._has_children(row)):
             self.moved.add(row.id)
         if row.p_cs is None or row.p_idx is None or row.parent is None or row.name is None:
-            if row.id in self.moved:
-                # Its children were told first: only then can a first place close a cycle, so it counts as a move.
+            if row.id in self.moved or self._had_place(row):
+                # Its children were told first, or all its earlier places were undone: only then can a first place close
+                # a cycle, so it counts as a move.
+                self.moved.add(row.id)
                 self._db.execute("INSERT OR IGNORE INTO place VALUES (?,?,?,?,?)", (row.id, *new))
             row.p_cs, row.p_idx, row.parent, row.name = new
             return
@@ -268,17 +279,24 @@ class _Join:
             "INSERT OR IGNORE INTO place VALUES (?,?,?,?,?)",
             [(row.id, row.p_cs, row.p_idx, row.parent, row.name), (row.id, *new)],
         )
-        if (source.lamport, source.device, index) > self._sources.stamp(row.p_cs, row.p_idx):
+        if source.stamp(index) > self._sources.stamp(row.p_cs, row.p_idx):
             self._departed(row.parent, row.name, source.seq, index)
             row.p_cs, row.p_idx, row.parent, row.name = new
 
+    def _had_place(self, row: NodeRow) -> bool:
+        if row.id not in self._parents:
+            return False
+        return self._db.execute("SELECT 1 FROM place WHERE node=? LIMIT 1", (row.id,)).fetchone() is not None
+
     def _has_children(self, row: NodeRow) -> bool:
+        if row.id in self._named:
+            return True
         return self._db.execute("SELECT 1 FROM node WHERE parent=? LIMIT 1", (row.id,)).fetchone() is not None
 
     def _attributes(self, row: NodeRow, attributes: Attributes, index: int) -> None:
         source = self._source
-        mine = (source.lamport, source.device, index)
-        if row.a_cs is not None and row.a_idx is not None and mine <= self._sources.stamp(row.a_cs, row.a_idx):
+        was = None if row.a_cs is None or row.a_idx is None else self._sources.stamp(row.a_cs, row.a_idx)
+        if was is not None and source.stamp(index) <= was:
             return
         row.a_cs, row.a_idx, row.mode, row.mtime = source.seq, index, attributes.mode, attributes.mtime_ns
         row.xattrs = codec.encode([item for pair in attributes.xattrs for item in pair]) if attributes.xattrs else None
@@ -348,6 +366,10 @@ def wake_view(
             )
     lineage = Lineage(connection)
     if lineage.odd():
+        # Nodes without a place are named by their id, and all stand at the root.
+        connection.execute(
+            f"UPDATE node SET pending={PENDING} WHERE pending=0 AND parent IS NULL AND id IN (SELECT node FROM odd)"
+        )
         _wake_claimants(connection, lineage, left | came)
         for node in turned:
             connection.execute(f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0", (node,))
@@ -368,6 +390,27 @@ def _wake_ancestors(connection: sqlite3.Connection, nodes: Iterable[int]) -> Non
         )
         wake_siblings(connection, [node for node, _ in found])
         level = {parent for _, parent in found if parent is not None}
+
+
+def _strays(connection: sqlite3.Connection) -> dict[int, Claim]:
+    """Children of nodes that are no directory, and where these stand instead: directory and name."""
+    lineage = Lineage(connection)
+    found: dict[int, Claim] = {}
+    for parent in lineage.odd():
+        for child, name in connection.execute("SELECT id, name FROM node WHERE parent=?", (parent,)):
+            found[child] = (lineage.inside(parent), name)
+    return found
+
+
+def _wake_strays(connection: sqlite3.Connection, before: dict[int, Claim]) -> None:
+    """They stand elsewhere as soon as any of the nodes above them does."""
+    after = _strays(connection)
+    changed = {child for child in before.keys() | after.keys() if before.get(child) != after.get(child)}
+    connection.executemany(
+        f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", [(child,) for child in changed]
+    )
+    claims = [claims[child] for claims in (before, after) for child in changed if child in claims]
+    _wake_claimants(connection, Lineage(connection), claims)
 
 
 def _wake_claimants(connection: sqlite3.Connection, lineage: Lineage, claims: Iterable[Claim]) -> None:
@@ -466,7 +509,7 @@ class _Settling:
         return None
 
     def _stamp(self, place: _Place | None) -> Stamp:
-        return (0, b"", 0) if place is None else self._sources.stamp(place.cs, place.idx)
+        return (0, b"", 0, b"") if place is None else self._sources.stamp(place.cs, place.idx)
 
     def _note(self) -> set[Claim]:
         undone = [node for node, choice in self._choice.items() if choice]
