@@ -355,7 +355,7 @@ def wake_view(
     nodes that turned into something that holds children, or out of it."""
     left, came = set(left), set(came)
     connection.executemany(f"UPDATE node SET pending={PENDING} WHERE parent=? AND name=? AND pending=0", left)
-    _wake_ancestors(connection, {parent for parent, _ in left | came})
+    above = _wake_ancestors(connection, {parent for parent, _ in left | came})
     for parent, name in left | came:
         if CONFLICT_MARK in name:
             # Somebody has, or had, a name that was made for a conflict copy.
@@ -370,26 +370,29 @@ def wake_view(
         connection.execute(
             f"UPDATE node SET pending={PENDING} WHERE pending=0 AND parent IS NULL AND id IN (SELECT node FROM odd)"
         )
-        _wake_claimants(connection, lineage, left | came)
+        _wake_claimants(connection, lineage, left | came | above)
         for node in turned:
             connection.execute(f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0", (node,))
             children = connection.execute("SELECT parent, name FROM node WHERE parent=?", (node,)).fetchall()
             _wake_claimants(connection, lineage, children)
 
 
-def _wake_ancestors(connection: sqlite3.Connection, nodes: Iterable[int]) -> None:
-    """Deleted directories live only by what is in them: up to the first that lives by itself."""
+def _wake_ancestors(connection: sqlite3.Connection, nodes: Iterable[int]) -> set[Claim]:
+    """Deleted directories live only by what is in them: up to the first that lives by itself. Their claims."""
+    claims: set[Claim] = set()
     level = set(nodes)
     while level:
-        found: list[tuple[int, int | None]] = []
+        found: list[tuple[int, int | None, bytes | None]] = []
         for part in rows.chunks(sorted(level)):
-            query = f"SELECT id, parent FROM node WHERE id IN ({rows.marks(part)}) AND kind IN ({NONE},{DELETED})"
+            query = f"SELECT id, parent, name FROM node WHERE id IN ({rows.marks(part)}) AND kind IN ({NONE},{DELETED})"
             found += connection.execute(query, part)
         connection.executemany(
-            f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", [(node,) for node, _ in found]
+            f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", [(node,) for node, _, _ in found]
         )
-        wake_siblings(connection, [node for node, _ in found])
-        level = {parent for _, parent in found if parent is not None}
+        wake_siblings(connection, [node for node, _, _ in found])
+        claims |= {(parent, name) for _, parent, name in found if parent is not None and name is not None}
+        level = {parent for _, parent, _ in found if parent is not None}
+    return claims
 
 
 def _strays(connection: sqlite3.Connection) -> dict[int, Claim]:
