@@ -31,8 +31,8 @@ from syncd.engine.plan import (
 from syncd.seams import Tree
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
+from syncd.store.contents import disk_value, packed_entries, packed_on_disk
 from syncd.store.joining import PENDING, Sources, read_heads
-from syncd.store.publish import disk_value, packed_entries, packed_on_disk
 from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
 from syncd.store.survey import Survey, same_attributes
 from syncd.treetypes import (

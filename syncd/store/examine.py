@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from syncd.model.cutter import CutClass
 from syncd.seams import Tree
+from syncd.store.draft import Examined
 from syncd.store.hashing import SMALL_FILE_BYTES, Hasher, entries_by_pid
-from syncd.store.publish import Examined
 from syncd.store.scan import Action, Item, Trouble
 from syncd.treetypes import Kind, LocallyChanged, NotThere, Path, Read, TreeError
 

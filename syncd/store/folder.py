@@ -32,12 +32,15 @@ from syncd.store.apply import (
     write_intents,
 )
 from syncd.store.blocks import Location, SourceKind, source_row
+from syncd.store.contents import packed_on_disk, part_plain
 from syncd.store.db import Transaction
+from syncd.store.departures import Departures
+from syncd.store.draft import Desk, Draft, Examined
 from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
-from syncd.store.publish import Draft, Examined, Publisher, packed_on_disk, part_plain
+from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk
 from syncd.store.survey import Survey
@@ -133,18 +136,18 @@ class FolderStore:
 
     def db_publish(self, found: Sequence[Examined], now_ms: int, *, publishes: bool) -> Draft:
         """Commit findings and publish them."""
-        return self._commit_draft(lambda publisher: publisher.findings(found), now_ms, publishes)
+        return self._commit_draft(lambda desk: Publisher(desk).findings(found), now_ms, publishes)
 
     def db_delete(self, gone: Sequence[Gone], now_ms: int, *, publishes: bool) -> Draft:
         """Commit and publish that names are gone."""
         may_delete = self.membership.may_delete(self.journal.device, self.membership.head)
-        return self._commit_draft(lambda publisher: publisher.deletions(gone), now_ms, publishes and may_delete)
+        return self._commit_draft(lambda desk: Departures(desk).deletions(gone), now_ms, publishes and may_delete)
 
-    def _commit_draft(self, make: Callable[[Publisher], Draft], now_ms: int, publishes: bool) -> Draft:
+    def _commit_draft(self, make: Callable[[Desk], Draft], now_ms: int, publishes: bool) -> Draft:
         try:
             with Transaction(self.connection):
-                publisher = Publisher(self.connection, self.journal.sources, publishes=publishes, moving=self.moving)
-                return self._author(make(publisher), now_ms)
+                desk = Desk(self.connection, self.journal.sources, publishes=publishes, moving=self.moving)
+                return self._author(make(desk), now_ms)
         except NoRight:  # it was taken away in this moment: what was found is only here
             return self._commit_draft(make, now_ms, publishes=False)
 

@@ -19,12 +19,12 @@ from syncd.seams import Reader
 from syncd.store import blocks, rows
 from syncd.store.apply import Committed, Committer, Done, Want, What, expected_stat
 from syncd.store.blocks import SourceKind, source_of
+from syncd.store.contents import keep_parts, packed_entries
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.hashing import Hashed
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import NoRight
-from syncd.store.publish import keep_parts, packed_entries
 from syncd.store.rows import FILE, PARKED_ROW, SYMLINK
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError

@@ -1,0 +1,145 @@
+"""Blocking. What left the disk becomes deletions, also of conflict copies.
+
+A deletion is only ever a record about the version that this device had: a row that says something else than what the
+scan compared with is dropped, and the caller looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+
+from syncd.engine.detect import Known
+from syncd.model.ids import VersionId
+from syncd.model.records import DELETED as DELETED_CONTENT
+from syncd.model.records import Record
+from syncd.store import blocks, rows
+from syncd.store.blocks import SourceKind, source_of
+from syncd.store.contents import packed_entries
+from syncd.store.draft import Desk, Draft, settle_pending
+from syncd.store.joining import ONLY_HERE, PENDING, Source, read_heads
+from syncd.store.rows import DELETED, DIR, NONE, NodeRow
+from syncd.store.scan import Gone, below
+
+
+@dataclass(frozen=True, slots=True)
+class StandingCopy:
+    """A conflict copy that stands on the disk, as its row says."""
+
+    id: int
+    node: int
+    parent: int
+    name: bytes
+    kind: int
+    listed: int | None
+    blocks: bytes | None
+
+
+class Departures:
+    """Turns what is gone into a `Draft`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._db = desk.connection
+
+    def deletions(self, gone: Iterable[Gone]) -> Draft:
+        """Rows that are gone for good, with everything that stood in gone directories."""
+        copies: dict[int, list[StandingCopy]] = {}
+        nodes: dict[int, NodeRow] = {}
+        for item in gone:
+            found = self._gone_with(item)
+            if found is None:
+                self._desk.draft.again.append(item.path)
+                continue
+            nodes.update({row.id: row for row in found[1]})
+            for copy in found[0]:
+                copies.setdefault(copy.node, []).append(copy)
+        for row in nodes.values():
+            self._gone(row, copies.pop(row.id, []))
+        for node, lost in copies.items():
+            self.drop_copies(rows.read_ids(self._db, [node])[node], lost)
+        return self._desk.draft
+
+    def _gone_with(self, item: Gone) -> tuple[list[StandingCopy], list[NodeRow]] | None:
+        """What is gone with one name; None if that is not certain, because something is just being done there."""
+        if item.known.is_copy:
+            copy = self.copy(item.known)
+            return None if copy is None or copy.node in self._desk.moving else ([copy], [])
+        row = self._desk.current(item.known)
+        if row is None:
+            return None
+        copy_ids, node_ids = below(self._db, [row.id]) if row.l_kind == DIR else ([], [])
+        copies = [self._copy_row(copy) for copy in copy_ids]
+        busy = [node for node in (*node_ids, *(copy.node for copy in copies)) if node in self._desk.moving]
+        return None if busy else (copies, [row, *rows.read_ids(self._db, node_ids).values()])
+
+    def _gone(self, row: NodeRow, copies: Sequence[StandingCopy]) -> None:
+        if not row.on_disk:
+            return
+        self._desk.forget_blocks(row)
+        if not self._desk.publishes or row.pending == ONLY_HERE or row.s_ccs is None:
+            row.leave_disk()
+            row.pending = ONLY_HERE
+            if row.kind == NONE:  # nobody but this disk ever had it
+                self._db.execute("DELETE FROM node WHERE id=?", (row.id,))
+                return
+            rows.write(self._db, [row])
+            return
+        seen = set(self._desk.seen_contents(row)) | self._take_copies(row, copies)
+        if not self._is_version(row, seen):
+            # What stood here is no version any more: deleted by others too, or replaced, and then that is fetched.
+            row.leave_disk()
+            row.pending = PENDING
+            rows.write(self._db, [row])
+            self._desk.draft.unchanged += 1
+            return
+        self._desk.drafted.add(row.nid)
+        record = Record(row.nid, DELETED_CONTENT, tuple(sorted(seen)))
+
+        def settle(joined: NodeRow, source: Source, index: int) -> None:
+            joined.leave_disk()
+            # If anybody has changed it meanwhile, that version lives, and the planner brings it back.
+            joined.pending = PENDING if joined.alive or joined.heads > 1 else 0
+
+        self._desk.draft.add(record, settle)
+
+    def _is_version(self, row: NodeRow, seen: Container[VersionId]) -> bool:
+        """Whether a deletion would take away a version that counts."""
+        heads = read_heads(self._db, row)
+        return any(head.kind != DELETED and self._desk.sources.version(head.cs, head.idx) in seen for head in heads)
+
+    def drop_copies(self, row: NodeRow, copies: Sequence[StandingCopy]) -> None:
+        """Conflict copies are no more: their versions are replaced by nothing."""
+        if not self._desk.publishes:
+            return
+        replaced = self._take_copies(row, copies)
+        if not replaced:  # the planner was about to take them away as well
+            self._db.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, row.id))
+            return
+        self._desk.drafted.add(row.nid)
+        record = Record(row.nid, DELETED_CONTENT, tuple(sorted(replaced)))
+        self._desk.draft.add(record, lambda joined, source, index: settle_pending(joined))
+
+    def _take_copies(self, row: NodeRow, copies: Sequence[StandingCopy]) -> set[VersionId]:
+        """Forget that these copies stand on the disk; the versions that go with them."""
+        replaced: set[VersionId] = set()
+        for copy in copies:
+            packed = packed_entries(self._db, copy.kind, copy.listed, copy.blocks)
+            blocks.drop(self._db, source_of(SourceKind.COPY, copy.id), packed)
+            self._db.execute("DELETE FROM copy WHERE id=?", (copy.id,))
+            which = rows.identity(copy.kind, copy.listed, copy.blocks)
+            if which != rows.identity(row.kind, row.listed, row.blocks):  # else its bytes are those of the file itself
+                replaced |= self._desk.heads_with(row, which)
+        return replaced
+
+    def copy(self, known: Known) -> StandingCopy | None:
+        """The row of a copy, if it still says what the scan compared with."""
+        found = self._db.execute("SELECT l_ino, l_mtime, l_ctime FROM copy WHERE id=?", (known.row,)).fetchone()
+        if found != (known.ino, known.mtime_ns, known.ctime_ns):
+            return None
+        copy = self._copy_row(known.row)
+        return copy if (copy.parent, copy.name) == (known.parent, known.name) else None
+
+    def _copy_row(self, copy: int) -> StandingCopy:
+        query = "SELECT id, node, l_parent, l_name, l_kind, l_listed, l_blocks FROM copy WHERE id=?"
+        return StandingCopy(*self._db.execute(query, (copy,)).fetchone())

@@ -1,0 +1,199 @@
+"""Blocking. What is about to be published: records, and for each what to note about the disk once it has a version.
+
+Findings (`publish`) and departures (`departures`) of one transaction write into one `Desk`, so that no node gets two
+records in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+
+from syncd.engine.detect import Known
+from syncd.model.ids import NodeId, VersionId
+from syncd.model.records import DIRECTORY, Attributes, Content, Record, file_of, file_of_parts, symlink_to
+from syncd.store import blocks, rows
+from syncd.store.blocks import SourceKind, source_of
+from syncd.store.contents import disk_value, keep_parts, packed_on_disk
+from syncd.store.hashing import Hashed
+from syncd.store.joining import PENDING, Source, Sources, read_heads
+from syncd.store.rows import DELETED, NodeRow, Value, value_of
+from syncd.store.scan import Item
+from syncd.treetypes import Kind, Path, Stat
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A finding with its content: `hashed` for a file, `target` for a link, neither where only attributes or place
+    matter."""
+
+    item: Item
+    stat: Stat
+    seen_ns: int
+    hashed: Hashed | None = None
+    target: bytes | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """Records to be published, and for each what to note about the disk once its version is known."""
+
+    records: list[Record] = field(default_factory=list)
+    settle: list[Callable[[NodeRow, Source, int], None]] = field(default_factory=list)
+    again: list[Path] = field(default_factory=list)
+    """Findings overtaken by something else: look there again."""
+    unchanged: int = 0
+
+    def add(self, record: Record, settle: Callable[[NodeRow, Source, int], None]) -> None:
+        self.records.append(record)
+        self.settle.append(settle)
+
+    def before_write(self, touched: Sequence[NodeRow], source: Source, first: int) -> None:
+        """For `Journal.author`."""
+        for index, row in enumerate(touched):
+            self.settle[first + index](row, source, index)
+
+
+class Desk:
+    """The rows, and the draft that is made from them. One object per transaction."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, sources: Sources, *, publishes: bool, moving: Container[int] = ()
+    ) -> None:
+        """`publishes` False: this device is a viewer here, its own changes are kept and shown, and go nowhere.
+        `moving`: nodes whose rows do not say yet what the planner just does with them."""
+        self.connection = connection
+        self.sources = sources
+        self.publishes = publishes
+        self.moving = moving
+        self.draft = Draft()
+        self.drafted: set[NodeId] = set()
+        """Nodes that have a record in the draft."""
+
+    def current(self, known: Known) -> NodeRow | None:
+        """The row, if it still says what the scan compared with."""
+        row = rows.read_ids(self.connection, [known.row]).get(known.row)
+        if row is None or row.id in self.moving:
+            return None
+        now = (row.l_parent, row.l_name, row.l_kind, row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode)
+        was = (known.parent, known.name, known.kind, known.ino, known.size, known.mtime_ns, known.ctime_ns, known.mode)
+        return row if now == was else None
+
+    def stand(
+        self,
+        row: NodeRow,
+        parent: int,
+        examined: Examined,
+        content: Content,
+        source: Source,
+        index: int,
+        name: bytes | None = None,
+    ) -> None:
+        """The disk holds this version of ours."""
+        self.place_on_disk(row, parent, examined, value_of(content), name)
+        row.s_ccs, row.s_cidx = source.seq, index
+        if (row.c_cs, row.c_idx) == (source.seq, index):
+            row.l_blocks = row.l_listed = row.l_cls = None
+        self.note_blocks(row.id, examined)
+
+    def place_on_disk(
+        self, row: NodeRow, parent: int, examined: Examined, value: Value, name: bytes | None = None
+    ) -> None:
+        """This stands there, whoever's version it is."""
+        row.l_parent, row.l_name, row.l_kind = parent, name or examined.item.name, int(examined.stat.kind)
+        row.l_blocks, row.l_listed, row.l_cls = value.blocks, value.listed, value.cls
+        self.note_stat(row, examined.stat, examined.seen_ns)
+
+    def note_stat(self, row: NodeRow, stat: Stat, seen_ns: int, *, moved: bool = False) -> None:
+        """`moved`: only its name was looked at, so what may have happened to it besides is still to be found."""
+        if moved and (stat.size, stat.mtime_ns, stat.mode) != (row.l_size, row.l_mtime, row.l_mode):
+            return
+        row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode = columns_of(stat)
+        if not moved:
+            row.l_seen = seen_ns
+
+    def note_blocks(self, row: int, examined: Examined) -> None:
+        """Its blocks can be served and used again from there."""
+        hashed = examined.hashed
+        if hashed is None:
+            return
+        blocks.add(self.connection, [(source_of(SourceKind.NODE, row), hashed.packed)])
+        if hashed.parts:
+            keep_parts(self.connection, hashed.parts)
+
+    def forget_blocks(self, row: NodeRow) -> None:
+        """Its blocks are not there any more."""
+        blocks.drop(self.connection, source_of(SourceKind.NODE, row.id), packed_on_disk(self.connection, row))
+
+    def seen_contents(self, row: NodeRow) -> tuple[VersionId, ...]:
+        """The versions that whoever changes what stands here has seen: all that hold these bytes, and deletions, which
+        were overruled by what stands here."""
+        listed, on_disk = disk_value(row)
+        seen = self.heads_with(row, rows.identity(row.l_kind, listed, on_disk))
+        if row.s_ccs is not None and row.s_cidx is not None:
+            seen.add(self.sources.version(row.s_ccs, row.s_cidx))
+        return tuple(sorted(seen))
+
+    def heads_with(self, row: NodeRow, which: tuple[int, bool, bytes]) -> set[VersionId]:
+        """Heads that hold these bytes, and deletions."""
+        return {
+            self.sources.version(head.cs, head.idx)
+            for head in read_heads(self.connection, row)
+            if head.kind == DELETED or rows.identity(head.kind, head.listed, head.blocks) == which
+        }
+
+    def synced_place(self, row: NodeRow) -> tuple[VersionId, ...]:
+        """The place that a move from here replaces."""
+        if row.s_pcs is None or row.s_pidx is None:
+            return ()
+        return (self.sources.version(row.s_pcs, row.s_pidx),)
+
+    def synced_attributes(self, row: NodeRow) -> tuple[VersionId, ...]:
+        """The attributes that a change made here replaces."""
+        if row.s_acs is None or row.s_aidx is None:
+            return ()
+        return (self.sources.version(row.s_acs, row.s_aidx),)
+
+
+def content_of(examined: Examined) -> Content | None:
+    """The content register's value for a finding; None if it was not looked into."""
+    match examined.stat.kind:
+        case Kind.DIR:
+            return DIRECTORY
+        case Kind.SYMLINK:
+            return None if examined.target is None else symlink_to(examined.target)
+        case _:
+            hashed = examined.hashed
+            if hashed is None:
+                return None
+            if hashed.listed:
+                return file_of_parts(hashed.cut_class, hashed.size, hashed.payload, hashed.digest())
+            return file_of(hashed.cut_class, hashed.size, hashed.payload)
+
+
+def attributes_of(examined: Examined) -> Attributes:
+    """The attributes register's value for a finding."""
+    match examined.stat.kind:
+        case Kind.SYMLINK:
+            return Attributes()
+        case Kind.DIR:
+            return Attributes(examined.stat.mode)
+        case _:
+            return Attributes(examined.stat.mode, examined.stat.mtime_ns)
+
+
+def columns_of(stat: Stat) -> tuple[int, int, int, int, int]:
+    """The columns of a row that a stat fills."""
+    return stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, stat.mode
+
+
+def settle_pending(row: NodeRow) -> None:
+    """After our own record: nothing is left to do unless somebody else's version stands beside or above it."""
+    settled = (
+        row.heads <= 1
+        and (row.s_ccs, row.s_cidx) == (row.c_cs, row.c_idx)
+        and (row.s_pcs, row.s_pidx) == (row.p_cs, row.p_idx)
+        and (row.s_acs, row.s_aidx) == (row.a_cs, row.a_idx)
+    )
+    row.pending = 0 if settled else PENDING
