@@ -27,12 +27,14 @@ from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage, Link
 from syncd.seams import Clock, Lane, Workers
 from syncd.store import counts
-from syncd.store.apply import ANYTHING, Committed, Round, execute
+from syncd.store.apply import execute
+from syncd.store.commit import ANYTHING, Committed
 from syncd.store.draft import Draft
 from syncd.store.examine import examine
 from syncd.store.folder import Arrived, FolderStore, Served, SourceReader, seal_served
 from syncd.store.journal import Accepted, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.prepare import Round
 from syncd.store.recovery import (
     compare_superseded,
     db_let_go,

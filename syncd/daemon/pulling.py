@@ -25,10 +25,12 @@ from syncd.model.ids import Cid
 from syncd.model.lists import Entry
 from syncd.protocol.exchange import FrameStatus, Link
 from syncd.seams import Lane, Workers
-from syncd.store.apply import Committed, Want, put_in_place
+from syncd.store.apply import put_in_place
+from syncd.store.commit import Committed
 from syncd.store.folder import FolderStore, Needed
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing
+from syncd.store.prepare import Want
 from syncd.store.staging import Delivery, Stager, Staging
 from syncd.treetypes import NotSupported, TreeError
 

@@ -20,18 +20,9 @@ from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
 from syncd.seams import Reader, Tree
 from syncd.store import blocks, rows
-from syncd.store.apply import (
-    Committed,
-    Committer,
-    Done,
-    Round,
-    Want,
-    What,
-    prepare,
-    still_wanted,
-    write_intents,
-)
+from syncd.store.apply import Done
 from syncd.store.blocks import Location, SourceKind, source_row
+from syncd.store.commit import Committed, Committer
 from syncd.store.contents import packed_on_disk, part_plain
 from syncd.store.db import Transaction
 from syncd.store.departures import Departures
@@ -40,6 +31,7 @@ from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.prepare import Round, Want, What, prepare, still_wanted, write_intents
 from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk

@@ -17,14 +17,16 @@ from syncd.model.lists import ENTRY_BYTES, BlockList
 from syncd.model.records import Content, Record, file_of, file_of_parts, symlink_to
 from syncd.seams import Reader
 from syncd.store import blocks, rows
-from syncd.store.apply import Committed, Committer, Done, Want, What, expected_stat
+from syncd.store.apply import Done
 from syncd.store.blocks import SourceKind, source_of
+from syncd.store.commit import Committed, Committer
 from syncd.store.contents import keep_parts, packed_entries
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.hashing import Hashed
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import NoRight
+from syncd.store.prepare import Want, What, expected_stat
 from syncd.store.rows import FILE, PARKED_ROW, SYMLINK
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError

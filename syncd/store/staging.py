@@ -17,10 +17,10 @@ from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid
 from syncd.model.lists import ENTRY_BYTES, Entry
 from syncd.seams import Tree, Writer
-from syncd.store.apply import Want
 from syncd.store.folder import Needed, SourceReader
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.prepare import Want
 from syncd.store.rows import SYMLINK
 from syncd.treetypes import Attributes, NotThere, Stat, TreeError
 

@@ -1,0 +1,294 @@
+"""Blocking. After the disk: what the rows say about what was done, and about what could not be.
+
+What was exchanged away or retired lies in `.syncd/old` and goes on serving its blocks from there. Whatever did not
+stand as its row says is to be looked at again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from syncd.engine.plan import MakeDir, Move, Park, RemoveDir, Retire, SetAttributes
+from syncd.store import blocks, rows
+from syncd.store.apply import Done
+from syncd.store.blocks import SourceKind, source_of
+from syncd.store.contents import disk_value, packed_entries, packed_on_disk
+from syncd.store.joining import PENDING, Sources
+from syncd.store.prepare import Step, Want, What
+from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
+from syncd.store.survey import same_attributes
+from syncd.treetypes import Kind, LocallyChanged, NameTaken, NotEmpty, NotThere, Path, Replaced, Stat, TreeError
+
+ANYTHING = b""
+"""As the last name of a path to look at: all that is in that directory."""
+
+
+@dataclass(slots=True)
+class Committed:
+    """What a commit noted."""
+
+    failed: list[tuple[int, Path, TreeError]] = field(default_factory=list)
+    look_again: list[Path] = field(default_factory=list)
+    moved: list[Path] = field(default_factory=list)
+    """Directories that have another path now: events that were on their way name what is in them by the old one."""
+    edited: list[int] = field(default_factory=list)
+    """Rows of `old` that hold a local edit nobody has published yet."""
+    applied: int = 0
+
+
+class Committer:
+    """Notes outcomes in the rows. One object per transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, sources: Sources, now: float) -> None:
+        self._db = connection
+        self._sources = sources
+        self._now = now
+        self._emptied: set[int] = set()
+        self._placed: list[tuple[int, bytes]] = []
+        """Sources that came, with their packed entries."""
+        self.committed = Committed()
+
+    def note(self, done: Sequence[Done]) -> Committed:
+        nodes = {item.of.node if isinstance(item.of, Want) else item.of.operation.node for item in done}
+        known = rows.read_ids(self._db, nodes)
+        for item in done:
+            node = item.of.node if isinstance(item.of, Want) else item.of.operation.node
+            row = known.get(node)
+            if row is None and not _is_copy_step(item.of):
+                continue
+            if isinstance(item.outcome, TreeError):
+                self._failed(item, node, item.outcome)
+            elif isinstance(item.of, Want):
+                assert row is not None
+                self._want(item.of, item.outcome, row)
+            else:
+                self._step(item.of, item.outcome, row)
+        rows.write_disk(self._db, known.values())
+        blocks.add(self._db, self._placed)
+        self._placed = []
+        for parent in self._emptied:
+            # A directory that Global has deleted may be empty now.
+            self._db.execute("UPDATE node SET pending=1 WHERE id=? AND kind<>2 AND l_kind=2 AND pending=0", (parent,))
+        self._db.executemany(
+            "DELETE FROM intent WHERE token=?",
+            [(item.of.token.decode(),) for item in done if isinstance(item.of, Want)],
+        )
+        return self.committed
+
+    def _failed(self, item: Done, node: int, error: TreeError) -> None:
+        path = item.of.path
+        if isinstance(error, LocallyChanged | NotThere):
+            self.committed.look_again.append(path)
+        elif isinstance(error, NameTaken):
+            self.committed.look_again.append(item.of.target if isinstance(item.of, Step) and item.of.target else path)
+        elif isinstance(error, NotEmpty):
+            self.committed.look_again.append((*path, ANYTHING))
+        self.committed.failed.append((node, path, error))
+
+    # contents ------------------------------------------------------------------------------------------------
+
+    def _want(self, want: Want, outcome: Stat | Replaced | None, row: NodeRow) -> None:
+        new = outcome.new if isinstance(outcome, Replaced) else outcome
+        if isinstance(outcome, Replaced):
+            self._to_old(row, want.token, outcome)
+        if new is None:  # what stands there now, if anything, is somebody else's
+            self.committed.look_again.append(want.path)
+            return
+        self.committed.applied += 1
+        if want.what is What.COPY:
+            self._copy(want, new)
+            return
+        row.l_parent, row.l_name, row.l_kind = want.parent, want.name, want.kind
+        self._stat(row, new)
+        if new.size != want.size and want.kind == FILE:
+            # Somebody wrote to it in the very moment it got its name: whatever it holds now is to be looked at.
+            row.l_seen = row.l_mtime = 0
+            self.committed.look_again.append(want.path)
+        row.s_ccs, row.s_cidx = want.cs, want.idx
+        _note_place(row)
+        is_like_global = (row.mode is None or row.l_mode == row.mode) and (
+            want.kind != FILE or row.l_mtime == row.mtime
+        )
+        row.s_acs, row.s_aidx = (row.a_cs, row.a_idx) if is_like_global else (None, None)
+        if (row.c_cs, row.c_idx) == (want.cs, want.idx):
+            row.l_blocks = row.l_listed = row.l_cls = None
+        else:
+            row.l_blocks, row.l_listed, row.l_cls = want.blocks, want.listed, want.cls
+        self._placed.append((source_of(SourceKind.NODE, row.id), want.packed))
+        self._maybe_done(row, want.generation)
+        self._solved(row.id)
+
+    def _copy(self, want: Want, stat: Stat) -> None:
+        cursor = self._db.execute(
+            "INSERT OR REPLACE INTO copy(node, cs, idx, l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, "
+            "l_mode, l_seen, l_listed, l_cls, l_blocks) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                *(want.node, want.cs, want.idx, want.parent, want.name, want.kind),
+                *(stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, stat.mode, int(self._now * 1e9)),
+                *(want.listed, want.cls, want.blocks),
+            ),
+        )
+        assert cursor.lastrowid is not None
+        blocks.add(self._db, [(source_of(SourceKind.COPY, cursor.lastrowid), want.packed)])
+
+    def _to_old(self, row: NodeRow, token: bytes, outcome: Replaced) -> None:
+        """What stood there lies in `.syncd/old` now, and goes on serving its blocks from there."""
+        packed = packed_on_disk(self._db, row)
+        _, content = disk_value(row)
+        cursor = self._db.execute(
+            "INSERT OR REPLACE INTO old"
+            "(token, node, cs, idx, name, ino, size, mtime, ctime, since, checked, blocks) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?,0,?)",
+            (
+                *(token.decode(), row.id, row.s_ccs, row.s_cidx, row.l_name or b""),
+                *(*_as_compared(outcome), self._now, packed or content),
+            ),
+        )
+        assert cursor.lastrowid is not None
+        source = source_of(SourceKind.NODE, row.id)
+        if outcome.edited:
+            blocks.drop(self._db, source, packed)
+            self.committed.edited.append(cursor.lastrowid)
+        else:
+            blocks.hand_over(self._db, source, packed, source_of(SourceKind.OLD, cursor.lastrowid))
+
+    # steps ---------------------------------------------------------------------------------------------------
+
+    def _step(self, step: Step, outcome: Stat | Replaced | None, row: NodeRow | None) -> None:
+        operation = step.operation
+        copy = operation.copy if isinstance(operation, Move | Park | Retire) else None
+        self.committed.applied += 1
+        if copy is not None:
+            self._copy_step(operation, step, outcome, copy)
+            return
+        assert row is not None
+        match operation:
+            case MakeDir(place=place):
+                assert isinstance(outcome, Stat)
+                row.l_parent, row.l_name, row.l_kind = place.parent, place.name, DIR
+                self._stat(row, outcome)
+                row.s_ccs, row.s_cidx = row.c_cs, row.c_idx
+                _note_place(row)
+                is_like_global = row.mode is None or row.l_mode == row.mode
+                row.s_acs, row.s_aidx = (row.a_cs, row.a_idx) if is_like_global else (None, None)
+                self._maybe_done(row, step.generation)
+            case Move(place=place):
+                assert isinstance(outcome, Stat)
+                self._wake_emptied(row.l_parent)
+                row.l_parent, row.l_name = place.parent, place.name
+                if row.l_kind == DIR:
+                    self.committed.moved.append(step.target)
+                self._moved_stat(row, outcome)
+                _note_place(row)
+                self._maybe_done(row, step.generation)
+            case Park():
+                assert isinstance(outcome, Stat)
+                row.l_parent, row.l_name = PARKED_ROW, step.token
+                self._moved_stat(row, outcome)
+            case Retire():
+                assert isinstance(outcome, Replaced)
+                self._to_old(row, step.token, outcome)
+                self._left(row)
+            case RemoveDir():
+                self._left(row)
+            case SetAttributes():
+                assert isinstance(outcome, Stat)
+                self._stat(row, outcome)
+                if (step.mode, step.mtime_ns) == (-1 if row.mode is None else row.mode, row.mtime):
+                    row.s_acs, row.s_aidx = row.a_cs, row.a_idx
+                self._maybe_done(row, step.generation)
+        self._solved(row.id)
+
+    def _copy_step(self, operation: object, step: Step, outcome: Stat | Replaced | None, copy: int) -> None:
+        if isinstance(operation, Retire):
+            found = self._db.execute(
+                "SELECT node, cs, idx, l_name, l_kind, l_listed, l_blocks FROM copy WHERE id=?", (copy,)
+            ).fetchone()
+            if found is None or not isinstance(outcome, Replaced):
+                return
+            node, cs, idx, name, kind, listed, content = found
+            packed = packed_entries(self._db, kind, listed, content)
+            cursor = self._db.execute(
+                "INSERT OR REPLACE INTO old"
+                "(token, node, cs, idx, name, ino, size, mtime, ctime, since, checked, blocks) "
+                "VALUES (?,?,?,?,?,?,?,?,?,?,0,?)",
+                (
+                    *(step.token.decode(), node, cs, idx, name),
+                    *(*_as_compared(outcome), self._now, packed or content),
+                ),
+            )
+            assert cursor.lastrowid is not None
+            source = source_of(SourceKind.COPY, copy)
+            if outcome.edited:
+                blocks.drop(self._db, source, packed)
+                self.committed.edited.append(cursor.lastrowid)
+            else:
+                blocks.hand_over(self._db, source, packed, source_of(SourceKind.OLD, cursor.lastrowid))
+            self._db.execute("DELETE FROM copy WHERE id=?", (copy,))
+        elif isinstance(outcome, Stat):
+            parent, name = (
+                (operation.place.parent, operation.place.name)
+                if isinstance(operation, Move)
+                else (PARKED_ROW, step.token)
+            )
+            self._db.execute(
+                "UPDATE copy SET l_parent=?, l_name=?, l_ino=?, l_ctime=? WHERE id=?",
+                (parent, name, outcome.ino, outcome.ctime_ns, copy),
+            )
+
+    def _left(self, row: NodeRow) -> None:
+        self._wake_emptied(row.l_parent)
+        row.leave_disk()
+
+    def _wake_emptied(self, parent: int | None) -> None:
+        if parent is not None:
+            self._emptied.add(parent)
+
+    def _stat(self, row: NodeRow, stat: Stat) -> None:
+        row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode = (
+            stat.ino,
+            stat.size,
+            stat.mtime_ns,
+            stat.ctime_ns,
+            stat.mode,
+        )
+        row.l_seen = int(self._now * 1e9)
+
+    def _moved_stat(self, row: NodeRow, stat: Stat) -> None:
+        """After a rename of ours only the ctime may be new; an edit of the content stays to be found by the scan."""
+        if (stat.size, stat.mtime_ns) == (row.l_size, row.l_mtime) or stat.kind is Kind.DIR:
+            row.l_ctime = stat.ctime_ns
+
+    def _maybe_done(self, row: NodeRow, generation: int) -> None:
+        """Nothing more to do for it, if nothing has come since that was planned; else the planner looks once more."""
+        settled = (
+            generation == self._sources.generation
+            and row.pending == PENDING
+            and row.heads <= 1
+            and (row.s_ccs, row.s_cidx) == (row.c_cs, row.c_idx)
+            and (row.s_pcs, row.s_pidx) == (row.p_cs, row.p_idx)
+            and same_attributes(row)
+        )
+        if settled:
+            row.pending = 0
+
+    def _solved(self, node: int) -> None:
+        self._db.execute("DELETE FROM problem WHERE node=?", (node,))
+
+
+def _as_compared(outcome: Replaced) -> tuple[int | None, int | None, int | None, int | None]:
+    """What to compare an old inode with: nothing fits one that was edited, until that edit has been published."""
+    old = outcome.old
+    return (None,) * 4 if outcome.edited else (old.ino, old.size, old.mtime_ns, old.ctime_ns)
+
+
+def _note_place(row: NodeRow) -> None:
+    """It stands where its place says; where it has another name than its own, `Settle` says that it is right."""
+    if (row.l_parent, row.l_name) == (row.parent, row.name):
+        row.s_pcs, row.s_pidx = row.p_cs, row.p_idx
+
+
+def _is_copy_step(of: Step | Want) -> bool:
+    return isinstance(of, Step) and isinstance(of.operation, Move | Park | Retire) and of.operation.copy is not None

@@ -1,0 +1,334 @@
+"""Blocking. From the planner's operations to what the disk is asked for: paths, expected stats, contents.
+
+What needs no disk is settled in passing. A staged content may have to find its place anew later, when the rows have
+moved on (`still_wanted`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from blake3 import blake3
+
+from syncd.engine.plan import (
+    Create,
+    MakeDir,
+    Move,
+    Operation,
+    Park,
+    RemoveDir,
+    Replace,
+    Retire,
+    SetAttributes,
+    Settle,
+)
+from syncd.store import rows
+from syncd.store.joining import PENDING, read_heads
+from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
+from syncd.store.survey import Survey
+from syncd.treetypes import Kind, Path, Stat
+
+DIR_MODE = 0o700
+"""What we need of a directory to work in it."""
+
+
+class What(IntEnum):
+    """How a staged content enters the tree."""
+
+    CREATE = 1
+    REPLACE = 2
+    COPY = 3
+
+
+@dataclass(slots=True, eq=False)
+class Want:
+    """A content to be staged, and where it goes. `packed`: entries of all its blocks, once known."""
+
+    what: What
+    node: int
+    cs: int
+    idx: int
+    token: bytes
+    kind: int
+    size: int
+    listed: int
+    blocks: bytes
+    cls: int | None
+    mode: int
+    mtime_ns: int | None
+    parent: int
+    name: bytes
+    path: Path
+    expected: Stat | None = None
+    packed: bytes = b""
+    generation: int = -1
+    """Of the rows (`joining.Sources`) that last said where it goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation that needs no content, with everything that the tree must be told."""
+
+    operation: MakeDir | Move | Park | Retire | RemoveDir | SetAttributes
+    path: Path
+    expected: Stat | None
+    target: Path = ()
+    token: bytes = b""
+    mode: int = 0
+    mtime_ns: int | None = None
+    from_parked: bytes | None = None
+    generation: int = -1
+
+
+@dataclass(slots=True)
+class Round:
+    """One plan, ready for the disk."""
+
+    steps: list[Step] = field(default_factory=list)
+    wants: list[Want] = field(default_factory=list)
+    settled: int = 0
+    woken: int = 0
+    """Nodes that have to be looked at in the next round because of this one."""
+    blocked: list[tuple[int, Path]] = field(default_factory=list)
+    """Nodes whose name is taken by something that will not leave, and where they belong."""
+
+
+def prepare(connection: sqlite3.Connection, survey: Survey, operations: Sequence[Operation]) -> Round:
+    """Resolve paths, expected stats and contents. Settles in passing what needs no disk. Inside a transaction."""
+    work = _Preparation(connection, survey)
+    moves = [operation for operation in operations if isinstance(operation, Move | Park)]
+    moving_directories = [operation for operation in moves if work.is_directory(operation)]
+    if not moving_directories:
+        for operation in operations:
+            work.add(operation)
+        return work.round
+    # Moving a directory changes the paths of everything in it, so such moves have a round to themselves, after the
+    # directories have been made into which they go.
+    for operation in operations:
+        if isinstance(operation, MakeDir):
+            work.add(operation)
+    for operation in moving_directories:
+        work.add_if_apart(operation)
+    return work.round
+
+
+class _Preparation:
+    def __init__(self, connection: sqlite3.Connection, survey: Survey) -> None:
+        self._db = connection
+        self._survey = survey
+        self._made: dict[int, Path] = {}
+        self._moved: set[Path] = set()
+        self.round = Round()
+
+    def is_directory(self, operation: Move | Park) -> bool:
+        if operation.copy is not None:
+            return False
+        row = self._survey.row(operation.node)
+        return row is not None and row.l_kind == DIR
+
+    def add(self, operation: Operation) -> None:
+        if isinstance(operation, Create):
+            self._content(operation, operation.place.parent, operation.place.name)
+        elif isinstance(operation, Replace):
+            row = self._survey.row(operation.node)
+            if row is not None and row.l_parent is not None and row.l_name is not None:
+                self._content(operation, row.l_parent, row.l_name)
+        elif isinstance(operation, Settle):
+            self._settle(operation)
+        else:
+            self._step(operation)
+
+    def add_if_apart(self, operation: Move | Park) -> None:
+        """The move of a directory, unless another of this round changes its path or that of its target."""
+        before = len(self.round.steps)
+        self._step(operation)
+        for step in self.round.steps[before:]:
+            if any(path[:end] in self._moved for path in (step.path, step.target) for end in range(1, len(path) + 1)):
+                self.round.steps.remove(step)
+            else:
+                self._moved.add(step.path)
+
+    def _path(self, parent: int, name: bytes) -> Path | None:
+        if parent in self._made:
+            return (*self._made[parent], name)
+        return self._survey.path(parent, name)
+
+    def _content(self, operation: Create | Replace, parent: int, name: bytes) -> None:
+        row = self._survey.row(operation.node)
+        path = self._path(parent, name)
+        if row is None or path is None:
+            return
+        version = (operation.version.cs, operation.version.idx)
+        is_copy = isinstance(operation, Create) and operation.copy
+        head = next((head for head in read_heads(self._db, row) if (head.cs, head.idx) == version), None)
+        if head is None:
+            return
+        what = What.COPY if is_copy else What.CREATE if isinstance(operation, Create) else What.REPLACE
+        token = token_of(row.nid, self._survey.sources.version(*version), is_copy)
+        want = Want(
+            what,
+            row.id,
+            *version,
+            _unused(self._db, token),
+            head.kind,
+            head.size or 0,
+            head.listed or 0,
+            head.blocks or b"",
+            head.cls,
+            0o600 if row.mode is None else row.mode,
+            _time_of(self._db, version[0]) if is_copy or row.mtime is None else row.mtime,
+            parent,
+            name,
+            path,
+            expected_stat(row) if what is What.REPLACE else None,
+            generation=self._survey.sources.generation,
+        )
+        if want.kind == FILE and not want.listed:
+            want.packed = want.blocks
+        self.round.wants.append(want)
+
+    def _settle(self, operation: Settle) -> None:
+        row = self._survey.row(operation.node)
+        if row is None:
+            return
+        if row.on_disk:
+            row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx = row.c_cs, row.c_idx, row.p_cs, row.p_idx
+            row.s_acs, row.s_aidx = row.a_cs, row.a_idx
+            row.l_blocks = row.l_listed = row.l_cls = None
+        row.pending = PENDING if self._copies_unsettled(row) else 0
+        rows.write(self._db, [row])
+        if row.pending == 0:
+            self.round.settled += 1
+            self._db.execute("DELETE FROM problem WHERE node=?", (row.id,))
+
+    def _copies_unsettled(self, row: NodeRow) -> bool:
+        if row.heads <= 1:
+            return self._db.execute("SELECT 1 FROM copy WHERE node=? LIMIT 1", (row.id,)).fetchone() is not None
+        case = self._survey.case(row)
+        return any(
+            copy.copy is None
+            or copy.wanted_name is None
+            or (copy.disk_parent, copy.disk_name) != (case.parent, copy.wanted_name)
+            for copy in case.copies
+        )
+
+    def _step(self, operation: MakeDir | Move | Park | Retire | RemoveDir | SetAttributes) -> None:
+        row = self._survey.row(operation.node)
+        if isinstance(operation, MakeDir):
+            path = self._path(operation.place.parent, operation.place.name)
+            if row is not None and path is not None:
+                self._made[row.id] = path
+                mode = 0o700 if row.mode is None else row.mode
+                self.round.steps.append(Step(operation, path, None, mode=mode | DIR_MODE))
+            return
+        copy = operation.copy if isinstance(operation, Move | Park | Retire) else None
+        standing = _standing_copy(self._db, copy) if copy is not None else None
+        if (copy is not None and standing is None) or (copy is None and row is None):
+            return
+        if standing is None:
+            assert row is not None
+            standing = (row.l_parent or PARKED_ROW, row.l_name or b"", expected_stat(row))
+        parent, name, expected = standing
+        if not name:
+            return
+        parked = name if parent == PARKED_ROW else None
+        here = () if parked is not None else self._survey.path(parent, name)
+        if here is None:
+            return
+        target: Path | None = ()
+        if isinstance(operation, Move):
+            target = self._path(operation.place.parent, operation.place.name)
+        if target is None:
+            return
+        nid = b"copy%d" % copy if copy is not None else (row.nid if row is not None else b"")
+        token = _unused(self._db, blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode())
+        wanted_mode = -1 if row is None or row.mode is None else row.mode
+        wanted_mtime = None if row is None else row.mtime
+        generation = self._survey.sources.generation
+        self.round.steps.append(
+            Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation)
+        )
+
+
+def _time_of(connection: sqlite3.Connection, seq: int) -> int | None:
+    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version.
+
+    Also of a file that was a directory for others."""
+    found = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (seq,)).fetchone()
+    return None if found is None else int(found[0]) * 1_000_000
+
+
+def token_of(nid: bytes, version: bytes, copy: bool) -> bytes:
+    """The name of a staged content: the same after a restart, so that what was fetched before is found again."""
+    return blake3(nid + version + bytes([copy])).digest(16).hex().encode()
+
+
+def _unused(connection: sqlite3.Connection, token: bytes) -> bytes:
+    """This token, or one made from it, under which nothing lies in `.syncd/old`."""
+    while connection.execute("SELECT 1 FROM old WHERE token=?", (token.decode(),)).fetchone() is not None:
+        token = blake3(token).digest(16).hex().encode()
+    return token
+
+
+def expected_stat(row: NodeRow) -> Stat:
+    """What the row says stands on the disk."""
+    return _stat(row.l_kind, row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode)
+
+
+def _stat(kind: int, ino: int | None, size: int | None, mtime: int | None, ctime: int | None, mode: int | None) -> Stat:
+    return Stat(Kind(kind or Kind.OTHER), ino or 0, size or 0, mtime or 0, ctime or 0, mode or 0, 1, 0)
+
+
+def _standing_copy(connection: sqlite3.Connection, copy: int) -> tuple[int, bytes, Stat] | None:
+    found = connection.execute(
+        "SELECT l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode FROM copy WHERE id=?", (copy,)
+    ).fetchone()
+    return None if found is None else (found[0], found[1], _stat(*found[2:]))
+
+
+def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> bool:
+    """Whether a staged content still has a place, some time after it was planned; finds out anew where that is."""
+    row = survey.row(want.node)
+    if row is None or row.pending != PENDING or not survey.lineage.lives(row):
+        return False
+    named = survey.named(row)
+    parent, name = survey.parent(row), named.name
+    if want.what is What.COPY:
+        copies = {(head.cs, head.idx): name for head, name in named.copies.items()}
+        if (want.cs, want.idx) not in copies or _has_copy(connection, want):
+            return False
+        name = copies[want.cs, want.idx]
+    elif (row.c_cs, row.c_idx) != (want.cs, want.idx) or row.l_kind == DIR:
+        return False
+    elif row.on_disk:
+        if row.l_parent is None or row.l_name is None or _unused(connection, want.token) != want.token:
+            return False
+        want.what, want.expected = What.REPLACE, expected_stat(row)
+        parent, name = row.l_parent, row.l_name
+    else:
+        want.what, want.expected = What.CREATE, None
+    path = survey.path(parent, name)
+    if path is None:
+        return False
+    want.parent, want.name, want.path = parent, name, path
+    want.generation = survey.sources.generation
+    return True
+
+
+def _has_copy(connection: sqlite3.Connection, want: Want) -> bool:
+    query = "SELECT 1 FROM copy WHERE node=? AND cs=? AND idx=?"
+    return connection.execute(query, (want.node, want.cs, want.idx)).fetchone() is not None
+
+
+def write_intents(connection: sqlite3.Connection, wants: Sequence[Want]) -> None:
+    """Say what is about to be put in place, before it is."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO intent VALUES (?,?,?,?,?,?,?,?)",
+        [
+            (w.token.decode(), w.node, w.cs, w.idx, int(w.what is What.COPY), int(w.what), w.parent, w.name)
+            for w in wants
+        ],
+    )
