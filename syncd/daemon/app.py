@@ -24,9 +24,10 @@ from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.daemon.running import RunningFolder, marker_of, run_folder
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, SyncdError
+from syncd.net.circle import Surroundings
 from syncd.net.connections import Connections
 from syncd.net.listen import Doorkeeper
-from syncd.net.peers import PeerKeeper, Surroundings
+from syncd.net.peers import PeerKeeper
 from syncd.net.serve import Server
 from syncd.protocol.tls import LabelTable
 from syncd.seams import Announcement, Clock, Found, Listener, Network, Random, Trees, Unheard, Workers

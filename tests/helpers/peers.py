@@ -22,10 +22,11 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
 from syncd.errors import PeerUnavailable
 from syncd.model.ids import Cid
+from syncd.net.circle import Surroundings
 from syncd.net.connections import Connections
 from syncd.net.folders import Answerer
 from syncd.net.listen import Doorkeeper
-from syncd.net.peers import PeerKeeper, Surroundings
+from syncd.net.peers import PeerKeeper
 from syncd.net.serve import Server
 from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage, Link
 from syncd.protocol.messages import Bitmap

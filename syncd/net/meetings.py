@@ -1,0 +1,185 @@
+"""Async. Meetings: connections on the control channel, where device keys count and not the folder's certificate.
+
+Two devices meet when a label is no longer known, when one knows entries that the other lacks, and when there is
+something to pass on. They part with the same roster. Whatever happens in a meeting ends it and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+from typing import Final
+
+import trio
+
+from ca.ids import DeviceId, EntryHash
+from syncd.engine.membership import Update
+from syncd.errors import PeerUnavailable, TrustError
+from syncd.http import Client
+from syncd.net.circle import CLIENT_LIMITS, FAILURE, Circle
+from syncd.net.connections import Connection
+from syncd.net.contacts import Source
+from syncd.net.control import settle
+from syncd.net.dial import dial_first
+from syncd.net.greeting import greet, head_of
+from syncd.protocol.messages import Hello, RosterSubmit
+
+log = logging.getLogger(__name__)
+
+PUSH_S: Final = 4.0
+PASS_ON_S: Final = 0.5
+"""Who learns an entry from another device waits up to so long before passing it on: mostly its author was quicker."""
+MEETING_S: Final = 20.0
+MEET_AGAIN_S: Final = 1.0
+STRANGERS_ASKED: Final = 8
+"""Devices that an address of unknown owner is asked for on the control channel, each time others."""
+INTRODUCTIONS: Final = 8
+INTRODUCE_S: Final = 0.5
+
+FORCED: Final = True
+
+
+class Meetings:
+    """The meetings of one folder. `push_forever` for its whole life."""
+
+    def __init__(self, circle: Circle) -> None:
+        self._circle = circle
+        self._membership = circle.membership
+        self._contacts = circle.contacts
+        self._push_at = inf
+        self._push_woken = trio.Event()
+        self._learning = 0
+        self._asked_strangers = 0
+
+    # passing on ----------------------------------------------------------------------------------------------
+
+    def roster_moved(self) -> None:
+        """There is something to pass on: at once if it is our own doing."""
+        wait_s = self._circle.chance(PASS_ON_S) if self._learning else 0.0
+        self._push_at = min(self._push_at, trio.current_time() + wait_s)
+        self._push_woken.set()
+
+    async def submit_untrusted(self, submit: RosterSubmit) -> Update:
+        """An entry was pushed to us. Raises TrustError, RemoteProtocolError."""
+        with self._learns():
+            return await self._membership.submit_untrusted(submit)
+
+    @contextmanager
+    def _learns(self) -> Iterator[None]:
+        self._learning += 1
+        try:
+            yield
+        finally:
+            self._learning -= 1
+
+    async def push_forever(self) -> None:
+        """Pass on what is new, until cancelled."""
+        while True:
+            self._push_woken = trio.Event()
+            if self._push_at <= trio.current_time():
+                self._push_at = inf
+                await self.push()
+                continue
+            with trio.move_on_at(self._push_at):
+                await self._push_woken.wait()
+
+    async def push(self) -> set[DeviceId]:
+        """Give what is new in our roster to every device that can be reached now, for a few seconds; who has it."""
+        head = self._membership.head
+        devices = [device.id for device in self._membership.devices()]
+        with trio.move_on_after(PUSH_S):
+            async with trio.open_nursery() as nursery:
+                for device in devices:
+                    nursery.start_soon(self._meet, device, self._contacts.addresses_of(device))
+        return {device for device in devices if self._circle.peer(device).head == head}
+
+    # getting to know -----------------------------------------------------------------------------------------
+
+    def told(self, connection: Connection, device: DeviceId, hello: Hello) -> None:
+        """A proved device says where it listens: if that is news, others who are connected should hear of it."""
+        if self._circle.told(connection, device, hello):
+            self._circle.start(self._introduce, device)
+
+    async def _introduce(self, newcomer: DeviceId) -> None:
+        """Make a device that just said where it is known to some of those who are connected."""
+        circle = self._circle
+        await trio.sleep(circle.chance(INTRODUCE_S))
+        linked = [device for device in circle.linked() if device != newcomer]
+        linked.sort(key=lambda device: circle.luck())
+        for device in linked[:INTRODUCTIONS]:
+            circle.start(self._meet, device, self._contacts.addresses_of(device), FORCED)
+
+    # meeting -------------------------------------------------------------------------------------------------
+
+    def catch_up_soon(self, device: DeviceId) -> None:
+        """That device knows roster entries, or has keys, that we lack: ask it."""
+        self._circle.start(self._catch_up, device)
+
+    async def _catch_up(self, device: DeviceId) -> None:
+        if not self._circle.peer(device).meeting.locked():
+            await self._meet(device, self._contacts.addresses_of(device))
+
+    async def consult(self, address: str) -> bool:
+        """Nobody there knows our label: meet whoever may be there; whether that changed anything."""
+        device = self._contacts.device_at(address)
+        candidates = self._strangers() if device is None else [device]
+        before = self._membership.head, self._membership.is_current
+        for candidate in candidates:
+            was = self._circle.peer(candidate).head
+            if await self._meet(candidate, [address], FORCED):
+                self._contacts.note([address], Source.TOLD, trio.current_time(), candidate)
+                is_moved = before != (self._membership.head, self._membership.is_current)
+                return is_moved or self._circle.peer(candidate).head != was
+        return False
+
+    def _strangers(self) -> list[DeviceId]:
+        """Some of the devices without a link, each time others."""
+        devices = sorted(self._circle.lacking())
+        start = self._asked_strangers % max(1, len(devices))
+        self._asked_strangers += STRANGERS_ASKED
+        return (devices[start:] + devices[:start])[:STRANGERS_ASKED]
+
+    async def _meet(self, device: DeviceId, addresses: list[str], is_forced: bool = False) -> bool:
+        """Part with the same roster; whether that came about. One meeting with a device at a time, and not too many.
+
+        Without need only if it `is_forced`.
+        """
+        peer, membership = self._circle.peer(device), self._membership
+        async with peer.meeting:
+            is_level = peer.head == membership.head and membership.is_complete and membership.is_current
+            if is_level and not is_forced:
+                return True
+            await trio.sleep_until(peer.met_at + MEET_AGAIN_S)
+            peer.met_at = trio.current_time()
+            try:
+                with trio.fail_after(MEETING_S), self._learns():
+                    peer.head = await self._meet_at(device, addresses)
+            except (*FAILURE, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                log.debug("no meeting with %s: %s", addresses, error)
+                return False
+            except Exception:
+                log.exception("the meeting at %s failed", addresses)
+                return False
+            return True
+
+    async def _meet_at(self, device: DeviceId, addresses: list[str]) -> EntryHash:
+        around, membership = self._circle.around, self._membership
+        outgoing = membership.outgoing_control(device)
+        stream, address = await dial_first(around.network, around.clock, addresses, outgoing)
+        head: EntryHash | None = None
+        with around.connections.hold(stream, address, accepted=False) as connection:
+            client = Client(stream, host=stream.endpoint.label, limits=CLIENT_LIMITS)
+            public, hello = await greet(
+                client, stream, around.keys, membership.head_at, around.listening(), others=self._circle.others(device)
+            )
+            if public.id != device:
+                raise TrustError("another device answered the control connection")
+            connection.device = device
+            self.told(connection, device, hello)
+            head = await settle(client, head_of(hello), membership)
+            await stream.aclose()
+        if head is None:
+            raise PeerUnavailable("the control connection was cut")
+        return head
