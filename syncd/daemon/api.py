@@ -18,7 +18,8 @@ from syncd import __version__
 from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
 from syncd.daemon.explaining import conflicts, explain
-from syncd.daemon.membership import FolderMembership, MemberInfo
+from syncd.daemon.membership import FolderMembership
+from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing

@@ -16,10 +16,11 @@ import trio
 
 from ca.ids import FolderId
 from syncd.config import Settings
+from syncd.daemon.beginning import load_folder
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, Inviter
-from syncd.daemon.membership import FolderMembership, load_folder
+from syncd.daemon.membership import FolderMembership
 from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.daemon.running import RunningFolder, marker_of, run_folder
 from syncd.engine.membership import Update

@@ -18,9 +18,10 @@ import trio
 from ca.certs import throwaway_certificate
 from ca.epochs import MAX_NAME_BYTES, code_label, link_label
 from ca.ids import FolderId
+from syncd.daemon.beginning import join_folder
 from syncd.daemon.devicedb import Also
 from syncd.daemon.installation import Installation
-from syncd.daemon.membership import FolderMembership, join_folder
+from syncd.daemon.membership import FolderMembership
 from syncd.errors import PeerUnavailable, RemoteProtocolError, SyncdError, TrustError
 from syncd.http import Client, Limits
 from syncd.net.dial import dial

@@ -1,9 +1,9 @@
-"""Async. One folder's membership on this device: who is in it, with which keys, and every way in which that changes.
+"""Async. One folder's membership on this device: every way in which it changes, and what follows at once.
 
-The decisions are in `ca` and `standing`; here is their order. A step (a page received, an entry of our own) is computed
-in a worker, written to disk in one transaction, and then takes effect within one turn of the event loop: state, SNI
-labels, then `on_update`, where connections are cut. So nobody sees a roster that a crash could take back, and no
-connection of an epoch outlives it for longer than that turn.
+The decisions are in `ca` and `standing`, what can be read from them in `people`; here is their order. A step (a page
+received, an entry of our own) is computed in a worker, written to disk in one transaction, and then takes effect within
+one turn of the event loop: state, SNI labels, then `on_update`, where connections are cut. So nobody sees a roster that
+a crash could take back, and no connection of an epoch outlives it for longer than that turn.
 
 Admissions that come within two seconds share one entry and one epoch. Removals never wait.
 """
@@ -14,30 +14,30 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias, TypeVarTuple
+from typing import Final, TypeAlias
 
 import trio
 
-from ca import authority, keyfiles
+from ca import authority
 from ca.authority import Newcomer, Outcome, Secrets, Signer
 from ca.device import PublicDevice
 from ca.entries import JournalSeal
 from ca.epochs import MAX_NAME_BYTES, control_label
-from ca.ids import DeviceId, EntryHash, FolderId, MemberId
-from ca.recovery import PublicRecovery
-from ca.roles import USUAL_CAPABILITIES, Action, Role, may_grant
-from ca.roster import EpochInfo, Head, Member, Relation, Roster, Status
+from ca.ids import DeviceId, MemberId
+from ca.roles import Action, Role
+from ca.roster import Head, Relation, Roster
 from syncd.daemon import standing as steps
 from syncd.daemon.devicedb import Also
 from syncd.daemon.folder import Rights
 from syncd.daemon.installation import Installation
+from syncd.daemon.people import People
 from syncd.daemon.standing import Standing
 from syncd.daemon.tlsfiles import drop_tls_files
 from syncd.engine.membership import Update, free_name, rotation_wait_s
-from syncd.errors import RemoteProtocolError, StoreCorrupt, TrustError
+from syncd.errors import RemoteProtocolError, TrustError
 from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.protocol import tls
-from syncd.protocol.invitation import Admission, Offer, one_line
+from syncd.protocol.invitation import one_line
 from syncd.protocol.messages import RosterPage, RosterSubmit
 from syncd.store.keyring import EpochKeys, Keyring
 
@@ -50,30 +50,8 @@ ROTATION_CHECK_S: Final = 3600.0
 """How long one sleep before a rotation lasts at most, because the wall clock may jump."""
 ROTATION_RETRY_S: Final = 60.0
 
-Sealed = TypeVarTuple("Sealed")
-
 JournalHead: TypeAlias = tuple[DeviceId, Incarnation, int, ChangesetHash]
 """Device, incarnation, counter and hash of the newest changeset of a journal."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceInfo:
-    """A device as people see it."""
-
-    id: DeviceId
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class MemberInfo:
-    """A member as people see it; `since` in unix seconds."""
-
-    id: MemberId
-    name: str
-    role: Role
-    since: int
-    is_us: bool
-    devices: tuple[DeviceInfo, ...]
 
 
 @dataclass(eq=False, slots=True)
@@ -93,16 +71,13 @@ class _Wish:
         return self.update is not None or self.error is not None
 
 
-class FolderMembership:
-    """Made by `create_folder`, `join_folder` or `load_folder`. Implements `store.journal.Membership`.
-
-    Properties may be read from any thread; everything else belongs to the event loop.
-    """
+class FolderMembership(People):
+    """Made by the functions of `daemon.beginning`. What only reads is `People`; the rest belongs to the event loop."""
 
     def __init__(self, installation: Installation, standing: Standing) -> None:
+        super().__init__(standing)
         self.on_update: list[Callable[[Update], None]] = []
         self._installation = installation
-        self._standing = standing
         self._keyring: Keyring | None = None
         self._content_keys: Mapping[bytes, EpochKeys] = {}
         self._lock = trio.Lock()
@@ -113,142 +88,11 @@ class FolderMembership:
         self._labels: frozenset[str] = frozenset()
         self._outgoing: tls.Outgoing | None = None
 
-    # what there is -------------------------------------------------------------------------------------------
-
-    @property
-    def folder_id(self) -> FolderId:
-        return self._standing.roster.folder_id
-
-    @property
-    def device(self) -> DeviceId:
-        """This device."""
-        return self._standing.us
-
-    @property
-    def roster(self) -> Roster:
-        return self._standing.roster
-
-    @property
-    def head(self) -> EntryHash:
-        return self._standing.roster.head
-
-    @property
-    def head_at(self) -> Head:
-        return self._standing.roster.head_at
-
-    @property
-    def epoch(self) -> EpochInfo:
-        return self._standing.roster.epoch
-
-    @property
-    def secrets(self) -> Secrets | None:
-        """Of the newest epoch that could be opened here; None when none could."""
-        return self._standing.secrets
-
-    @property
-    def is_current(self) -> bool:
-        """We hold the secret of the current epoch."""
-        return self._standing.is_current
-
-    @property
-    def is_out(self) -> bool:
-        """This device is no longer a member's."""
-        return self._standing.is_out
-
-    @property
-    def has_fork(self) -> bool:
-        return self._standing.fork is not None
-
-    @property
-    def label(self) -> str | None:
-        """SNI label of the current epoch's member connections; None while there can be none."""
-        keys = self._standing.epoch_keys()
-        return None if keys is None else keys.label
-
-    @property
-    def announcement_key(self) -> bytes | None:
-        keys = self._standing.epoch_keys()
-        return None if keys is None else keys.announcement_key
-
-    @property
-    def asks_after(self) -> int:
-        """The number to ask others from: entries after it, or sealed secrets, are missing here."""
-        return self._standing.asks_after
-
-    @property
-    def is_complete(self) -> bool:
-        """Nothing of what we know to exist is missing; else ask any member (`catch_up`)."""
-        return self._standing.asks_after == self._standing.roster.number
-
-    def relation(self, head: Head) -> Relation:
-        """How somebody's roster head stands to ours."""
-        return self._standing.roster.relation(head)
-
     def keyring(self) -> Keyring:
         """Ciphers of every epoch that could be opened. Raises LookupError while there is none."""
         if self._keyring is None:
             raise LookupError("no epoch of this folder could be opened here yet")
         return self._keyring
-
-    # people --------------------------------------------------------------------------------------------------
-
-    @property
-    def folder_name(self) -> str:
-        """The name that the folder has for everybody; empty while we hold no secret."""
-        secrets = self._standing.secrets
-        return "" if secrets is None else _opened(authority.folder_name, self._standing.roster, secrets)
-
-    def member_name(self, device: DeviceId) -> str:
-        """The name of the member a device belongs or belonged to; empty for a stranger."""
-        member, secrets = self.roster.member_of(device), self.secrets
-        return "" if member is None or secrets is None else _opened(authority.member_name, member, secrets)
-
-    def device_name(self, device: DeviceId) -> str:
-        """The name of a device that was ever admitted; empty for a stranger."""
-        member, secrets = self.roster.member_of(device), self.secrets
-        if member is None or secrets is None or device not in member.device_names:
-            return ""
-        return _opened(authority.device_name, member, device, secrets)
-
-    def members(self) -> tuple[MemberInfo, ...]:
-        """Who is in the folder now, longest first."""
-        active = [member for member in self.roster.members.values() if member.status is Status.ACTIVE]
-        return tuple(self._info(member) for member in sorted(active, key=lambda member: (member.since, member.id)))
-
-    def _info(self, member: Member) -> MemberInfo:
-        secrets = self.secrets
-        name = "" if secrets is None else _opened(authority.member_name, member, secrets)
-        devices = tuple(DeviceInfo(device, self.device_name(device)) for device in member.devices)
-        return MemberInfo(member.id, name, member.role, member.since, self.device in member.devices, devices)
-
-    def devices(self) -> tuple[PublicDevice, ...]:
-        """All active devices but this one."""
-        return tuple(
-            public
-            for member in self.roster.members.values()
-            if member.status is Status.ACTIVE
-            for device, public in member.devices.items()
-            if device != self.device
-        )
-
-    def role_of(self, device: DeviceId) -> Role | None:
-        """The role of a device that counts now."""
-        found = self.roster.device(device)
-        return None if found is None else found[0].role
-
-    # rights --------------------------------------------------------------------------------------------------
-
-    def may(self, action: Action) -> bool:
-        """Whether this device may do this now."""
-        found = self.roster.device(self.device)
-        return found is not None and not self.is_out and found[0].rights.allow(action)
-
-    def may_admit(self, role: Role) -> bool:
-        """Whether this device could admit somebody with this role now."""
-        found = self.roster.device(self.device)
-        if found is None or not self._standing.works or not self.may(Action.ADMIT):
-            return False
-        return may_grant(found[0].role, found[0].capabilities, role, USUAL_CAPABILITIES[role])
 
     def rights(self) -> Rights:
         """What the folder's task may do. Ask again after every update, and now and then, for the sake of the clock."""
@@ -268,38 +112,6 @@ class FolderMembership:
         if standing.trouble is not None:
             found.append(("SY-TRUST-01", standing.trouble))
         return tuple(found)
-
-    # for the journal -----------------------------------------------------------------------------------------
-
-    def number_of(self, head: EntryHash) -> int | None:
-        """The number of an entry on our chain."""
-        return self.roster.number_of(head)
-
-    def sign_key(self, device: DeviceId) -> bytes | None:
-        """The signing key of a device that is, or once was, admitted."""
-        public = self.roster.public_of(device)
-        return None if public is None else public.sign
-
-    def may_publish(self, device: DeviceId, head: EntryHash) -> bool:
-        """Whether that device had, at that entry, a role that publishes."""
-        rights = self.roster.rights_at(head, device)
-        return rights is not None and rights.allow(Action.WRITE)
-
-    def may_delete(self, device: DeviceId, head: EntryHash) -> bool:
-        """Whether that device had, at that entry, the right to delete."""
-        rights = self.roster.rights_at(head, device)
-        return rights is not None and rights.allow(Action.DELETE)
-
-    def sealed_at(self, device: DeviceId, incarnation: Incarnation) -> int | None:
-        """The last counter of a journal that counts under rights since taken away; None when they were not.
-
-        A journal that the seals do not name was unknown to who made them, so nothing of it counts.
-        """
-        roster = self.roster
-        if self.may_publish(device, roster.head):
-            return None
-        counters = [seal.counter for _, seal in roster.journal_seals(device) if seal.incarnation == incarnation]
-        return counters[-1] if counters else 0
 
     # connections ---------------------------------------------------------------------------------------------
 
@@ -566,14 +378,6 @@ class FolderMembership:
         return wait is not None and wait <= ROTATION_CHECK_S
 
 
-def _opened(open_name: Callable[[*Sealed], str], *sealed: *Sealed) -> str:
-    """A sealed name, or that it is none: who signs entries may seal rubbish, and that must not save them."""
-    try:
-        return open_name(*sealed)
-    except TrustError:
-        return "(unreadable)"
-
-
 def seals_of(
     heads: Sequence[JournalHead], devices: Sequence[DeviceId] | Mapping[DeviceId, object]
 ) -> list[JournalSeal]:
@@ -583,83 +387,3 @@ def seals_of(
         for device, incarnation, counter, hash_ in heads
         if device in devices
     ]
-
-
-# --- beginnings ------------------------------------------------------------------------------------------------------
-
-
-async def create_folder(
-    installation: Installation,
-    *,
-    folder_name: str,
-    member_name: str,
-    device_name: str,
-    recovery: PublicRecovery | None = None,
-    also: Also | None = None,
-) -> FolderMembership:
-    """A new folder with this device as its only member. Without `recovery` the installation's key is used."""
-    run = installation.workers.run_blocking
-    recovery = recovery or installation.recovery
-    if recovery is None:
-        if installation.home is None:
-            raise ValueError("where there is no home the recovery key has to be given")
-        key = await run(keyfiles.load_or_create_recovery, installation.home, installation.random.token)
-        recovery = key.public
-    make = partial(
-        authority.make_genesis,
-        folder_name=folder_name,
-        member_name=member_name,
-        device_name=device_name,
-        recovery=recovery,
-    )
-    outcome = await run(make, installation.signer())
-    return await _begin(installation, None, steps.found(installation.id, outcome), also)
-
-
-async def join_folder(
-    installation: Installation, offer: Offer, admission: Admission, *, also: Also | None = None
-) -> FolderMembership:
-    """Begin as a new member; on disk when this returns. A device that comes back keeps what it knew.
-
-    Raises: TrustError (Rollback for a roster older than the one offered or known), RemoteProtocolError.
-    """
-    run, keys = installation.workers.run_blocking, installation.keys
-    after = await run(steps.join_untrusted, keys, offer, admission, installation.sealer)
-    before = await _maybe_load(installation, offer.folder)
-    if before is None:
-        return await _begin(installation, None, after, also)
-    page = RosterPage(admission.entries, after.roster.number, admission.wrap, admission.proof)
-    after, update = await run(steps.receive_untrusted, before, page, keys, installation.sealer)
-    if update.fork or not after.is_current:
-        raise TrustError("the roster received is not the one that this device knows of this folder", id="SY-FORK-01")
-    return await _begin(installation, before, after, also)
-
-
-async def load_folder(installation: Installation, folder: FolderId) -> FolderMembership:
-    """A folder that is on disk. Raises StoreCorrupt when it cannot be read back, or is not there."""
-    standing = await _maybe_load(installation, folder)
-    if standing is None:
-        raise StoreCorrupt("the membership of a folder is missing on the disk", id="SY-DB-01")
-    membership = FolderMembership(installation, standing)
-    await membership.open_keyring()
-    await membership.drop_tls_files()
-    return membership
-
-
-async def _maybe_load(installation: Installation, folder: FolderId) -> Standing | None:
-    stored = await installation.on_disk(installation.db.load_roster, folder)
-    if stored is None:
-        return None
-    return await installation.workers.run_blocking(
-        steps.restore, installation.keys, folder, stored, installation.sealer
-    )
-
-
-async def _begin(
-    installation: Installation, before: Standing | None, after: Standing, also: Also | None
-) -> FolderMembership:
-    change = steps.change_between(before, after)
-    await installation.on_disk(installation.db.save_roster, change, [] if also is None else [also])
-    membership = FolderMembership(installation, after)
-    await membership.open_keyring()
-    return membership

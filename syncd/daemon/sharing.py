@@ -15,11 +15,12 @@ from ca.device import device_words
 from ca.ids import FolderId
 from ca.roles import Role
 from syncd.daemon.app import Daemon
+from syncd.daemon.beginning import create_folder
 from syncd.daemon.explaining import compare
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.inviting import AttemptFailed, InviterEvent, Joined, JoinRequest, Requested
 from syncd.daemon.joining import Invitation, Joiner, network_dial
-from syncd.daemon.membership import FolderMembership, create_folder
+from syncd.daemon.membership import FolderMembership
 from syncd.daemon.running import RunningFolder, refuse_root
 from syncd.daemon.transferring import Transfer
 from syncd.daemon.views import as_text, moment

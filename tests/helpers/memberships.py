@@ -15,9 +15,10 @@ from ca.ids import FolderId
 from ca.recovery import generate
 from ca.roles import Role
 from ca.wraps import Sealer
+from syncd.daemon.beginning import create_folder, join_folder, load_folder
 from syncd.daemon.devicedb import DeviceDb
 from syncd.daemon.installation import Installation
-from syncd.daemon.membership import FolderMembership, create_folder, join_folder, load_folder
+from syncd.daemon.membership import FolderMembership
 from syncd.engine.membership import Update
 from syncd.protocol.invitation import Admission, Offer
 from syncd.protocol.messages import RosterPage

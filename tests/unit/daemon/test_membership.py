@@ -18,8 +18,9 @@ from ca.roles import Action, Role
 from ca.roster import Head, Rollback, Roster
 from ca.wraps import HpkeSealer
 from syncd.daemon import standing
+from syncd.daemon.beginning import join_folder
 from syncd.daemon.folder import Rights
-from syncd.daemon.membership import FolderMembership, JournalHead, join_folder
+from syncd.daemon.membership import FolderMembership, JournalHead
 from syncd.engine.membership import PENDING_STEP_S, Update
 from syncd.errors import CodecError, RemoteProtocolError, StoreCorrupt, TrustError
 from syncd.model.cipher import BlockKind

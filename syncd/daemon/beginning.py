@@ -1,0 +1,94 @@
+"""Async. How a folder's membership begins on this device: founded, joined, or read back from the disk."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ca import authority, keyfiles
+from ca.ids import FolderId
+from ca.recovery import PublicRecovery
+from syncd.daemon import standing as steps
+from syncd.daemon.devicedb import Also
+from syncd.daemon.installation import Installation
+from syncd.daemon.membership import FolderMembership
+from syncd.daemon.standing import Standing
+from syncd.errors import StoreCorrupt, TrustError
+from syncd.protocol.invitation import Admission, Offer
+from syncd.protocol.messages import RosterPage
+
+
+async def create_folder(
+    installation: Installation,
+    *,
+    folder_name: str,
+    member_name: str,
+    device_name: str,
+    recovery: PublicRecovery | None = None,
+    also: Also | None = None,
+) -> FolderMembership:
+    """A new folder with this device as its only member. Without `recovery` the installation's key is used."""
+    run = installation.workers.run_blocking
+    recovery = recovery or installation.recovery
+    if recovery is None:
+        if installation.home is None:
+            raise ValueError("where there is no home the recovery key has to be given")
+        key = await run(keyfiles.load_or_create_recovery, installation.home, installation.random.token)
+        recovery = key.public
+    make = partial(
+        authority.make_genesis,
+        folder_name=folder_name,
+        member_name=member_name,
+        device_name=device_name,
+        recovery=recovery,
+    )
+    outcome = await run(make, installation.signer())
+    return await _begin(installation, None, steps.found(installation.id, outcome), also)
+
+
+async def join_folder(
+    installation: Installation, offer: Offer, admission: Admission, *, also: Also | None = None
+) -> FolderMembership:
+    """Begin as a new member; on disk when this returns. A device that comes back keeps what it knew.
+
+    Raises: TrustError (Rollback for a roster older than the one offered or known), RemoteProtocolError.
+    """
+    run, keys = installation.workers.run_blocking, installation.keys
+    after = await run(steps.join_untrusted, keys, offer, admission, installation.sealer)
+    before = await _maybe_load(installation, offer.folder)
+    if before is None:
+        return await _begin(installation, None, after, also)
+    page = RosterPage(admission.entries, after.roster.number, admission.wrap, admission.proof)
+    after, update = await run(steps.receive_untrusted, before, page, keys, installation.sealer)
+    if update.fork or not after.is_current:
+        raise TrustError("the roster received is not the one that this device knows of this folder", id="SY-FORK-01")
+    return await _begin(installation, before, after, also)
+
+
+async def load_folder(installation: Installation, folder: FolderId) -> FolderMembership:
+    """A folder that is on disk. Raises StoreCorrupt when it cannot be read back, or is not there."""
+    standing = await _maybe_load(installation, folder)
+    if standing is None:
+        raise StoreCorrupt("the membership of a folder is missing on the disk", id="SY-DB-01")
+    membership = FolderMembership(installation, standing)
+    await membership.open_keyring()
+    await membership.drop_tls_files()
+    return membership
+
+
+async def _maybe_load(installation: Installation, folder: FolderId) -> Standing | None:
+    stored = await installation.on_disk(installation.db.load_roster, folder)
+    if stored is None:
+        return None
+    return await installation.workers.run_blocking(
+        steps.restore, installation.keys, folder, stored, installation.sealer
+    )
+
+
+async def _begin(
+    installation: Installation, before: Standing | None, after: Standing, also: Also | None
+) -> FolderMembership:
+    change = steps.change_between(before, after)
+    await installation.on_disk(installation.db.save_roster, change, [] if also is None else [also])
+    membership = FolderMembership(installation, after)
+    await membership.open_keyring()
+    return membership
