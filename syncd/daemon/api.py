@@ -17,10 +17,12 @@ from ca.roles import Action
 from syncd import __version__
 from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
+from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import conflicts, explain
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
+from syncd.daemon.requesting import Requests
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
 from syncd.daemon.tlsfiles import folder_tls_files, roster_file
@@ -52,6 +54,8 @@ class DaemonApi:
         self._daemon = daemon
         self._stop = stop
         self._sharing = Sharing(daemon, self.find_folder)
+        self._requests = Requests(daemon, self.find_folder)
+        self._entering = Entering(daemon)
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
             "folders": self._folders,
@@ -64,14 +68,14 @@ class DaemonApi:
             "rotate": self._rotate,
             "invites": self._sharing.invites,
             "invite.revoke": self._sharing.revoke,
-            "requests": self._sharing.requests,
-            "approve": self._sharing.approve,
-            "deny": self._sharing.deny,
+            "requests": self._requests.requests,
+            "approve": self._requests.approve,
+            "deny": self._requests.deny,
             "share": self._sharing.share,
-            "join.find": self._sharing.find,
-            "join.preview": self._sharing.preview,
-            "join.cancel": self._sharing.cancel,
-            "join": self._sharing.join,
+            "join.find": self._entering.find,
+            "join.preview": self._entering.preview,
+            "join.cancel": self._entering.cancel,
+            "join": self._entering.join,
             "conflicts": self._conflicts,
             "explain": self._explain,
             "wait": self._wait,
@@ -142,7 +146,7 @@ class DaemonApi:
         daemon = self._daemon
         folders = self._selected(params)
         meter = daemon.meter
-        waiting = self._sharing.waiting_requests()
+        waiting = self._requests.waiting()
         return {
             "schema": "syncd.status/1",
             "version": __version__,
@@ -209,7 +213,7 @@ class DaemonApi:
         roster = await self._daemon.seams.workers.run_blocking(
             roster_file, folder.id, folder.membership.roster.export(), home
         )
-        waiting = self._sharing.waiting_requests().get(folder.id, 0)
+        waiting = self._requests.waiting().get(folder.id, 0)
         return {
             "schema": "syncd.folder/1",
             **folder_json(folder, self._peers_of(folder), waiting + _held(folder)),

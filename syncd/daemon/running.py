@@ -8,6 +8,7 @@ folder begins anew until it is let; a damaged database is moved aside and the fo
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -324,3 +325,8 @@ def refuse_root(path: bytes, others: list[RunningFolder], home: bytes) -> None:
                 why=f"{other.name} is at {theirs.decode('utf-8', 'backslashreplace')}",
                 fix="choose another directory",
             )
+
+
+def absolute(path: str) -> bytes:
+    """A path from the command line, which has made it absolute already."""
+    return os.fsencode(os.path.normpath(path))

@@ -1,0 +1,138 @@
+"""Async. Everything that waits for a person: who asks to join, and waves that the brake holds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ca.device import device_words
+from ca.ids import FolderId
+from ca.roles import Role
+from syncd.daemon.app import Daemon
+from syncd.daemon.inviting import JoinRequest
+from syncd.daemon.running import RunningFolder
+from syncd.daemon.views import moment
+
+Json = dict[str, Any]
+Params = Mapping[str, Any]
+Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class Requests:
+    """The methods of the control socket that answer what waits."""
+
+    def __init__(self, daemon: Daemon, find_folder: Callable[[str | None, str | None], RunningFolder]) -> None:
+        self._daemon = daemon
+        self._find_folder = find_folder
+
+    async def requests(self, params: Params, progress: Progress) -> Json:
+        """Everything that waits for a person."""
+        wanted = self._maybe_folder(params)
+        listed = [request_json(self._daemon, request) for request in self._daemon.inviter.requests(wanted)]
+        for folder in self._daemon.folders:
+            if folder.task is None or wanted not in (None, folder.id):
+                continue
+            for held in await folder.task.held():
+                listed.append(
+                    {
+                        "id": _held_id(folder, held.id),
+                        "kind": "held",
+                        "folder": folder.id.hex(),
+                        "name": folder.name,
+                        "since": moment(held.since),
+                        "author": _author(folder, held.origin),
+                        "files": held.files,
+                        "of_files": held.of_files,
+                        "paths": await folder.task.held_paths(held.id),
+                        "direction": "here" if held.origin == "here" else "there",
+                    }
+                )
+        return {"schema": "syncd.requests/1", "requests": listed}
+
+    async def approve(self, params: Params, progress: Progress) -> Json:
+        """Let a joiner in, or a held wave pass."""
+        held = await self._held(params["id"])
+        if held is not None:
+            folder, wave = held
+            assert folder.task is not None
+            await folder.task.approve(wave)
+            return _answer("approve", params["id"], "held", folder.id, folder.name, None)
+        role = None if params["role"] is None else Role[params["role"].upper()]
+        request = await self._daemon.inviter.approve(params["id"], role)
+        return self._answered("approve", request)
+
+    async def deny(self, params: Params, progress: Progress) -> Json:
+        """Turn a joiner away, or undo a held wave."""
+        held = await self._held(params["id"])
+        if held is not None:
+            folder, wave = held
+            assert folder.task is not None
+            await folder.task.deny(wave)
+            return _answer("deny", params["id"], "held", folder.id, folder.name, None)
+        return self._answered("deny", await self._daemon.inviter.deny(params["id"]))
+
+    def waiting(self) -> dict[FolderId, int]:
+        """How many joiners wait, by folder."""
+        waiting: dict[FolderId, int] = {}
+        for request in self._daemon.inviter.requests():
+            waiting[request.folder] = waiting.get(request.folder, 0) + 1
+        return waiting
+
+    async def _held(self, id_: str) -> tuple[RunningFolder, str] | None:
+        for folder in self._daemon.folders:
+            if folder.task is not None:
+                for held in await folder.task.held():
+                    if id_ in (held.id, _held_id(folder, held.id)):
+                        return folder, held.id
+        return None
+
+    def _maybe_folder(self, params: Params) -> FolderId | None:
+        if params["folder"] is None:
+            return None
+        return self._find_folder(params["folder"], params["cwd"]).id
+
+    def _answered(self, verb: str, request: JoinRequest) -> Json:
+        folder = self._daemon.folder(request.folder)
+        name = "" if folder is None else folder.name
+        return _answer(verb, request.id, "join", request.folder, name, request.member_name)
+
+
+def request_json(daemon: Daemon, request: JoinRequest) -> Json:
+    """A joiner who asks, as people see it."""
+    folder = daemon.folder(request.folder)
+    return {
+        "id": request.id,
+        "kind": "join",
+        "folder": request.folder.hex(),
+        "name": "" if folder is None else folder.name,
+        "since": moment(request.since),
+        "member": request.member_name,
+        "host": request.host,
+        "system": request.system,
+        "address": request.address,
+        "words": device_words(request.device.id),
+        "role": request.role.name.lower(),
+    }
+
+
+def _answer(verb: str, id_: str, kind: str, folder: FolderId, name: str, member: str | None) -> Json:
+    return {
+        "schema": f"syncd.{verb}/1",
+        "id": id_,
+        "kind": kind,
+        "folder": folder.hex(),
+        "name": name,
+        "member": member,
+    }
+
+
+def _held_id(folder: RunningFolder, wave: str) -> str:
+    """Short, typeable, and of one folder only."""
+    return f"{wave}-{folder.id.hex()[:4]}"
+
+
+def _author(folder: RunningFolder, origin: str) -> str:
+    for device in folder.membership.devices():
+        if device.id.hex() == origin:
+            return folder.membership.member_name(device.id)
+    return "this computer" if origin == "here" else origin[:8]
