@@ -13,18 +13,10 @@ import typer
 from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.session import Session, command, here
+from syncd.verdict import state_of, verdict
 
 REFRESH_S = 1.0
 _CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
-_STATE_WORDS = {
-    "starting": ("◐", "starting"),
-    "scanning": ("◐", "looking at the files"),
-    "syncing": ("◐", "syncing"),
-    "synced": ("●", "in sync"),
-    "waiting": ("○", "no other member reached"),
-    "paused": ("○", "paused"),
-    "stopped": ("○", "stopped"),
-}
 _MOVED = (("received", "received"), ("sent", "sent"), ("fetched twice", "duplicate"))
 
 Json = Mapping[str, Any]
@@ -77,30 +69,8 @@ def status_lines(found: Json, now: datetime) -> list[str]:
     ]
 
 
-def verdict(found: Json) -> str:
-    """The one line that people read. It never says more than is known."""
-    folders = found["folders"]
-    if not folders:
-        return "No folders yet.  syncd share PATH, or syncd join"
-    if found["in_sync"]:
-        return "All in sync."
-    if stopped := [folder for folder in folders if folder["state"] == "stopped"]:
-        return f"{text.count(len(stopped), 'folder')} stopped: {_names(stopped)}."
-    if files := sum(folder["need"]["files"] for folder in folders):
-        return f"All in sync except {text.count(files, 'file')}."
-    if busy := [folder for folder in folders if folder["state"] in ("starting", "scanning", "syncing")]:
-        return f"Not yet known: {_names(busy)} {'is' if len(busy) == 1 else 'are'} being compared."
-    if waiting := [folder for folder in folders if folder["state"] == "waiting"]:
-        return f"Not known: no other member of {_names(waiting)} was reached."
-    return "Not all in sync."
-
-
-def _names(folders: list[Json]) -> str:
-    return ", ".join(text.escape(folder["name"]) for folder in folders)
-
-
 def _folder_row(folder: Json, now: datetime) -> list[str]:
-    glyph, words = _state(folder)
+    glyph, words = state_of(folder)
     return [
         text.escape(folder["name"]),
         f"{glyph} {words}",
@@ -108,14 +78,6 @@ def _folder_row(folder: Json, now: datetime) -> list[str]:
         text.size(folder["bytes"]),
         "  ".join(_peer(peer, now) for peer in folder["peers"]) or "no other member",
     ]
-
-
-def _state(folder: Json) -> tuple[str, str]:
-    glyph, words = _STATE_WORDS.get(folder["state"], ("○", folder["state"]))
-    need = folder["need"]
-    if need["files"] and folder["state"] not in ("stopped", "paused", "starting"):
-        return "◐", f"{text.count(need['files'], 'file')} waiting, {text.size(need['bytes'])}"
-    return glyph, words
 
 
 def _peer(peer: Json, now: datetime) -> str:

@@ -22,8 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("syncd.model",),
     ("syncd.protocol",),
     ("syncd.engine",),
-    ("syncd.home",),
-    ("syncd.config", "syncd.workers", "syncd.http"),
+    ("syncd.home", "syncd.wording"),
+    ("syncd.config", "syncd.workers", "syncd.http", "syncd.verdict"),
     ("syncd.store", "syncd.net", "syncd.web"),
     ("syncd.daemon",),
     ("syncd.cli",),
@@ -191,8 +191,10 @@ COLOURS: dict[str, str] = {
     "syncd.store.tree": BLOCKING,
     "syncd.store.watch": ASYNC,
     "syncd.treetypes": PURE,
+    "syncd.verdict": PURE,
     "syncd.web.control": ASYNC,
     "syncd.web.methods": PURE,
+    "syncd.wording": PURE,
     "syncd.workers": ASYNC,
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from syncd.cli.status import peer_lines, problem_lines, status_lines, verdict
+from syncd.cli.status import peer_lines, problem_lines, status_lines
+from syncd.verdict import verdict
 from tests.unit.cli.values import folder, peer, problem, status
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
