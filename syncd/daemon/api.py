@@ -233,7 +233,7 @@ class DaemonApi:
         folder = self.find_folder(params["folder"], params["cwd"])
         task = folder.task
         if task is not None:
-            number = task.rescan()
+            number = task.scanner.rescan()
             while params["wait"] and task.progress.scans_done < number and folder.why_stopped is None:
                 await task.changed()
         files, size = (0, 0) if task is None else (task.counts.files, task.counts.size)

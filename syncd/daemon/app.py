@@ -194,9 +194,10 @@ class Daemon:
 
     def _attach(self, folder: RunningFolder, nursery: trio.Nursery) -> None:
         assert folder.task is not None
-        keeper = PeerKeeper(self.surroundings, folder.membership, folder.task)
+        task = folder.task
+        keeper = PeerKeeper(self.surroundings, folder.membership, task.server, task.follower.run_link)
         self._started[folder.id].keeper = keeper
-        folder.task.on_roster_needed = keeper.catch_up_soon
+        task.on_roster_needed = keeper.catch_up_soon
         nursery.start_soon(keeper.run)
         nursery.start_soon(folder.membership.run_rotation)
 

@@ -40,7 +40,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     fix: str | None = "syncd status"
     rule: str | None = None
     if task is not None:
-        is_directory = await task.in_worker(_is_directory, task, names)
+        is_directory = await task.blocking(_is_directory, task, names)
         rule = task.ignores.rule(names, is_directory)
         state, id_, why, fix = await _explain(folder, task, names, task.ignores.match(names, is_directory))
     return {
@@ -88,11 +88,11 @@ async def _explain(
         return "problem", first["id"], str(first["why"]), str(first["try"])
     if is_ignored:
         return "ignored", None, "a rule of .syncd/ignore leaves it out", "change the rule if it should be synced"
-    row = await task.ask(_row_at, task, names)
+    row = await task.db(_row_at, task, names)
     if row is None:
         why = "nothing of that name is known; a new file is seen within a second of being closed"
         return "unknown", None, why, "syncd folder rescan"
-    if await task.ask(_is_held, task, names):
+    if await task.db(_is_held, task, names):
         return "held", "SY-BRAKE-01", "it belongs to a wave of deletions that waits for a person", "syncd requests"
     if row.pending == ONLY_HERE:
         return "waiting", None, "this change is only here: your role is viewer, so it is kept and not sent", None
@@ -133,7 +133,7 @@ def _is_held(task: FolderTask, names: Path) -> bool:
 
 async def conflicts(task: FolderTask) -> list[Json]:
     """Files with more than one version that nobody has replaced, and where each stands."""
-    found: list[Json] = await task.ask(_conflicts, task)
+    found: list[Json] = await task.db(_conflicts, task)
     return found
 
 
@@ -176,14 +176,14 @@ def _conflicts(task: FolderTask) -> list[Json]:
 
 async def compare(task: FolderTask) -> Json:
     """A directory that is about to join against the folder, by content: nothing is written."""
-    expected: dict[Path, NodeRow] = await task.ask(_expected, task)
-    here: dict[Path, int] = await task.in_worker(_standing, task)
+    expected: dict[Path, NodeRow] = await task.db(_expected, task)
+    here: dict[Path, int] = await task.blocking(_standing, task)
     same = 0
     fetch: list[NodeRow] = [row for path, row in expected.items() if path not in here]
     missing = len(fetch)
     for path, row in expected.items():
         if path in here:
-            if await task.in_worker(_same, task, path, row):
+            if await task.blocking(_same, task, path, row):
                 same += 1
             else:
                 fetch.append(row)

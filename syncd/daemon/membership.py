@@ -28,7 +28,7 @@ from ca.roles import Action, Role
 from ca.roster import Head, Relation, Roster
 from syncd.daemon import standing as steps
 from syncd.daemon.devicedb import Also
-from syncd.daemon.folder import Rights
+from syncd.daemon.ground import Rights
 from syncd.daemon.installation import Installation
 from syncd.daemon.people import People
 from syncd.daemon.standing import Standing

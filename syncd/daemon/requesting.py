@@ -32,7 +32,7 @@ class Requests:
         for folder in self._daemon.folders:
             if folder.task is None or wanted not in (None, folder.id):
                 continue
-            for held in await folder.task.held():
+            for held in await folder.task.waves.held():
                 listed.append(
                     {
                         "id": _held_id(folder, held.id),
@@ -43,7 +43,7 @@ class Requests:
                         "author": _author(folder, held.origin),
                         "files": held.files,
                         "of_files": held.of_files,
-                        "paths": await folder.task.held_paths(held.id),
+                        "paths": await folder.task.waves.held_paths(held.id),
                         "direction": "here" if held.origin == "here" else "there",
                     }
                 )
@@ -55,7 +55,7 @@ class Requests:
         if held is not None:
             folder, wave = held
             assert folder.task is not None
-            await folder.task.approve(wave)
+            await folder.task.waves.approve(wave)
             return _answer("approve", params["id"], "held", folder.id, folder.name, None)
         role = None if params["role"] is None else Role[params["role"].upper()]
         request = await self._daemon.inviter.approve(params["id"], role)
@@ -67,7 +67,7 @@ class Requests:
         if held is not None:
             folder, wave = held
             assert folder.task is not None
-            await folder.task.deny(wave)
+            await folder.task.waves.deny(wave)
             return _answer("deny", params["id"], "held", folder.id, folder.name, None)
         return self._answered("deny", await self._daemon.inviter.deny(params["id"]))
 
@@ -81,7 +81,7 @@ class Requests:
     async def _held(self, id_: str) -> tuple[RunningFolder, str] | None:
         for folder in self._daemon.folders:
             if folder.task is not None:
-                for held in await folder.task.held():
+                for held in await folder.task.waves.held():
                     if id_ in (held.id, _held_id(folder, held.id)):
                         return folder, held.id
         return None

@@ -302,7 +302,7 @@ async def _watch(folder: RunningFolder, trees: Trees, installation: Installation
             nursery.start_soon(_stop_when_root_goes, task, nursery.cancel_scope)
             async for dirty in receive:
                 folder.watch_limited = folder.watch_limited or dirty.limited
-                task.dirty(dirty)
+                task.scanner.dirty(dirty)
 
 
 async def _stop_when_root_goes(task: FolderTask, scope: trio.CancelScope) -> None:

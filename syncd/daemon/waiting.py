@@ -78,7 +78,7 @@ def _is_reached(folder: RunningFolder, task: FolderTask, device: Any) -> bool:
 
 async def _scanned(task: FolderTask) -> None:
     """What is on the disk now has been looked at: a cookie comes back through the watch behind everything before it."""
-    await task.pass_cookie()
+    await task.scanner.pass_cookie()
 
 
 async def _everything_asked_of_peers(task: FolderTask) -> None:

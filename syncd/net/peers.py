@@ -13,11 +13,11 @@ Whatever a peer does, or our own work does with its link, ends that connection a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -52,22 +52,21 @@ FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 60.0
 
 
-class Folder(FolderServer, Protocol):
-    """The work of a folder: serves, and uses links."""
-
-    async def run_link(self, link: Link) -> None:
-        """Exchange until the link is lost."""
-        ...
-
-
 class PeerKeeper:
     """Keeps one folder connected. `run` for its whole life. Implements `serve.Host`."""
 
-    def __init__(self, around: Surroundings, membership: Membership, folder: Folder) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        membership: Membership,
+        server: FolderServer,
+        run_link: Callable[[Link], Awaitable[None]],
+    ) -> None:
+        """`run_link` exchanges with a peer until its link is lost."""
         self.membership = membership
-        self.server: FolderServer = folder
+        self.server = server
         self._around = around
-        self._folder = folder
+        self._use_link = run_link
         self._circle = Circle(around, membership)
         self._contacts = self._circle.contacts
         self._meetings = Meetings(self._circle)
@@ -313,7 +312,7 @@ class PeerKeeper:
                     nursery.start_soon(lines.close_idle)
                     nursery.start_soon(self._write_seen, news.device, address)
                     with link.scope:
-                        await self._folder.run_link(link)
+                        await self._use_link(link)
                     nursery.cancel_scope.cancel()
             except* FAILURE as errors:
                 self._note_trouble(address, _first(errors))

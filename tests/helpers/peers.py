@@ -214,7 +214,7 @@ class Node:
         self.membership.install(self.table)
         folder = self.folder
         self.membership.on_update.append(lambda update: folder.tell())
-        self.keeper = PeerKeeper(surroundings, self.membership, self.folder)
+        self.keeper = PeerKeeper(surroundings, self.membership, self.folder, self.folder.run_link)
         doorkeeper = Doorkeeper(self.table, self.connections, own.clock, server.handle)
         with self.scope:
             listeners = self.listeners = await self.network.listen(self.listen_on) if self.listens else []

@@ -19,7 +19,8 @@ import trio
 
 from ca.device import DeviceKeys, generate
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId
-from syncd.daemon.folder import FolderTask, Rights
+from syncd.daemon.folder import FolderTask
+from syncd.daemon.ground import Rights
 from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.errors import PeerUnavailable
 from syncd.model.ids import Cid, Incarnation
@@ -161,18 +162,18 @@ class DirectLink:
         await self._ask(self._tell, files, size)
 
     async def _tell(self, files: int, size: int) -> None:
-        self._other.peer_needs_now(self._here, files, size)
+        self._other.server.peer_needs_now(self._here, files, size)
 
     async def heads(self, log: bytes, after: int) -> HeadsPage:
         wait_s, self._first = 0.0 if self._first else 55.0, False
-        return await self._ask(self._other.heads_after, self._here, log, after, wait_s)
+        return await self._ask(self._other.server.heads_after, self._here, log, after, wait_s)
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
-        return await self._ask(self._other.have, cids)
+        return await self._ask(self._other.server.have, cids)
 
     @asynccontextmanager
     async def blocks(self, cids: Sequence[Cid]) -> AsyncIterator[AsyncIterator[Frame]]:
-        frames = self._other.serve_blocks(cids)
+        frames = self._other.server.serve_blocks(cids)
         try:
             yield self._frames(frames)
         finally:
@@ -351,7 +352,7 @@ async def _feed(task: FolderTask, events: object, start_soon: Callable[..., None
     send, receive = trio.open_memory_channel[Dirty](16)
     start_soon(watch, events, send)
     async for dirty in receive:
-        task.dirty(dirty)
+        task.scanner.dirty(dirty)
 
 
 class Wire:
@@ -380,7 +381,7 @@ class Wire:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_ends, here, other, link, nursery.cancel_scope)
-                await here.run_link(link)
+                await here.follower.run_link(link)
                 nursery.cancel_scope.cancel()
         except* PowerCut:
             pass
@@ -483,7 +484,7 @@ class World:
         if not all(site.task.is_settled for site in running):
             return False
         if any(wire.is_up for wire in self.wires):
-            return len({await site.task.digest() for site in running}) == 1
+            return len({await site.task.server.digest() for site in running}) == 1
         return True
 
     def demand_equal(self) -> None:

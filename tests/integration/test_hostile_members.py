@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from ca.ids import DeviceId
-from syncd.daemon.folder import Rights
+from syncd.daemon.ground import Rights
 from syncd.errors import RemoteProtocolError
 from syncd.model.changesets import SealedChangeset
 from syncd.model.cipher import BlockKind, Sealed, max_ciphertext
@@ -95,7 +95,7 @@ async def alone() -> AsyncIterator[SimSite]:
 
 async def follow(site: SimSite, link: Hostile, seconds: float = 30.0) -> None:
     with trio.move_on_after(seconds):
-        await site.task.run_link(link)
+        await site.task.follower.run_link(link)
 
 
 def false_list(bob: Author) -> tuple[Arrived, dict[Cid, bytes]]:
@@ -195,10 +195,10 @@ async def test_numbering_of_an_older_database_is_given_up(autojump_clock: MockCl
     bob = Author("bob")
     async with alone() as ann:
         await follow(ann, Hostile(bob.device, bob.publish(directory(1))), seconds=5)
-        before = ann.task.log_id
-        page = await ann.task.heads_after(bob.device, before, 1_000, 0)
+        before = ann.task.server.log_id
+        page = await ann.task.server.heads_after(bob.device, before, 1_000, 0)
         assert page.log != before and page.last == page.newest > 0 and page.heads
-        again = await ann.task.heads_after(bob.device, page.log, 1_000, 0)  # a liar's word is not taken twice
+        again = await ann.task.server.heads_after(bob.device, page.log, 1_000, 0)  # a liar's word is not taken twice
         assert again.log == page.log
 
 

@@ -19,7 +19,7 @@ from ca.roster import Head, Rollback, Roster
 from ca.wraps import HpkeSealer
 from syncd.daemon import standing
 from syncd.daemon.beginning import join_folder
-from syncd.daemon.folder import Rights
+from syncd.daemon.ground import Rights
 from syncd.daemon.membership import FolderMembership, JournalHead
 from syncd.engine.membership import PENDING_STEP_S, Update
 from syncd.errors import CodecError, RemoteProtocolError, StoreCorrupt, TrustError

@@ -1,0 +1,162 @@
+"""Async. Bringing this disk to what Global says: plan, do what needs no content, offer the rest to the puller, commit.
+
+What is to be done is decided by `engine.plan`, how by `store.apply`; here is when, and what becomes of a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from syncd.daemon.ground import Ground
+from syncd.daemon.problems import problem_of
+from syncd.daemon.waves import Waves
+from syncd.store import counts
+from syncd.store.apply import execute
+from syncd.store.commit import Committed
+from syncd.store.prepare import Round
+from syncd.store.recovery import publish_late_edits
+from syncd.store.staging import Staging
+from syncd.treetypes import ROOT, LocallyChanged, NameTaken, NoSpace, NotThere, Path, RootState, TreeError
+
+log = logging.getLogger("syncd.folder")
+
+LONGEST_SLEEP_S = 3600.0
+RETRY_S = 2.0
+RACE_RETRY_S = 0.25
+
+
+class Applier:
+    """Carries out what is left to be done in one folder, whenever there may be something."""
+
+    def __init__(self, ground: Ground, waves: Waves) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._db = ground.db
+        self._blocking = ground.workers.run_blocking
+        self._clock = ground.clock
+        self._puller = ground.puller
+        self._work = ground.work
+        self._waves = waves
+        self._swept_at = 0.0
+        self._space_at = 0.0
+        """The disk was full, or failed: when to try again. 0: it was not."""
+        ground.puller.on_committed = self._after_commit
+        ground.puller.on_failed = self._after_failure
+        ground.puller.on_fed = ground.wake_plan
+
+    async def run(self) -> None:
+        await self._ground.may_work.wait()
+        await self._ground.knows_disk.wait()
+        while True:
+            with trio.move_on_after(await self._until_retry_s()):
+                await self._ground.plan_event.wait()
+            self._ground.plan_event = trio.Event()
+            if self._ground.root_state is not RootState.OK:
+                continue
+            self._ground.is_planning = True
+            self._ground.tell()
+            try:
+                while await self._sweep():
+                    pass
+            except TreeError as error:
+                log.warning("folder %s: the disk failed: %s", self._ground.name, error)
+                self._space_at = self._clock.monotonic() + RETRY_S
+            finally:
+                self._ground.is_planning = False
+            await self._ground.recount()
+            self._ground.tell()
+
+    async def _until_retry_s(self) -> float:
+        """How long until something that failed is due again: what the last sweep passed over."""
+        due = await self._db(counts.db_next_retry, self._store.connection, self._swept_at)
+        wait_s = LONGEST_SLEEP_S if due is None else max(0.05, due - self._clock.now())
+        return min(wait_s, max(0.05, self._space_at - self._clock.monotonic())) if self._space_at else wait_s
+
+    async def _sweep(self) -> bool:
+        """Once through all pending nodes; True if that brought anything closer."""
+        self._swept_at = self._clock.now()
+        await self._waves.hold_arriving()
+        await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
+        ignored = self._ground.ignores.match if self._ground.ignores.spec.patterns else None
+        after: int | None = 0
+        progress = False
+        while after is not None:
+            async with self._puller.disk:
+                engaged = self._puller.engaged
+                page, after = await self._db(self._store.db_plan, after, self._swept_at, engaged, ignored)
+                progress = await self._carry_out(page) or progress
+            if page.wants and self._ground.rights.exchanges and self._clock.monotonic() >= self._space_at:
+                await self._puller.offer(page.wants)
+        return progress
+
+    async def _carry_out(self, page: Round) -> bool:
+        """Do what needs no content. The puller's `disk` is held."""
+        done = []
+        if page.steps:
+            nodes = {step.operation.node for step in page.steps}
+            self._store.moving |= nodes
+            try:
+                done = await self._blocking(execute, self._store.tree, page.steps)
+                directories = sorted(
+                    {step.path[:-1] for step in page.steps} | {s.target[:-1] for s in page.steps if s.target}
+                )
+                await self._blocking(self._store.tree.flush_dirs, await self._existing(directories))
+                committed = await self._db(self._store.db_commit, done, self._clock.now())
+            finally:
+                self._store.moving -= nodes
+            await self._after_commit(committed)
+        if page.blocked:
+            taken = [(node, path, NameTaken("something that is only here has its name")) for node, path in page.blocked]
+            await self._db(self._note_failures, Committed(failed=list(taken)))
+        return page.settled + page.woken > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
+
+    async def _existing(self, directories: Sequence[Path]) -> list[Path]:
+        def existing() -> list[Path]:
+            found = []
+            for path in directories:
+                try:
+                    self._store.tree.stat(path)
+                except TreeError:
+                    continue
+                found.append(path)
+            return found
+
+        return await self._blocking(existing)
+
+    async def _after_commit(self, committed: Committed) -> None:
+        if committed.applied and self._space_at:
+            self._space_at = 0.0
+            await self._db(counts.db_clear_problems, self._store.connection, [ROOT])
+        if committed.edited:
+            await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
+            self._ground.announce(await self._db(self._store.journal.newest_seq))
+        if committed.failed:
+            await self._db(self._note_failures, committed)
+        self._ground.look_again(committed.look_again)
+        if committed.moved:
+            self._work.deep.update(committed.moved)
+            self._work.event.set()
+        self._ground.wake_plan()
+        self._ground.tell()
+
+    def _note_failures(self, committed: Committed) -> None:
+        for node, path, error in committed.failed:
+            if isinstance(error, NoSpace):
+                # That concerns all of the folder: nothing more is staged until some time has passed.
+                self._space_at = self._clock.monotonic() + RETRY_S
+                node, path = 0, ROOT
+            code, why, fix = problem_of(error, reading=False)
+            # A local edit got in between: the scan that looks there is on its way, so the next try is close.
+            retry_s = RACE_RETRY_S if isinstance(error, LocallyChanged | NotThere | NameTaken) else RETRY_S
+            counts.db_note_problem(self._store.connection, node, path, code, why, fix, self._clock.now(), retry_s)
+
+    async def _after_failure(self, staging: Staging) -> None:
+        assert staging.error is not None
+        failed = Committed(failed=[(staging.want.node, staging.want.path, staging.error)])
+        await self._db(self._note_failures, failed)
+        # It may have its name already: that is found out before the next look at the disk.
+        self._ground.is_recovered = False
+        self._ground.wake_plan()

@@ -1,0 +1,238 @@
+"""Async. What the parts of one folder's work share: its store and seams, what is known of it, and who is to be woken.
+
+`Scanner`, `Applier`, `Waves`, `Follower`, `Server` and `Keeper` each hold the same ground, and reach one another only
+through it or through what `FolderTask` hands them. Everything here is touched by the event loop alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, TypeVarTuple
+
+import trio
+
+from ca.ids import DeviceId
+from syncd.daemon.problems import ROOT_IDS
+from syncd.daemon.pulling import ByteBudget, Meter, Puller
+from syncd.engine.brake import Ages
+from syncd.model.ignores import Ignores, parse_ignores
+from syncd.protocol.exchange import Link
+from syncd.seams import Clock, Lane, Workers
+from syncd.store import counts
+from syncd.store.commit import ANYTHING
+from syncd.store.folder import FolderStore
+from syncd.treetypes import Dirty, Marker, Path, RootState
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the roster lets this device do with the folder now."""
+
+    publishes: bool
+    exchanges: bool = True
+    """False: the membership is in doubt (a fork, a freeze), so no content is sent or fetched."""
+    waits: bool = False
+    """It publishes, but not now: the newest epoch is not open here yet, or there is a fork. What is found waits too."""
+
+
+@dataclass(slots=True)
+class LinkState:
+    """What we know of one connected peer."""
+
+    link: Link
+    reached: bool = False
+    """Its heads were all taken in at some moment of this connection."""
+    newest: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Numbers that only grow, for `wait`: what was asked before is answered when they have moved on."""
+
+    scans_begun: int = 0
+    scans_done: int = 0
+    looked_at: int = 0
+
+
+@dataclass(slots=True)
+class Work:
+    """Directories that have to be looked at."""
+
+    names: dict[Path, frozenset[bytes] | None] = field(default_factory=dict)
+    deep: set[Path] = field(default_factory=set)
+    """Directories with all that is in them."""
+    everything: bool = True
+    event: trio.Event = field(default_factory=trio.Event)
+
+    def add(self, dirty: Dirty) -> None:
+        if dirty.rescan:
+            self.everything = True
+        for path, names in dirty.names.items():
+            self.add_names(path, names)
+        self.event.set()
+
+    def add_names(self, path: Path, names: frozenset[bytes] | None) -> None:
+        known = self.names.get(path, frozenset())
+        self.names[path] = None if names is None or known is None else known | names
+        self.event.set()
+
+    def take(self) -> tuple[Mapping[Path, frozenset[bytes] | None] | None, set[Path]]:
+        """What to look at now, None for everything; and directories to look at with all that is in them."""
+        everything, names, deep = self.everything, self.names, self.deep
+        self.everything, self.names, self.deep, self.event = False, {}, set(), trio.Event()
+        return (None if everything else names), deep
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.names) or bool(self.deep)
+
+
+class Ground:
+    """What the parts of one folder's work share."""
+
+    def __init__(
+        self,
+        name: str,
+        store: FolderStore,
+        marker: Marker,
+        workers: Workers,
+        clock: Clock,
+        lane: Lane,
+        budget: ByteBudget,
+        meter: Meter,
+        rights: Rights,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.marker = marker
+        self.workers = workers
+        self.clock = clock
+        self.rights = rights
+        self.meter = meter
+        self.counts = counts.Counts(0, 0, 0, 0, 0, 0, 0, 0)
+        self.problems: list[counts.Problem] = []
+        self.root_state = RootState.OK
+        self.links: dict[DeviceId, LinkState] = {}
+        self.peer_needs: dict[DeviceId, tuple[int, int]] = {}
+        """(files, bytes) that a connected peer said it still lacks, as of its last word."""
+        self.progress = Progress()
+        self.ignores: Ignores = parse_ignores(b"")
+        """The rules of `.syncd/ignore`, as of the last scan."""
+        self.on_roster_needed: Callable[[DeviceId], None] = lambda device: None
+        self.on_change: Callable[[], None] = lambda: None
+        self.work = Work()
+        self.retries: set[Path] = set()
+        """Names that the next look is only for because they did not rest, or could not be read, at the last one."""
+        self.ages = Ages()
+        self.plan_event = trio.Event()
+        self.is_planning = False
+        self.is_scanning = False
+        self.news = trio.Event()
+        self.newest = 0
+        self.may_scan = trio.Event()
+        self.may_work = trio.Event()
+        self.may_work.set()
+        self.knows_disk = trio.Event()
+        """Set once this disk was looked at: before that, files of which it has a copy would be fetched."""
+        self.is_recovered = False
+        """What a crash left behind was seen to. False: before the next look at the disk it has to be."""
+        self.puller = Puller(store, workers, lane, budget, meter, store.journal.device[0] % 16)
+        self._lane = lane
+        self._changed = trio.Event()
+        self._reached_ever = False
+
+    # asking ---------------------------------------------------------------------------------------------------
+
+    async def db(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        """Run a question about the rows in this folder's lane."""
+        return await self.workers.run_blocking(function, *arguments, lane=self._lane)
+
+    async def blocking(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        """Run a question about the disk in a worker."""
+        return await self.workers.run_blocking(function, *arguments)
+
+    def now_ms(self) -> int:
+        return int(self.clock.now() * 1000)
+
+    def now_ns(self) -> int:
+        return int(self.clock.now() * 1e9)
+
+    # waking ---------------------------------------------------------------------------------------------------
+
+    def wake_plan(self) -> None:
+        """Something may be left to be done."""
+        self.plan_event.set()
+
+    def look_again(self, paths: Sequence[Path]) -> None:
+        """Look at these names soon."""
+        for path in paths:
+            if path and path[-1] == ANYTHING:
+                self.work.add_names(path[:-1], None)
+            elif path:
+                self.work.add_names(path[:-1], frozenset(path[-1:]))
+            self.retries.add(path)
+
+    def announce(self, newest: int) -> None:
+        """Tell peers who wait for news."""
+        if newest > self.newest:
+            self.newest = newest
+            self.news.set()
+            self.news = trio.Event()
+
+    def roster_moved(self) -> None:
+        """The roster has a new head: whoever waits for news is to learn it."""
+        self.news.set()
+        self.news = trio.Event()
+
+    def tell(self) -> None:
+        """Wake whoever waits for this folder to change."""
+        self._reached_ever = self._reached_ever or any(state.reached for state in self.links.values())
+        self._changed.set()
+        self._changed = trio.Event()
+        self.on_change()
+
+    async def changed(self) -> None:
+        """Wait until something of this folder's state may have changed."""
+        await self._changed.wait()
+
+    def changed_soon(self) -> trio.Event:
+        """Set at the next change: for those who look first and wait then."""
+        return self._changed
+
+    # what is known --------------------------------------------------------------------------------------------
+
+    async def recount(self) -> None:
+        """Read again what `status` says."""
+        await self.db(counts.db_drop_solved, self.store.connection)
+        self.counts = await self.db(counts.db_counts, self.store.connection)
+        self.problems = await self.db(counts.db_problems, self.store.connection)
+        if self.root_state is not RootState.OK:
+            code = ROOT_IDS[self.root_state]
+            why = f"the folder's directory: {self.root_state.value}"
+            self.problems.insert(0, counts.Problem(code, b"", why, f"syncd help {code}", self.clock.now()))
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing is left to be done here, as far as this device knows."""
+        return (
+            self.root_state is RootState.OK
+            and self.progress.scans_done > 0
+            and not self.is_scanning
+            and not self.is_planning
+            and not self.plan_event.is_set()
+            and not self.work
+            and not self.puller.busy
+            and self.counts.need_files == 0
+        )
+
+    @property
+    def heads_reached(self) -> bool:
+        """The heads of at least one peer were reached since this start."""
+        return any(state.reached for state in self.links.values()) or self._reached_ever
+
+    def peer_is_level(self, device: DeviceId) -> bool:
+        """That peer has told, on its present connection, that it has everything there is."""
+        return self.peer_needs.get(device) == (0, 0)

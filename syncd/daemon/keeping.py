@@ -1,0 +1,100 @@
+"""Async. Looking after a folder: whether its root is there and ours, what a crash left behind, what may be let go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from syncd.daemon.ground import Ground
+from syncd.store import counts
+from syncd.store.recovery import (
+    compare_superseded,
+    db_let_go,
+    db_recheck_old,
+    db_recover_intents,
+    db_superseded,
+    publish_late_edits,
+)
+from syncd.treetypes import RootState, TreeError
+
+log = logging.getLogger("syncd.folder")
+
+ROOT_CHECK_S = 2.0
+HOUSEKEEPING_S = 20.0
+
+
+class Keeper:
+    """Looks after the root and the leftovers of one folder."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.on_root_moved: Callable[[], object] = lambda: None
+        """The root is there again, or gone: the disk is to be looked at again."""
+        self._ground = ground
+        self._store = ground.store
+        self._db = ground.db
+        self._blocking = ground.workers.run_blocking
+        self._clock = ground.clock
+        self._puller = ground.puller
+        self._root_lock = trio.Lock()
+
+    async def check_root(self) -> bool:
+        """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind."""
+        async with self._root_lock:
+            state = await self._blocking(self._store.tree.check_root, self._ground.marker)
+            if state is RootState.OK and not self._ground.is_recovered:
+                await self._recover()
+                self._ground.is_recovered = True
+            if state is not self._ground.root_state:
+                self._ground.root_state = state
+                log.warning(
+                    "folder %s: its directory is %s",
+                    self._ground.name,
+                    "back" if state is RootState.OK else state.value,
+                )
+                self.on_root_moved()
+                self._ground.wake_plan()
+                await self._ground.recount()
+                self._ground.tell()
+            return state is RootState.OK
+
+    async def _recover(self) -> None:
+        staged = await self._blocking(self._store.tree.list_staged)
+        self._puller.resumable = {token for token, _ in staged}
+        async with self._puller.disk:  # what is being put in place now is no crash
+            committed = await self._db(db_recover_intents, self._store, self._clock.now())
+        if committed.edited:
+            await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
+        self._ground.wake_plan()
+
+    async def run(self) -> None:
+        """Look after what was replaced or deleted, and after names with problems, until cancelled."""
+        while True:
+            self._ground.ages.note(
+                self._clock.monotonic(),
+                await self._db(counts.db_newest_row, self._store.connection),
+            )
+            await trio.sleep(HOUSEKEEPING_S)
+            if self._ground.root_state is not RootState.OK:
+                continue
+            try:
+                edits = await self._db(db_recheck_old, self._store, self._clock.now(), self._ground.now_ms())
+                due = await self._db(db_superseded, self._store, self._clock.now())
+                if due:
+                    compared = await self._blocking(compare_superseded, self._store, due)
+                    edits += await self._db(db_let_go, self._store, compared, self._ground.now_ms())
+            except TreeError as error:
+                log.warning("folder %s: %s", self._ground.name, error)
+                continue
+            if edits:
+                self._ground.announce(await self._db(self._store.journal.newest_seq))
+                self._ground.wake_plan()
+            if self._ground.problems:
+                self._ground.look_again([tuple(p.path.split(b"/")) for p in self._ground.problems if p.path])
+
+    async def watch_root(self) -> None:
+        """Notice a root that goes or comes back, until cancelled."""
+        while True:
+            await trio.sleep(ROOT_CHECK_S)
+            await self.check_root()

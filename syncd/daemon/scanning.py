@@ -1,0 +1,206 @@
+"""Async. Looking at this disk: directory after directory is compared with its rows, what changed is published.
+
+Whether a name that is missing was moved or deleted is decided only after everything dirty was looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import trio
+
+from syncd.daemon.ground import Ground
+from syncd.daemon.keeping import Keeper
+from syncd.daemon.problems import problem_of
+from syncd.daemon.waves import Waves
+from syncd.model.ignores import parse_ignores
+from syncd.store import counts
+from syncd.store.draft import Draft
+from syncd.store.examine import examine
+from syncd.store.scan import Found, Gone, Item, Trouble
+from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
+
+log = logging.getLogger("syncd.folder")
+
+SCAN_STEP = 2048
+EXAMINE_BYTES = 32 << 20
+EXAMINE_FILES = 1024
+FULL_SCAN_S = 3600.0
+RETRY_S = 2.0
+RESTLESS_S = 2.0
+COOKIE_S = 5.0
+
+
+class Scanner:
+    """Looks at the disk of one folder, whenever there is something to look at."""
+
+    def __init__(self, ground: Ground, keeper: Keeper, waves: Waves) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._db = ground.db
+        self._blocking = ground.workers.run_blocking
+        self._clock = ground.clock
+        self._work = ground.work
+        self._keeper = keeper
+        self._waves = waves
+        self._cookies_seen: frozenset[bytes] = frozenset()
+        self._cookies_done: frozenset[bytes] = frozenset()
+
+    def dirty(self, dirty: Dirty) -> None:
+        """What a watch reports."""
+        if dirty.ignore_changed:
+            self._work.everything = True
+        self._cookies_seen |= dirty.cookies
+        self._work.add(dirty)
+
+    def rescan(self) -> int:
+        """Look at everything again; the number of the scan that will have done so (`progress.scans_done`)."""
+        self._work.everything = True
+        self._work.event.set()
+        return self._ground.progress.scans_begun + 1
+
+    async def pass_cookie(self) -> None:
+        """Return when everything that was on the disk at the call has been looked at.
+
+        A cookie file comes back through the watch behind all events before it; where that takes too long (no watch), a
+        full scan answers instead.
+        """
+        while self._ground.progress.scans_done == 0 or self._ground.root_state is not RootState.OK:
+            await self._ground.changed()
+        with trio.move_on_after(COOKIE_S):
+            if await self._cookie_came_back():
+                return
+        number = self.rescan()
+        while self._ground.progress.scans_done < number:
+            await self._ground.changed()
+
+    async def _cookie_came_back(self) -> bool:
+        cookie = self._store.journal.random_name()
+        try:
+            await self._blocking(self._store.tree.write_cookie, cookie)
+        except TreeError as error:  # a full or read-only disk can still be looked at
+            log.debug("folder %s: no cookie: %s", self._ground.name, error)
+            return False
+        while cookie not in self._cookies_done:
+            await self._ground.changed()
+        return True
+
+    async def run(self) -> None:
+        await self._ground.may_scan.wait()
+        await self._ground.may_work.wait()
+        self._work.event.set()  # the first scan waits for no event
+        while True:
+            with trio.move_on_after(FULL_SCAN_S) as hour:
+                await self._work.event.wait()
+            if hour.cancelled_caught:
+                self._work.everything = True
+            if self._ground.root_state is not RootState.OK or not await self._keeper.check_root():
+                await trio.sleep(1)
+                self._work.event.set()
+                continue
+            self._ground.progress.scans_begun += 1
+            cookies, self._cookies_seen = self._cookies_seen, frozenset()
+            self._ground.is_scanning = True
+            self._ground.tell()
+            try:
+                await self._scan(*self._work.take())
+            except TreeError as error:
+                log.warning("folder %s: the scan stopped: %s", self._ground.name, error)
+                self._work.everything = True
+            finally:
+                self._ground.is_scanning = False
+            self._ground.progress.scans_done = self._ground.progress.scans_begun
+            self._ground.knows_disk.set()
+            self._cookies_done = cookies
+            await self._ground.recount()
+            self._ground.tell()
+            if self._work:
+                self._work.event.set()
+                await trio.sleep(RESTLESS_S if self._ground.retries else 0)
+
+    async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
+        self._ground.retries.clear()
+        rules = await self._blocking(self._store.tree.read_ignore)
+        self._ground.ignores = parse_ignores(rules or b"")
+        walk = await self._db(self._store.walk, self._ground.ignores.match, dirty, deep)
+        if dirty is None:
+            await self._db(self._clear_folder_problems)
+        else:
+            paths = [(*path, name) for path, names in dirty.items() for name in names or ()]
+            await self._db(counts.db_clear_problems, self._store.connection, [*dirty, *paths])
+        while (found := await self._db(walk.step, SCAN_STEP)) is not None:
+            await self._take_found(found)
+        missing = walk.missing()
+        if missing and await self._keeper.check_root():
+            await self._take_missing(missing)
+        self._ground.progress.looked_at += 1
+
+    async def _take_found(self, found: Found) -> None:
+        await self._note_trouble(found.trouble)
+        at = 0
+        while at < len(found.items):
+            part: list[Item] = []
+            size = 0
+            while at < len(found.items) and len(part) < EXAMINE_FILES and (size < EXAMINE_BYTES or not part):
+                part.append(found.items[at])
+                size += found.items[at].stat.size if found.items[at].stat.kind is Kind.FILE else 0
+                at += 1
+            await self._take_items(part)
+
+    async def _take_items(self, items: Sequence[Item]) -> None:
+        previous = await self._db(self._store.db_previous, items)
+        result = await self._blocking(
+            lambda: examine(self._store.tree, self._store.keyring.hasher(), items, previous, self._ground.now_ns)
+        )
+        await self._note_trouble(result.trouble)
+        self._ground.look_again(result.restless)
+        if result.examined:
+            publishes = await self._publishes()
+            draft = await self._db(
+                lambda: self._store.db_publish(result.examined, self._ground.now_ms(), publishes=publishes)
+            )
+            await self._after_draft(draft)
+
+    async def _take_missing(self, missing: Sequence[Gone]) -> None:
+        vanished = await self._db(lambda: counts.db_vanished(self._store.connection, missing, self._store.moving))
+        rows = [gone.known.row for gone in vanished if gone.known.kind != Kind.DIR]
+        directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
+        if directories:
+            rows += await self._db(counts.db_files_below, self._store.connection, directories)
+        nodes = [gone.known.row for gone in missing if not gone.known.is_copy]
+        if await self._waves.holds_missing(nodes, rows):
+            return
+        publishes = await self._publishes()
+        draft = await self._db(lambda: self._store.db_delete(missing, self._ground.now_ms(), publishes=publishes))
+        await self._after_draft(draft)
+
+    async def _publishes(self) -> bool:
+        """Whether what was found is published or only here, once that is certain: only here is for good."""
+        while self._ground.rights.waits:
+            await self._ground.changed()
+        return self._ground.rights.publishes
+
+    async def _after_draft(self, draft: Draft) -> None:
+        self._ground.look_again(draft.again)
+        if draft.records:
+            self._ground.announce(await self._db(self._store.journal.newest_seq))
+        if draft.records or draft.unchanged:
+            self._ground.wake_plan()
+
+    async def _note_trouble(self, trouble: Sequence[Trouble]) -> None:
+        def note() -> None:
+            for item in trouble:
+                if item.error is not None:
+                    code, why, fix = problem_of(item.error, reading=True)
+                elif item.stat is not None and item.stat.kind is Kind.BROKEN:
+                    code, why, fix = "SY-DISK-03", "the disk does not say what this is", "check the disk"
+                else:
+                    code, why, fix = "SY-FILE-04", "it is a pipe, a socket or a device", "nothing, or move it elsewhere"
+                counts.db_note_problem(self._store.connection, 0, item.path, code, why, fix, self._clock.now(), RETRY_S)
+
+        if trouble:
+            await self._db(note)
+
+    def _clear_folder_problems(self) -> None:
+        self._store.connection.execute("DELETE FROM problem WHERE node=0 AND path<>x''")
