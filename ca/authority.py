@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ca.addresses import AddressRules
 from ca.certs import check_folder_certificate, folder_certificate
 from ca.device import DeviceKeys, PublicDevice, Purpose, sign
 from ca.entries import (
@@ -196,6 +197,11 @@ def device_lost(
 def rename_folder(roster: Roster, secrets: Secrets, signer: Signer, name: str) -> Outcome:
     """Another folder name for everybody."""
     return compose(roster, secrets, signer, [SetPolicy(seal_name(secrets.keys.name_key, FOLDER_SUBJECT, name), ())])
+
+
+def rule_addresses(roster: Roster, secrets: Secrets, signer: Signer, rules: AddressRules) -> Outcome:
+    """Other address rules for everybody, in place of those that held."""
+    return compose(roster, secrets, signer, [SetPolicy(None, (), rules)])
 
 
 def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[Change]) -> Outcome:

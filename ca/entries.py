@@ -18,6 +18,7 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
+from ca.addresses import AddressRule, AddressRules, rules_untrusted
 from ca.certs import MAX_CERTIFICATE_BYTES, MAX_TIME
 from ca.codec import (
     Check,
@@ -170,10 +171,11 @@ class ChangeCapabilities:
 
 @dataclass(frozen=True, slots=True)
 class SetPolicy:
-    """A new folder name, and settings by number; what is not named stays."""
+    """A new folder name, settings by number, and all address rules; what is not named stays."""
 
     name_sealed: bytes | None
     settings: tuple[tuple[int, int], ...]
+    addresses: AddressRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,7 @@ _CHANGES: Final[dict[int, tuple[type[Change], tuple[Check[Any], ...]]]] = {
     Kind.REACTIVATE: (Reactivate, (_member,)),
     Kind.ROLE: (ChangeRole, (_member, _role, _capabilities, _journals)),
     Kind.CAPABILITY: (ChangeCapabilities, (_member, _capabilities, _journals)),
-    Kind.POLICY: (SetPolicy, (optional(_name), _settings)),
+    Kind.POLICY: (SetPolicy, (optional(_name), _settings, optional(rules_untrusted))),
     Kind.ROTATE: (Rotate, ()),
     Kind.LEAVE: (Leave, (_member, _journals)),
     Kind.DEVICE_LOST: (DeviceLost, (_hash, _journals)),
@@ -336,7 +338,7 @@ def _encodable_change(change: Change) -> Encodable:
 def _encodable_field(field: Any) -> Encodable:
     if isinstance(field, tuple):
         return [_encodable_field(item) for item in field]
-    if isinstance(field, EntryDevice | JournalSeal):
+    if isinstance(field, EntryDevice | JournalSeal | AddressRule):
         return field.encodable()
     if isinstance(field, PublicRecovery):
         return (field.sign, field.seal)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
+from ca.addresses import AddressRules
 from ca.certs import VALID_AFTER_S, VALID_BEFORE_S, folder_point_untrusted
 from ca.device import PublicDevice, Purpose, verify
 from ca.entries import (
@@ -131,6 +132,7 @@ class State:
     rights: dict[DeviceId, tuple[tuple[int, Rights | None], ...]]  # (entry number, rights from it on), ascending
     journals: dict[DeviceId, tuple[tuple[int, JournalSeal], ...]]
     settings: dict[int, int]
+    addresses: AddressRules
     name_sealed: bytes
     recovery: tuple[PublicRecovery, ...]
     epochs: list[EpochInfo]
@@ -150,6 +152,7 @@ class State:
             dict(self.rights),
             dict(self.journals),
             dict(self.settings),
+            self.addresses,
             self.name_sealed,
             self.recovery,
             list(self.epochs),
@@ -372,6 +375,8 @@ class Fold:
     def set_policy(self, device: DeviceId, signer: Member, change: SetPolicy) -> bool:
         _require(signer, Action.SET_POLICY)
         self.state.settings.update(change.settings)
+        if change.addresses is not None:
+            self.state.addresses = change.addresses
         if change.name_sealed is not None:
             self.state.name_sealed = change.name_sealed
         return False
@@ -478,7 +483,23 @@ def begin_fold(entry: SignedEntry, *, check_signature: bool = True) -> Fold:
         verify(keys[entry.signer].sign, Purpose.ENTRY, None, entry.body, entry.signature)
     fold = Fold(
         State(
-            genesis, {}, {}, {}, {}, set(), {}, {}, {}, genesis.name_sealed, genesis.recovery, [], set(), False, [], {}
+            genesis,
+            {},
+            {},
+            {},
+            {},
+            set(),
+            {},
+            {},
+            {},
+            (),
+            genesis.name_sealed,
+            genesis.recovery,
+            [],
+            set(),
+            False,
+            [],
+            {},
         )
     )
     fold.time = entry.time

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ca.addresses import AddressRules
 from ca.codec import bytes_up_to, decode_untrusted, encode, list_of
 from ca.device import PublicDevice, Purpose, verify
 from ca.entries import MAX_ENTRY_BYTES, Change, Genesis, JournalSeal, SignedEntry, decode_entry_untrusted
@@ -187,6 +188,11 @@ class Roster:
     @property
     def settings(self) -> Mapping[int, int]:
         return self._state.settings
+
+    @property
+    def addresses(self) -> AddressRules:
+        """From which networks content may be exchanged."""
+        return self._state.addresses
 
     @property
     def recovery(self) -> tuple[PublicRecovery, ...]:

@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 
 COLOURS: dict[str, str] = {
+    "ca.addresses": PURE,
     "ca.authority": PURE,
     "ca.certs": PURE,
     "ca.cli": BLOCKING,

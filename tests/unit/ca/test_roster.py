@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from ca import membership
+from ca.addresses import AddressRule, parse_network, sorted_rules
 from ca.authority import Newcomer, Signer, admit, leave, make_genesis
 from ca.certs import folder_certificate
 from ca.codec import encode
@@ -277,6 +278,7 @@ NOT_ALLOWED: dict[str, tuple[str, Callable[[Company], Sequence[Change]], int | N
     "editor gives a capability": ("ed", capabilities("vic", Capability.NONE), None, "no right"),
     "capability that does not fit": ("ann", capabilities("ed", Capability.ADMIT), None, "cannot be given"),
     "role with a capability that does not fit": ("ann", role("ed", Role.VIEWER, Capability.DELETE), None, "cannot be"),
+    "admin without the right rules addresses": ("alex", same(SetPolicy(None, (), ())), None, "no right"),
     "admin without the right sets a policy": ("alex", same(SetPolicy(None, ())), None, "no right"),
     "editor rotates": ("ed", same(Rotate()), 0, "no right"),
     "admin who does not read rotates": ("alan", same(Rotate()), 0, "no right"),
@@ -533,6 +535,17 @@ def test_settings_out_of_order_or_twice_are_malformed(folder: Company) -> None:
     for settings in (((2, 0), (1, 0)), ((1, 0), (1, 0))):
         with pytest.raises(CodecError):
             accept(folder, forge(folder, [SetPolicy(None, settings)], None))
+
+
+def test_address_rules_replace_those_before_and_stay_otherwise(folder: Company) -> None:
+    rules = sorted_rules([AddressRule(True, parse_network("10.0.0.0/8")), AddressRule(False, parse_network("::1"))])
+    first = accept(folder, forge(folder, [SetPolicy(None, (), rules)], None))
+    assert first.addresses == rules
+    for change, expected in ((SetPolicy(None, ((1, 0),)), rules), (SetPolicy(None, (), ()), ())):
+        second = forge(folder, [change], None).but(number=first.number + 1, previous=first.head)
+        assert first.extend_untrusted([second.raw()]).addresses == expected
+    with pytest.raises(CodecError):
+        accept(folder, forge(folder, [SetPolicy(None, (), rules[::-1])], None))
 
 
 # --- the chain -------------------------------------------------------------------------------------------------------
