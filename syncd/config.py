@@ -1,18 +1,21 @@
-"""Blocking. `config.toml` of the home -> `Settings`, read once at start and passed down.
+"""Blocking. `config.toml` of the home -> `Settings`, read at start and at SIGHUP, and passed down.
 
-The file is for people: an unknown key is an error, and every message names the key as it is written. Without a file, or
-without a key, the defaults of this module hold.
+The file is for people: an unknown key is an error, and every message names the key as it is written and its line.
+Without a file, or without a key, the defaults of this module hold.
 """
 
 from __future__ import annotations
 
+import difflib
 import platform
+import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from syncd import home as homes
 from syncd.errors import ConfigError
@@ -21,7 +24,54 @@ DEFAULT_PORT = 22067
 DEFAULT_LISTEN = (f":{DEFAULT_PORT}",)  # an empty host is every address of the machine
 LONGEST_NAME = 64
 
+MAX_CONFIG_BYTES = 1 << 20
+
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "console", "journal", "json", "syslog"]
+Condition = Literal["stale", "conflict", "mass-delete", "error", "certificate", "disk"]
+
+CONDITION_DEFAULTS: dict[Condition, float] = {
+    "stale": 3 * 86_400.0,  # seconds without a word of a peer
+    "conflict": 0.0,
+    "mass-delete": 0.0,
+    "error": 0.0,
+    "certificate": 400 * 86_400.0,  # seconds since the folder's certificate was made
+    "disk": 5.0,  # percent that are free
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A notification becomes a POST of JSON."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A notification starts a program, without a shell; it gets the JSON on stdin and SYNCD_EVENT, SYNCD_TEXT."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A notification becomes a mail, handed to an SMTP server."""
+
+    to: str
+    server: str
+    sender: str
+
+
+Target: TypeAlias = Webhook | Command | Mail
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Whom to tell, and on what: each condition with its limit (seconds or percent; 0 where there is none)."""
+
+    target: Target
+    on: tuple[tuple[Condition, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +86,34 @@ class Settings:
     discovery: bool = True
     device_name: str = "syncd"
     log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    hooks: tuple[Hook, ...] = ()
+
+
+RELOADABLE = frozenset({"log_level", "log_format", "hooks", "peers"})
+"""Settings that SIGHUP changes; the others take a restart."""
 
 
 def load_settings(home: Path, *, socket: Path | None = None) -> Settings:
     """Read the settings of a home. Raises ConfigError: SY-CONF-01 what is wrong, SY-CONF-02 it cannot be read."""
     file = home / homes.CONFIG_NAME
+    return parse_settings(read_config(file), file=file, home=home, socket=socket or homes.socket_path(home))
+
+
+def read_config(file: Path) -> str:
+    """The text of a config file, empty if there is none. Raises ConfigError SY-CONF-02."""
     try:
-        text = file.read_text(encoding="utf-8")
+        with open(file, "rb") as stream:
+            raw = stream.read(MAX_CONFIG_BYTES + 1)
+        if len(raw) > MAX_CONFIG_BYTES:
+            raise ConfigError(
+                f"{file} is too large", id="SY-CONF-02", why=f"It has more than {MAX_CONFIG_BYTES} bytes."
+            )
+        return raw.decode("utf-8")
     except FileNotFoundError:
-        text = ""
+        return ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read", id="SY-CONF-02", why=str(error)) from error
-    return parse_settings(text, file=file, home=home, socket=socket or homes.socket_path(home))
 
 
 def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settings:
@@ -56,8 +122,9 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         config = _File.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not TOML", id="SY-CONF-02", why=str(error)) from error
-    except ValidationError as error:
-        raise ConfigError(f"{file} is not valid", id="SY-CONF-01", why=_explain(error), fix=f"edit {file}") from error
+    except (RecursionError, ValueError) as error:
+        why = _explain(error, text) if isinstance(error, ValidationError) else str(error)
+        raise ConfigError(f"{file} is not valid", id="SY-CONF-01", why=why, fix=f"edit {file}") from error
     network = config.network
     return Settings(
         home=home,
@@ -68,7 +135,20 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         discovery=network.discovery,
         device_name=config.device.name or host_name(),
         log_level=config.log.level,
+        log_format=config.log.format,
+        hooks=tuple(_hook(entry) for entry in config.notify),
     )
+
+
+def known_keys() -> dict[str, Any]:
+    """Every key of the file that has one value, with its default, as `config show` lists them."""
+    found: dict[str, Any] = {}
+    for section, field in _File.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            for name, entry in kind.model_fields.items():
+                found[f"{section}.{name}"] = entry.get_default(call_default_factory=True)
+    return found
 
 
 def host_name() -> str:
@@ -115,21 +195,125 @@ class _Device(_Section):
 
 class _Log(_Section):
     level: LogLevel = "info"
+    format: LogFormat = "auto"
+
+
+_CONDITION = re.compile(r"(stale|conflict|mass-delete|error|certificate|disk)(?:=(\d+)([smhd%]))?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WITH_TIME, _WITH_PERCENT = ("stale", "certificate"), ("disk",)
+
+
+def parse_condition(text: str) -> tuple[Condition, float]:
+    """`stale=3d`, `certificate=400d`, `disk=5%`, `conflict`: what to tell about, from where on. Raises ValueError."""
+    match = _CONDITION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is none of stale=3d, conflict, mass-delete, error, certificate=400d, disk=5%")
+    name, number, unit = match[1], match[2], match[3]
+    takes = _WITH_TIME if unit in _SECONDS else _WITH_PERCENT
+    if number is not None and name not in takes:
+        raise ValueError(f"{text!r}: {name} takes no such limit")
+    condition: Condition = name  # type: ignore[assignment]  # the expression above admits no other word
+    limit = CONDITION_DEFAULTS[condition] if number is None else float(number) * _SECONDS.get(unit, 1)
+    return condition, limit
+
+
+def _condition(text: str) -> str:
+    parse_condition(text)
+    return text
+
+
+def _web_address(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", text):
+        raise ValueError(f"{text!r} is no http:// or https:// address (names and passwords do not belong in it)")
+    return text
+
+
+def _mail_address(text: str) -> str:
+    if not re.fullmatch(r"[^\s@<>,]+@[^\s@<>,]+", text):
+        raise ValueError(f"{text!r} is no mail address")
+    return text
+
+
+_MailAddress = Annotated[str, AfterValidator(_mail_address)]
+
+
+class _Hook(_Section):
+    on: list[Annotated[str, AfterValidator(_condition)]] = list(CONDITION_DEFAULTS)
+
+
+class _Webhook(_Hook):
+    kind: Literal["webhook"]
+    url: Annotated[str, AfterValidator(_web_address)]
+
+
+class _Command(_Hook):
+    kind: Literal["command"]
+    command: Annotated[list[str], Field(min_length=1)]
+
+
+class _Mail(_Hook):
+    kind: Literal["mail"]
+    to: _MailAddress
+    sender: _MailAddress | None = None
+    server: _Peer = "localhost:25"
 
 
 class _File(_Section):
     network: _Network = _Network()
     device: _Device = _Device()
     log: _Log = _Log()
+    notify: list[Annotated[_Webhook | _Command | _Mail, Field(discriminator="kind")]] = []
 
 
-def _explain(error: ValidationError) -> str:
-    """The first fault, with the key as a person wrote it: `network.listen[0]: ...`."""
+def _hook(entry: _Webhook | _Command | _Mail) -> Hook:
+    target: Target
+    match entry:
+        case _Webhook():
+            target = Webhook(entry.url)
+        case _Command():
+            target = Command(tuple(entry.command))
+        case _Mail():
+            target = Mail(entry.to, entry.server, entry.sender or f"syncd@{platform.node() or 'localhost'}")
+    return Hook(target, tuple(parse_condition(text) for text in entry.on))
+
+
+# --- telling a mistake ---------------------------------------------------------------------------------------------
+
+
+def _explain(error: ValidationError, text: str) -> str:
+    """The first fault, with line and key as a person wrote it: `line 3: network.listen[0]: ...`."""
     first = error.errors(include_url=False, include_context=False)[0]
+    where = [part for part in first["loc"] if part not in ("webhook", "command", "mail") or part is first["loc"][-1]]
     key = ""
-    for part in first["loc"]:
+    for part in where:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
     unknown = first["type"] == "extra_forbidden"
-    message = "this key is unknown" if unknown else first["msg"].removeprefix("Value error, ")
+    message = f"this key is unknown{_similar(where)}" if unknown else first["msg"].removeprefix("Value error, ")
     more = error.error_count() - 1
-    return f"{key}: {message}" + (f" (and {more} more)" if more else "")
+    line = line_of(text, where)
+    at = f"line {line}: " if line else ""
+    return f"{at}{key}: {message}" + (f" (and {more} more)" if more else "")
+
+
+def _similar(where: Sequence[int | str]) -> str:
+    known = [*known_keys(), *_File.model_fields]
+    near = difflib.get_close_matches(".".join(str(part) for part in where), known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def line_of(text: str, where: Sequence[int | str]) -> int | None:
+    """The line on which a key stands: tomllib keeps none. None for a spelling this simple look does not find."""
+    words = [part for part in where if isinstance(part, str)]
+    entry = next((part for part in where[1:2] if isinstance(part, int)), 0)
+    section, seen = "", -1
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[{1,2}\s*([\w.-]+)\s*\]{1,2}", line):
+            section = header[1]
+            seen += section == words[0]
+            if words == [section] and (not isinstance(where[-1], int) or seen == entry):
+                return number
+        elif key := re.match(r"\s*([\w.-]+)\s*=", line):
+            full = f"{section}.{key[1]}" if section else key[1]
+            if full == ".".join(words[:2]) and (section != words[0] or seen == entry or entry == 0):
+                return number
+    return None

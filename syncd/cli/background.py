@@ -73,7 +73,8 @@ def start(place: Place) -> None:
 
 def _command(place: Place) -> list[str]:
     where = ["--home", str(place.home), "--socket", str(place.socket)]
-    return [sys.executable, "-m", "syncd", *where, "--json", "run"]
+    # -P: else Python would import modules from the directory in which the person stands, which others may write to.
+    return [sys.executable, "-P", "-m", "syncd", *where, "--json", "run"]
 
 
 def _private(path: str, flags: int) -> int:

@@ -50,7 +50,8 @@ A folder's .syncd/ignore lists what stays out of it, one pattern per line, as in
 It holds for this device; changing it never deletes anything elsewhere."""
 
 _CONFIG = """\
-config.toml in the home (--home DIR, SYNCD_HOME). All of it is optional; the daemon reads it when it starts.
+config.toml in the home (--home DIR, SYNCD_HOME). All of it is optional; the daemon reads it when it starts, and
+again on SIGHUP: then log, notify and peers change at once, the rest with the next start.
 
   [network]
   listen = ["0.0.0.0:22067"]     default: all addresses, port 22067 or the next free of ten
@@ -61,7 +62,8 @@ config.toml in the home (--home DIR, SYNCD_HOME). All of it is optional; the dae
   name = "anna-laptop"           default: the host name
 
   [log]
-  level = "info"                 debug, info, warning, error"""
+  level = "info"                 debug, info, warning, error
+  format = "auto"                console, journal, json, syslog; auto: journal under systemd, else console"""
 
 TOPICS = {
     "first-steps": _FIRST_STEPS,

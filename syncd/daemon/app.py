@@ -209,6 +209,15 @@ class Daemon:
             log.error("folder %s: its membership has two histories; nothing is exchanged", folder.name)
         self._tell()
 
+    def use_settings(self, settings: Settings) -> None:
+        """The configuration was read again; what cannot change while running is as it was."""
+        self.settings = settings
+        self.surroundings.static = settings.peers
+        for started in self._started.values():
+            if started.keeper is not None:
+                started.keeper.use_static()
+        self._tell()
+
     # life ----------------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

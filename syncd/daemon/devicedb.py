@@ -104,6 +104,11 @@ class DeviceDb:
     def close(self) -> None:
         self._db.close()
 
+    def touch(self) -> None:
+        """Begin and end a transaction of writing, which writes nothing: whoever waits knows that the database works."""
+        with Transaction(self._db):
+            pass
+
     # folders -------------------------------------------------------------------------------------------------
 
     def folders(self) -> list[FolderRow]:

@@ -1,11 +1,10 @@
-"""Async. A daemon on this computer: the real seams, the control socket, signals, the log."""
+"""Async. A daemon on this computer: the real seams and the control socket around `daemon.app`."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
+import socket
 import time
 
 import trio
@@ -16,6 +15,9 @@ from syncd.daemon.api import DaemonApi
 from syncd.daemon.app import Daemon, Seams
 from syncd.daemon.devicedb import DeviceDb
 from syncd.daemon.installation import Installation
+from syncd.daemon.logs import start_log
+from syncd.daemon.service import obey_signals, report_status, show_life, status_line
+from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
 from syncd.net.discovery import Discovery
 from syncd.net.sockets import SocketNetwork
 from syncd.seams import Clock, Random
@@ -25,7 +27,6 @@ from syncd.workers import ThreadWorkers
 
 log = logging.getLogger("syncd")
 
-STOP_S = 8.0
 THREADS = 6
 
 
@@ -48,14 +49,16 @@ class SystemRandom:
 
 def run_until_stopped(settings: Settings) -> None:
     """See `daemon.run`."""
-    _start_log(settings)
+    start_log(settings.log_level, settings.log_format, os.environ)
+    manager = service_manager(os.environ, os.getpid())
+    passed = passed_socket(os.environ, os.getpid())
     try:
-        trio.run(_main, settings, strict_exception_groups=True)
+        trio.run(_main, settings, manager, passed, strict_exception_groups=True)
     except BaseExceptionGroup as group:
         raise _only(group) from group
 
 
-async def _main(settings: Settings) -> None:
+async def _main(settings: Settings, manager: ServiceManager, passed: socket.socket | None) -> None:
     clock: Clock = SystemClock()
     random: Random = SystemRandom()
     workers = ThreadWorkers(THREADS)
@@ -68,22 +71,18 @@ async def _main(settings: Settings) -> None:
     daemon = Daemon(settings, seams, installation)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            await nursery.start(obey_signals, daemon, manager, nursery.cancel_scope)
             await nursery.start(daemon.run)
             api = DaemonApi(daemon, nursery.cancel_scope.cancel)
-            await nursery.start(serve_control, settings.socket, api)
+            await nursery.start(serve_control, settings.socket, api, passed)
             log.info("listening on %s", ", ".join(daemon.listening))
+            manager.ready(status_line(daemon))
+            nursery.start_soon(report_status, daemon, manager)
+            nursery.start_soon(show_life, daemon, manager)
     finally:
+        manager.stopping()
         with trio.CancelScope(shield=True):
             await run(db.close)
-
-
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("stopping: %s", signal.Signals(number).name)
-            scope.cancel()
-            return
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -93,23 +92,3 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
         found = found.exceptions[0]
     return found
-
-
-class LineFormatter(logging.Formatter):
-    """One line for each message, whatever names of files, folders and computers are in it. (Tracebacks follow it.)"""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record)
-        return line if line.isprintable() else "".join(map(_visible, line))
-
-
-def _visible(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode()
-
-
-def _start_log(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(settings.log_level.upper())

@@ -14,6 +14,7 @@ import errno
 import json
 import logging
 import os
+import socket
 import stat
 import struct
 import sys
@@ -63,12 +64,22 @@ class Api(Protocol):
         ...
 
 
-async def serve_control(path: Path, api: Api, *, task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED) -> None:
-    """Answer on the Unix socket `path` until cancelled, then remove it.
+async def serve_control(
+    path: Path,
+    api: Api,
+    passed: socket.socket | None = None,
+    *,
+    task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer on the Unix socket `path` until cancelled, then remove it; on one that was `passed`, which stays, instead.
 
     Raises: StoreBusy SY-HOME-01 if somebody answers there; ConfigError SY-HOME-06 if it cannot be made.
     """
-    listener = await _listen(path)
+    if passed is not None:
+        passed.setblocking(False)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(passed))
+    else:
+        listener = await _listen(path)
     limiter = trio.CapacityLimiter(MAX_CONNECTIONS)
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -79,7 +90,8 @@ async def serve_control(path: Path, api: Api, *, task_status: trio.TaskStatus[Pa
         task_status.started(path)
         await trio.serve_listeners(handle, [listener])
     finally:
-        _remove(path)
+        if passed is None:
+            _remove(path)
 
 
 # --- the socket ----------------------------------------------------------------------------------------------------

@@ -109,5 +109,5 @@ def test_daemon_that_says_nothing_is_given_up(
 def test_command_names_home_and_socket(tmp_path: Path) -> None:
     command = background._command(Place(tmp_path, tmp_path / "s"))
     assert command == [
-        sys.executable, "-m", "syncd", "--home", str(tmp_path), "--socket", str(tmp_path / "s"), "--json", "run",
+        sys.executable, "-P", "-m", "syncd", "--home", str(tmp_path), "--socket", str(tmp_path / "s"), "--json", "run",
     ]  # fmt: skip

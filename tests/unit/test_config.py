@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from syncd.config import DEFAULT_LISTEN, Settings, load_settings, parse_address, parse_settings
+from syncd.config import (
+    CONDITION_DEFAULTS,
+    DEFAULT_LISTEN,
+    MAX_CONFIG_BYTES,
+    Hook,
+    Mail,
+    Settings,
+    Webhook,
+    known_keys,
+    load_settings,
+    parse_address,
+    parse_settings,
+)
 from syncd.errors import ConfigError
 
 
@@ -58,7 +71,7 @@ def test_mistake_is_told_with_its_key(text: str, named: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert caught.value.id == "SY-CONF-01"
-    assert caught.value.why.startswith(named)
+    assert re.match(r"line \d: " + re.escape(named), caught.value.why)
 
 
 @pytest.mark.parametrize("content", [b"[network", b"\xff\xfe"])
@@ -80,3 +93,63 @@ def test_address_keeps_its_one_form(text: str) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"HOST:PORT|brackets"):
         parse_address(text)
+
+
+# --- lines, hooks, sizes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("# x\n[network]\n\npeers = [1]\n", "line 4: network.peers[0]: "),
+        ("[netwrk]\n", "line 1: netwrk: this key is unknown"),
+        ("[network]\ndiscovry = true\n", "did you mean network.discovery?"),
+        ("[log]\nlevel='loud'\n", "line 2: log.level: "),
+        ('[[notify]]\nkind="webhook"\nurl="ftp://x"\n', "line 3: notify[0].url: 'ftp://x' is no http"),
+        ('[[notify]]\nkind="mail"\nto="a@b"\n[[notify]]\nkind="command"\ncommand=[]\n', "line 6: notify[1].command"),
+        ('[[notify]]\nkind="pigeon"\n', "line 1: notify[0]"),
+        ('[[notify]]\nkind="mail"\nto="a@b"\non=["stale=soon"]\n', "none of stale=3d"),
+        ('[[notify]]\nkind="mail"\nto="a@b"\non=["conflict=3d"]\n', "takes no such limit"),
+        ("a=" + "[" * 5000, ""),
+    ],
+)  # fmt: skip
+def test_mistake_is_told_with_its_line(text: str, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert caught.value.id in ("SY-CONF-01", "SY-CONF-02")
+    assert why in caught.value.why
+
+
+def test_hooks_are_read() -> None:
+    hooks = parse(
+        """
+        [[notify]]
+        kind = "webhook"
+        url = "https://example.org/hook"
+        on = ["stale=2d", "disk=10%", "conflict"]
+        [[notify]]
+        kind = "command"
+        command = ["/usr/bin/notify-send", "syncd"]
+        [[notify]]
+        kind = "mail"
+        to = "anna@example.org"
+        sender = "syncd@example.org"
+        """
+    ).hooks
+    assert hooks[0] == Hook(
+        Webhook("https://example.org/hook"), (("stale", 172_800.0), ("disk", 10.0), ("conflict", 0.0))
+    )
+    assert dict(hooks[1].on) == CONDITION_DEFAULTS
+    assert hooks[2].target == Mail("anna@example.org", "localhost:25", "syncd@example.org")
+
+
+def test_huge_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("#" * (MAX_CONFIG_BYTES + 1))
+    with pytest.raises(ConfigError, match="too large"):
+        load_settings(tmp_path)
+
+
+def test_every_simple_key_is_known() -> None:
+    assert {"network.listen", "network.peers", "network.discovery", "device.name", "log.level", "log.format"} <= set(
+        known_keys()
+    )

@@ -97,6 +97,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.installation": ASYNC,
     "syncd.daemon.inviting": ASYNC,
     "syncd.daemon.joining": ASYNC,
+    "syncd.daemon.logs": BLOCKING,
     "syncd.daemon.main": ASYNC,
     "syncd.daemon.membership": ASYNC,
     "syncd.daemon.people": PURE,
@@ -104,8 +105,10 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.pulling": ASYNC,
     "syncd.daemon.requesting": ASYNC,
     "syncd.daemon.running": ASYNC,
+    "syncd.daemon.service": ASYNC,
     "syncd.daemon.sharing": ASYNC,
     "syncd.daemon.standing": PURE,
+    "syncd.daemon.systemd": BLOCKING,
     "syncd.daemon.tlsfiles": BLOCKING,
     "syncd.daemon.transferring": ASYNC,
     "syncd.daemon.views": PURE,
@@ -219,13 +222,17 @@ BEHIND_SEAMS: dict[str, set[str]] = {
     "asyncio": {"syncd.net.discovery"},  # zeroconf lives on an event loop of its own, in a thread of its own
     "random": set(),
     "secrets": set(),
-    "socket": {"syncd.web.control"},  # asks the kernel who is at the other end of the control socket
+    "socket": {
+        "syncd.web.control",  # asks the kernel who is at the other end of the control socket
+        "syncd.daemon.main",  # takes the control socket that the service manager made
+        "syncd.daemon.systemd",  # tells the service manager how it goes; no simulation has one
+    },
     "subprocess": set(),
     "threading": {
         "syncd.store.keyring",
         "syncd.store.staging",
     },  # ciphers of a thread, a lock on a file; starts no thread
-    "time": {"syncd.daemon.main"},  # the real clock
+    "time": {"syncd.daemon.main", "syncd.daemon.systemd"},  # the real clock, and that of the service manager
 }
 OUTSIDE_SIMULATION = ("ca.cli", "syncd.cli")  # short-lived programs of a person, never part of a simulated world
 
