@@ -145,7 +145,7 @@ class PeerKeeper:
     def use_static(self) -> None:
         """The configured addresses may be others now. Those known so far stay hints like any other."""
         self._contacts.note(self._around.static, Source.STATIC, trio.current_time())
-        self._wake()
+        self._circle.wake()
 
     def found(self, found: Found) -> None:
         """An announcement was heard. If it carries this folder's tag, its addresses are worth a try at once."""
