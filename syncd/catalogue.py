@@ -552,6 +552,13 @@ _ENTRIES = (
         "change the permissions of the directory",
     ),
     Trouble(
+        "SY-ROOT-06",
+        Exit.REFUSED,
+        "this directory is a folder of another syncd",
+        "Its marker names another device: another home on this computer, or one that the directory was copied from.",
+        "if nobody else keeps it in sync any more, remove its .syncd",
+    ),
+    Trouble(
         "SY-WATCH-01",
         Exit.FAILED,
         "the system watches no more directories",

@@ -15,7 +15,7 @@ from syncd.daemon.app import Daemon
 from syncd.daemon.explaining import compare
 from syncd.daemon.joining import Invitation, Joiner, network_dial
 from syncd.daemon.membership import FolderMembership
-from syncd.daemon.running import RunningFolder, absolute, refuse_root
+from syncd.daemon.running import RunningFolder, absolute, refuse_marked, refuse_root
 from syncd.daemon.transferring import Transfer
 from syncd.daemon.views import as_text
 from syncd.errors import ConfigError, PeerUnavailable, TrustError
@@ -209,6 +209,7 @@ class Entering:
                 return state, True
             if state is not RootState.OK:
                 raise ConfigError(f"{as_text(path)} cannot be used", id="SY-ROOT-05")
+            refuse_marked(path, await run(tree.read_marker), daemon.installation.id)
             names, _, _ = await run(daemon.seams.trees.count, path)
             return state, names == 0
         finally:

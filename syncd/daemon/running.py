@@ -327,6 +327,18 @@ def refuse_root(path: bytes, others: list[RunningFolder], home: bytes) -> None:
             )
 
 
+def refuse_marked(path: bytes, marker: Marker | None, device: bytes) -> None:
+    """A directory that another home has marked as its folder is not taken from it. Raises ConfigError."""
+    if marker is not None and marker.device != device:
+        where = path.decode("utf-8", "backslashreplace")
+        raise ConfigError(
+            "this directory is a folder of another syncd",
+            id="SY-ROOT-06",
+            why=f"{where}/.syncd/folder names another device: another home on this computer, or one it was copied from",
+            fix=f"if nobody else keeps it in sync any more:  rm -r {where}/.syncd",
+        )
+
+
 def absolute(path: str) -> bytes:
     """A path from the command line, which has made it absolute already."""
     return os.fsencode(os.path.normpath(path))

@@ -17,7 +17,7 @@ from syncd.daemon.beginning import create_folder
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.inviting import AttemptFailed, InviterEvent, Joined, Requested
 from syncd.daemon.requesting import request_json
-from syncd.daemon.running import RunningFolder, absolute, refuse_root
+from syncd.daemon.running import RunningFolder, absolute, refuse_marked, refuse_root
 from syncd.daemon.transferring import Transfer
 from syncd.daemon.views import as_text, moment
 from syncd.engine.invites import Invite
@@ -131,6 +131,7 @@ class Sharing:
                 raise ConfigError(f"{as_text(path)} cannot be read", id="SY-ROOT-05")
             if state is not RootState.OK:
                 raise ConfigError(f"{as_text(path)} is not a directory", id="SY-SHARE-01")
+            refuse_marked(path, await run(tree.read_marker), daemon.installation.id)
         finally:
             await run(tree.close)
 

@@ -14,7 +14,7 @@ import trio
 
 from ca.device import device_text
 from syncd.daemon.app import Daemon
-from syncd.daemon.folder import FolderTask
+from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import folder_problems
 from syncd.errors import SyncdError
@@ -22,16 +22,20 @@ from syncd.errors import SyncdError
 Json = dict[str, Any]
 
 PEER = "peer="
+STOPPED_S = 10.0
+"""What ends by itself, such as a disk that comes back, mostly ends within that time."""
 
 
 async def wait_for(daemon: Daemon, folders: Sequence[RunningFolder], goal: str, timeout_s: float | None) -> Json:
     """Wait for every folder; answers with `done` false when the time is up first."""
     began = trio.current_time()
+    # A person who gave no limit waits for work to be done, not for a folder that nobody works on.
+    patience_s = STOPPED_S if timeout_s is None else float("inf")
     done = {folder.id: False for folder in folders}
     with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
         async with trio.open_nursery() as nursery:
             for folder in folders:
-                nursery.start_soon(_wait_one, daemon, folder, goal, done)
+                nursery.start_soon(_wait_one, daemon, folder, goal, done, patience_s)
     return {
         "schema": "syncd.wait/1",
         "done": all(done.values()),
@@ -40,7 +44,25 @@ async def wait_for(daemon: Daemon, folders: Sequence[RunningFolder], goal: str, 
     }
 
 
-async def _wait_one(daemon: Daemon, folder: RunningFolder, goal: str, done: dict[Any, bool]) -> None:
+async def _wait_one(daemon: Daemon, folder: RunningFolder, goal: str, done: dict[Any, bool], patience_s: float) -> None:
+    """Until it is done, or the folder has stood still for longer than the caller is patient."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_when_stopped, daemon, folder, patience_s, nursery.cancel_scope)
+        await _until_done(daemon, folder, goal, done)
+        nursery.cancel_scope.cancel()
+
+
+async def _end_when_stopped(daemon: Daemon, folder: RunningFolder, patience_s: float, scope: trio.CancelScope) -> None:
+    while True:
+        with trio.move_on_after(patience_s) as patience:
+            while folder.state in (State.STOPPED, State.PAUSED):
+                await daemon.changed.wait()
+        if patience.cancelled_caught:
+            scope.cancel()
+        await daemon.changed.wait()
+
+
+async def _until_done(daemon: Daemon, folder: RunningFolder, goal: str, done: dict[Any, bool]) -> None:
     """A folder that stops and begins anew meanwhile is waited for anew."""
     while not done[folder.id]:
         while (task := folder.task) is None or folder.why_stopped is not None:

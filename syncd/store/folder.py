@@ -18,6 +18,7 @@ from syncd.model.cipher import BlockKind
 from syncd.model.heads import Head, open_announced_untrusted
 from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
+from syncd.model.records import Record
 from syncd.seams import Reader, Tree
 from syncd.store import blocks, rows
 from syncd.store.apply import Done
@@ -31,7 +32,7 @@ from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
-from syncd.store.prepare import Round, Want, What, prepare, still_wanted, write_intents
+from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents
 from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk
@@ -215,10 +216,26 @@ class FolderStore:
             for node in planned.wake:
                 survey.wake(node)
             round_ = prepare(self.connection, survey, planned.operations)
+            self._give_copies_attributes(round_.wants)
             round_.woken = survey.woken
             found = ((node, survey.row(node)) for node in planned.blocked)
             round_.blocked += [(node, survey.shared_path(row)) for node, row in found if row is not None]
             return round_, following
+
+    def _give_copies_attributes(self, wants: Sequence[Want]) -> None:
+        """A conflict copy has the attributes that its author published with it: what the node itself has by now
+        depends on when the copy is made, and would differ between computers."""
+        for want in wants:
+            if want.what is What.COPY:
+                attributes = self.db_record(want.cs, want.idx).attributes
+                if attributes is not None:
+                    want.mode = COPY_MODE if attributes.mode is None else attributes.mode
+                    want.mtime_ns = want.mtime_ns if attributes.mtime_ns is None else attributes.mtime_ns
+
+    def db_record(self, cs: int, idx: int) -> Record:
+        """The record by which a version came to be."""
+        head, body = self.journal.sealed_body(cs)
+        return self.open_changeset_untrusted(head, body).records[idx]
 
     def db_commit(self, done: Sequence[Done], now: float) -> Committed:
         """Note what was done to the disk."""

@@ -33,6 +33,8 @@ from syncd.treetypes import Kind, Path, Stat
 
 DIR_MODE = 0o700
 """What we need of a directory to work in it."""
+COPY_MODE = 0o600
+"""Of a file for which no mode was published."""
 
 
 class What(IntEnum):
@@ -178,7 +180,7 @@ class _Preparation:
             head.listed or 0,
             head.blocks or b"",
             head.cls,
-            0o600 if row.mode is None else row.mode,
+            COPY_MODE if is_copy or row.mode is None else row.mode,
             _time_of(self._db, version[0]) if is_copy or row.mtime is None else row.mtime,
             parent,
             name,

@@ -326,8 +326,20 @@ class DirTree:
     def _name(self, place: int, token: bytes, parents: Parents, path: Path) -> Stat:
         """Give an object of `place` a name that nothing has."""
         parent, name = parents.of(path), path[-1]
-        self._renames.noreplace(place, check_token(token), parent, name)
-        return self._stat(parent, name)
+        before = self._stat(place, check_token(token))
+        self._renames.noreplace(place, token, parent, name)
+        return self._now_or(before, parent, name)
+
+    def _now_or(self, before: Stat, parent: int, name: bytes) -> Stat:
+        """The stat after a rename that was made; the one from before where the disk would not tell.
+
+        An error here would say that nothing was done. What has happened since is found by the next look: its ctime, or
+        that it is gone.
+        """
+        try:
+            return self._stat(parent, name)
+        except OSError:
+            return before
 
     def exchange(self, token: bytes, path: Path, expected: Stat) -> Replaced:
         return _only(self.exchange_many(((token, path, expected),)))
@@ -341,20 +353,21 @@ class DirTree:
         """The staged object goes to `old` first, to be exchanged there: no crash leaves a user's bytes in the stage."""
         parent, name = parents.of(path), path[-1]
         self._require(parent, path, expected)
-        self._renames.noreplace(places.stage, check_token(token), places.old, token)
+        staged = self._stat(places.stage, check_token(token))
+        self._renames.noreplace(places.stage, token, places.old, token)
         try:
             self._renames.exchange(places.old, token, parent, name)
         except OSError as error:
             self._renames.noreplace(places.old, token, places.stage, token)
             if error.errno == errno.ENOTSUP:
-                return self._exchange_in_steps(places, parents, token, path, expected)
+                return self._exchange_in_steps(places, parents, token, path, expected, staged)
             if error.errno == errno.ENOENT:
                 raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from error
             raise
-        return self._replaced(places, token, parent, name, expected)
+        return self._replaced(places, token, parent, name, expected, staged)
 
     def _exchange_in_steps(
-        self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat
+        self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat, staged: Stat
     ) -> Replaced:
         """Where names cannot be exchanged: a second name for the old inode, then a rename over the first.
 
@@ -371,17 +384,21 @@ class DirTree:
             try:
                 self._name(places.stage, token, parents, path)
             except FileExistsError:  # somebody took the name in that moment, and keeps it
-                return self._replaced(places, token, parent, name, expected)._replace(new=None)
+                return self._replaced(places, token, parent, name, expected, staged)._replace(new=None)
         else:
             os.rename(token, name, src_dir_fd=places.stage, dst_dir_fd=parent)
-        return self._replaced(places, token, parent, name, expected)
+        return self._replaced(places, token, parent, name, expected, staged)
 
-    def _replaced(self, places: Places, token: bytes, parent: int, name: bytes, expected: Stat) -> Replaced:
-        old = self._stat(places.old, token)
+    def _replaced(
+        self, places: Places, token: bytes, parent: int, name: bytes, expected: Stat, staged: Stat
+    ) -> Replaced:
+        old = self._now_or(expected, places.old, token)  # where it would not tell, it is compared in a minute
         try:
-            new = self._stat(parent, name)
+            new: Stat | None = self._stat(parent, name)
         except FileNotFoundError:
             new = None  # somebody deleted it at once: the watch will tell
+        except OSError:
+            new = staged
         return Replaced(old, not self._comparable(expected, old).same_but_moved(old), new)
 
     def retire(self, path: Path, token: bytes, expected: Stat) -> Replaced:
@@ -396,7 +413,7 @@ class DirTree:
         parent = parents.of(path)
         self._require(parent, path, expected)
         self._renames.noreplace(parent, path[-1], places.old, check_token(token))
-        old = self._stat(places.old, token)
+        old = self._now_or(expected, places.old, token)
         return Replaced(old, not self._comparable(expected, old).same_but_moved(old))
 
     def _require(self, parent: int, path: Path, expected: Stat) -> None:
@@ -441,7 +458,7 @@ class DirTree:
                 if not self._is_other_spelling(found, to_fd, target):
                     raise translated(OSError(errno.EEXIST, os.strerror(errno.EEXIST)), target) from None
                 os.rename(source[-1], target[-1], src_dir_fd=from_fd, dst_dir_fd=to_fd)
-            return self._stat(to_fd, target[-1])
+            return self._now_or(found, to_fd, target[-1])
 
     def _is_other_spelling(self, found: Stat, parent: int, target: Path) -> bool:
         """Two names of an object that has one link: the file system takes both for the same."""
@@ -468,9 +485,9 @@ class DirTree:
         places = self._at()
         with Parents(places) as parents:
             parent = parents.of(path)
-            self._require_inode(parent, path, expected)
+            found = self._require_inode(parent, path, expected)
             self._renames.noreplace(parent, path[-1], places.parked, check_token(token))
-            return self._stat(places.parked, token)
+            return self._now_or(found, places.parked, token)
 
     @_verb
     def unpark(self, token: bytes, path: Path) -> Stat:

@@ -501,8 +501,7 @@ class World:
 
 
 def picture(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
-    """What a user sees, attributes included: mode of files and directories, mtime of files. Conflict copies have no
-    attributes of their own."""
+    """What a user sees, attributes included: mode of files and directories, mtime of files."""
     seen: dict[bytes, tuple[object, ...]] = {}
     for path, content in disk.contents().items():
         stat = disk.at(path).stat()
@@ -511,8 +510,6 @@ def picture(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
             seen[name] = ("directory", oct(stat.mode))
         elif content.startswith(b"-> "):
             seen[name] = ("link", content)
-        elif b" (conflict " in name:
-            seen[name] = ("conflict copy", content[:60], len(content))
         else:
             seen[name] = ("file", oct(stat.mode), stat.mtime_ns, content[:60], len(content))
     return seen

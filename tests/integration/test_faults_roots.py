@@ -1,0 +1,53 @@
+"""Roots that somebody else has marked, and folders that stand still: what is refused, and what nobody waits for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers.computers import Computer
+from tests.helpers.faults import demand_quiet_log, pair, refusal, share_another, wait_problem
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
+    with pair(tmp_path_factory.mktemp("roots")) as (anna, ben):
+        yield anna, ben
+        demand_quiet_log(anna)
+        demand_quiet_log(ben)
+
+
+def test_directory_of_another_home_is_not_taken_from_it(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "hers")
+    shared.wait_equal_file("book", b"first edition")
+    marker = (shared.here / ".syncd" / "folder").read_bytes()
+    told = refusal(shared.ben, "share", str(shared.here), "--no-wait", "--yes")
+    assert (told.id, told.exit) == ("SY-ROOT-06", 8)
+    assert (shared.here / ".syncd" / "folder").read_bytes() == marker
+    shared.wait_equal_file("book", b"second edition")
+
+
+def test_copy_of_a_folder_becomes_one_of_its_own_when_its_marker_is_gone(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "copied")
+    shared.wait_equal_file("book", b"first edition")
+    shared.wait_synced()
+    copied = shared.ben.place / "a copy of it"
+    shutil.copytree(shared.here, copied)
+    assert refusal(shared.ben, "share", str(copied), "--no-wait", "--yes").id == "SY-ROOT-06"
+    shutil.rmtree(copied / ".syncd")
+    assert shared.ben.ask("share", str(copied), "--name", "copy", "--no-wait", "--yes")["name"] == "copy"
+
+
+def test_wait_without_a_limit_ends_when_the_folder_stands_still(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "still")
+    shared.wait_equal_file("kept", b"kept")
+    shared.wait_synced()
+    aside = shared.there.with_name("still-aside")
+    shared.there.rename(aside)
+    wait_problem(shared.ben, "SY-ROOT-01", folder="still")
+    done = shared.ben.run("wait", "--for", "synced", "still", timeout_s=30)
+    assert done.returncode == 4, done.stderr
+    aside.rename(shared.there)
+    assert shared.ben.run("wait", "--for", "synced", "still", timeout_s=30).returncode == 0
