@@ -80,7 +80,7 @@ class Applier:
         self._swept_at = self._clock.now()
         await self._waves.hold_arriving()
         await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
-        ignored = self._ground.ignores.match if self._ground.ignores.spec.patterns else None
+        ignored = self._ground.ignores.match if self._ground.ignores.spec is not None else None
         after: int | None = 0
         progress = False
         while after is not None:

@@ -18,8 +18,7 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.logs import start_log
 from syncd.daemon.service import obey_signals, report_status, show_life, status_line
 from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
-from syncd.net.discovery import Discovery
-from syncd.net.sockets import SocketNetwork
+from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
 from syncd.store.watch import LocalTrees
 from syncd.web.control import serve_control
@@ -66,7 +65,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
     keys = await run(keyfiles.load_or_create, settings.home, random.token)
     db = await run(DeviceDb.open_in, settings.home)
     installation = Installation(keys, db, workers, clock, random, settings.home)
-    network = SocketNetwork(Discovery(random.token) if settings.discovery else None)
+    network = SocketNetwork(_neighbourhood(random) if settings.discovery else None)
     seams = Seams(clock, random, network, LocalTrees(workers, clock.monotonic), workers)
     daemon = Daemon(settings, seams, installation)
     try:
@@ -83,6 +82,12 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
         manager.stopping()
         with trio.CancelScope(shield=True):
             await run(db.close)
+
+
+def _neighbourhood(random: Random) -> Neighbourhood:
+    from syncd.net.discovery import Discovery  # zeroconf takes longer to load than half of syncd
+
+    return Discovery(random.token)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

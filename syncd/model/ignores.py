@@ -10,36 +10,42 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pathspec import GitIgnoreSpec
+from syncd.model.paths import RESERVED_NAME, Path, is_reserved, show
 
-from syncd.model.paths import Path, is_reserved, show
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec  # loaded only where there are rules: most folders have none
 
 # Stands for a newline within a name, which no rule can contain and which `.` and `$` would treat differently. No byte
 # decodes to this one.
 _NEWLINE: Final = "\udc0a"
+_DOT: Final = RESERVED_NAME[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Ignores:
     """Parsed rules. `problems`: one line of text for every rule that was left out."""
 
-    spec: GitIgnoreSpec
+    spec: GitIgnoreSpec | None = None
     problems: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
     """The rules that hold, one for each pattern of `spec`."""
 
     def match(self, path: Path, is_directory: bool) -> bool:
         """Whether to ignore this path, because of itself or of a directory that it is in."""
-        if any(is_reserved(name) for name in path):
-            return True
-        if not self.spec.patterns:
+        for name in path:
+            # A test of one byte for almost every name: every other spelling begins with something that is not ASCII.
+            if (name[0] == _DOT or name[0] >= 0x80) and is_reserved(name):
+                return True
+        if self.spec is None:
             return False
         return any(self.spec.match_file(text) for text in _with_directories(path, is_directory))
 
     def rule(self, path: Path, is_directory: bool) -> str | None:
         """The line of the ignore file because of which `match` says yes; None where there is none."""
+        if self.spec is None:
+            return None
         for text in _with_directories(path, is_directory):
             checked = self.spec.check_file(text)
             if checked.include and checked.index is not None:
@@ -69,18 +75,24 @@ def parse_ignores(rules: bytes) -> Ignores:
             patterns.append(line)
         else:
             problems.append(f"line {number}: {show(raw)}")
-    # The simplest of pathspec's engines is the only one that takes names which are no UTF-8.
-    return Ignores(GitIgnoreSpec.from_lines(patterns, backend="simple"), tuple(problems), tuple(patterns))
+    return Ignores(_spec(patterns) if patterns else None, tuple(problems), tuple(patterns))
 
 
 def _is_understood(line: str) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)  # character classes that Python's re reads otherwise than git
         try:
-            spec = GitIgnoreSpec.from_lines([line], backend="simple")
+            spec = _spec([line])
         except (ValueError, re.error, FutureWarning):
             return False
     return all(pattern.include is not None for pattern in spec.patterns)
+
+
+def _spec(lines: list[str]) -> GitIgnoreSpec:
+    """The simplest of pathspec's engines is the only one that takes names which are no UTF-8."""
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(lines, backend="simple")
 
 
 NO_IGNORES: Final = parse_ignores(b"")
