@@ -572,6 +572,42 @@ _ENTRIES = (
         "More than a quarter of the files would vanish; that may be a mistake.",
         "syncd requests, then syncd approve ID or syncd deny ID",
     ),
+    # --- the service
+    Trouble(
+        "SY-SERV-01",
+        Exit.FAILED,
+        "there is no service manager",
+        "syncd knows systemd on Linux and launchd on macOS; neither is here.",
+        "start it by your own means:  syncd run",
+    ),
+    Trouble(
+        "SY-SERV-02",
+        Exit.FAILED,
+        "the service manager refused",
+        "A program of the service manager ended with an error.",
+        "without a session of your own (su, sudo) there is none to ask: log in as this user, or start  syncd run",
+    ),
+    Trouble(
+        "SY-SERV-03",
+        Exit.NOT_FOUND,
+        "syncd is not installed as a service",
+        "The service manager has no unit for this home.",
+        "syncd service install",
+    ),
+    Trouble(
+        "SY-SERV-04",
+        Exit.NOT_ALLOWED,
+        "this takes root",
+        "The service of the whole machine belongs to its administrator.",
+        "sudo, or leave out --system for a service of your own",
+    ),
+    Trouble(
+        "SY-TCC-01",
+        Exit.NOT_ALLOWED,
+        "macOS does not let syncd read this folder",
+        "Its privacy guard keeps Desktop, Documents, Downloads and other places from programs in the background.",
+        "syncd service allow PATH says which program to allow, and where",
+    ),
     Trouble(
         "SY-BUG-01",
         Exit.FAILED,

@@ -1,4 +1,4 @@
-"""Blocking. Starting the daemon in the background, for commands that need one and find none.
+"""Blocking. Starting the daemon for commands that need one and find none: as a service, else in the background.
 
 The new process gets a session of its own, so that closing the terminal does not end it, and writes its log into the
 home. It counts as started when its control socket answers.
@@ -7,13 +7,14 @@ home. It counts as started when its control socket answers.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from syncd.catalogue import Report
-from syncd.cli import client
+from syncd.cli import client, supervisors
 from syncd.cli.client import NotRunning, Refused, read_report
 from syncd.cli.session import Place, Session
 from syncd.errors import SyncdError
@@ -30,11 +31,27 @@ def need_daemon(session: Session) -> None:
     """
     if answers(session.place.socket):
         return
-    question = "syncd is not running on this machine yet. Start it now?"
+    as_service = supervisors.is_available(session.place.home, os.environ)
+    when = "now and at every login" if as_service else "now"
+    question = f"syncd is not running on this machine yet. Start it {when}?"
     if not session.flags.yes and not session.terminal.confirm(question, flag="--yes"):
         raise SyncdError("syncd is not running", id="SY-HOME-02")
-    start(session.place)
-    session.terminal.talk("  started (in the background, until it is stopped or the machine restarts)")
+    if as_service:
+        prepare_home(session.place.home)
+        said = supervisors.supervisor(session.place.home, system=False).install()
+        _wait_for_answer(session.place)
+        session.terminal.talk([f"  {line}" for line in said])
+    else:
+        start(session.place)
+        session.terminal.talk("  started (in the background, until it is stopped or the machine restarts)")
+
+
+def _wait_for_answer(place: Place) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not answers(place.socket):
+        if time.monotonic() > deadline:
+            raise SyncdError("the service does not answer", id="SY-HOME-03", fix="syncd service logs")
+        time.sleep(POLL_S)
 
 
 def answers(socket: Path) -> bool:
@@ -78,8 +95,6 @@ def _command(place: Place) -> list[str]:
 
 
 def _private(path: str, flags: int) -> int:
-    import os
-
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 

@@ -58,6 +58,10 @@ TREE: Mapping[str, Leaf | Branch] = {
     "conflicts": Leaf("conflicts", "conflicts"),
     "explain": Leaf("explain", "explain"),
     "key": Branch("The keys of this device: show.", {"show": Leaf("key", "show")}),
+    "service": Branch(
+        "syncd as a service: install, uninstall, start, stop, restart, logs, allow.",
+        {word: Leaf("service", word) for word in ("install", "uninstall", "start", "stop", "restart", "logs", "allow")},
+    ),
     "run": Leaf("run", "run"),
     "stop": Leaf("run", "stop"),
     "version": Leaf("version", "version"),
