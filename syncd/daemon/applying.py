@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import trio
 
 from syncd.daemon.ground import Ground
+from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.waves import Waves
 from syncd.store import counts
@@ -31,8 +32,9 @@ RACE_RETRY_S = 0.25
 class Applier:
     """Carries out what is left to be done in one folder, whenever there may be something."""
 
-    def __init__(self, ground: Ground, waves: Waves) -> None:
+    def __init__(self, ground: Ground, keeper: Keeper, waves: Waves) -> None:
         self._ground = ground
+        self._keeper = keeper
         self._store = ground.store
         self._db = ground.db
         self._blocking = ground.workers.run_blocking
@@ -54,8 +56,8 @@ class Applier:
             with trio.move_on_after(await self._until_retry_s()):
                 await self._ground.plan_event.wait()
             self._ground.plan_event = trio.Event()
-            if self._ground.root_state is not RootState.OK:
-                continue
+            if self._ground.root_state is not RootState.OK or not await self._keeper.check_root():
+                continue  # it also notes what was done to the disk and never written down
             self._ground.is_planning = True
             self._ground.tell()
             try:
@@ -105,6 +107,9 @@ class Applier:
                 )
                 await self._blocking(self._store.tree.flush_dirs, await self._existing(directories))
                 committed = await self._db(self._store.db_commit, done, self._clock.now())
+            except TreeError:
+                self._ground.is_recovered = False  # some of it was done: that is found out before anything else is
+                raise
             finally:
                 self._store.moving -= nodes
             await self._after_commit(committed)

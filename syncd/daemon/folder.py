@@ -61,7 +61,7 @@ class FolderTask(Ground):
         self.keeper = Keeper(self)
         self.waves = Waves(self)
         self.scanner = Scanner(self, self.keeper, self.waves)
-        self.applier = Applier(self, self.waves)
+        self.applier = Applier(self, self.keeper, self.waves)
         self.follower = Follower(self)
         self.server = Server(self)
         self.keeper.on_root_moved = self.waves.on_release = self.scanner.rescan

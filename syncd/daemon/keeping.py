@@ -11,12 +11,14 @@ from syncd.daemon.ground import Ground
 from syncd.store import counts
 from syncd.store.recovery import (
     compare_superseded,
+    db_adopt_old,
     db_let_go,
     db_recheck_old,
     db_recover_intents,
     db_superseded,
     publish_late_edits,
 )
+from syncd.store.steps import db_recover_steps
 from syncd.treetypes import RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
@@ -63,7 +65,12 @@ class Keeper:
         staged = await self._blocking(self._store.tree.list_staged)
         self._puller.resumable = {token for token, _ in staged}
         async with self._puller.disk:  # what is being put in place now is no crash
-            committed = await self._db(db_recover_intents, self._store, self._clock.now())
+            now = self._clock.now()
+            committed = await self._db(db_recover_steps, self._store, now)
+            committed.edited += (await self._db(db_recover_intents, self._store, now)).edited
+            strays = await self._db(db_adopt_old, self._store, now)
+        if strays:
+            log.warning("folder %s: %s things in .syncd/old have no row; they are kept", self._ground.name, strays)
         if committed.edited:
             await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
         self._ground.wake_plan()

@@ -16,7 +16,7 @@ from syncd.store.apply import Done
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, packed_entries, packed_on_disk
 from syncd.store.joining import PENDING, Sources
-from syncd.store.prepare import Step, Want, What
+from syncd.store.prepare import Step, Want, What, forget_steps
 from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
 from syncd.store.survey import same_attributes
 from syncd.treetypes import Kind, LocallyChanged, NameTaken, NotEmpty, NotThere, Path, Replaced, Stat, TreeError
@@ -75,6 +75,8 @@ class Committer:
             "DELETE FROM intent WHERE token=?",
             [(item.of.token.decode(),) for item in done if isinstance(item.of, Want)],
         )
+        if any(isinstance(item.of, Step) for item in done):
+            forget_steps(self._db)
         return self.committed
 
     def _failed(self, item: Done, node: int, error: TreeError) -> None:

@@ -32,7 +32,7 @@ from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
-from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents
+from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk
@@ -217,6 +217,7 @@ class FolderStore:
                 survey.wake(node)
             round_ = prepare(self.connection, survey, planned.operations)
             self._give_copies_attributes(round_.wants)
+            write_steps(self.connection, round_.steps)
             round_.woken = survey.woken
             found = ((node, survey.row(node)) for node in planned.blocked)
             round_.blocked += [(node, survey.shared_path(row)) for node, row in found if row is not None]

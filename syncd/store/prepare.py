@@ -85,6 +85,15 @@ class Step:
     generation: int = -1
 
 
+class StepKind(IntEnum):
+    """Steps as they are written down before they are done."""
+
+    MAKE_DIR = 1
+    MOVE = 2
+    RETIRE = 3
+    REMOVE_DIR = 4
+
+
 @dataclass(slots=True)
 class Round:
     """One plan, ready for the disk."""
@@ -227,7 +236,7 @@ class _Preparation:
                 self.round.steps.append(Step(operation, path, None, mode=mode | DIR_MODE))
             return
         copy = operation.copy if isinstance(operation, Move | Park | Retire) else None
-        standing = _standing_copy(self._db, copy) if copy is not None else None
+        standing = standing_copy(self._db, copy) if copy is not None else None
         if (copy is not None and standing is None) or (copy is None and row is None):
             return
         if standing is None:
@@ -284,7 +293,8 @@ def _stat(kind: int, ino: int | None, size: int | None, mtime: int | None, ctime
     return Stat(Kind(kind or Kind.OTHER), ino or 0, size or 0, mtime or 0, ctime or 0, mode or 0, 1, 0)
 
 
-def _standing_copy(connection: sqlite3.Connection, copy: int) -> tuple[int, bytes, Stat] | None:
+def standing_copy(connection: sqlite3.Connection, copy: int) -> tuple[int, bytes, Stat] | None:
+    """(row of the directory, name, expected stat) of a conflict copy."""
     found = connection.execute(
         "SELECT l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode FROM copy WHERE id=?", (copy,)
     ).fetchone()
@@ -334,3 +344,26 @@ def write_intents(connection: sqlite3.Connection, wants: Sequence[Want]) -> None
             for w in wants
         ],
     )
+
+
+def write_steps(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    """Say what is about to be done, in that order. Parking needs no word: what lies parked is found by its inode."""
+    lines: list[tuple[int, int, int | None, bytes, int | None, bytes | None]] = []
+    for step in steps:
+        match step.operation:
+            case MakeDir(node=node, place=place):
+                lines.append((StepKind.MAKE_DIR, node, None, step.token, place.parent, place.name))
+            case Move(node=node, place=place, copy=copy):
+                lines.append((StepKind.MOVE, node, copy, step.token, place.parent, place.name))
+            case Retire(node=node, copy=copy):
+                lines.append((StepKind.RETIRE, node, copy, step.token, None, None))
+            case RemoveDir(node=node):
+                lines.append((StepKind.REMOVE_DIR, node, None, step.token, None, None))
+            case Park() | SetAttributes():
+                pass
+    connection.executemany("INSERT INTO step(what, node, copy, token, parent, name) VALUES (?,?,?,?,?,?)", lines)
+
+
+def forget_steps(connection: sqlite3.Connection) -> None:
+    """The rows say what came of them. Only one round is ever under way."""
+    connection.execute("DELETE FROM step")

@@ -178,6 +178,18 @@ def _found_by_inode(store: FolderStore, token: bytes, stat: Stat) -> bool:
 # --- old inodes ------------------------------------------------------------------------------------------------------
 
 
+def db_adopt_old(store: FolderStore, now: float) -> int:
+    """What lies in `.syncd/old` without a row, whatever brought it there, is kept and never dropped. How many."""
+    known = {token.encode() for (token,) in store.connection.execute("SELECT token FROM old")}
+    strays = [(token, stat) for token, stat in store.tree.list_old() if token not in known]
+    with Transaction(store.connection):
+        store.connection.executemany(
+            "INSERT INTO old(token, node, name, ino, size, mtime, ctime, since, checked) VALUES (?,0,x'',?,?,?,?,?,?)",
+            [(token.decode(), stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, now, KEPT) for token, stat in strays],
+        )
+    return len(strays)
+
+
 def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) -> int:
     """Publish what was written to inodes that had already been replaced or deleted; the number of edits. (`db_`)
 

@@ -136,6 +136,15 @@ def m001_first(db: Database) -> None:
     _run(db, FOLDER_TABLES)
 
 
+@FOLDER()
+def m002_steps(db: Database) -> None:
+    """What is about to be done to the tree without content, in that order; removed with the commit of what was done."""
+    db.execute(
+        "CREATE TABLE step(id INTEGER PRIMARY KEY, what INTEGER NOT NULL, node INTEGER NOT NULL, copy INTEGER, "
+        "token BLOB NOT NULL, parent INTEGER, name BLOB)"
+    )
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

@@ -201,6 +201,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.schema": BLOCKING,
     "syncd.store.settle": PURE,
     "syncd.store.staging": BLOCKING,
+    "syncd.store.steps": BLOCKING,
     "syncd.store.survey": BLOCKING,
     "syncd.store.syscalls": BLOCKING,
     "syncd.store.tree": BLOCKING,
