@@ -10,13 +10,14 @@ import difflib
 import platform
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
+from ca.addresses import AddressRule, AddressRules, Network, parse_network, sorted_rules
 from syncd import home as homes
 from syncd.errors import ConfigError
 
@@ -83,6 +84,7 @@ class Settings:
     listen: tuple[str, ...] = DEFAULT_LISTEN  # `host:port`, as seams.Network takes them
     listen_configured: bool = False  # then a taken port is an error; by default the next free of ten is used
     peers: tuple[str, ...] = ()  # `host:port`
+    rules: AddressRules = ()  # who may connect to this device at all, before a byte is read
     discovery: bool = True
     device_name: str = "syncd"
     log_level: LogLevel = "info"
@@ -132,6 +134,7 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         listen=DEFAULT_LISTEN if network.listen is None else tuple(network.listen),
         listen_configured=network.listen is not None,
         peers=tuple(network.peers),
+        rules=_rules(network.allow, network.deny),
         discovery=network.discovery,
         device_name=config.device.name or host_name(),
         log_level=config.log.level,
@@ -175,8 +178,20 @@ def _reachable(text: str) -> str:
     return address
 
 
+def _network(text: str) -> Network:
+    try:
+        return parse_network(text)
+    except ConfigError as error:
+        raise ValueError(f"{error}: {error.why}") from error
+
+
+def _rules(allowed: Iterable[Network], denied: Iterable[Network]) -> AddressRules:
+    return sorted_rules([AddressRule(True, one) for one in allowed] + [AddressRule(False, one) for one in denied])
+
+
 _Listen = Annotated[str, AfterValidator(parse_address)]
 _Peer = Annotated[str, AfterValidator(_reachable)]
+_Net = Annotated[Any, BeforeValidator(_network)]
 
 
 class _Section(BaseModel):
@@ -186,6 +201,8 @@ class _Section(BaseModel):
 class _Network(_Section):
     listen: list[_Listen] | None = None
     peers: list[_Peer] = []
+    allow: list[_Net] = []
+    deny: list[_Net] = []
     discovery: bool = True
 
 

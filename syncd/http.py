@@ -52,7 +52,8 @@ _CHUNK_SIZE = re.compile(rb"0|[1-9a-f][0-9a-f]{0,7}")
 class Limits:
     """How long we are patient, in seconds, and how much one connection may ask."""
 
-    idle_s: float = 75.0  # until the next request begins
+    first_s: float = 10.0  # until the first request begins, when nothing is known of the client yet
+    idle_s: float = 75.0  # until the next one begins
     head_s: float = 10.0  # from the first byte of a head to its last
     answer_s: float = 60.0  # until the first byte of an answer
     stall_s: float = 60.0  # in which at least `stall_bytes` must move
@@ -303,9 +304,11 @@ async def serve(
              `handle` raises.
     """
     pipe = _Pipe(stream, limits, rest)
+    patience_s = limits.first_s
     for _ in range(limits.requests):
         try:
-            exchange = await _maybe_next_exchange(pipe, admit)
+            exchange = await _maybe_next_exchange(pipe, admit, patience_s)
+            patience_s = limits.idle_s
             if exchange is None:
                 return False
             response = await exchange.answer(handle)
@@ -348,9 +351,11 @@ class _Exchange(Generic[Admitted]):
         return response
 
 
-async def _maybe_next_exchange(pipe: _Pipe, admit: Callable[[Head], Admitted]) -> _Exchange[Admitted] | None:
+async def _maybe_next_exchange(
+    pipe: _Pipe, admit: Callable[[Head], Admitted], begin_s: float
+) -> _Exchange[Admitted] | None:
     """Raises RequestRefused for what is not a request, and what `admit` raises."""
-    raw = await pipe.maybe_read_head(pipe.limits.idle_s)
+    raw = await pipe.maybe_read_head(begin_s)
     if raw is None:
         return None
     check_request_head_untrusted(raw)

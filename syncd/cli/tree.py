@@ -43,9 +43,15 @@ TREE: Mapping[str, Leaf | Branch] = {
     "wait": Leaf("wait", "wait"),
     "folders": Leaf("folders", "folders"),
     "folder": Branch(
-        "One folder: show, rescan, leave.",
-        {"show": Leaf("folders", "show"), "rescan": Leaf("folders", "rescan"), "leave": Leaf("folders", "leave")},
+        "One folder: show, rescan, addresses, leave.",
+        {
+            "show": Leaf("folders", "show"),
+            "rescan": Leaf("folders", "rescan"),
+            "leave": Leaf("folders", "leave"),
+            "addresses": Leaf("security", "addresses"),
+        },
     ),
+    "security": Leaf("security", "security"),
     "peers": Leaf("peers", "peers"),
     "members": Leaf("members", "members"),
     "member": Branch("One member: remove.", {"remove": Leaf("members", "remove")}),

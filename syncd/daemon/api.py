@@ -19,6 +19,7 @@ from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import conflicts, explain
+from syncd.daemon.guarding import Guarding
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
@@ -56,6 +57,7 @@ class DaemonApi:
         self._sharing = Sharing(daemon, self.find_folder)
         self._requests = Requests(daemon, self.find_folder)
         self._entering = Entering(daemon)
+        self._guarding = Guarding(daemon, self.find_folder, self._push)
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
             "folders": self._folders,
@@ -79,6 +81,8 @@ class DaemonApi:
             "conflicts": self._conflicts,
             "explain": self._explain,
             "wait": self._wait,
+            "security": self._guarding.security,
+            "folder.addresses": self._guarding.addresses,
             "key.show": self._key_show,
             "version": self._version,
             "stop": self._stop_daemon,

@@ -19,10 +19,11 @@ from syncd.config import Settings
 from syncd.daemon.beginning import load_folder
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.installation import Installation
-from syncd.daemon.inviting import About, Inviter
+from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.daemon.running import RunningFolder, marker_of, run_folder
+from syncd.daemon.securitylog import SecurityLog
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, SyncdError
 from syncd.net.circle import Surroundings
@@ -30,6 +31,7 @@ from syncd.net.connections import Connections
 from syncd.net.listen import Doorkeeper
 from syncd.net.peers import PeerKeeper
 from syncd.net.serve import Server
+from syncd.protocol.refusals import Event
 from syncd.protocol.tls import LabelTable
 from syncd.seams import Announcement, Clock, Found, Listener, Network, Random, Trees, Unheard, Workers
 from syncd.treetypes import TreeError
@@ -89,8 +91,10 @@ class Daemon:
         self._started: dict[FolderId, _Started] = {}
         self._heard: dict[bytes, Found] = {}
         self._nursery: trio.Nursery | None = None
+        self.security_log = SecurityLog(installation)
+        self.refusals = self.security_log.refusals
         self.inviter = Inviter(installation, self.table, self.membership, self._about)
-        self.server = Server(installation.keys, self.reachable_at, self.keeper, self.inviter)
+        self.server = Server(installation.keys, self.reachable_at, self.keeper, self.inviter, self.refusals)
         self.surroundings = Surroundings(
             network=seams.network,
             clock=seams.clock,
@@ -101,8 +105,9 @@ class Daemon:
             static=settings.peers,
             listening=self.reachable_at,
             server=self.server,
+            refusals=self.refusals,
         )
-        self.inviter.on_event.append(lambda event: self._tell())
+        self.inviter.on_event.append(self._invitation_moved)
         self.inviter.on_numbers.append(self._announce)
         self._hints: list[trio.MemorySendChannel[Found]] = []
 
@@ -224,9 +229,17 @@ class Daemon:
         """Load all folders, listen, and work until cancelled. Raises ConfigError when a configured port is taken."""
         listeners = await self._listen()
         self.listening = tuple(listener.address for listener in listeners)
-        doorkeeper = Doorkeeper(self.table, self.connections, self.seams.clock, self.server.handle)
+        doorkeeper = Doorkeeper(
+            self.table,
+            self.connections,
+            self.seams.clock,
+            self.server.handle,
+            self.refusals,
+            rules=self.settings.rules,
+        )
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.security_log.run)
             nursery.start_soon(doorkeeper.run, listeners)
             await self._load()
             await self.inviter.load()
@@ -331,6 +344,11 @@ class Daemon:
             return About(0, 0, ((self.installation.id, self.reachable_at()),))
         counts = folder.task.counts
         return About(counts.files, counts.size, ((self.installation.id, self.reachable_at()),))
+
+    def _invitation_moved(self, event: InviterEvent) -> None:
+        if isinstance(event, AttemptFailed):
+            self.refusals.note(Event.PAIRING, event.address, "wrong words for a code")
+        self._tell()
 
     async def make_root(self, path: bytes) -> None:
         """Make the directory of a folder about to be joined. Raises ConfigError."""

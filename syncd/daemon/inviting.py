@@ -47,6 +47,8 @@ from syncd.seams import Workers
 log = logging.getLogger("syncd.inviting")
 
 HOUSEKEEPING_S: Final = 5.0
+BLUR_S: Final = 0.05
+"""SPAKE2 takes some milliseconds, in Python not always as many."""
 _MAX_REQUEST_BYTES: Final = 4096
 _MAX_ADDRESS_BYTES: Final = 300
 
@@ -78,9 +80,10 @@ class JoinRequest:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """Somebody tried a code with wrong words."""
+    """Somebody tried a code with wrong words, from this `host:port`."""
 
     invite: Invite
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +281,13 @@ class Inviter:
     async def start_attempt(self, id: bytes) -> Why | None:
         return (await self._step(id, lambda invite: rules.start_attempt(invite, self._installation.now_s())))[1]
 
-    def proof_failed(self, id: bytes) -> None:
+    def proof_failed(self, id: bytes, address: str) -> None:
         self._relabel()
-        self._tell(AttemptFailed(self._invite(id)))
+        self._tell(AttemptFailed(self._invite(id), address))
+
+    async def blur(self) -> None:
+        """Wait a random moment, so that nobody reads from the time of an answer what was computed with the code."""
+        await trio.sleep(int.from_bytes(self._installation.random.token(2), "big") / (1 << 16) * BLUR_S)
 
     async def prove(self, id: bytes, device: DeviceId) -> Why | None:
         may_admit = self._may_admit(self._invite(id))
@@ -527,8 +534,10 @@ class Answerer:
                 why = await inviter.start_attempt(self._invite)
                 return await self._countershare() if why is None else session.refuse(_refusal(why))
             case ProofFailed():
-                inviter.proof_failed(self._invite)
+                await inviter.blur()
+                inviter.proof_failed(self._invite, self._address)
             case Proved(applicant):
+                await inviter.blur()
                 self._applicant = applicant
                 why = await inviter.prove(self._invite, applicant.device.id)
                 return session.make_offer(inviter.offer(self._invite)) if why is None else session.refuse(_refusal(why))
@@ -545,7 +554,9 @@ class Answerer:
 
     async def _countershare(self) -> bytes:
         # SPAKE2 is Python: some milliseconds that other connections need not wait for.
-        return await self._workers.run_blocking(self._session.attempt_counted)
+        share = await self._workers.run_blocking(self._session.attempt_counted)
+        await self._inviter.blur()
+        return share
 
     async def _decided(self, applicant: Applicant) -> bytes:
         match await self._inviter.decided(self._invite, applicant.device.id):

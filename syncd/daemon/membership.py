@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 import trio
 
 from ca import authority
+from ca.addresses import AddressRules
 from ca.authority import Newcomer, Outcome, Secrets, Signer
 from ca.device import PublicDevice
 from ca.entries import JournalSeal
@@ -301,6 +302,11 @@ class FolderMembership(People):
         """Open a new epoch. Raises: TrustError when this device may not."""
         async with self._lock:
             return await self._change(authority.rotate)
+
+    async def rule_addresses(self, rules: AddressRules) -> Update:
+        """Put these address rules in place of those that hold. Raises: TrustError when this device may not."""
+        async with self._lock:
+            return await self._change(partial(authority.rule_addresses, rules=rules))
 
     async def leave(self, heads: Sequence[JournalHead] = ()) -> Update:
         """Take ourselves out. Raises: TrustError for the last owner."""

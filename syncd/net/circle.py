@@ -24,6 +24,7 @@ from syncd.net.greeting import Others
 from syncd.net.link import Line, PeerLink
 from syncd.net.serve import Server
 from syncd.protocol.messages import MAX_ADDRESSES_OF_OTHER, MAX_OTHERS, Hello
+from syncd.protocol.refusals import Refusals
 from syncd.seams import Clock, Network, Random
 
 MAX_LINKS: Final = 32
@@ -43,6 +44,7 @@ class Surroundings:
     connections: Connections
     book: AddressBook
     random: Random
+    refusals: Refusals
     static: tuple[str, ...] = ()
     listening: Callable[[], tuple[str, ...]] = tuple
     """Where we can be reached; nothing for a node that only dials."""
@@ -132,6 +134,8 @@ class Circle:
         """Recall where these devices were reached before."""
         for device in devices:
             addresses = await self.around.book.addresses(device)
+            for address in addresses:
+                self.around.connections.known.note(address.rpartition(":")[0])
             self.contacts.note(addresses, Source.REMEMBERED, trio.current_time(), device)
         self.wake()
 

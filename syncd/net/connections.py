@@ -7,7 +7,7 @@ after that line, and only then are their tasks cancelled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ import trio
 from ca.ids import DeviceId, EpochId, FolderId
 from syncd.errors import TrustError
 from syncd.net.stream import MAX_CONNECTION_S, TlsStream
+from syncd.protocol.door import Known
+from syncd.protocol.tls import Kind
 
 
 @dataclass(eq=False, slots=True)
@@ -27,6 +29,11 @@ class Connection:
     accepted: bool
     scope: trio.CancelScope
     device: DeviceId | None = None
+
+    @property
+    def host(self) -> str:
+        """The address without its port."""
+        return self.address.rpartition(":")[0]
 
     @property
     def folder_id(self) -> FolderId | None:
@@ -43,6 +50,8 @@ class Connections:
     def __init__(self) -> None:
         self._open: set[Connection] = set()
         self._closed_epochs: set[tuple[FolderId, EpochId]] = set()
+        self.known = Known()
+        """Where members proved themselves by the certificate of a folder."""
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._open))
@@ -63,6 +72,8 @@ class Connections:
         if folder_id is not None and epoch_id is not None and (folder_id, epoch_id) in self._closed_epochs:
             stream.abort()
             raise TrustError("the epoch of this connection is over")
+        if stream.endpoint.kind is Kind.MEMBER:
+            self.known.note(address.rpartition(":")[0])
         with trio.CancelScope(deadline=stream.opened_at + MAX_CONNECTION_S) as scope:
             connection = Connection(stream, address, accepted, scope)
             self._open.add(connection)
@@ -84,6 +95,10 @@ class Connections:
     def close_device(self, folder_id: FolderId, device: DeviceId) -> int:
         """Cut what a device has open in a folder; how many. Sockets that have not said who they are stay."""
         return self._cut(one for one in self if one.folder_id == folder_id and one.device == device)
+
+    def close_where(self, is_refused: Callable[[Connection], bool]) -> int:
+        """Cut every connection of which that is true; how many."""
+        return self._cut(one for one in self if is_refused(one))
 
     def close_label(self, label: str) -> int:
         """Cut what came in by a label, such as that of a code which was burnt; how many."""

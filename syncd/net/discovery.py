@@ -32,6 +32,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from syncd.errors import RemoteProtocolError
 from syncd.net.interfaces import Address, machine_addresses
+from syncd.protocol.allowance import Allowance
 from syncd.protocol.announcements import (
     INSTANCE_BYTES,
     SERVICE_TYPE,
@@ -41,7 +42,7 @@ from syncd.protocol.announcements import (
     maybe_instance,
     service_name,
 )
-from syncd.protocol.neighbours import MAX_NEIGHBOURS, Allowance, Neighbours
+from syncd.protocol.neighbours import MAX_NEIGHBOURS, Neighbours
 from syncd.seams import Announcement, Found, FoundSink, Unheard
 
 log = logging.getLogger(__name__)

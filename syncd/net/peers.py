@@ -21,6 +21,7 @@ from typing import Final
 
 import trio
 
+from ca.addresses import AddressRules, maybe_refusal
 from ca.ids import DeviceId, EntryHash, EpochId
 from ca.roster import Relation
 from syncd.engine.membership import Update
@@ -38,7 +39,8 @@ from syncd.protocol import announcements
 from syncd.protocol.exchange import FolderServer, Link
 from syncd.protocol.hello import Reflection
 from syncd.protocol.messages import Hello, RosterSubmit
-from syncd.protocol.tls import UnknownLabel
+from syncd.protocol.refusals import Event
+from syncd.protocol.tls import Kind, UnknownLabel
 from syncd.seams import Found
 
 log = logging.getLogger(__name__)
@@ -103,6 +105,9 @@ class PeerKeeper:
     def _membership_moved(self, update: Update) -> None:
         """Part of the very step in which the roster takes effect: connections that lost their right end here."""
         self._cut(update)
+        rules = self.membership.roster.addresses
+        if update.changed and rules:
+            self._around.connections.close_where(lambda one: self._is_outside(one, rules))
         if not self.is_open:
             return
         if update.changed or update.keys_arrived:
@@ -126,6 +131,12 @@ class PeerKeeper:
             self._draining[update.old_epoch] = trio.current_time() + DRAIN_S
         for device in sorted(update.removed):
             connections.close_device(folder, device)
+
+    def _is_outside(self, connection: Connection, rules: AddressRules) -> bool:
+        """Whether the folder's address rules forbid a connection that carries its content."""
+        is_ours = connection.folder_id == self.membership.folder_id
+        carries_content = connection.stream.endpoint.kind is not Kind.CONTROL
+        return is_ours and carries_content and maybe_refusal(rules, connection.host, connection.device) is not None
 
     def _epochs_in_use(self, update: Update) -> list[EpochId]:
         """Epochs to be closed: all but a new one, those that were still draining and handshakes under way included."""
@@ -217,6 +228,8 @@ class PeerKeeper:
         words = str(error)
         if self._troubles.get(address) != words:
             self._troubles[address] = words
+            if isinstance(error, TrustError | RemoteProtocolError) and not isinstance(error, UnknownLabel):
+                self._around.refusals.note(Event.CONTENT, address, words)
             log.log(logging.DEBUG if isinstance(error, PeerUnavailable) else logging.INFO, "%s: %s", address, words)
 
     async def _open(self, address: str, device: DeviceId | None) -> Line:
@@ -232,6 +245,7 @@ class PeerKeeper:
         around = self._around
         if not self.membership.is_current:
             raise UnknownLabel("the newest epoch is not open here")
+        self._check_rules(address, device)
         stream = await dial(around.network, around.clock, address, self.membership.outgoing_member())
         try:
             with around.connections.hold(stream, address, accepted=False) as connection:
@@ -247,6 +261,12 @@ class PeerKeeper:
                 line.over.set()
         if line is None:
             raise PeerUnavailable("the connection was cut during its hello")
+
+    def _check_rules(self, address: str, device: DeviceId | None) -> None:
+        """Raises PeerUnavailable where the folder's address rules forbid to exchange content."""
+        why = maybe_refusal(self.membership.roster.addresses, address.rpartition(":")[0], device)
+        if why is not None:
+            raise PeerUnavailable(f"the folder's address rules forbid it: {why}")
 
     async def _greet(
         self, connection: Connection, device: DeviceId | None, *, swap: bool = False
@@ -275,6 +295,7 @@ class PeerKeeper:
         self._heard(public.id, hello)
         if membership.role_of(public.id) is None:
             raise TrustError("the device that answered is not a member that we know")
+        self._check_rules(connection.address, public.id)
         self.server.own_journal_seen(hello.newest)
         self._meetings.told(connection, public.id, hello)
         return Line(client, connection, public.id, trio.current_time() - stream.opened_at), hello
@@ -397,6 +418,7 @@ class PeerKeeper:
         """Dial, and answer what the other side asks; whether it wanted to ask."""
         around = self._around
         is_wanted = True
+        self._check_rules(address, device)
         stream = await dial(around.network, around.clock, address, self.membership.outgoing_member())
         with around.connections.hold(stream, address, accepted=False) as connection:
             line, hello = await self._greet(connection, device, swap=True)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import trio
 
+from ca.addresses import maybe_refusal
 from ca.device import DeviceKeys
 from ca.ids import DeviceId, EpochId, FolderId
 from syncd import http
@@ -24,13 +26,14 @@ from syncd.net.blocks import frames_body
 from syncd.net.connections import Connection
 from syncd.net.folders import Membership, Pairing
 from syncd.net.greeting import Others, make_hello
+from syncd.protocol.allowance import Allowance
 from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
 from syncd.protocol.exchange import FolderServer
 from syncd.protocol.frames import FrameStatus
 from syncd.protocol.hello import check_hello
 from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Needs, RosterSubmit
-from syncd.protocol.neighbours import Allowance
 from syncd.protocol.pairing import THINKING_S
+from syncd.protocol.refusals import Event, Refusals
 from syncd.protocol.requests import Request, Route, request_untrusted
 from syncd.protocol.tls import Kind
 
@@ -38,6 +41,8 @@ log = logging.getLogger(__name__)
 
 PAIRING_LIMITS: Final = Limits(idle_s=THINKING_S)
 PEER_LIMITS: Final = Limits(idle_s=180.0)
+SWAPPED_LIMITS: Final = Limits(first_s=180.0, idle_s=180.0)
+"""On a connection that we dialled: the other side has said who it is, and asks when it needs something."""
 UNPROVED_PER_S: Final = 50.0
 UNPROVED_BURST: Final = 200.0
 """Blocks that clients without a hello may fetch, as `curl` does, all together."""
@@ -99,8 +104,10 @@ class Server:
         listening: Callable[[], tuple[str, ...]],
         host_of: Callable[[FolderId], Host | None],
         pairing: Pairing,
+        refusals: Refusals,
     ) -> None:
         self._keys = keys
+        self._refusals = refusals
         self._listening = listening
         self._host_of = host_of
         self._pairing = pairing
@@ -116,18 +123,24 @@ class Server:
         host = None if endpoint.folder_id is None else self._host_of(endpoint.folder_id)
         if host is None or not host.is_open:
             raise TrustError("the folder of this label is not running")
+        rules = host.membership.roster.addresses
+        if endpoint.kind is not Kind.CONTROL and (why := maybe_refusal(rules, connection.host)) is not None:
+            self._refusals.note(Event.ADDRESS, connection.address, f"the folder's rule: {why}")
+            connection.stream.abort()
+            return
         await self.serve(connection, host)
 
     async def serve(self, connection: Connection, host: Host, rest: bytes = b"") -> None:
         """Answer requests on a connection of one folder, also on one that we dialled and swapped."""
         stream = connection.stream
-        exchange = _Exchange(connection, host, self._keys, self._listening, self._unproved, self._submits)
+        gates = _Gates(self._refusals, self._unproved, self._submits)
+        exchange = _Exchange(connection, host, self._keys, self._listening, gates)
         try:
             swapped = await http.serve(
                 stream,
                 exchange.handle,
                 admit=lambda head: request_untrusted(head, stream.endpoint.label),
-                limits=PEER_LIMITS,
+                limits=PEER_LIMITS if connection.accepted else SWAPPED_LIMITS,
                 should_close=lambda: stream.is_worn,
                 rest=rest,
             )
@@ -151,6 +164,15 @@ class Server:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Gates:
+    """What all connections share: the record of refusals, and the pace of what strangers may do."""
+
+    refusals: Refusals
+    unproved: Allowance
+    submits: Allowance
+
+
 class _Exchange:
     """The requests of one connection."""
 
@@ -160,15 +182,13 @@ class _Exchange:
         host: Host,
         keys: DeviceKeys,
         listening: Callable[[], tuple[str, ...]],
-        unproved: Allowance,
-        submits: Allowance,
+        gates: _Gates,
     ) -> None:
         self._connection = connection
         self._host = host
         self._keys = keys
         self._listening = listening
-        self._unproved = unproved
-        self._submits = submits
+        self._gates = gates
         self._news_asked = False
 
     async def handle(self, request: Request, body: Body) -> Response:
@@ -176,7 +196,7 @@ class _Exchange:
         verdict = self._judge(request.route)
         if isinstance(verdict, Refuse):
             return Response(verdict.status, close=True)
-        if verdict.unproved and not self._unproved.take(trio.current_time()):
+        if verdict.unproved and not self._gates.unproved.take(trio.current_time()):
             return Response(429)
         match request.route:
             case Route.HELLO:
@@ -201,8 +221,11 @@ class _Exchange:
     def _judge(self, route: Route) -> Verdict:
         verdict = authorize(self._asker(), route)
         if isinstance(verdict, Refuse):
-            log.info("%s: %s refused: %s", self._connection.address, route.name, verdict.why)
+            self._refuse(Event.RIGHT, f"{route.name.lower()}: {verdict.why}")
         return verdict
+
+    def _refuse(self, event: Event, why: str) -> None:
+        self._gates.refusals.note(event, self._connection.address, why)
 
     def _asker(self) -> Asker:
         connection, membership = self._connection, self._host.membership
@@ -217,6 +240,7 @@ class _Exchange:
             role,
             was_member=known and role is None,
             epoch_is_current=endpoint.kind is not Kind.MEMBER or self._host.serves_epoch(endpoint.epoch_id),
+            address_refused=maybe_refusal(membership.roster.addresses, connection.host, device) is not None,
         )
 
     @property
@@ -234,7 +258,7 @@ class _Exchange:
         try:
             device = check_hello(stream.channel(), hello, self._keys.id).id
         except TrustError as error:
-            log.info("%s: a hello that proves nothing: %s", connection.address, error)
+            self._refuse(Event.HELLO, error.what)
             return Response(403, close=True)
         connection.device = device
         is_member = stream.endpoint.kind is Kind.MEMBER
@@ -287,13 +311,13 @@ class _Exchange:
         return Response(404) if page is None else Response(200, page.encode())
 
     async def _submit(self, body: Body) -> Response:
-        if not self._submits.take(trio.current_time()):
+        if not self._gates.submits.take(trio.current_time()):
             return Response(429)
         submit = RosterSubmit.decode_untrusted(await body.read(Route.SUBMIT_ENTRY.max_body_bytes))
         try:
             update = await self._host.submit_untrusted(submit)
         except TrustError as error:
-            log.info("%s: an entry that does not count: %s", self._connection.address, error)
+            self._refuse(Event.ENTRY, error.what)
             return Response(403)
         if update.behind:
             self._host.catch_up_soon(self._device)

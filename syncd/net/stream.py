@@ -23,6 +23,7 @@ from syncd.protocol.hello import Channel
 from syncd.seams import Buffer, RawStream
 
 HANDSHAKE_S = 10.0
+MAX_HANDSHAKE_BYTES = 64 * 1024  # from the peer; ours takes two thousand
 ALERT_S = 0.2
 CLOSE_S = 1.0  # how long a polite goodbye may take
 WRITE_BYTES = 256 * 1024  # measured: larger writes leave the processor's cache and are slower
@@ -356,7 +357,8 @@ def _dialling_error(error: SSL.Error) -> TrustError | RemoteProtocolError:
 
 
 async def _shake_hands(raw: RawStream, connection: SSL.Connection) -> None:
-    """Raises SSL.Error (with an alert waiting to be sent) or PeerUnavailable."""
+    """Raises SSL.Error (with an alert waiting to be sent), PeerUnavailable, or RemoteProtocolError for too much."""
+    received = 0
     while True:
         try:
             connection.do_handshake()
@@ -370,6 +372,9 @@ async def _shake_hands(raw: RawStream, connection: SSL.Connection) -> None:
         data = await raw.receive_some(READ_BYTES)
         if not data:
             raise PeerUnavailable("the peer left during the handshake")
+        received += len(data)
+        if received > MAX_HANDSHAKE_BYTES:
+            raise RemoteProtocolError("too long a handshake")
         connection.bio_write(data)
 
 

@@ -41,6 +41,7 @@ class Asker:
     device: DeviceId | None = None  # proved by its hello
     role: Role | None = None  # its role in the roster *now*; None: not (or no longer) an active device
     was_member: bool = False  # its removal stands in the roster
+    address_refused: bool = False  # by the folder's address rules, for everybody or for this device
     epoch_is_current: bool = True  # the connection's epoch is the newest, or an older one that may still drain
 
 
@@ -68,6 +69,8 @@ def authorize(asker: Asker, route: Route) -> Verdict:
 def _authorize_member(asker: Asker, route: Route) -> Verdict:
     if not asker.epoch_is_current:
         return Refuse(403, "the epoch of this connection is over")
+    if asker.address_refused:
+        return Refuse(403, "the folder's address rules")
     if route is Route.HELLO:
         return Allow()
     if route not in _DATA:

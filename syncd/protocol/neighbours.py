@@ -1,4 +1,4 @@
-"""Pure. Which of the announcements that arrive mean anything to us, and how fast we are willing to look at them.
+"""Pure. Which of the announcements that arrive mean anything to us.
 
 On a network with a chatty or hostile neighbour most do not: an announcement counts only if it shows the tag of one of
 our folders or an open code. Those that count are remembered, to pass on what is new and nothing twice, but never more
@@ -61,23 +61,4 @@ class Neighbours:
         if oldest is None:
             return False
         del self._known[oldest]
-        return True
-
-
-class Allowance:
-    """So many per second, and after a quiet time so many at once."""
-
-    def __init__(self, per_s: float, burst: float, now: float) -> None:
-        self._per_s = per_s
-        self._burst = burst
-        self._left = burst
-        self._counted_at = now
-
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed at `now` (seconds of a clock that does not go back)."""
-        self._left = min(self._burst, self._left + (now - self._counted_at) * self._per_s)
-        self._counted_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
         return True

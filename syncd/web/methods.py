@@ -71,6 +71,17 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "folder.show": Method(_FOLDER),
         "folder.rescan": Method({**_FOLDER, "wait": Kind.FLAG}, STREAMS),
         "folder.leave": Method({**_FOLDER, "dry_run": Kind.FLAG}),
+        "folder.addresses": Method(
+            {
+                **_FOLDER,
+                "allow": Kind.TEXTS,
+                "deny": Kind.TEXTS,
+                "device": Kind.MAYBE_TEXT,
+                "clear": Kind.FLAG,
+                "dry_run": Kind.FLAG,
+            }
+        ),
+        "security": Method({"last": Kind.COUNT}),
         "peers": Method(),
         "members": Method(_FOLDER),
         "member.remove": Method({"folder": Kind.TEXT, "member": Kind.TEXT, "dry_run": Kind.FLAG}),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
 
+from ca.addresses import AddressRule, sorted_rules
 from syncd.http import Body, Response, serve
 from syncd.net.connections import Connection, Connections
 from syncd.net.listen import Doorkeeper, ListenLimits
 from syncd.net.sockets import SocketNetwork
 from syncd.protocol.authorize import Asker, Refuse, authorize
+from syncd.protocol.refusals import Refusals
 from syncd.protocol.requests import Request, Route, request_untrusted
 from syncd.protocol.tls import LabelTable
 from syncd.seams import Network
@@ -39,6 +41,7 @@ class StillClock:
 class Listening:
     address: str
     doorkeeper: Doorkeeper
+    refusals: Refusals
     connections: Connections
     clock: StillClock
 
@@ -55,15 +58,19 @@ async def listening(
     network: Network | None = None,
     limits: ListenLimits | None = None,
     clock: StillClock | None = None,
+    rules: Iterable[AddressRule] = (),
 ) -> AsyncIterator[Listening]:
     """Listen on a free port of this machine (or of a simulated network) while the block runs."""
     clock = clock or StillClock()
     connections = Connections()
-    doorkeeper = Doorkeeper(table, connections, clock, handle or serve_blocks, limits or ListenLimits())
+    refusals = Refusals(clock)
+    doorkeeper = Doorkeeper(
+        table, connections, clock, handle or serve_blocks, refusals, limits or ListenLimits(), sorted_rules(rules)
+    )
     listeners = await (network or SocketNetwork()).listen("127.0.0.1:0")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(doorkeeper.run, listeners)
-        yield Listening(listeners[0].address, doorkeeper, connections, clock)
+        yield Listening(listeners[0].address, doorkeeper, refusals, connections, clock)
         nursery.cancel_scope.cancel()
 
 

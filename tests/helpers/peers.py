@@ -30,6 +30,7 @@ from syncd.net.peers import PeerKeeper
 from syncd.net.serve import Server
 from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage, Link
 from syncd.protocol.messages import Bitmap
+from syncd.protocol.refusals import Refusals
 from syncd.protocol.tls import LabelTable
 from syncd.seams import Listener, Network
 from tests.helpers.memberships import Devices, bring_in, new_folder
@@ -183,6 +184,7 @@ class Node:
     listeners: Sequence[Listener] = ()
     folder: ScriptedFolder = field(init=False)
     keeper: PeerKeeper = field(init=False)
+    refusals: Refusals = field(init=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     keeper_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -197,9 +199,10 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen (if it does) and exchange until its scope is cancelled."""
         own = self.own
+        self.refusals = Refusals(own.clock)
         self.folder = ScriptedFolder(self.name, self.membership.head)
         self.folder.membership = self.membership
-        server = Server(own.keys, self.listening, self._keeper_of, NobodyPairs())
+        server = Server(own.keys, self.listening, self._keeper_of, NobodyPairs(), self.refusals)
         surroundings = Surroundings(
             network=self.network,
             clock=own.clock,
@@ -210,12 +213,13 @@ class Node:
             static=self.static,
             listening=self.listening,
             server=server,
+            refusals=self.refusals,
         )
         self.membership.install(self.table)
         folder = self.folder
         self.membership.on_update.append(lambda update: folder.tell())
         self.keeper = PeerKeeper(surroundings, self.membership, self.folder, self.folder.run_link)
-        doorkeeper = Doorkeeper(self.table, self.connections, own.clock, server.handle)
+        doorkeeper = Doorkeeper(self.table, self.connections, own.clock, server.handle, self.refusals)
         with self.scope:
             listeners = self.listeners = await self.network.listen(self.listen_on) if self.listens else []
             async with trio.open_nursery() as nursery:

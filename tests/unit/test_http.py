@@ -212,7 +212,7 @@ async def test_peer_that_leaves_in_the_middle_is_unavailable(sent: bytes, autoju
 
 # --- patience ------------------------------------------------------------------------------------------------------
 
-QUICK = Limits(idle_s=5, head_s=2, answer_s=3, stall_s=4, stall_bytes=100)
+QUICK = Limits(first_s=5, idle_s=5, head_s=2, answer_s=3, stall_s=4, stall_bytes=100)
 
 
 async def serve_dripping(first: bytes, step_s: float, drip: bytes) -> tuple[float, Server]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 import trio
 from trio.testing import MockClock
 
+from ca.addresses import AddressRule, parse_network
 from ca.certs import throwaway_certificate
 from syncd.errors import PeerUnavailable, TrustError
 from syncd.http import Client
 from syncd.net.connections import Connection
 from syncd.net.dial import dial
-from syncd.net.listen import ListenLimits, Refusals
+from syncd.net.listen import Crowd, ListenLimits
+from syncd.net.sockets import SocketNetwork
 from syncd.net.stream import HANDSHAKE_S, TlsStream
-from syncd.protocol.tls import LabelTable, UnknownLabel, WrongDates, connect_pairing
+from syncd.protocol.door import DoorLimits, Share
+from syncd.protocol.refusals import Event
+from syncd.protocol.tls import LabelTable, UnknownLabel, connect_pairing
 from tests.helpers.folders import NOW, make_folder
 from tests.helpers.listener import CIPHERTEXT, Listening, StillClock, listening
 from tests.helpers.rosters import seeded
@@ -59,31 +61,73 @@ async def test_silent_strangers_are_cut_at_the_deadline(autojump_clock: MockCloc
         with pytest.raises(trio.BrokenResourceError):
             await raw.receive_some()
         assert HANDSHAKE_S <= trio.current_time() - began < HANDSHAKE_S + 1
-        assert server.doorkeeper.refusals.counts["handshake too slow"] == 1
+        assert [burst.why for burst in server.refusals.recent()] == ["too slow a handshake"]
 
 
-async def test_strangers_of_one_address_do_not_crowd_out_others(
+async def test_a_handshake_without_an_end_is_cut(autojump_clock: MockClock, internet: SimInternet) -> None:
+    """A ClientHello that claims to be longer than any, in records that never complete it."""
+    async with listening(table(), network=internet.network("b")) as server:
+        raw = await internet.network("a").connect(server.address)
+        record = bytes.fromhex("160301") + (1 << 14).to_bytes(2, "big")
+        with pytest.raises(trio.BrokenResourceError):
+            await raw.send_all(record + b"\x01\x01\xff\xff" + bytes((1 << 14) - 4))
+            while True:
+                await raw.send_all(record + bytes(1 << 14))
+        assert server.refusals.counts[Event.HANDSHAKE] == 1
+        assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+
+
+async def test_silent_strangers_of_one_address_give_way_to_each_other(
     autojump_clock: MockClock, internet: SimInternet
 ) -> None:
-    limits = ListenLimits(strangers_per_address=2)
+    limits = ListenLimits(DoorLimits(strangers=Share(128, 2, 20.0, 60.0)))
     async with listening(table(), network=internet.network("b"), limits=limits) as server:
         idle = [await internet.network("mallory").connect(server.address) for _ in range(5)]
         await trio.sleep(1)
-        assert server.doorkeeper.refusals.counts["too many handshakes from one address"] == 3
+        assert server.refusals.counts[Event.CROWD] == 3
+        assert server.doorkeeper.busy == 2
         assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+        assert await fetch(await dial_from(internet, server, "mallory")) == CIPHERTEXT
         for raw in idle:
             raw.abort()
 
 
-async def test_slots_of_strangers_are_free_again(autojump_clock: MockClock, internet: SimInternet) -> None:
-    limits = ListenLimits(strangers=1)
+async def test_member_gets_in_while_every_place_of_strangers_is_taken(
+    autojump_clock: MockClock, internet: SimInternet
+) -> None:
+    limits = ListenLimits(DoorLimits(strangers=Share(1, 1, 0.0, 60.0), per_s=0.0, burst=2.0))
     async with listening(table(), network=internet.network("b"), limits=limits) as server:
+        await fetch(await dial_from(internet, server, "a"))  # from now on "a" is where a member lives
         await internet.network("mallory").connect(server.address)
         await trio.sleep(1)
         with pytest.raises(PeerUnavailable):
-            await dial_from(internet, server)
-        await trio.sleep(HANDSHAKE_S)
-        assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+            await dial_from(internet, server, "mabel")
+        assert await fetch(await dial_from(internet, server, "a")) == CIPHERTEXT
+
+
+async def test_places_of_strangers_are_free_again(autojump_clock: MockClock, internet: SimInternet) -> None:
+    limits = ListenLimits(DoorLimits(strangers=Share(1, 1, 20.0, 60.0)))
+    async with listening(table(), network=internet.network("b"), limits=limits) as server:
+        for members in range(3):
+            await internet.network("mallory").connect(server.address)
+            await trio.sleep(HANDSHAKE_S + 1)
+            assert server.doorkeeper.busy == members
+            assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
+
+
+async def test_this_devices_own_rules_cut_before_a_byte() -> None:
+    rules = [AddressRule(False, parse_network("127.0.0.2"))]
+    async with listening(table(), rules=rules) as server:
+        denied = trio.socket.socket()
+        await denied.bind(("127.0.0.2", 0))
+        await denied.connect(("127.0.0.1", server.port))
+        async with trio.SocketStream(denied) as stream:
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.receive_some()
+        assert server.refusals.counts[Event.ADDRESS] == 1
+        allowed = await dial(SocketNetwork(), StillClock(), server.address, FOLDER.dial())
+        assert await fetch(allowed) == CIPHERTEXT
+        allowed.abort()
 
 
 async def test_who_only_knows_of_an_invitation_does_not_crowd_out_members(
@@ -91,7 +135,7 @@ async def test_who_only_knows_of_an_invitation_does_not_crowd_out_members(
 ) -> None:
     open_to_all = table()
     open_to_all.add_pairing("pair-7", *throwaway_certificate(seeded("listener")))
-    limits = ListenLimits(pairings=3, pairings_per_address=2)
+    limits = ListenLimits(pairings=Crowd(3, 2))
 
     async def knock(host: str) -> TlsStream:
         outgoing = connect_pairing("pair-7", *throwaway_certificate(seeded(host)))
@@ -100,19 +144,19 @@ async def test_who_only_knows_of_an_invitation_does_not_crowd_out_members(
     async with listening(open_to_all, network=internet.network("b"), limits=limits) as server:
         kept = [await knock(host) for host in ("mallory", "mallory", "mallory", "mabel", "mabel")]
         await trio.sleep(1)
-        assert server.doorkeeper.refusals.counts["too many pairings"] == 2
+        assert server.refusals.counts[Event.CROWD] == 2
         assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
         for stream in kept:
             stream.abort()
 
 
 async def test_connections_are_bounded(autojump_clock: MockClock, internet: SimInternet) -> None:
-    limits = ListenLimits(per_address=2)
+    limits = ListenLimits(members=Crowd(512, 2))
     async with listening(table(), network=internet.network("b"), limits=limits) as server:
         streams = [await dial_from(internet, server) for _ in range(2)]
         assert await fetch(streams[0]) == CIPHERTEXT
         with pytest.raises(PeerUnavailable):
-            await dial_from(internet, server)
+            await fetch(await dial_from(internet, server))
         assert await fetch(await dial_from(internet, server, "c")) == CIPHERTEXT
 
 
@@ -140,7 +184,7 @@ async def test_wrong_clock_stops_that_connection_only(autojump_clock: MockClock,
             await fetch(stream)
         server.clock.wall = NOW
         assert await fetch(await dial_from(internet, server)) == CIPHERTEXT
-        assert server.doorkeeper.refusals.counts[WrongDates.__name__] == 1
+        assert server.refusals.counts[Event.CLOCK] == 1
 
 
 async def test_dialling_an_unknown_label(autojump_clock: MockClock, internet: SimInternet) -> None:
@@ -180,14 +224,3 @@ async def test_closing_the_epoch_reaches_a_client_in_the_middle_of_a_body(
                 await client.receive_some()
         with pytest.raises((TrustError, PeerUnavailable, trio.BrokenResourceError)):
             await fetch(await dial_from(internet, server))
-
-
-async def test_refusals_are_told_once_in_a_burst(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    refusals = Refusals()
-    for _ in range(1000):
-        refusals.note("UnknownLabel", "1.2.3.4:5", "no label")
-    refusals.note("TrustError", "1.2.3.4:5", "other")
-    await trio.sleep(61)
-    refusals.note("UnknownLabel", "1.2.3.4:5", "no label")
-    assert [record.getMessage().count("(1001 so far)") for record in caplog.records] == [0, 0, 1]

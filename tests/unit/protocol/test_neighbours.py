@@ -6,7 +6,7 @@ import pytest
 
 from syncd.errors import RemoteProtocolError
 from syncd.protocol.announcements import encode_txt
-from syncd.protocol.neighbours import MAX_NEIGHBOURS, Allowance, Neighbours
+from syncd.protocol.neighbours import MAX_NEIGHBOURS, Neighbours
 from syncd.seams import Announcement, Found
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -101,10 +101,3 @@ def test_beyond_sixty_four_members_new_ones_wait() -> None:
 def test_malformed_announcement_is_refused() -> None:
     with pytest.raises(RemoteProtocolError):
         ours().maybe_news_untrusted(instance(1), {b"v": b"2"}, HOSTS, 22067)
-
-
-def test_allowance_is_a_rate_with_a_burst() -> None:
-    allowance = Allowance(per_s=2.0, burst=3.0, now=100.0)
-    assert [allowance.take(100.0) for _ in range(4)] == [True, True, True, False]
-    assert [allowance.take(100.5), allowance.take(100.5)] == [True, False]
-    assert [allowance.take(1_000.0) for _ in range(4)] == [True, True, True, False]
