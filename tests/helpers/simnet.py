@@ -12,6 +12,7 @@ import errno
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from operator import index
 from random import Random
 
@@ -20,6 +21,7 @@ import trio
 from syncd.net.stream import Guard
 from syncd.protocol.announcements import INSTANCE_BYTES, tag
 from syncd.seams import Announcement, Buffer, Found, FoundSink
+from tests.helpers.simclock import call_at
 
 WINDOW_BYTES = 256 * 1024
 SEGMENT_BYTES = 64 * 1024
@@ -252,20 +254,17 @@ class _Wire:
         self._last_due = max(self._last_due, trio.current_time() + self._internet.draw_delay())
         self._segments.append(_Segment(self._last_due, data))
         self._held_bytes += len(data)
-        self.changed.unpark_all()
+        call_at(self._last_due, self.changed.unpark_all)
 
     async def take(self, max_bytes: int) -> bytes:
         while True:
             self.check()
             if self.reader_gone:
                 raise trio.ClosedResourceError("this stream is closed")
-            due = self._segments[0].due if self._segments else float("inf")
-            if not self._internet.reaches(self.source, self.target):
-                due = float("inf")
-            if due <= trio.current_time():
+            due = self._segments[0].due if self._segments else inf
+            if due <= trio.current_time() and self._internet.reaches(self.source, self.target):
                 return self._take_now(max_bytes)
-            with trio.move_on_at(due):
-                await self.changed.park()
+            await self.changed.park()
 
     def _take_now(self, max_bytes: int) -> bytes:
         first = self._segments[0]

@@ -22,7 +22,6 @@ from random import Random
 from typing import Any, TypeVar, TypeVarTuple
 
 import trio
-from trio.testing import MockClock
 
 from ca import recovery
 from syncd.config import Settings
@@ -33,6 +32,7 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.running import RunningFolder
 from syncd.web.methods import parse_params_untrusted
 from tests.helpers.sealer import SimulationSealer
+from tests.helpers.simclock import JumpingClock
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.simnet import SimInternet, SimStream
 from tests.helpers.simtree import SimDatabases, SimTrees
@@ -475,7 +475,7 @@ def simulate(
     began = time.perf_counter()
     try:
         with deterministic(seed), _no_collector(), log.listening():
-            trio.run(run, clock=MockClock(autojump_threshold=0))
+            trio.run(run, clock=JumpingClock())
     except BaseException as error:
         error.add_note(f"seed {seed}; the last events:\n  " + "\n  ".join((*trace.lines, *log.faults)))
         raise

@@ -34,6 +34,7 @@ from syncd.store.schema import FOLDER
 from syncd.store.watch import LocalTrees, watch
 from syncd.treetypes import Dirty, Marker
 from syncd.workers import ThreadWorkers
+from tests.helpers.simclock import doze
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.simtree import SimDatabases, SimTree
 
@@ -229,20 +230,23 @@ class SimWorkers:
             return await self._run(function, *arguments)
 
     async def _run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        await self._pass_time()
+        waits_s = self._random.uniform(-self._latency_s, self._latency_s)  # before it begins, or after it has ended
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._pass_time(waits_s)
         try:
             self.step()
             result = function(*arguments)
             self.step()
         finally:
-            with trio.CancelScope(shield=True):  # a thread is never abandoned
-                await self._pass_time()
+            await self._pass_time(-waits_s)
         return result
 
-    async def _pass_time(self) -> None:
+    async def _pass_time(self, seconds: float) -> None:
         if self.is_down:
             raise PowerCut
-        await trio.sleep(self._random.random() * self._latency_s)
+        await doze(max(seconds, 0.0))  # a thread is never abandoned
+        if self.is_down:
+            raise PowerCut
 
     def step(self) -> None:
         """One more thing that is about to happen."""
