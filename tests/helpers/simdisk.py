@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import trio
@@ -84,6 +85,16 @@ class Kept:
     names: dict[bytes, tuple[bytes, int]] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Fault:
+    """A step that is going to fail."""
+
+    count: int
+    error: TreeError
+    step: str | None
+    for_ever: bool
+
+
 # One entry of the journal happens as a whole or not at all.
 Step = Callable[[dict[int, Kept]], None]
 Entry = list[Step]
@@ -106,9 +117,10 @@ class SimDisk:
         self.root_state: RootState | None = None  # force what check_root says
         self.hook: Callable[[str, Path], None] | None = None  # called at every step of a verb: may raise, or be a user
         self.steps: dict[str, int] = {}  # how often each step was reached
-        self._faults: list[list[object]] = []
+        self.failed = 0  # how many steps have failed
+        self._faults: list[Fault] = []
         self._ticks = FIRST_MOMENT_NS
-        self._now_ns = now_ns or self._tick
+        self._wall_ns = now_ns or self._tick
         self._reuse = reuse_inodes
         self._free: list[int] = []
         self._last_ino = 1
@@ -123,6 +135,11 @@ class SimDisk:
     def _tick(self) -> int:
         self._ticks += TICK_NS
         return self._ticks
+
+    def _now_ns(self) -> int:
+        """The time that this file system writes down, as fine as it can."""
+        step = self.personality.mtime_step_ns
+        return self._wall_ns() // step * step
 
     # The user.
 
@@ -244,9 +261,13 @@ class SimDisk:
 
     # The physics.
 
-    def fail_at(self, count: int, error: TreeError, step: str | None = None) -> None:
-        """The `count`-th step from now (of that name, or of any) raises `error`, once."""
-        self._faults.append([count, error, step])
+    def fail_at(self, count: int, error: TreeError, step: str | None = None, *, for_ever: bool = False) -> None:
+        """The `count`-th step from now (of that name, or of any) raises `error`: once, or from then on until `mend`."""
+        self._faults.append(Fault(count, error, step, for_ever))
+
+    def mend(self) -> None:
+        """No step fails any more."""
+        self._faults.clear()
 
     def reach(self, step: str, path: Path = ROOT) -> None:
         """syncd has come to this step of a verb."""
@@ -258,14 +279,29 @@ class SimDisk:
 
     def _maybe_fail(self, step: str) -> None:
         for fault in list(self._faults):
-            count, error, only = fault
-            if only is not None and only != step:
+            if fault.step not in (None, step):
                 continue
-            assert isinstance(count, int) and isinstance(error, TreeError)
-            fault[0] = count - 1
-            if count == 1:
+            fault.count -= 1
+            if fault.count > 0:
+                continue
+            self.failed += 1
+            if not fault.for_ever:
                 self._faults.remove(fault)
-                raise error
+            raise fault.error
+
+    def lose_unwritten(self) -> None:
+        """A flush has failed: what was to be written counts as written from now on, and is not."""
+        self._unwritten.clear()
+
+    def image(self) -> dict[int, Kept]:
+        """What lies on the disk, everything flushed: a backup of the whole machine for `put_image`."""
+        self.flush()
+        return deepcopy(self._durable)
+
+    def put_image(self, image: dict[int, Kept]) -> None:
+        """Play a backup back."""
+        self._durable = deepcopy(image)
+        self.crash()
 
     @property
     def unflushed(self) -> int:

@@ -28,6 +28,7 @@ SEGMENT_BYTES = 64 * 1024
 FIRST_FREE_PORT = 40_000
 LAST_PORT = 65_535
 BACKLOG = 128
+SENT_AGAIN_S = 0.2
 
 
 class SimInternet:
@@ -41,6 +42,9 @@ class SimInternet:
         self._networks: dict[str, SimNetwork] = {}
         self._listeners: dict[tuple[str, int], SimListener] = {}
         self._streams: dict[SimStream, None] = {}  # in their order: a set of objects has none
+        self.slowness: dict[str, float] = {}  # host -> how many times longer a segment from there takes
+        self.loss = 0.0  # how likely a segment is lost, and sent again later
+        self.lost = 0
         self._group_of: dict[str, int] = {}
         self._blocked: set[tuple[str, str]] = set()
         self._changed = trio.lowlevel.ParkingLot()  # partitions, listeners
@@ -62,9 +66,11 @@ class SimInternet:
         self._blocked.add((source, target))
 
     def heal(self) -> None:
-        """All partitions and blocks are gone; what waited moves on."""
+        """All partitions, blocks, loss and slowness are gone; what waited moves on."""
         self._group_of = {}
         self._blocked = set()
+        self.slowness.clear()
+        self.loss = 0.0
         self._tell()
 
     def cut(self, one: str, other: str | None = None) -> int:
@@ -88,8 +94,15 @@ class SimInternet:
 
     # --- inside ---
 
-    def draw_delay(self) -> float:
-        return self.random.uniform(*self.delay_s)
+    def draw_delay(self, source: str) -> float:
+        """How long the next segment from that host takes. One that gets lost is sent again after a while, as by TCP."""
+        delay = self.random.uniform(*self.delay_s) * self.slowness.get(source, 1.0)
+        again_s = SENT_AGAIN_S
+        while self.loss and self.random.random() < self.loss:
+            self.lost += 1
+            delay += again_s
+            again_s *= 2
+        return delay
 
     def free_port(self) -> int:
         self._next_port = FIRST_FREE_PORT if self._next_port == LAST_PORT else self._next_port + 1
@@ -151,7 +164,7 @@ class SimNetwork:
     async def connect(self, address: str) -> SimStream:
         host, _, port = address.rpartition(":")
         host = self.host if host in ("127.0.0.1", "localhost") else host
-        await trio.sleep(self._internet.draw_delay())
+        await trio.sleep(self._internet.draw_delay(self.host))
         while not (self._internet.reaches(self.host, host) and self._internet.reaches(host, self.host)):
             await self._internet.wait_change()
         listener = self._internet.find_listener(host, int(port))
@@ -251,7 +264,7 @@ class _Wire:
             await self.changed.park()
 
     def put(self, data: bytes) -> None:
-        self._last_due = max(self._last_due, trio.current_time() + self._internet.draw_delay())
+        self._last_due = max(self._last_due, trio.current_time() + self._internet.draw_delay(self.source))
         self._segments.append(_Segment(self._last_due, data))
         self._held_bytes += len(data)
         call_at(self._last_due, self.changed.unpark_all)

@@ -425,7 +425,11 @@ class SimTree:
     # Durability.
 
     def flush(self, tokens: Sequence[bytes] = ()) -> None:
-        self._reach("flush", ())
+        try:
+            self._reach("flush", ())
+        except TreeError:
+            self.disk.lose_unwritten()
+            raise
         self.disk.flush()
 
     def flush_dirs(self, paths: Sequence[Path]) -> None:
@@ -478,6 +482,10 @@ class SimDatabases:
     def copy(self, name: str) -> bytes:
         """A backup, to be restored by `restore` into the past."""
         return self._kept[name][1].serialize()
+
+    def copies(self) -> dict[str, bytes]:
+        """A backup of all, by name."""
+        return {name: self.copy(name) for name in self._kept}
 
     def restore(self, name: str, backup: bytes) -> None:
         """The next `open` finds the backup."""

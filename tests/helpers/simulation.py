@@ -12,7 +12,7 @@ import gc
 import json
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -30,10 +30,12 @@ from syncd.daemon.app import Daemon, Seams
 from syncd.daemon.devicedb import DATABASE_NAME, DeviceDb
 from syncd.daemon.installation import Installation
 from syncd.daemon.running import RunningFolder
+from syncd.store.prepare import Round
+from syncd.treetypes import Path, Personality
 from syncd.web.methods import parse_params_untrusted
 from tests.helpers.sealer import SimulationSealer
 from tests.helpers.simclock import JumpingClock
-from tests.helpers.simdisk import SimDisk
+from tests.helpers.simdisk import Kept, SimDisk
 from tests.helpers.simnet import SimInternet, SimStream
 from tests.helpers.simtree import SimDatabases, SimTrees
 from tests.helpers.tasks import (
@@ -46,7 +48,7 @@ from tests.helpers.tasks import (
     device_keys,
     picture,
 )
-from tests.helpers.users import Book, User
+from tests.helpers.users import NAMES, Book, User
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -68,6 +70,8 @@ class Trace:
         """`keep`: how many lines are kept; None for all."""
         self.lines: deque[str] = deque(maxlen=keep)
         self.events = 0
+        self.shapes: Counter[str] = Counter()
+        """Of what the planners' rounds consisted."""
         self._hash = blake2b(digest_size=16)
 
     def note(self, who: str, what: str) -> None:
@@ -121,8 +125,8 @@ class TracedInternet(SimInternet):
         self.connections = 0
         self._trace = trace
 
-    def draw_delay(self) -> float:
-        delay = super().draw_delay()
+    def draw_delay(self, source: str) -> float:
+        delay = super().draw_delay(source)
         self._trace.note("net", f"{delay:.9f}")
         return delay
 
@@ -133,15 +137,31 @@ class TracedInternet(SimInternet):
 
 
 class TracedWorkers(SimWorkers):
-    """Inline workers. Each call is an event."""
+    """Inline workers. Each call is an event, and so is what one tells `count`."""
 
-    def __init__(self, seed: object, latency_s: float, note: Callable[[str], None]) -> None:
+    def __init__(self, seed: object, latency_s: float, note: Callable[[str], None], shapes: Counter[str]) -> None:
         super().__init__(seed, latency_s)
         self._note = note
+        self._shapes = shapes
 
     async def _run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         self._note(f"runs {getattr(function, '__qualname__', type(function).__name__)}")
-        return await super()._run(function, *arguments)
+        result = await super()._run(function, *arguments)
+        if isinstance(result, tuple) and result and isinstance(result[0], Round):
+            self._shapes.update(shapes_of(result[0]))
+        return result
+
+
+def shapes_of(round_: Round) -> Iterator[str]:
+    """What a round of the planner consists of, for statistics."""
+    for step in round_.steps:
+        yield type(step.operation).__name__
+    for want in round_.wants:
+        yield want.what.name.capitalize()
+    if round_.settled:
+        yield "Settle"
+    if round_.blocked:
+        yield "name taken for good"
 
 
 class ComputerClock:
@@ -160,15 +180,34 @@ class ComputerClock:
         return int((MOMENT + self.ahead_s) * 1e9) + int(trio.current_time() * 1e9)
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a person may play back: every database of a home by name, and the folder's disk."""
+
+    databases: Mapping[str, bytes]
+    disk: dict[int, Kept]
+
+
 class SimComputer:
     """One computer with one daemon, which can be started, stopped and cut from its power."""
 
-    def __init__(self, name: str, seed: int, internet: SimInternet, trace: Trace, ahead_s: float = 0.0) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        internet: SimInternet,
+        trace: Trace,
+        ahead_s: float = 0.0,
+        personality: Personality | None = None,
+    ) -> None:
+        self.name = self.host = name
         self.clock = ComputerClock(ahead_s)
         self.chance = Random(f"{seed} {name}")
-        self.trees = SimTrees(lambda: SimDisk(now_ns=self.clock.now_ns))
+        self.personality = personality
+        self.trees = SimTrees(lambda: SimDisk(now_ns=self.clock.now_ns, personality=personality))
         self.starts = 0
+        self.on_step: Callable[[str, Path], None] | None = None
+        """Called before every step that syncd takes on this disk: where a person gets in between."""
         self._seed = seed
         self._internet = internet
         self._trace = trace
@@ -235,7 +274,7 @@ class SimComputer:
 
     def note(self, what: str) -> None:
         """Enter something into the trace."""
-        self._trace.note(self.name, what)
+        self._trace.note(self.host, what)
 
     async def live(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """From a start to a stop or a power cut. What the daemon raises comes through."""
@@ -244,25 +283,25 @@ class SimComputer:
         self._ended, self._scope = trio.Event(), trio.CancelScope()
         self._workers = self._new_workers()
         self._workers.on_down = self._fall_silent
-        self.trees.set_hook(lambda step, path: self._workers.step())
+        self.trees.set_hook(self._reached)
         try:
             with self._scope:
                 await self._run_daemon(task_status)
         finally:
             self._daemon, self._api = None, None
             self.trees.set_hook(None)
-            self._internet.crash(self.name)  # an orderly end has left nothing to be cut
+            self._internet.crash(self.host)  # an orderly end has left nothing to be cut
             self.note("is down")
             self._ended.set()
 
     async def _run_daemon(self, task_status: trio.TaskStatus[None]) -> None:
-        random = SeededRandom((self._seed, self.name, self.starts))
+        random = SeededRandom((self._seed, self.host, self.starts))
         databases = self.trees.homes.setdefault(str(self._settings.home), SimDatabases())
         db = DeviceDb.open(lambda: databases.open(DATABASE_NAME), lambda: databases.set_aside(DATABASE_NAME))
         installation = Installation(
             self._keys, db, self._workers, self.clock, random, None, SimulationSealer(), self._recovery
         )
-        seams = Seams(self.clock, random, self._internet.network(self.name), self.trees, self._workers)
+        seams = Seams(self.clock, random, self._internet.network(self.host), self.trees, self._workers)
         daemon = Daemon(self._settings, seams, installation)
         try:
             async with trio.open_nursery() as nursery:
@@ -276,12 +315,46 @@ class SimComputer:
             db.close()
 
     def _new_workers(self) -> TracedWorkers:
-        return TracedWorkers((self._seed, self.name, self.starts), LATENCY_S, self.note)
+        return TracedWorkers((self._seed, self.host, self.starts), LATENCY_S, self.note, self._trace.shapes)
+
+    def _reached(self, step: str, path: Path) -> None:
+        self._workers.step()
+        if self.on_step is not None:
+            self.on_step(step, path)
 
     def _fall_silent(self) -> None:
         self.note("power cut")
         self._scope.cancel()
-        self._internet.crash(self.name)
+        self._internet.crash(self.host)
+
+    # backups ---------------------------------------------------------------------------------------------------
+
+    @property
+    def databases(self) -> SimDatabases:
+        """Those in this computer's home."""
+        return self.trees.homes.setdefault(str(self._settings.home), SimDatabases())
+
+    def back_up(self) -> Backup:
+        """A copy of home and folder as they are now."""
+        return Backup(self.databases.copies(), self.disk.image())
+
+    def restore(self, backup: Backup, *, names: Callable[[str], bool] = lambda name: True, disk: bool = False) -> None:
+        """Play back those databases of a backup whose names are wanted, and with `disk` the folder. Only while it is
+        down."""
+        assert not self.is_running
+        for name, content in backup.databases.items():
+            if names(name):
+                self.databases.restore(name, content)
+        if disk:
+            self.disk.put_image(backup.disk)
+
+    def clone(self, host: str) -> SimComputer:
+        """Another machine made from an image of this one: same keys, same home, same files, another address."""
+        twin = SimComputer(self.name, self._seed, self._internet, self._trace, self.clock.ahead_s, self.personality)
+        twin.host = host
+        twin.chance = Random(f"{self._seed} {host}")
+        twin.restore(self.back_up(), disk=True)
+        return twin
 
     async def stop(self) -> None:
         """As `syncd stop`."""
@@ -307,13 +380,24 @@ class SimComputer:
 class Simulation:
     """Some computers, the internet between them, and people who use them."""
 
-    def __init__(self, names: Sequence[str], seed: int, trace: Trace, ahead_s: Mapping[str, float]) -> None:
-        """`ahead_s`: clocks that are wrong, by name."""
+    def __init__(
+        self,
+        names: Sequence[str],
+        seed: int,
+        trace: Trace,
+        ahead_s: Mapping[str, float],
+        personalities: Mapping[str, Personality] | None = None,
+    ) -> None:
+        """`ahead_s`: clocks that are wrong, by name. `personalities`: file systems that are not the usual one."""
+        odd = personalities or {}
         self.seed = seed
         self.trace = trace
         self.internet = TracedInternet(seed, trace)
         self.book = Book()
-        self.computers = [SimComputer(name, seed, self.internet, trace, ahead_s.get(name, 0.0)) for name in names]
+        self.names = NAMES
+        self.computers = [
+            SimComputer(name, seed, self.internet, trace, ahead_s.get(name, 0.0), odd.get(name)) for name in names
+        ]
         self._nursery: trio.Nursery | None = None
 
     def __iter__(self) -> Iterator[SimComputer]:
@@ -347,7 +431,7 @@ class Simulation:
 
     def user(self, computer: SimComputer, book: Book | None = None) -> User:
         """Somebody at this computer. `book`: where what they write is remembered; usually that of all."""
-        return User(computer.name, computer.disk, book or self.book, computer.chance)
+        return User(computer.name, computer.disk, book or self.book, computer.chance, names=self.names)
 
     def act(self, computers: Iterable[SimComputer], times: int, book: Book | None = None) -> None:
         """Everybody does some things, at once."""
@@ -365,26 +449,32 @@ class Simulation:
 
     # oracles -------------------------------------------------------------------------------------------------
 
-    async def settle(self, computers: Sequence[SimComputer] | None = None, timeout_s: float = 1800.0) -> float:
+    async def settle(
+        self,
+        computers: Sequence[SimComputer] | None = None,
+        timeout_s: float = 1800.0,
+        alike: Callable[[Sequence[SimComputer]], bool] | None = None,
+    ) -> float:
         """Wait until all say that they are in sync, and are, for some seconds on end; how long that took, in virtual
-        seconds."""
+        seconds. `alike`: whether trees count as equal, when not all of their disks can hold the same."""
         chosen = self.computers if computers is None else computers
         began, quiet = trio.current_time(), 0
         with trio.move_on_after(timeout_s) as patience:
             while quiet < QUIET_S:
                 await trio.sleep(1)
-                quiet = quiet + 1 if await self._are_level(chosen) else 0
+                quiet = quiet + 1 if await self._are_level(chosen, alike or are_equal) else 0
         if patience.cancelled_caught:
             states = [await describe(one) for one in chosen]
             raise AssertionError("\n".join(["not settled:", *states, self._differ(chosen)]))
         return trio.current_time() - began
 
-    async def _are_level(self, computers: Sequence[SimComputer]) -> bool:
+    async def _are_level(
+        self, computers: Sequence[SimComputer], alike: Callable[[Sequence[SimComputer]], bool]
+    ) -> bool:
         for computer in computers:
             if not (await computer.status())["in_sync"]:
                 return False
-        first, *others = (what_is_shared(computer.disk) for computer in computers)
-        return all(other == first for other in others)
+        return alike(computers)
 
     def demand_equal(self, computers: Sequence[SimComputer] | None = None) -> None:
         """All have the same tree, attributes included."""
@@ -403,6 +493,12 @@ class Simulation:
         chosen = self.computers if computers is None else computers
         lost = self.book.lost([computer.disk for computer in chosen])
         assert not lost, "\n".join(lost)
+
+
+def are_equal(computers: Sequence[SimComputer]) -> bool:
+    """The same tree everywhere, attributes included."""
+    first, *others = (what_is_shared(computer.disk) for computer in computers)
+    return all(other == first for other in others)
 
 
 def what_is_shared(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
@@ -446,6 +542,8 @@ class History:
     virtual_s: float
     real_s: float
     lines: Sequence[str]
+    shapes: Counter[str]
+    """How often the planners' rounds held each operation."""
 
 
 def simulate(
@@ -454,6 +552,7 @@ def simulate(
     names: Sequence[str] = ("ana", "bert", "cleo"),
     *,
     ahead_s: Mapping[str, float] | None = None,
+    personalities: Mapping[str, Personality] | None = None,
     keep: int | None = LINES_KEPT,
 ) -> History:
     """Run a story from a seed, from before the first start until after the last end.
@@ -466,7 +565,7 @@ def simulate(
 
     async def run() -> None:
         nonlocal ended_at, connections
-        simulation = Simulation(names, seed, trace, ahead_s or {})
+        simulation = Simulation(names, seed, trace, ahead_s or {}, personalities)
         async with simulation.running():
             await story(simulation)
             assert not log.faults, "a daemon has logged a fault:\n" + "\n".join(log.faults)
@@ -480,7 +579,9 @@ def simulate(
         error.add_note(f"seed {seed}; the last events:\n  " + "\n  ".join((*trace.lines, *log.faults)))
         raise
     took_s = time.perf_counter() - began
-    return History(seed, trace.digest(), trace.events, connections, ended_at, took_s, list(trace.lines))
+    return History(
+        seed, trace.digest(), trace.events, connections, ended_at, took_s, list(trace.lines), trace.shapes
+    )
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from random import Random
 
 from syncd.treetypes import PRIVATE, Kind, Path, TreeError
-from tests.helpers.simdisk import SimDisk
+from tests.helpers.simdisk import Node, SimDisk, UserFile
 
 NAMES = (b"a", b"b.txt", b"c", b"d.md", "é".encode(), b"x y")
+ODD_NAMES = (*NAMES, b"A", b"B.TXT", b"C", "e\u0301".encode(), b"what?", b"a:b", "STRASSE".encode(), "straße".encode())
+"""Some of them are one name, or no name, on some disks."""
 DIRECTORIES = (b"one", b"two", b"three")
 LARGE = 150_000
 DAY_NS = 86_400 * 10**9
@@ -49,11 +51,43 @@ def given_up_or(there: set[bytes], given_up: set[bytes]) -> set[bytes]:
     return there | given_up
 
 
+@dataclass(frozen=True, slots=True)
+class HeldFile:
+    """A file that a program holds open. `path` is where it was opened."""
+
+    path: Path
+    disk: SimDisk
+    file: UserFile
+    node: Node
+    user: User
+
+    def write_and_close(self) -> None:
+        """Write a new content over all that is in it, wherever it is now."""
+        book = self.user.book
+        content = book.new(self.user.name, self.user.chance)
+        padded = content.ljust(len(self.node.data), b".")
+        book.written[padded] = book.written.pop(content)
+        book.given_up.add(bytes(self.node.data))
+        self.file.write(padded, 0)
+        self.file.close()
+        self.disk.flush()
+
+
 class User:
     """One person. What they do is durable at once, as far as they can see to it."""
 
-    def __init__(self, name: str, disk: SimDisk, book: Book, chance: Random, *, large: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        disk: SimDisk,
+        book: Book,
+        chance: Random,
+        *,
+        large: bool = True,
+        names: tuple[bytes, ...] = NAMES,
+    ) -> None:
         self.name, self.disk, self.book, self.chance = name, disk, book, chance
+        self._names = names
         self._large = large
         self.log: list[str] = []
         self._acts: list[tuple[int, Callable[[], str | None]]] = [
@@ -87,6 +121,24 @@ class User:
                 self.log.append(f"{self.name}: {done}")
                 self.disk.flush_names()
                 return
+
+    def overwrite(self, path: Path) -> bool:
+        """Save another content into this very file, if it is there and is one."""
+        try:
+            node = self.disk.at(path)
+        except TreeError:
+            return False
+        if node.kind is not Kind.FILE:
+            return False
+        self._give_up(path)
+        self._write(path, content := self._content())
+        self.log.append(f"{self.name}: overwrite {path} {content[:20]!r}")
+        return True
+
+    def hold_open(self) -> HeldFile | None:
+        """Open some file, as a program that will write into it later."""
+        path = self._any(self._files())
+        return None if path is None else HeldFile(path, self.disk, self.disk.open(path), self.disk.at(path), self)
 
     # what there is ---------------------------------------------------------------------------------------------------
 
@@ -135,7 +187,7 @@ class User:
         self.disk.flush_file(path)
 
     def _create(self) -> str | None:
-        path = self._somewhere(NAMES)
+        path = self._somewhere(self._names)
         if path is None:
             return None
         self._write(path, content := self._content())
@@ -168,7 +220,7 @@ class User:
 
     def _rename(self) -> str | None:
         source = self._any(self._all(Kind.FILE, Kind.SYMLINK))
-        target = self._somewhere(NAMES, free=self.chance.random() < 0.7)
+        target = self._somewhere(self._names, free=self.chance.random() < 0.7)
         if source is None or target is None or source == target:
             return None
         if self._is_there(target):
@@ -251,14 +303,14 @@ class User:
         return f"utime {path}"
 
     def _symlink(self) -> str | None:
-        path = self._somewhere(NAMES)
+        path = self._somewhere(self._names)
         if path is None:
             return None
         self.disk.symlink(path, target := self.book.new(self.name, self.chance))
         return f"symlink {path} {target!r}"
 
     def _copy(self) -> str | None:
-        source, target = self._any(self._files()), self._somewhere(NAMES)
+        source, target = self._any(self._files()), self._somewhere(self._names)
         if source is None or target is None:
             return None
         self._write(target, self.disk.read(source))

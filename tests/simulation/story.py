@@ -1,0 +1,187 @@
+"""Async. The random story that `make simulate` tells of each seed, and what is claimed of it.
+
+Three computers share a folder, two troubles come over them one after the other while people work, and in the end the
+claim must hold of all who are honest and members: all say that they are in sync, the trees are equal, and each content
+that nobody gave up who had seen it is in every tree.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import traceback
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from syncd.treetypes import Personality
+from tests.helpers.simulation import SimComputer, Simulation, simulate
+from tests.helpers.tasks import demand_same_pictures
+from tests.helpers.users import ODD_NAMES, Book
+from tests.simulation.troubles import TROUBLES, Tale, liar
+
+CLAIM = "everybody converges and no version is lost"
+NAMES = ("ana", "bert", "cleo")
+ROUNDS = 2
+TOLD_TWICE = 10
+ODD_ONE_IN = 4
+EVICTION_ONE_IN = 4
+LIAR_ONE_IN = 6
+
+PERSONALITIES = {
+    "folds case": Personality(case_insensitive=True, name="folds case"),
+    "normalises": Personality(normalising=True, utf8_only=True, name="normalises"),
+    "folds and normalises": Personality(case_insensitive=True, normalising=True, utf8_only=True, name="both"),
+    "as FAT": Personality(
+        case_insensitive=True, utf8_only=True, illegal=frozenset(b'?:*<>|"\\'), modes=False, xattrs=False,
+        symlinks=False, hard_links=False, exchange=False, mtime_step_ns=2_000_000_000, name="as FAT",
+    ),
+    "mtime of 2 s": Personality(mtime_step_ns=2_000_000_000, name="coarse"),
+}  # fmt: skip
+_COLLISION = re.compile(rb" \(name [0-9a-f]{8,64}\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one seed. `why` is empty when the claim held."""
+
+    seed: int
+    virtual_s: float = 0.0
+    real_s: float = 0.0
+    cpu_s: float = 0.0
+    events: int = 0
+    connections: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    conflicts: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, int] = field(default_factory=dict)
+    why: str = ""
+
+
+def personalities_of(seed: int) -> dict[str, Personality]:
+    """Whose file system is not the usual one, and how it is."""
+    chance = Random(f"personalities {seed}")
+    if chance.randrange(ODD_ONE_IN):
+        return {}
+    return {
+        name: PERSONALITIES[chance.choice(list(PERSONALITIES))] for name in chance.sample(NAMES, chance.randint(1, 2))
+    }
+
+
+@dataclass(slots=True)
+class Telling:
+    """A story, and what is counted meanwhile."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    conflicts: Counter[str] = field(default_factory=Counter)
+
+    async def tell(self, simulation: Simulation) -> None:
+        """They share, are troubled, converge; then perhaps one is removed or begins to lie."""
+        chance = Random(f"story {simulation.seed}")
+        for computer in simulation:
+            if computer.personality is not None:
+                simulation.names = ODD_NAMES
+                self.faults[f"disk {computer.personality.name}"] += 1
+        tale = Tale(simulation, chance, self.faults, list(simulation))
+        await simulation.share_with_all()
+        await check(tale)
+        for _ in range(ROUNDS):
+            (trouble,) = chance.choices(list(TROUBLES), list(TROUBLES.values()))
+            simulation.trace.note("story", trouble.__name__)
+            self.faults[trouble.__name__.replace("_", " ")] += 1
+            await trouble(tale)
+            if chance.random() < 0.5:
+                await check(tale)
+        await check(tale)
+        if not chance.randrange(LIAR_ONE_IN):
+            await liar(tale)
+            await check(tale)
+        elif not chance.randrange(EVICTION_ONE_IN):
+            await evict(tale)
+            await check(tale)
+        self.conflicts.update(conflicts_on(tale.honest[0]))
+
+
+async def evict(tale: Tale) -> None:
+    """One is removed, and works on for itself; the others go on without."""
+    first, *rest, last = tale.honest
+    await first.call("member.remove", folder="Photos", member=last.name)
+    tale.faults["eviction"] += 1
+    tale.honest.remove(last)
+    tale.simulation.act([last], 3, Book())
+    await tale.be_busy(2)
+
+
+async def check(tale: Tale) -> None:
+    """The claim."""
+    simulation = tale.simulation
+    plain = [one for one in tale.honest if one.personality is None]
+    if len(plain) == len(tale.honest):
+        await simulation.settle(tale.honest)
+        simulation.demand_equal(tale.honest)
+    else:
+        await simulation.settle(tale.honest, alike=are_alike)
+        demand_same_pictures({one.name: folded(one) for one in tale.honest})
+        if plain:
+            simulation.demand_equal(plain)
+    simulation.demand_nothing_lost(tale.honest)
+
+
+def are_alike(computers: Sequence[SimComputer]) -> bool:
+    first, *others = (folded(computer) for computer in computers)
+    return all(other == first for other in others)
+
+
+def folded(computer: SimComputer) -> dict[bytes, tuple[object, ...]]:
+    """What disks of any kind must agree on: names without what tells some of them apart, kinds and contents."""
+    found: dict[bytes, list[bytes | None]] = {}
+    for path, content in computer.disk.contents().items():
+        found.setdefault(_fold(b"/".join(path)), []).append(content)
+    return {name: tuple(sorted(contents, key=lambda one: one or b"")) for name, contents in found.items()}
+
+
+def _fold(name: bytes) -> bytes:
+    bare = _COLLISION.sub(b"", name).translate(bytes.maketrans(b'?:*<>|"\\', b"_" * 8))
+    text = unicodedata.normalize("NFD", bare.decode("utf-8", "replace"))
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text.casefold()).casefold()).encode()
+
+
+def conflicts_on(computer: SimComputer) -> Counter[str]:
+    """Which kinds of conflict can be seen on a disk, for statistics."""
+    task = computer.folder.task
+    assert task is not None
+    found: Counter[str] = Counter()
+    query = "SELECT name, kind, heads FROM node WHERE heads > 1"
+    for _, kind, heads in task.store.connection.execute(query):
+        found["changed differently" if kind else "changed and deleted"] += heads - 1
+    for path in computer.disk.contents():
+        if b" (conflict " in path[-1]:
+            found["conflict name"] += 1
+        if _COLLISION.search(path[-1]):
+            found["collision name"] += 1
+    return found
+
+
+def tell_seed(seed: int) -> Outcome:
+    """One seed, once. Raises when the claim does not hold."""
+    began = time.process_time()
+    telling = Telling()
+    history = simulate(telling.tell, seed, NAMES, personalities=personalities_of(seed))
+    if seed % TOLD_TWICE == 0:
+        again = simulate(Telling().tell, seed, NAMES, personalities=personalities_of(seed))
+        assert again.digest == history.digest, f"seed {seed} has two histories"
+    cpu_s = (time.process_time() - began) / (2 if seed % TOLD_TWICE == 0 else 1)
+    return Outcome(
+        seed, history.virtual_s, history.real_s, cpu_s, history.events, history.connections,
+        telling.faults, telling.conflicts, history.shapes,
+    )  # fmt: skip
+
+
+def run_seed(seed: int) -> Outcome:
+    """One seed, in this process, and what went wrong if anything did."""
+    began = time.perf_counter()
+    try:
+        return tell_seed(seed)
+    except Exception:
+        return Outcome(seed, real_s=time.perf_counter() - began, why=traceback.format_exc())
