@@ -53,6 +53,7 @@ from tests.helpers.users import NAMES, Book, User
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 Json = dict[str, Any]
+Picture = dict[bytes, tuple[object, ...]]
 
 FOLDER = "Photos"
 DAY_S = 86_400.0
@@ -394,7 +395,7 @@ class Simulation:
         self.trace = trace
         self.internet = TracedInternet(seed, trace)
         self.book = Book()
-        self.names = NAMES
+        self.names: tuple[bytes, ...] = NAMES
         self.computers = [
             SimComputer(name, seed, self.internet, trace, ahead_s.get(name, 0.0), odd.get(name)) for name in names
         ]
@@ -453,55 +454,54 @@ class Simulation:
         self,
         computers: Sequence[SimComputer] | None = None,
         timeout_s: float = 1800.0,
-        alike: Callable[[Sequence[SimComputer]], bool] | None = None,
+        what: Callable[[SimDisk], Picture] | None = None,
     ) -> float:
         """Wait until all say that they are in sync, and are, for some seconds on end; how long that took, in virtual
-        seconds. `alike`: whether trees count as equal, when not all of their disks can hold the same."""
+        seconds. `what`: of each tree must be equal; all that is shared, if nothing is said."""
+        what = what or what_is_shared
         chosen = self.computers if computers is None else computers
         began, quiet = trio.current_time(), 0
         with trio.move_on_after(timeout_s) as patience:
             while quiet < QUIET_S:
                 await trio.sleep(1)
-                quiet = quiet + 1 if await self._are_level(chosen, alike or are_equal) else 0
+                quiet = quiet + 1 if await self._are_level(chosen, what) else 0
         if patience.cancelled_caught:
             states = [await describe(one) for one in chosen]
-            raise AssertionError("\n".join(["not settled:", *states, self._differ(chosen)]))
+            raise AssertionError("\n".join(["not settled:", *states, self._differ(chosen, what)]))
         return trio.current_time() - began
 
-    async def _are_level(
-        self, computers: Sequence[SimComputer], alike: Callable[[Sequence[SimComputer]], bool]
-    ) -> bool:
+    async def _are_level(self, computers: Sequence[SimComputer], what: Callable[[SimDisk], Picture]) -> bool:
         for computer in computers:
             if not (await computer.status())["in_sync"]:
                 return False
-        return alike(computers)
+        first, *others = (what(computer.disk) for computer in computers)
+        return all(other == first for other in others)
 
-    def demand_equal(self, computers: Sequence[SimComputer] | None = None) -> None:
-        """All have the same tree, attributes included."""
+    def demand_equal(
+        self,
+        computers: Sequence[SimComputer] | None = None,
+        what: Callable[[SimDisk], Picture] | None = None,
+    ) -> None:
+        """All have the same tree: all that is shared of it, or `what` is said."""
         chosen = self.computers if computers is None else computers
-        demand_same_pictures({computer.name: what_is_shared(computer.disk) for computer in chosen})
+        demand_same_pictures({computer.host: (what or what_is_shared)(computer.disk) for computer in chosen})
 
-    def _differ(self, computers: Sequence[SimComputer]) -> str:
+    def _differ(self, computers: Sequence[SimComputer], what: Callable[[SimDisk], Picture]) -> str:
         try:
-            self.demand_equal(computers)
+            self.demand_equal(computers, what)
         except AssertionError as error:
             return str(error)
         return ""
 
-    def demand_nothing_lost(self, computers: Sequence[SimComputer] | None = None) -> None:
-        """Whatever anybody wrote, and nobody gave up who had seen it, is with everybody."""
+    def demand_nothing_lost(self, computers: Sequence[SimComputer] | None = None, *, kept: bool = False) -> None:
+        """Whatever anybody wrote, and nobody gave up who had seen it, is with everybody, or with `kept` at least in
+        somebody's `.syncd/old`."""
         chosen = self.computers if computers is None else computers
-        lost = self.book.lost([computer.disk for computer in chosen])
+        lost = self.book.lost([computer.disk for computer in chosen], kept=kept)
         assert not lost, "\n".join(lost)
 
 
-def are_equal(computers: Sequence[SimComputer]) -> bool:
-    """The same tree everywhere, attributes included."""
-    first, *others = (what_is_shared(computer.disk) for computer in computers)
-    return all(other == first for other in others)
-
-
-def what_is_shared(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
+def what_is_shared(disk: SimDisk) -> Picture:
     """What everybody must see alike. Conflict copies are views, made on each computer by itself: of them only name,
     kind and content."""
     return {
@@ -579,9 +579,7 @@ def simulate(
         error.add_note(f"seed {seed}; the last events:\n  " + "\n  ".join((*trace.lines, *log.faults)))
         raise
     took_s = time.perf_counter() - began
-    return History(
-        seed, trace.digest(), trace.events, connections, ended_at, took_s, list(trace.lines), trace.shapes
-    )
+    return History(seed, trace.digest(), trace.events, connections, ended_at, took_s, list(trace.lines), trace.shapes)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from syncd.treetypes import PRIVATE, Kind, Path, TreeError
 from tests.helpers.simdisk import Node, SimDisk, UserFile
 
 NAMES = (b"a", b"b.txt", b"c", b"d.md", "é".encode(), b"x y")
-ODD_NAMES = (*NAMES, b"A", b"B.TXT", b"C", "e\u0301".encode(), b"what?", b"a:b", "STRASSE".encode(), "straße".encode())
+ODD_NAMES = (*NAMES, b"A", b"B.TXT", b"C", "e\u0301".encode(), b"what?", b"a:b", b"STRASSE", "straße".encode())
 """Some of them are one name, or no name, on some disks."""
 DIRECTORIES = (b"one", b"two", b"three")
 LARGE = 150_000
@@ -36,19 +36,26 @@ class Book:
         self.written[content] = who
         return content
 
-    def lost(self, disks: list[SimDisk]) -> list[str]:
-        """Contents that nobody gave up and that are missing somewhere."""
+    def lost(self, disks: list[SimDisk], *, kept: bool = False) -> list[str]:
+        """Contents that nobody gave up and that are missing in somebody's folder. `kept`: those that lie in
+        `.syncd/old` of any of these disks do not count."""
+        held = set().union(*(superseded(disk) for disk in disks)) if kept else set()
         missing = []
         for number, disk in enumerate(disks):
             there = {content.removeprefix(b"-> ") for content in disk.contents().values() if content is not None}
             for content, who in self.written.items():
-                if content not in given_up_or(there, self.given_up):
+                if content not in there and content not in self.given_up and content not in held:
                     missing.append(f"disk {number} lacks {content[:30]!r} by {who}")
         return missing
 
 
-def given_up_or(there: set[bytes], given_up: set[bytes]) -> set[bytes]:
-    return there | given_up
+def superseded(disk: SimDisk) -> set[bytes]:
+    """What lies in `.syncd/old`."""
+    try:
+        old = disk.directory((PRIVATE, b"old"))
+    except TreeError:
+        return set()
+    return {bytes(node.data) or node.target for _, node in old.names.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +281,7 @@ class User:
         self.disk.delete(path)
         if was is Kind.DIR:
             self._write(path, self._content())
-        elif self.chance.random() < 0.5:
+        elif self.chance.random() < 0.5 and self.disk.personality.symlinks:
             self.disk.symlink(path, self.book.new(self.name, self.chance))
         else:
             self.disk.mkdir(path)
@@ -304,7 +311,7 @@ class User:
 
     def _symlink(self) -> str | None:
         path = self._somewhere(self._names)
-        if path is None:
+        if path is None or not self.disk.personality.symlinks:
             return None
         self.disk.symlink(path, target := self.book.new(self.name, self.chance))
         return f"symlink {path} {target!r}"

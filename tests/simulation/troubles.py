@@ -6,17 +6,15 @@ right. What it has physically destroyed (a disk that was played back to yesterda
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from random import Random
 
 import trio
 
 from syncd.treetypes import PRIVATE, Denied, IoFailed, Kind, NoSpace, Path, ReadOnly, TreeError
 from tests.helpers.liars import LIES
-from tests.helpers.simulation import DAY_S, SimComputer, Simulation
-from tests.helpers.users import User
+from tests.helpers.simulation import DAY_S, SimComputer
+from tests.simulation.claim import settle
+from tests.simulation.tale import Tale
 
 ERRORS: tuple[type[TreeError], ...] = (NoSpace, IoFailed, ReadOnly, Denied)
 STEPS = (
@@ -43,29 +41,18 @@ STEPS = (
     "read_many",
     "check_root",
 )
-CRITICAL = ("exchange", "exchange.rename", "retire", "retire.rename", "create", "move", "read_many.after", "read", "flush")
+CRITICAL = (
+    "exchange",
+    "exchange.rename",
+    "retire",
+    "retire.rename",
+    "create",
+    "move",
+    "read_many.after",
+    "read",
+    "flush",
+)
 """Steps before which a person may be quicker than syncd."""
-
-
-@dataclass(slots=True)
-class Tale:
-    """One story while it is told."""
-
-    simulation: Simulation
-    chance: Random
-    faults: Counter[str] = field(default_factory=Counter)
-    """How often each thing went wrong."""
-    honest: list[SimComputer] = field(default_factory=list)
-    """Those of whom the claim holds."""
-
-    def any(self) -> SimComputer:
-        return self.chance.choice(self.honest)
-
-    def user(self, computer: SimComputer) -> User:
-        return self.simulation.user(computer)
-
-    async def be_busy(self, times: int, pause_s: float = 2.0, but: SimComputer | None = None) -> None:
-        await self.simulation.be_busy([one for one in self.honest if one is not but], times, pause_s)
 
 
 Trouble = Callable[[Tale], Awaitable[None]]
@@ -76,15 +63,13 @@ async def nothing(tale: Tale) -> None:
     await tale.be_busy(4)
 
 
-# --- network -----------------------------------------------------------------------------------------------------------
+# --- network --------------------------------------------------------------------------------------------------------
 
 
 async def partition(tale: Tale) -> None:
     """One cannot reach the others for a while, all work on."""
     alone = tale.any()
-    tale.simulation.internet.partition(
-        [alone.host], [one.host for one in tale.simulation if one is not alone]
-    )
+    tale.simulation.internet.partition([alone.host], [one.host for one in tale.simulation if one is not alone])
     await tale.be_busy(4, pause_s=10)
     tale.simulation.internet.heal()
 
@@ -121,7 +106,7 @@ async def cuts(tale: Tale) -> None:
         tale.faults["connection reset"] += tale.simulation.internet.cut(tale.any().host)
 
 
-# --- computers ---------------------------------------------------------------------------------------------------------
+# --- computers ------------------------------------------------------------------------------------------------------
 
 
 async def power_cut(tale: Tale) -> None:
@@ -172,7 +157,7 @@ async def jumping_clocks(tale: Tale) -> None:
         computer.clock.ahead_s = 0.0
 
 
-# --- disks -------------------------------------------------------------------------------------------------------------
+# --- disks ----------------------------------------------------------------------------------------------------------
 
 
 async def failing_once(tale: Tale) -> None:
@@ -220,7 +205,7 @@ async def failing_flush_and_power_cut(tale: Tale) -> None:
     await tale.simulation.start(unlucky)
 
 
-# --- people at the wrong moment ----------------------------------------------------------------------------------------
+# --- people at the wrong moment -------------------------------------------------------------------------------------
 
 
 async def quick_hands(tale: Tale) -> None:
@@ -265,7 +250,7 @@ async def late_writer(tale: Tale) -> None:
     await tale.be_busy(1)
 
 
-# --- the past comes back -----------------------------------------------------------------------------------------------
+# --- the past comes back --------------------------------------------------------------------------------------------
 
 
 async def older_databases(tale: Tale) -> None:
@@ -318,12 +303,12 @@ def everything_on(computer: SimComputer) -> set[bytes]:
     return {bytes(node.data) if node.kind is Kind.FILE else node.target for node in nodes}
 
 
-# --- a member who lies -------------------------------------------------------------------------------------------------
+# --- a member who lies ----------------------------------------------------------------------------------------------
 
 
 async def liar(tale: Tale) -> None:
     """One tells the others lies from now on. Nobody works there, and of it nothing is claimed any more."""
-    await tale.simulation.settle(tale.honest)  # from here on nobody else lacks what it has
+    await settle(tale)  # from here on nobody else lacks what it has
     lying = tale.honest.pop(tale.chance.randrange(len(tale.honest)))
     for lie in tale.chance.sample(LIES, tale.chance.randint(1, len(LIES))):
         task = lying.folder.task

@@ -1,0 +1,54 @@
+"""Async. What `make simulate` claims of every story, and how trees are compared whose disks cannot all hold the same.
+
+All who are honest and members say that they are in sync and have the same tree. Each content that anybody wrote is in
+every tree, or it was given up by somebody who had seen it. What a program wrote into a file that syncd had replaced
+already may lie in `.syncd/old` until somebody looks there again; after two minutes nothing is overlooked any more.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import trio
+
+from tests.helpers.simdisk import SimDisk
+from tests.helpers.simulation import Picture, what_is_shared
+from tests.simulation.tale import Tale
+
+LOOKED_AGAIN_S = 120.0
+COLLISION = re.compile(rb" \(name [0-9a-f]{8,64}\)")
+
+
+async def settle(tale: Tale) -> None:
+    """All who count are in sync and have the same tree."""
+    what = what_is_shared if all(one.personality is None for one in tale.honest) else folded
+    await tale.simulation.settle(tale.honest, what=what)
+    tale.simulation.demand_equal(tale.honest, what)
+    tale.simulation.demand_equal([one for one in tale.honest if one.personality is None])
+
+
+async def check(tale: Tale) -> None:
+    """The claim."""
+    await settle(tale)
+    simulation = tale.simulation
+    simulation.demand_nothing_lost(tale.honest, kept=True)
+    if simulation.book.lost([one.disk for one in tale.honest]):
+        tale.faults["found in .syncd/old later"] += 1
+        await trio.sleep(LOOKED_AGAIN_S)
+        await settle(tale)
+        simulation.demand_nothing_lost(tale.honest)
+
+
+def folded(disk: SimDisk) -> Picture:
+    """What disks of any kind must agree on: names without what tells some of them apart, kinds and contents."""
+    found: dict[bytes, list[bytes]] = {}
+    for path, content in disk.contents().items():
+        found.setdefault(_fold(b"/".join(path)), []).append(b"directory" if content is None else b"content " + content)
+    return {name: tuple(sorted(contents)) for name, contents in found.items()}
+
+
+def _fold(name: bytes) -> bytes:
+    bare = COLLISION.sub(b"", name).translate(bytes.maketrans(b'?:*<>|"\\', b"_" * 8))
+    text = unicodedata.normalize("NFD", bare.decode("utf-8", "replace"))
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text.casefold()).casefold()).encode()
