@@ -108,6 +108,7 @@ class Walk:
         self._db = connection
         self._sources = sources
         self._tree = tree
+        self._tick_ns = max(GRANULARITY_NS, tree.personality().mtime_step_ns)
         self._ignored = ignored
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []
@@ -175,7 +176,7 @@ class Walk:
         found.seen += len(listed) + 1
         known = {} if at.row is None else self._known(at.row, at.names)
         known = {n: k for n, k in known.items() if not self._ignored((*at.path, n), k.kind == DIR)}
-        differences = compare(listed, known, GRANULARITY_NS)
+        differences = compare(listed, known, self._tick_ns)
         for name, stat in differences.skipped:
             found.trouble.append(Trouble((*at.path, name), None, stat))
         for name, stat, was in differences.changed:

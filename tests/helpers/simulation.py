@@ -53,7 +53,6 @@ from tests.helpers.users import NAMES, Book, User
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 Json = dict[str, Any]
-Picture = dict[bytes, tuple[object, ...]]
 
 FOLDER = "Photos"
 DAY_S = 86_400.0
@@ -454,44 +453,34 @@ class Simulation:
         self,
         computers: Sequence[SimComputer] | None = None,
         timeout_s: float = 1800.0,
-        what: Callable[[SimDisk], Picture] | None = None,
+        demand: Callable[[Sequence[SimComputer]], None] | None = None,
     ) -> float:
         """Wait until all say that they are in sync, and are, for some seconds on end; how long that took, in virtual
-        seconds. `what`: of each tree must be equal; all that is shared, if nothing is said."""
-        what = what or what_is_shared
+        seconds. `demand` raises AssertionError while trees differ; all that is shared counts, if nothing is said."""
+        demand = demand or self.demand_equal
         chosen = self.computers if computers is None else computers
         began, quiet = trio.current_time(), 0
         with trio.move_on_after(timeout_s) as patience:
             while quiet < QUIET_S:
                 await trio.sleep(1)
-                quiet = quiet + 1 if await self._are_level(chosen, what) else 0
+                quiet = quiet + 1 if await self._are_level(chosen, demand) else 0
         if patience.cancelled_caught:
             states = [await describe(one) for one in chosen]
-            raise AssertionError("\n".join(["not settled:", *states, self._differ(chosen, what)]))
+            raise AssertionError("\n".join(["not settled:", *states, _difference(demand, chosen)]))
         return trio.current_time() - began
 
-    async def _are_level(self, computers: Sequence[SimComputer], what: Callable[[SimDisk], Picture]) -> bool:
+    async def _are_level(
+        self, computers: Sequence[SimComputer], demand: Callable[[Sequence[SimComputer]], None]
+    ) -> bool:
         for computer in computers:
             if not (await computer.status())["in_sync"]:
                 return False
-        first, *others = (what(computer.disk) for computer in computers)
-        return all(other == first for other in others)
+        return not _difference(demand, computers)
 
-    def demand_equal(
-        self,
-        computers: Sequence[SimComputer] | None = None,
-        what: Callable[[SimDisk], Picture] | None = None,
-    ) -> None:
-        """All have the same tree: all that is shared of it, or `what` is said."""
+    def demand_equal(self, computers: Sequence[SimComputer] | None = None) -> None:
+        """All have the same tree, attributes included."""
         chosen = self.computers if computers is None else computers
-        demand_same_pictures({computer.host: (what or what_is_shared)(computer.disk) for computer in chosen})
-
-    def _differ(self, computers: Sequence[SimComputer], what: Callable[[SimDisk], Picture]) -> str:
-        try:
-            self.demand_equal(computers, what)
-        except AssertionError as error:
-            return str(error)
-        return ""
+        demand_same_pictures({computer.host: what_is_shared(computer.disk) for computer in chosen})
 
     def demand_nothing_lost(self, computers: Sequence[SimComputer] | None = None, *, kept: bool = False) -> None:
         """Whatever anybody wrote, and nobody gave up who had seen it, is with everybody, or with `kept` at least in
@@ -501,7 +490,15 @@ class Simulation:
         assert not lost, "\n".join(lost)
 
 
-def what_is_shared(disk: SimDisk) -> Picture:
+def _difference(demand: Callable[[Sequence[SimComputer]], None], computers: Sequence[SimComputer]) -> str:
+    try:
+        demand(computers)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def what_is_shared(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
     """What everybody must see alike. Conflict copies are views, made on each computer by itself: of them only name,
     kind and content."""
     return {

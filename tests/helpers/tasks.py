@@ -521,8 +521,8 @@ def picture(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
 
 def demand_same_pictures(pictures: Mapping[str, dict[bytes, tuple[object, ...]]]) -> None:
     """All these computers (by name) show the same."""
-    (_, first), *others = pictures.items()
-    for name, other in others:
+    first: dict[bytes, tuple[object, ...]] = next(iter(pictures.values()), {})
+    for name, other in pictures.items():
         assert other == first, f"{name} differs:\n{_difference(first, other)}"
 
 

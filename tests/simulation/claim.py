@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import trio
 
 from tests.helpers.simdisk import SimDisk
-from tests.helpers.simulation import Picture, what_is_shared
+from tests.helpers.simulation import SimComputer, what_is_shared
+from tests.helpers.tasks import demand_same_pictures
 from tests.simulation.tale import Tale
 
 LOOKED_AGAIN_S = 120.0
@@ -22,10 +24,15 @@ COLLISION = re.compile(rb" \(name [0-9a-f]{8,64}\)")
 
 async def settle(tale: Tale) -> None:
     """All who count are in sync and have the same tree."""
-    what = what_is_shared if all(one.personality is None for one in tale.honest) else folded
-    await tale.simulation.settle(tale.honest, what=what)
-    tale.simulation.demand_equal(tale.honest, what)
-    tale.simulation.demand_equal([one for one in tale.honest if one.personality is None])
+    await tale.simulation.settle(tale.honest, demand=demand_equal)
+
+
+def demand_equal(computers: Sequence[SimComputer]) -> None:
+    """Usual disks have the same tree, attributes included; with others all agree on what every disk can hold."""
+    plain = [one for one in computers if one.personality is None]
+    demand_same_pictures({one.host: what_is_shared(one.disk) for one in plain})
+    if len(plain) < len(computers):
+        demand_same_pictures({one.host: folded(one.disk) for one in computers})
 
 
 async def check(tale: Tale) -> None:
@@ -40,7 +47,7 @@ async def check(tale: Tale) -> None:
         simulation.demand_nothing_lost(tale.honest)
 
 
-def folded(disk: SimDisk) -> Picture:
+def folded(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
     """What disks of any kind must agree on: names without what tells some of them apart, kinds and contents."""
     found: dict[bytes, list[bytes]] = {}
     for path, content in disk.contents().items():

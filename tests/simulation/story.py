@@ -68,9 +68,7 @@ def personalities_of(seed: int) -> dict[str, Personality]:
     kinds = list(PERSONALITIES) if NAMING_DISKS else ["mtime of 2 s"]
     if chance.randrange(ODD_ONE_IN):
         return {}
-    return {
-        name: PERSONALITIES[chance.choice(kinds)] for name in chance.sample(NAMES, chance.randint(1, 2))
-    }
+    return {name: PERSONALITIES[chance.choice(kinds)] for name in chance.sample(NAMES, chance.randint(1, 2))}
 
 
 @dataclass(slots=True)
@@ -109,7 +107,7 @@ class Telling:
 
 async def evict(tale: Tale) -> None:
     """One is removed, and works on for itself; the others go on without."""
-    first, *rest, last = tale.honest
+    first, last = tale.honest[0], tale.honest[-1]
     await first.call("member.remove", folder="Photos", member=last.name)
     tale.faults["eviction"] += 1
     tale.honest.remove(last)

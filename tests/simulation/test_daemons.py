@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import pytest
 import trio
 
 from syncd.errors import SyncdError
-from syncd.treetypes import Path
+from syncd.treetypes import Path, Personality
 from tests.helpers.simulation import DAY_S, YEAR_S, SimComputer, Simulation, simulate
+from tests.simulation.claim import demand_equal
 
 SEED = 20261121
 
@@ -85,6 +88,21 @@ def test_file_made_in_a_directory_just_before_syncd_moves_that_is_found_at_once(
         assert cleo.disk.contents()[b"two", b"deep", b"new"] == b"of the last moment"
 
     simulate(story, SEED)
+
+
+def test_edit_within_one_tick_of_a_coarse_disk_is_noticed() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = simulation
+        await simulation.share_with_all(files=0)
+        await trio.sleep_until(ceil(trio.current_time() / 10) * 10 + 0.1)
+        write(ana, (b"plan",), b"one")
+        await trio.sleep(1)
+        assert bert.disk.read((b"plan",)) == b"one"
+        write(bert, (b"plan",), b"two")  # the same size, and all times as the disk had written them down before
+        await simulation.settle(demand=demand_equal)
+        assert cleo.disk.read((b"plan",)) == b"two"
+
+    simulate(story, SEED, personalities={"bert": Personality(mtime_step_ns=10_000_000_000)})
 
 
 def test_both_sides_of_a_partition_work_on_and_meet_again() -> None:

@@ -1,4 +1,4 @@
-"""Async. What goes wrong in the stories of `make simulate`: each trouble is a function that lasts some simulated seconds.
+"""Async. What goes wrong in the stories of `make simulate`: each trouble is a function that lasts some simulated time.
 
 Meanwhile people work on. When a trouble is over the world is as it should be again: connected, mended, with the time
 right. What it has physically destroyed (a disk that was played back to yesterday) it takes out of the book.
