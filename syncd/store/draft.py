@@ -39,6 +39,7 @@ class Examined:
 class Draft:
     """Records to be published, and for each what to note about the disk once its version is known."""
 
+    connection: sqlite3.Connection
     records: list[Record] = field(default_factory=list)
     settle: list[Callable[[NodeRow, Source, int], None]] = field(default_factory=list)
     again: list[Path] = field(default_factory=list)
@@ -50,9 +51,13 @@ class Draft:
         self.settle.append(settle)
 
     def before_write(self, touched: Sequence[NodeRow], source: Source, first: int) -> None:
-        """For `Journal.author`."""
+        """For `Journal.author`: rows that say what the disk holds, and are not written yet."""
+        waiting = rows.pending_of(self.connection, [row.id for row in touched])
         for index, row in enumerate(touched):
             self.settle[first + index](row, source, index)
+            if row.id in waiting and row.pending == 0:
+                # It waited for something else as well, of which this record says nothing: a name that became free, say.
+                row.pending = PENDING
 
 
 class Desk:
@@ -67,7 +72,7 @@ class Desk:
         self.sources = sources
         self.publishes = publishes
         self.moving = moving
-        self.draft = Draft()
+        self.draft = Draft(connection)
         self.drafted: set[NodeId] = set()
         """Nodes that have a record in the draft."""
 

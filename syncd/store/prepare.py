@@ -36,6 +36,9 @@ DIR_MODE = 0o700
 COPY_MODE = 0o600
 """Of a file for which no mode was published."""
 
+NEVER = -1
+"""As the generation of the rows: no rows at all, so that the planner looks again."""
+
 
 class What(IntEnum):
     """How a staged content enters the tree."""
@@ -66,7 +69,7 @@ class Want:
     path: Path
     expected: Stat | None = None
     packed: bytes = b""
-    generation: int = -1
+    generation: int = NEVER
     """Of the rows (`joining.Sources`) that last said where it goes."""
 
 
@@ -82,7 +85,7 @@ class Step:
     mode: int = 0
     mtime_ns: int | None = None
     from_parked: bytes | None = None
-    generation: int = -1
+    generation: int = NEVER
 
 
 class StepKind(IntEnum):
@@ -308,6 +311,7 @@ def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> 
         return False
     named = survey.named(row)
     parent, name = survey.parent(row), named.name
+    wanted_place = (parent, name)
     if want.what is What.COPY:
         copies = {(head.cs, head.idx): name for head, name in named.copies.items()}
         if (want.cs, want.idx) not in copies or _has_copy(connection, want):
@@ -326,7 +330,9 @@ def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> 
     if path is None:
         return False
     want.parent, want.name, want.path = parent, name, path
-    want.generation = survey.sources.generation
+    # A file that is replaced where it stands, and belongs elsewhere by now, is not done with that.
+    is_elsewhere = want.what is What.REPLACE and (parent, name) != wanted_place
+    want.generation = NEVER if is_elsewhere else survey.sources.generation
     return True
 
 

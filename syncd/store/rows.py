@@ -142,6 +142,15 @@ def read_nids(connection: sqlite3.Connection, nids: Iterable[NodeId]) -> dict[No
     return found
 
 
+def pending_of(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
+    """Of these rows, those that wait for the planner."""
+    found: set[int] = set()
+    for part in chunks(ids):
+        query = f"SELECT id FROM node WHERE pending=1 AND id IN ({marks(part)})"
+        found.update(row for (row,) in connection.execute(query, part))
+    return found
+
+
 def write(connection: sqlite3.Connection, rows: Iterable[NodeRow]) -> None:
     """Insert or replace whole rows."""
     connection.executemany(_WRITE, [_values(row) for row in rows])
