@@ -314,10 +314,10 @@ class Publisher:
         parent = self._parents.get(item.parent)
         is_orphan = parent is None and item.parent not in self._desk.drafted
         if row is None or is_orphan or row.nid in self._desk.drafted:
-            self._desk.draft.again.append(item.path)
+            self._not_moved(item)
             return
         if parent is not None and self._disk_has(parent.id, item.name):
-            self._desk.draft.again.append(item.path)
+            self._not_moved(item)
             return
         is_ours = self._desk.publishes and row.pending != ONLY_HERE
         if parent is not None and (not is_ours or (row.parent, row.name) == (parent.id, item.name)):
@@ -328,7 +328,7 @@ class Publisher:
             self._desk.draft.unchanged += 1
             return
         if not is_ours:
-            self._desk.draft.again.append(item.path)
+            self._not_moved(item)
             return
         self._desk.drafted.add(row.nid)
         place = Place(item.parent, item.name)
@@ -345,6 +345,12 @@ class Publisher:
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
+
+    def _not_moved(self, item: Item) -> None:
+        """Both names are looked at again: the walk told nobody that the old one is gone."""
+        self._desk.draft.again.append(item.path)
+        if item.before is not None:
+            self._desk.draft.again.append(item.before)
 
     # copies --------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Action(Enum):
 @dataclass(frozen=True, slots=True)
 class Item:
     """One name that differs. `node`: the id it has, or will have if it is a new directory. `known`: its row, unless
-    new."""
+    new. `before`: where something that was moved stood."""
 
     action: Action
     path: Path
@@ -50,6 +50,7 @@ class Item:
     stat: Stat
     known: Known | None = None
     node: NodeId | None = None
+    before: Path | None = None
 
     @property
     def name(self) -> bytes:
@@ -246,9 +247,9 @@ class Walk:
             self._met.add(path)
         moved = self._moved_from(stat)
         if moved is not None:
-            row, nid, known = moved
+            row, nid, known, before = moved
             self._moved.add(row)
-            found.items.append(Item(Action.MOVED, path, at.nid, stat, known, nid))
+            found.items.append(Item(Action.MOVED, path, at.nid, stat, known, nid, before))
             if stat.kind is Kind.DIR:
                 self._stack.append(_Directory(path, row, nid, None, deep=True))
             return
@@ -258,8 +259,8 @@ class Walk:
             self._stack.append(_Directory(path, row_or_none, node, None, deep=True))
         found.items.append(Item(Action.NEW, path, at.nid, stat, None, node))
 
-    def _moved_from(self, stat: Stat) -> tuple[int, NodeId, Known] | None:
-        """The row whose object this is, if it does not stand where that row says any more."""
+    def _moved_from(self, stat: Stat) -> tuple[int, NodeId, Known, Path | None] | None:
+        """The row whose object this is, if it does not stand where that row says any more; and where that is."""
         candidates = self._db.execute(
             "SELECT id, nid, l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen FROM node "
             "WHERE l_ino=? AND l_kind=? AND l_kind<>0",
@@ -271,7 +272,7 @@ class Walk:
                 continue
             before = self._disk_path(known.parent, known.name)
             if before is None or not self._still_there(before, stat):
-                return row, NodeId(nid), known
+                return row, NodeId(nid), known, before
         return None
 
     def _still_there(self, path: Path, stat: Stat) -> bool:
