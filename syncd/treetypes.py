@@ -226,6 +226,10 @@ class LocallyChanged(TreeError):
         self.actual = actual
 
 
+class Displaced(LocallyChanged):
+    """Another directory stands where the one was that something should go into: `path` is its name."""
+
+
 class NoSpace(TreeError):
     """Disk, quota, or inodes are used up."""
 

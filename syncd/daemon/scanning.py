@@ -131,7 +131,7 @@ class Scanner:
             await self._db(counts.db_clear_problems, self._store.connection, [*dirty, *paths])
         while (found := await self._db(walk.step, SCAN_STEP)) is not None:
             await self._take_found(found)
-        missing = walk.missing()
+        missing = await self._db(walk.missing)
         if missing and await self._keeper.check_root():
             await self._take_missing(missing)
         self._ground.progress.looked_at += 1

@@ -8,13 +8,13 @@ compared with what the row expected: any difference is a local edit and is publi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from syncd.engine.plan import MakeDir, Move, Park, RemoveDir, Retire
 from syncd.seams import Tree
 from syncd.store.prepare import Step, Want, What
-from syncd.treetypes import Attributes, Kind, NotThere, Replaced, Stat, TreeError
+from syncd.treetypes import Attributes, Displaced, Kind, NotThere, Path, Replaced, Stat, TreeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,9 @@ def execute(tree: Tree, steps: Sequence[Step]) -> list[Done]:
     done = []
     for step in steps:
         try:
+            _check(tree, step)
             outcome: Stat | Replaced | TreeError | None = _execute(tree, step)
+            _check(tree, step)
         except TreeError as error:
             outcome = error
         done.append(Done(step, outcome))
@@ -61,8 +63,46 @@ def _execute(tree: Tree, step: Step) -> Stat | Replaced | None:
     return tree.set_attributes(step.path, Attributes(mode, mtime), expected)
 
 
+def _check(tree: Tree, step: Step) -> None:
+    """Raise `Displaced` if the directory that is to hold it does not stand there. Asked before, so that nothing is put
+    into another one, and after, so that the rows do not say that it is where it is not."""
+    if step.directory is not None:
+        above = (step.target or step.path)[:-1]
+        if tree.stat(above).ino != step.directory:
+            raise Displaced("another directory has this name now", above)
+
+
 def put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
     """Give staged contents their names; then flush the directories they are in."""
+    displaced = _displaced(tree, wants)
+    done = [Done(want, displaced[want.path[:-1]]) for want in wants if want.path[:-1] in displaced]
+    wants = [want for want in wants if want.path[:-1] not in displaced]
+    placed = _put_in_place(tree, wants)
+    displaced = _displaced(tree, wants)
+    return done + [_unless_displaced(item, displaced) for item in placed]
+
+
+def _displaced(tree: Tree, wants: Sequence[Want]) -> dict[Path, TreeError]:
+    """Directories that do not stand where something was to go into them, as in `_check`."""
+    expected = {want.path[:-1]: want.directory for want in wants if want.directory is not None}
+    found: dict[Path, TreeError] = {}
+    for above, inode in expected.items():
+        try:
+            if tree.stat(above).ino != inode:
+                found[above] = Displaced("another directory has this name now", above)
+        except TreeError as error:
+            found[above] = error
+    return found
+
+
+def _unless_displaced(item: Done, displaced: Mapping[Path, TreeError]) -> Done:
+    """A file exchanged with one that was known is where that was, whatever its directory is called by now."""
+    if isinstance(item.of, Want) and item.of.what is not What.REPLACE and not isinstance(item.outcome, TreeError):
+        return Done(item.of, displaced.get(item.of.path[:-1], item.outcome))
+    return item
+
+
+def _put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
     creations = [want for want in wants if want.what is not What.REPLACE]
     replacements = [want for want in wants if want.what is What.REPLACE]
     done: list[Done] = []

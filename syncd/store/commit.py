@@ -19,7 +19,18 @@ from syncd.store.joining import PENDING, Sources
 from syncd.store.prepare import Step, Want, What, forget_steps
 from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
 from syncd.store.survey import same_attributes
-from syncd.treetypes import Kind, LocallyChanged, NameTaken, NotEmpty, NotThere, Path, Replaced, Stat, TreeError
+from syncd.treetypes import (
+    Displaced,
+    Kind,
+    LocallyChanged,
+    NameTaken,
+    NotEmpty,
+    NotThere,
+    Path,
+    Replaced,
+    Stat,
+    TreeError,
+)
 
 ANYTHING = b""
 """As the last name of a path to look at: all that is in that directory."""
@@ -81,7 +92,10 @@ class Committer:
 
     def _failed(self, item: Done, node: int, error: TreeError) -> None:
         path = item.of.path
-        if isinstance(error, LocallyChanged | NotThere):
+        if isinstance(error, Displaced):
+            target = item.of.target if isinstance(item.of, Step) and item.of.target else path
+            self.committed.look_again += [error.path, target, path]
+        elif isinstance(error, LocallyChanged | NotThere):
             self.committed.look_again.append(path)
         elif isinstance(error, NameTaken):
             self.committed.look_again.append(item.of.target if isinstance(item.of, Step) and item.of.target else path)

@@ -71,6 +71,8 @@ class Want:
     packed: bytes = b""
     generation: int = NEVER
     """Of the rows (`joining.Sources`) that last said where it goes."""
+    directory: int | None = None
+    """Inode of the directory that is to hold it; None for the root, and for what stays where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,9 @@ class Step:
     mtime_ns: int | None = None
     from_parked: bytes | None = None
     generation: int = NEVER
+    directory: int | None = None
+    """Inode of the directory that is to hold it; None for the root, for one made in the same round, and for what stays
+    where it is."""
 
 
 class StepKind(IntEnum):
@@ -170,6 +175,9 @@ class _Preparation:
             return (*self._made[parent], name)
         return self._survey.path(parent, name)
 
+    def _inode(self, parent: int) -> int | None:
+        return None if parent in self._made else self._survey.inode(parent)
+
     def _content(self, operation: Create | Replace, parent: int, name: bytes) -> None:
         row = self._survey.row(operation.node)
         path = self._path(parent, name)
@@ -234,9 +242,10 @@ class _Preparation:
         if isinstance(operation, MakeDir):
             path = self._path(operation.place.parent, operation.place.name)
             if row is not None and path is not None:
-                self._made[row.id] = path
                 mode = 0o700 if row.mode is None else row.mode
-                self.round.steps.append(Step(operation, path, None, mode=mode | DIR_MODE))
+                directory = self._inode(operation.place.parent)
+                self.round.steps.append(Step(operation, path, None, mode=mode | DIR_MODE, directory=directory))
+                self._made[row.id] = path
             return
         copy = operation.copy if isinstance(operation, Move | Park | Retire) else None
         standing = standing_copy(self._db, copy) if copy is not None else None
@@ -253,7 +262,9 @@ class _Preparation:
         if here is None:
             return
         target: Path | None = ()
+        directory = None
         if isinstance(operation, Move):
+            directory = self._inode(operation.place.parent)
             target = self._path(operation.place.parent, operation.place.name)
         if target is None:
             return
@@ -263,7 +274,7 @@ class _Preparation:
         wanted_mtime = None if row is None else row.mtime
         generation = self._survey.sources.generation
         self.round.steps.append(
-            Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation)
+            Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation, directory)
         )
 
 
@@ -330,6 +341,7 @@ def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> 
     if path is None:
         return False
     want.parent, want.name, want.path = parent, name, path
+    want.directory = None if want.what is What.REPLACE else survey.inode(parent)
     # A file that is replaced where it stands, and belongs elsewhere by now, is not done with that.
     is_elsewhere = want.what is What.REPLACE and (parent, name) != wanted_place
     want.generation = NEVER if is_elsewhere else survey.sources.generation

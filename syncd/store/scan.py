@@ -9,7 +9,7 @@ inode is now.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -114,6 +114,9 @@ class Walk:
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []
         self._moved: set[int] = set()
+        """Rows whose object was found elsewhere."""
+        self._kept: set[int] = set()
+        """Rows of directories in whose place another one was found that became theirs."""
         self._met: set[Path] | None = None if dirty is None else set()
         """New paths already found: a new directory is gone through whole, and events name what is in it as well."""
         if dirty is None:
@@ -135,7 +138,19 @@ class Walk:
 
     def missing(self) -> list[Gone]:
         """After the pass: rows that are gone and did not turn up elsewhere."""
-        return [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
+        gone = [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
+        return [item for item in gone if not self._stands(item.known)]
+
+    def _stands(self, known: Known) -> bool:
+        """Whether it is where its row says after all: it was missed in another directory, or put there meanwhile."""
+        path = self._disk_path(known.parent, known.name)
+        if path is None:
+            return False
+        try:
+            found = self._tree.stat(path)
+        except TreeError:
+            return False
+        return (found.ino, int(found.kind)) == (known.ino, known.kind)
 
     def _start_at(self, path: Path, names: frozenset[bytes] | None, *, deep: bool = False) -> None:
         """Begin at the deepest directory on the way to `path` that has a row, and stands where that says; below it
@@ -182,11 +197,14 @@ class Walk:
             found.trouble.append(Trouble((*at.path, name), None, stat))
         for name, stat, was in differences.changed:
             found.items.append(Item(Action.CHANGED, (*at.path, name), at.nid, stat, was))
-        others = {name for name, stat, was in differences.touched if self._is_another_directory(stat, was)}
+        inodes = {stat.ino for _, stat in listed}
+        others = {name for name, stat, was in differences.touched if self._is_another_directory(stat, was, inodes)}
         for name, stat, was in differences.touched:
             if name not in others:
                 found.items.append(Item(Action.TOUCHED, (*at.path, name), at.nid, stat, was))
-                if stat.kind is Kind.DIR and stat.ino != was.ino and not at.deep:  # in its place, but not what it was
+                if stat.kind is Kind.DIR and stat.ino != was.ino:  # in its place, but not what it was
+                    self._kept.add(was.row)
+                if stat.kind is Kind.DIR and stat.ino != was.ino and not at.deep:
                     self._stack.append(_Directory((*at.path, name), was.row, self._nid(was.row), None, deep=True))
                 continue
             self.gone.append(Gone((*at.path, name), was))
@@ -200,10 +218,13 @@ class Walk:
                 if name not in others:
                     self._stack.append(_Directory((*at.path, name), was.row, self._nid(was.row), None, deep=True))
 
-    def _is_another_directory(self, stat: Stat, was: Known) -> bool:
-        """A directory that has a row of its own was moved to the name of another."""
-        if stat.kind is not Kind.DIR or stat.ino == was.ino:
+    def _is_another_directory(self, stat: Stat, was: Known, inodes: Container[int]) -> bool:
+        """A directory that has a row of its own was moved to the name of another; or that other one is known to stand
+        elsewhere, maybe at one of the names next to it (`inodes`)."""
+        if stat.kind is not Kind.DIR or stat.ino == was.ino or was.row in self._kept:
             return False
+        if was.row in self._moved or was.ino in inodes:
+            return True
         query = "SELECT 1 FROM node WHERE l_ino=? AND l_kind=? AND l_kind<>0 AND id<>?"
         return self._db.execute(query, (stat.ino, DIR, was.row)).fetchone() is not None
 
@@ -249,6 +270,9 @@ class Walk:
         if moved is not None:
             row, nid, known, before = moved
             self._moved.add(row)
+            if self._met is not None and before is not None:
+                # Something else may have the old name by now: two names were swapped.
+                self._start_at(before[:-1], frozenset(before[-1:]))
             found.items.append(Item(Action.MOVED, path, at.nid, stat, known, nid, before))
             if stat.kind is Kind.DIR:
                 self._stack.append(_Directory(path, row, nid, None, deep=True))
@@ -268,7 +292,7 @@ class Walk:
         ).fetchall()
         for row, nid, *rest in candidates:
             known = Known(row, False, *rest)
-            if row in self._moved or not is_same_object(stat, known):
+            if row in self._moved or row in self._kept or not is_same_object(stat, known):
                 continue
             before = self._disk_path(known.parent, known.name)
             if before is None or not self._still_there(before, stat):

@@ -147,6 +147,11 @@ class Survey:
             parent = row.l_parent
         return tuple(reversed(parts))
 
+    def inode(self, directory: int) -> int | None:
+        """Of a directory on this disk; None for the root."""
+        row = None if directory == ROOT_ROW else self.row(directory)
+        return None if row is None else row.l_ino
+
     def parent(self, row: NodeRow) -> int:
         """The directory that the view has it in."""
         return self.lineage.directory(row)
