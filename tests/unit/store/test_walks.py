@@ -1,0 +1,161 @@
+"""What a walk makes of names that moved while others were moved too, and what a record of ours leaves waiting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from trio.testing import MockClock
+
+from syncd.engine.plan import MakeDir, Place
+from syncd.store.apply import execute, put_in_place
+from syncd.store.draft import Draft
+from syncd.store.examine import examine
+from syncd.store.folder import FolderStore
+from syncd.store.prepare import NEVER, Step, Want, What, still_wanted
+from syncd.store.scan import Action, Item, Walk
+from syncd.store.survey import Survey
+from syncd.treetypes import Displaced, Path, Stat
+from tests.helpers.tasks import MOMENT, SimSite, World
+
+ONE, TWO, FILE, LINK = (b"one",), (b"two",), (b"plan",), (b"link",)
+NOW_MS = int(MOMENT * 1000)
+
+
+@pytest.fixture
+async def ann() -> AsyncIterator[SimSite]:
+    """Two directories with a file in each, a file and a link, all published."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        disk = world["ann"].disk
+        for directory in (ONE, TWO):
+            disk.mkdir(directory)
+            disk.write((*directory, b"inside"), directory[0])
+        disk.write(FILE, b"first")
+        disk.symlink(LINK, b"plan")
+        await world.settle()
+        world.cut()
+        yield world["ann"]
+
+
+def swap(site: SimSite) -> None:
+    site.disk.rename(ONE, (b"aside",))
+    site.disk.rename(TWO, ONE)
+    site.disk.rename((b"aside",), TWO)
+
+
+def walk(store: FolderStore, dirty: Mapping[Path, frozenset[bytes] | None]) -> tuple[list[Item], Walk]:
+    """All that one pass finds."""
+    walk = Walk(store.connection, store.journal.sources, store.tree, lambda path, is_directory: False, dirty)
+    items: list[Item] = []
+    while (found := walk.step(1000)) is not None:
+        items += found.items
+    return items, walk
+
+
+def publish(store: FolderStore, items: list[Item]) -> Draft:
+    examined = examine(store.tree, store.keyring.hasher(), items, {}, lambda: int(MOMENT * 1e9)).examined
+    return store.db_publish(examined, NOW_MS, publishes=True)
+
+
+def row(store: FolderStore, name: bytes, columns: str) -> tuple[object, ...]:
+    found = store.connection.execute(f"SELECT {columns} FROM node WHERE name=?", (name,)).fetchone()
+    return tuple(found)
+
+
+async def test_swapped_directories_are_two_moves_although_one_name_was_reported(
+    ann: SimSite, autojump_clock: MockClock
+) -> None:
+    swap(ann)
+    items, passed = walk(ann.task.store, {(): frozenset(ONE)})
+    assert {(item.action, item.path) for item in items} == {(Action.MOVED, ONE), (Action.MOVED, TWO)}
+    assert passed.missing() == []
+    assert publish(ann.task.store, items).again == []
+
+
+async def test_file_moved_out_of_a_directory_that_went_is_not_taken_for_deleted(
+    ann: SimSite, autojump_clock: MockClock
+) -> None:
+    """Its row says where it is, and there it stands: a file that was given its name by us a moment ago, say."""
+    store = ann.task.store
+    ino = store.tree.stat((*ONE, b"inside")).ino
+    store.connection.execute("UPDATE node SET l_parent=1, l_name='plan' WHERE l_ino=?", (ino,))
+    ann.disk.rename((*ONE, b"inside"), FILE)
+    _, passed = walk(store, {(): frozenset(FILE)})
+    gone = {known.known.row for known in passed.gone}
+    assert not gone & {missing.known.row for missing in passed.missing()}
+
+
+async def test_deleted_file_is_missing(ann: SimSite, autojump_clock: MockClock) -> None:
+    ann.disk.delete(FILE)
+    _, passed = walk(ann.task.store, {(): frozenset(FILE)})
+    assert [gone.path for gone in passed.missing()] == [FILE]
+
+
+async def test_move_onto_a_name_that_is_taken_is_looked_at_again_at_both_names(
+    ann: SimSite, autojump_clock: MockClock
+) -> None:
+    """The link that stood there is told to be gone only at the end of the pass."""
+    ann.disk.rename(FILE, LINK)
+    items, _ = walk(ann.task.store, {(): frozenset((*FILE, *LINK))})
+    assert [item.action for item in items] == [Action.MOVED]
+    assert sorted(publish(ann.task.store, items).again) == [LINK, FILE]
+
+
+def mkdir(inode: int) -> Step:
+    return Step(MakeDir(99, Place(2, b"new")), (*ONE, b"new"), None, mode=0o755, directory=inode)
+
+
+async def test_nothing_is_made_in_a_directory_that_another_replaced(ann: SimSite, autojump_clock: MockClock) -> None:
+    tree = ann.task.store.tree
+    meant = tree.stat(ONE).ino
+    swap(ann)
+    (done,) = execute(tree, [mkdir(meant)])
+    assert isinstance(done.outcome, Displaced)
+    assert done.outcome.path == ONE
+    assert b"new" not in ann.disk.directory(ONE).names
+    (done,) = execute(tree, [mkdir(tree.stat(ONE).ino)])
+    assert isinstance(done.outcome, Stat)
+
+
+def want(store: FolderStore, what: What, path: Path, inode: int) -> Want:
+    store.tree.stage_small(b"aa", b"staged", 0o600, None)
+    return Want(what, 2, 1, 0, b"aa", 1, 6, 0, b"", 0, 0o600, None, 2, path[-1], path, directory=inode)
+
+
+async def test_no_content_goes_into_a_directory_that_another_replaced(ann: SimSite, autojump_clock: MockClock) -> None:
+    store = ann.task.store
+    meant = store.tree.stat(ONE).ino
+    swap(ann)
+    (done,) = put_in_place(store.tree, [want(store, What.CREATE, (*ONE, b"new"), meant)])
+    assert isinstance(done.outcome, Displaced)
+    assert b"new" not in ann.disk.directory(ONE).names
+    (done,) = put_in_place(store.tree, [want(store, What.CREATE, (*ONE, b"new"), store.tree.stat(ONE).ino)])
+    assert isinstance(done.outcome, Stat)
+
+
+@pytest.mark.parametrize("waited", [0, 1])
+async def test_own_record_settles_only_what_did_not_wait_already(
+    ann: SimSite, autojump_clock: MockClock, waited: int
+) -> None:
+    """A name that became free is nothing that a new mode says anything about."""
+    store = ann.task.store
+    store.connection.execute("UPDATE node SET pending=? WHERE name=?", (waited, *FILE))
+    ann.disk.chmod(FILE, 0o600)
+    items, _ = walk(store, {(): frozenset(FILE)})
+    assert len(publish(store, items).records) == 1
+    assert row(store, *FILE, "mode, pending") == (0o600, waited)
+
+
+@pytest.mark.parametrize(("stands_at", "is_done"), [(FILE, True), ((b"plan (conflict bob 12345678)",), False)])
+async def test_content_replaced_under_a_name_that_is_not_its_own_is_looked_at_again(
+    ann: SimSite, autojump_clock: MockClock, stands_at: Path, is_done: bool
+) -> None:
+    store = ann.task.store
+    store.connection.execute("UPDATE node SET pending=1, l_name=? WHERE name=?", (*stands_at, *FILE))
+    node, cs, idx = row(store, *FILE, "id, c_cs, c_idx")
+    assert isinstance(node, int) and isinstance(cs, int) and isinstance(idx, int)
+    wanted = Want(What.REPLACE, node, cs, idx, b"aa", 1, 6, 0, b"", 0, 0o600, None, 1, b"", FILE)
+    assert still_wanted(store.connection, Survey(store.connection, store.journal.sources), wanted)
+    assert wanted.path == stands_at
+    assert (wanted.generation != NEVER) is is_done
