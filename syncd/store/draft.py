@@ -112,7 +112,9 @@ class Desk:
 
     def note_stat(self, row: NodeRow, stat: Stat, seen_ns: int, *, moved: bool = False) -> None:
         """`moved`: only its name was looked at, so what may have happened to it besides is still to be found."""
-        if moved and (stat.size, stat.mtime_ns, stat.mode) != (row.l_size, row.l_mtime, row.l_mode):
+        if moved and stat.mode != row.l_mode:
+            return
+        if moved and stat.kind is not Kind.DIR and (stat.size, stat.mtime_ns) != (row.l_size, row.l_mtime):
             return
         row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode = columns_of(stat)
         if not moved:

@@ -319,6 +319,8 @@ class Publisher:
         if parent is not None and self._disk_has(parent.id, item.name):
             self._not_moved(item)
             return
+        if examined.stat.mode != known.mode:  # moved and changed: the row learns one now, the next look finds the other
+            self._desk.draft.again.append(item.path)
         is_ours = self._desk.publishes and row.pending != ONLY_HERE
         if parent is not None and (not is_ours or (row.parent, row.name) == (parent.id, item.name)):
             # Where Global says it goes: a move of ours that a crash cut short. Else, a viewer's own business.

@@ -54,7 +54,7 @@ def walk(store: FolderStore, dirty: Mapping[Path, frozenset[bytes] | None]) -> t
 
 
 def publish(store: FolderStore, items: list[Item]) -> Draft:
-    examined = examine(store.tree, store.keyring.hasher(), items, {}, lambda: int(MOMENT * 1e9)).examined
+    examined = examine(store.tree, store.keyring.hasher(), items, {}, lambda: int((MOMENT + 3600) * 1e9)).examined
     return store.db_publish(examined, NOW_MS, publishes=True)
 
 
@@ -159,3 +159,19 @@ async def test_content_replaced_under_a_name_that_is_not_its_own_is_looked_at_ag
     assert still_wanted(store.connection, Survey(store.connection, store.journal.sources), wanted)
     assert wanted.path == stands_at
     assert (wanted.generation != NEVER) is is_done
+
+
+@pytest.mark.parametrize("path", [ONE, FILE])
+async def test_what_was_moved_and_given_another_mode_is_looked_at_once_more(
+    ann: SimSite, autojump_clock: MockClock, path: Path
+) -> None:
+    store = ann.task.store
+    moved = (b"moved",)
+    ann.disk.chmod(path, 0o750)
+    ann.disk.rename(path, moved)
+    items, _ = walk(store, {(): frozenset((*path, *moved))})
+    assert publish(store, items).again == [moved]
+    items, _ = walk(store, {(): frozenset(moved)})
+    assert publish(store, items).again == []
+    assert row(store, b"moved", "mode, l_mode") == (0o750, 0o750)
+    assert walk(store, {(): frozenset(moved)})[0] == []
