@@ -22,7 +22,7 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 _VISIBLE = re.compile(rb"[\x20-\x7e]*")
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,16} [\x21-\x7e]+ (HTTP/[0-9]\.[0-9])")
 _STATUS_LINE = re.compile(rb"(HTTP/[0-9]\.[0-9]) [1-5][0-9][0-9] [\x20-\x7e]{0,64}")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\x20]?[\x21-\x7e]*(?:[\x20]+[\x21-\x7e]+)*[\x20]?")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\x20]?([\x21-\x7e]*(?:[\x20]+[\x21-\x7e]+)*)[\x20]?")
 _CANONICAL_LENGTH = re.compile(rb"0|[1-9][0-9]*")
 
 
@@ -68,10 +68,14 @@ def body_length_untrusted(fields: tuple[tuple[bytes, bytes], ...]) -> int | None
     """The announced length of a body in bytes; None when none is announced. Raises RequestRefused."""
     for name, value in fields:
         if name == b"content-length":
-            if not _CANONICAL_LENGTH.fullmatch(value) or len(value) > MAX_LENGTH_DIGITS:
-                raise RequestRefused(400, "malformed content-length")
+            _check_length(value)
             return int(value)
     return None
+
+
+def _check_length(value: bytes) -> None:
+    if not _CANONICAL_LENGTH.fullmatch(value) or len(value) > MAX_LENGTH_DIGITS:
+        raise RequestRefused(400, "malformed content-length")
 
 
 def _lines_untrusted(raw: bytes) -> list[bytes]:
@@ -104,6 +108,8 @@ def _check_fields(lines: list[bytes]) -> None:
         name = match[1].lower()
         if name in seen:
             raise RequestRefused(400, "a header field sent twice")
+        if name == b"content-length":
+            _check_length(match[2])  # here, and not only where it is used: h11 takes "5, 5" for 5
         seen.add(name)
     if b"content-length" in seen and b"transfer-encoding" in seen:
         raise RequestRefused(400, "two lengths of one body")
