@@ -212,6 +212,33 @@ class Writer(Protocol):
         ...
 
 
+class Shelf(Protocol):
+    """Whole files of syncd's own, written once and never changed: the packs of one folder, in syncd's home.
+
+    Blocking; callable from several threads. Raises TreeError subclasses and nothing else from the outside.
+    """
+
+    def put(self, name: str, content: Buffer) -> None:
+        """A new file, durable on return, under its name only when it is whole. No error when it is there already."""
+        ...
+
+    def read(self, name: str, offset: int, buffer: bytearray | memoryview) -> int:
+        """Fill the buffer from `offset`; the number of bytes read, short only at the end of the file."""
+        ...
+
+    def list(self) -> list[tuple[str, int]]:
+        """Names and sizes of the whole files, in no order."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Delete. No error when it is gone already."""
+        ...
+
+    def space(self) -> Space:
+        """Of the disk it is on."""
+        ...
+
+
 class Tree(Protocol):
     """The user's folder: the verbs by which syncd touches it, and no others. Blocking; callable from several threads.
 
@@ -391,6 +418,10 @@ class Tree(Protocol):
 
     def set_database_aside(self, name: str) -> str:
         """Rename a closed, broken database, never replacing an earlier one. Its new name."""
+        ...
+
+    def open_shelf(self, name: str) -> Shelf:
+        """A shelf in syncd's home. Touches nothing yet."""
         ...
 
     def close(self) -> None: ...

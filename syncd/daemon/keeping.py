@@ -9,15 +9,8 @@ import trio
 
 from syncd.daemon.ground import Ground
 from syncd.store import counts
-from syncd.store.recovery import (
-    compare_superseded,
-    db_adopt_old,
-    db_let_go,
-    db_recheck_old,
-    db_recover_intents,
-    db_superseded,
-    publish_late_edits,
-)
+from syncd.store.packing import db_let_go, db_packed_of, db_superseded, pack_superseded
+from syncd.store.recovery import db_adopt_old, db_recheck_old, db_recover_intents, publish_late_edits
 from syncd.store.steps import db_recover_steps
 from syncd.treetypes import RootState, TreeError
 
@@ -62,6 +55,7 @@ class Keeper:
             return state is RootState.OK
 
     async def _recover(self) -> None:
+        await self._db(lambda: self._store.packs.db_adopt(self._store.keyring, self._clock.now()))
         staged = await self._blocking(self._store.tree.list_staged)
         self._puller.resumable = {token for token, _ in staged}
         async with self._puller.disk:  # what is being put in place now is no crash
@@ -89,8 +83,9 @@ class Keeper:
                 edits = await self._db(db_recheck_old, self._store, self._clock.now(), self._ground.now_ms())
                 due = await self._db(db_superseded, self._store, self._clock.now())
                 if due:
-                    compared = await self._blocking(compare_superseded, self._store, due)
-                    edits += await self._db(db_let_go, self._store, compared, self._ground.now_ms())
+                    known = await self._db(db_packed_of, self._store, due)
+                    compared = await self._blocking(pack_superseded, self._store, due, known)
+                    edits += await self._db(db_let_go, self._store, compared, self._clock.now())
             except TreeError as error:
                 log.warning("folder %s: %s", self._ground.name, error)
                 continue

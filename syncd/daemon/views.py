@@ -63,6 +63,12 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
         "conflicts": 0 if task is None else task.counts.conflicts,
         "requests": requests,
         "old_bytes": 0 if task is None else task.counts.old_bytes,
+        "history": {
+            "plain_files": 0 if task is None else task.counts.old_files,
+            "plain_bytes": 0 if task is None else task.counts.old_bytes,
+            "packs": 0 if task is None else task.counts.packs,
+            "packed_bytes": 0 if task is None else task.counts.packed_bytes,
+        },
         "problems": folder_problems(folder),
         "peers": list(peers),
     }

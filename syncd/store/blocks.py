@@ -1,8 +1,8 @@
 """Blocking. Where blocks lie on this disk: by cid for serving, by pid for using again what is here already.
 
 A row says: the block of this entry starts at `off` in that source. A source is a file of the tree (node or conflict
-copy) or an inode in `.syncd/old`. Rows are hints to be verified: whoever reads the bytes computes the pid again before
-any use.
+copy), an inode in `.syncd/old`, or a pack, where `off` is that of the ciphertext. Rows are hints to be verified:
+whoever reads the bytes computes the pid again before any use.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class SourceKind(IntEnum):
     NODE = 0
     COPY = 1
     OLD = 2
+    PACK = 3
 
 
 def source_of(kind: SourceKind, row: int) -> int:

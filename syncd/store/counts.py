@@ -27,6 +27,10 @@ class Counts:
     old_bytes: int
     only_here: int
     held: int
+    old_files: int = 0
+    """Plain inodes that wait in `.syncd/old`; `old_bytes` are theirs."""
+    packs: int = 0
+    packed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,13 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
         (LASTING_TRIES,),
     ).fetchone()
     (conflicts,) = connection.execute("SELECT count(*) FROM copy").fetchone()
-    (old_bytes,) = connection.execute("SELECT coalesce(sum(size),0) FROM old").fetchone()
+    old_files, old_bytes = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM old").fetchone()
+    packs, packed_bytes = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM pack").fetchone()
     (only_here,) = connection.execute("SELECT count(*) FROM node WHERE pending=2 AND pending<>0").fetchone()
     (held,) = connection.execute("SELECT count(*) FROM held_node").fetchone()
-    return Counts(files, size, need_files, need_bytes, conflicts, old_bytes, only_here, held)
+    return Counts(
+        files, size, need_files, need_bytes, conflicts, old_bytes, only_here, held, old_files, packs, packed_bytes
+    )
 
 
 # --- problems --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from syncd.errors import StoreCorrupt
 Open = Callable[[], sqlite3.Connection]
 SetAside = Callable[[], str]
 
-NEWEST = {"syncd-folder": 1, "syncd-device": 1}
+NEWEST = {"syncd-folder": 3, "syncd-device": 1}
 """user_version that this program writes, for each set of migrations."""
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from syncd.engine.plan import plan
 from syncd.errors import RemoteProtocolError
 from syncd.model.changesets import Changeset
-from syncd.model.cipher import BlockKind, max_ciphertext
+from syncd.model.cipher import BlockKind
 from syncd.model.heads import Head, open_announced_untrusted
 from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
@@ -32,6 +33,7 @@ from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict
 from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.packs import Packs
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
@@ -40,8 +42,16 @@ from syncd.store.survey import Survey
 from syncd.treetypes import NotThere, Path, TreeError
 
 MAX_CASES = 4096
-BlockSource = tuple[SourceKind, Path, bytes]
-"""Where a block's bytes are read: the path of a file in the tree, or the token of one in `.syncd/old`."""
+
+
+class BlockSource(NamedTuple):
+    """Where a block's bytes are read: the path of a file in the tree, the token of one in `.syncd/old`, or the name of
+    a pack, and then the epoch under which that has it."""
+
+    kind: SourceKind
+    path: Path = ()
+    name: bytes = b""
+    epoch_prefix: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +64,6 @@ class Served:
     plain: bytes | None = None
     ciphertext: bytes | None = None
     places: tuple[tuple[BlockSource, int], ...] = ()
-
-    @property
-    def most_bytes(self) -> int:
-        """The longest ciphertext that this can become."""
-        if self.entry is not None:
-            return max_ciphertext(self.entry.length)
-        return 0 if self.ciphertext is None else len(self.ciphertext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class FolderStore:
         self.journal = journal
         self.keyring = keyring
         self.membership = membership
+        self.packs = Packs(connection, tree.open_shelf(keyring.folder.hex()[:16]), keyring.folder)
+        """What was replaced or deleted, as far as it has been packed."""
         self.moving: set[int] = set()
         """Nodes with which something is being done on the disk that no row says yet. The scan leaves them alone."""
 
@@ -289,7 +294,7 @@ class FolderStore:
         found = blocks.by_pid(self.connection, pids) if pids else {}
         if not found:
             return needed
-        survey = self._survey_of(found.values())
+        survey = Survey(self.connection, self.journal.sources)
         places = {pid: self._places(survey, locations) for pid, locations in found.items()}
         return [
             Needed(
@@ -346,7 +351,7 @@ class FolderStore:
     def db_locate(self, cids: Sequence[Cid]) -> list[Served]:
         """How to answer a request for blocks; blocks that are nowhere have neither places nor bytes."""
         found = blocks.by_cid(self.connection, cids)
-        survey = self._survey_of(found.values())
+        survey = Survey(self.connection, self.journal.sources)
         served = []
         for index, cid in enumerate(cids):
             locations = found.get(cid)
@@ -368,34 +373,29 @@ class FolderStore:
                 return entry, bytes(plain)
         return None
 
-    def _survey_of(self, found: Iterable[Sequence[Location]]) -> Survey:
-        """For the places of these blocks: the rows of all files they lie in are read together."""
-        survey = Survey(self.connection, self.journal.sources)
-        sources = {location.source for locations in found for location in locations}
-        kinds = map(source_row, sources)
-        survey.remember(row for kind, row in kinds if kind is SourceKind.NODE)
-        return survey
-
     def _places(self, survey: Survey, locations: Iterable[Location]) -> tuple[tuple[BlockSource, int], ...]:
         places = []
         for location in locations:
-            source = self._source(survey, location.source)
+            source = self._source(survey, location)
             if source is not None:
                 places.append((source, location.offset))
         return tuple(places)
 
-    def _source(self, survey: Survey, number: int) -> BlockSource | None:
-        kind, id_ = source_row(number)
+    def _source(self, survey: Survey, location: Location) -> BlockSource | None:
+        kind, id_ = source_row(location.source)
+        if kind is SourceKind.PACK:
+            name = self.packs.db_name(id_)
+            return None if name is None else BlockSource(kind, (), name.encode(), location.entry.epoch_prefix)
         if kind is SourceKind.OLD:
             found = self.connection.execute("SELECT token FROM old WHERE id=?", (id_,)).fetchone()
-            return None if found is None else (kind, (), found[0].encode())
+            return None if found is None else BlockSource(kind, (), found[0].encode())
         if kind is SourceKind.COPY:
             found = self.connection.execute("SELECT l_parent, l_name FROM copy WHERE id=?", (id_,)).fetchone()
             path = None if found is None else survey.path(*found)
         else:
             row = survey.row(id_)
             path = None if row is None else survey.path(row.l_parent, row.l_name)
-        return None if path is None else (kind, path, b"")
+        return None if path is None else BlockSource(kind, path)
 
 
 def _wants_previous(item: Item) -> bool:
@@ -414,18 +414,23 @@ def _placed(packed: bytes) -> tuple[tuple[int, Entry], ...]:
 class SourceReader:
     """Reads blocks at their places, keeping the last file open: blocks are asked for in the order of files."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, packs: Packs, keyring: Keyring) -> None:
         self._tree = tree
+        self._packs = packs
+        self._keyring = keyring
         self._source: BlockSource | None = None
         self._reader: Reader | None = None
 
-    def read(self, source: BlockSource, offset: int, view: memoryview) -> bool:
-        """Fill `view` from a place; False if the file is gone or shorter."""
+    def read(self, source: BlockSource, offset: int, entry: Entry, view: memoryview) -> bool:
+        """Fill `view` with the plaintext of a block; False if the file is gone or shorter, or the pack damaged."""
+        if source.kind is SourceKind.PACK:
+            name = source.name.decode()
+            return self._packs.open_block(self._keyring, name, offset, entry, source.epoch_prefix, view)
         try:
             if source != self._source or self._reader is None:
                 self.close()
-                kind, path, token = source
-                self._reader = self._tree.open_old(token) if kind is SourceKind.OLD else self._tree.open_read(path)
+                is_old = source.kind is SourceKind.OLD
+                self._reader = self._tree.open_old(source.name) if is_old else self._tree.open_read(source.path)
                 self._source = source
             return self._reader.read_into(offset, view) == len(view)
         except (NotThere, TreeError):
@@ -438,29 +443,28 @@ class SourceReader:
 
 
 def seal_served(
-    tree: SourceReader, keyring: Keyring, served: Served, plain: memoryview, target: memoryview
-) -> tuple[int, int]:
-    """(frame status, bytes of ciphertext at the front of `target`) for one block: 0 ok, 1 gone, 2 changed.
+    tree: SourceReader, keyring: Keyring, served: Served, buffer: memoryview
+) -> tuple[int, memoryview | bytes | None]:
+    """(frame status, ciphertext) for one block: 0 ok, 1 gone, 2 changed.
 
-    The bytes are read into `plain`, a private buffer, and that very buffer is hashed and encrypted: what leaves is what
-    was checked.
+    The bytes are read into a private buffer, and that very buffer is hashed and encrypted: what leaves is what was
+    checked.
     """
     if served.ciphertext is not None:
-        target[: len(served.ciphertext)] = served.ciphertext
-        return 0, len(served.ciphertext)
+        return 0, served.ciphertext
     entry = served.entry
     if entry is None:
-        return 1, 0
+        return 1, None
     try:
         cipher = keyring.cipher_of(entry.epoch_prefix)
     except EpochKeyMissing:
-        return 1, 0
+        return 1, None
     if served.plain is not None:
-        return 0, len(cipher.seal(served.kind, served.plain, target).ciphertext)
-    view = plain[: entry.length]
+        return 0, cipher.seal(served.kind, served.plain).ciphertext
+    view = buffer[: entry.length]
     for source, offset in served.places:
-        if tree.read(source, offset, view):
-            sealed = cipher.seal(served.kind, view, target)
+        if tree.read(source, offset, entry, view):
+            sealed = cipher.seal(served.kind, view)
             if sealed.pid == entry.pid:
-                return 0, len(sealed.ciphertext)
-    return (2, 0) if served.places else (1, 0)
+                return 0, sealed.ciphertext
+    return (2, None) if served.places else (1, None)

@@ -155,6 +155,7 @@ class _Join:
         self._parents = {row.id for row in self._rows.values()}
         (self._next_id,) = self._db.execute("SELECT coalesce(max(id),0)+1 FROM node").fetchone()
         touched = []
+        past: list[tuple[int, int, int]] = []
         for index, record in enumerate(records):
             row = self._row(record.node)
             if row.id == rows.ROOT_ROW:
@@ -163,6 +164,8 @@ class _Join:
             if row.pending != ONLY_HERE:
                 row.pending = PENDING
             touched.append(row)
+            past.append((row.id, self._source.seq, index))
+        self._db.executemany("INSERT OR IGNORE INTO past VALUES (?,?,?)", past)
         return touched
 
     def _record(self, row: NodeRow, record: Record, index: int) -> None:

@@ -37,6 +37,7 @@ from syncd.seams import Random
 from syncd.store import rows
 from syncd.store.joining import Joined, Source, Sources, join_records
 from syncd.store.keyring import Keyring
+from syncd.store.moments import note_moment
 from syncd.store.rows import NodeRow
 
 APPLIED, QUARANTINED, FORKED = 1, 2, 3
@@ -189,6 +190,8 @@ class Journal:
         head = sign_head(self._keys, cipher, changeset, sealed, previous_cid, self._random.token(SALT_BYTES))
         number = membership.number_of(roster_head) or 0
         source = self._insert(own, head, changeset, body, number, APPLIED)
+        seen = [named.seq for named in moved] + ([] if previous is None else [previous.seq])
+        note_moment(self._db, source.seq, changeset.time_ms, seen)
         self._db.executemany("UPDATE journal SET told=? WHERE id=?", [(named.seq, named.journal) for named in moved])
 
         def settle(touched: Sequence[NodeRow]) -> None:
@@ -234,8 +237,10 @@ class Journal:
         is_taken = self._is_taken(journal, head.counter)
         if not self._counts(head, is_taken, membership):
             source = self._insert(journal, head, changeset, body, number, QUARANTINED)
+            note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
             return Accepted(Verdict.QUARANTINED, source.seq)
         source = self._insert(journal, head, changeset, body, number, FORKED if is_taken else APPLIED)
+        note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
         joined = join_records(self._db, self.sources, source, changeset.records)
         return Accepted(Verdict.FORKED if is_taken else Verdict.APPLIED, source.seq, joined.rows)
 
@@ -278,6 +283,7 @@ class Journal:
             kept = self.find(*name)
             if kept is None:
                 return None
+            past.seqs.append(kept.seq)
             past.lamports.append(kept.lamport)
             past.roster_numbers.append(kept.roster_number)
         return past
@@ -382,14 +388,14 @@ class Journal:
 
     def _newest(self, journal: int) -> _Newest | None:
         found = self._db.execute(
-            "SELECT c.counter, c.hash, c.lamport, c.roster_number, c.head FROM journal j "
+            "SELECT c.seq, c.counter, c.hash, c.lamport, c.roster_number, c.head FROM journal j "
             "JOIN changeset c ON c.journal=j.id AND c.counter=j.counter AND c.hash=j.hash WHERE j.id=?",
             (journal,),
         ).fetchone()
         if found is None:
             return None
-        counter, hash_, lamport, roster_number, head = found
-        return _Newest(counter, hash_, lamport, roster_number, decode_head_untrusted(head).cid)
+        seq, counter, hash_, lamport, roster_number, head = found
+        return _Newest(seq, counter, hash_, lamport, roster_number, decode_head_untrusted(head).cid)
 
     def _moved_heads(self, own: int) -> list[_Named]:
         """Newest changesets of other journals that ours has not named yet: at most MAX_NAMED_HEADS, the latest."""
@@ -452,6 +458,7 @@ class Kept:
 
 @dataclass(slots=True)
 class _Past:
+    seqs: list[int] = field(default_factory=list)
     lamports: list[int] = field(default_factory=list)
     roster_numbers: list[int] = field(default_factory=list)
 
@@ -468,6 +475,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
+    seq: int
     counter: int
     hash: ChangesetHash
     lamport: int

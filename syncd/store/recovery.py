@@ -9,11 +9,11 @@ nobody's bytes are lost: nothing leaves `.syncd/old` whose bytes were not compar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
 from syncd.model.ids import VersionId
-from syncd.model.lists import ENTRY_BYTES, BlockList
+from syncd.model.lists import BlockList
 from syncd.model.records import Content, Record, file_of, file_of_parts, symlink_to
 from syncd.seams import Reader
 from syncd.store import blocks, rows
@@ -32,13 +32,6 @@ from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
 
 RECHECK_AFTER_S = 60.0
-KEEP_OLD_S = 30 * 86400.0
-KEEP_WHEN_SHORT_S = 86400.0
-LOW_SPACE, VERY_LOW_SPACE = 0.10, 0.01
-"""Of the disk: below the first, old inodes go after a day, below the second after a minute, the oldest first."""
-OLD_PER_ROUND = 256
-"""Old inodes that are compared and let go in one round of housekeeping."""
-
 COMPARED, KEPT = 1, 2
 """Values of `old.checked`, after 0: it was still a minute after it went there; it holds bytes that are nowhere else."""
 
@@ -281,92 +274,6 @@ def db_recheck_old(store: FolderStore, now: float, now_ms: int) -> int:
             (quiet if [stat.ino, stat.size, stat.mtime_ns] == noted else edited).append(old)
     store.connection.executemany("UPDATE old SET checked=? WHERE id=?", [(COMPARED, old) for old in quiet])
     return publish_late_edits(store, edited, now_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class Superseded:
-    """An inode in `.syncd/old` whose time has come, and what its row says that it holds."""
-
-    id: int
-    token: bytes
-    noted: tuple[int | None, int | None, int | None]
-    packed: bytes
-
-
-@dataclass(slots=True)
-class Comparison:
-    """What became of them: still what they were (with the stat from after they were read), edited, or gone already."""
-
-    same: list[tuple[Superseded, Stat]] = field(default_factory=list)
-    edited: list[int] = field(default_factory=list)
-    gone: list[Superseded] = field(default_factory=list)
-
-
-def db_superseded(store: FolderStore, now: float) -> list[Superseded]:
-    """What was replaced or deleted more than 30 days ago; while the disk is short also later, the oldest first."""
-    free, total = store.tree.space()
-    found = []
-    for old, token, since, ino, size, mtime, packed in store.connection.execute(
-        "SELECT id, token, since, ino, size, mtime, blocks FROM old WHERE checked=? ORDER BY since LIMIT ?",
-        (COMPARED, OLD_PER_ROUND),
-    ).fetchall():
-        least = LOW_SPACE if since <= now - KEEP_WHEN_SHORT_S else VERY_LOW_SPACE
-        if since > now - KEEP_OLD_S and free >= least * total:
-            break
-        free += size or 0
-        found.append(Superseded(old, token.encode(), (ino, size, mtime), packed or b""))
-    return found
-
-
-def compare_superseded(store: FolderStore, due: Sequence[Superseded]) -> Comparison:
-    """Read them once more, every byte. Touches no row, and takes as long as the disk takes."""
-    result = Comparison()
-    for one in due:
-        try:
-            stat = store.tree.stat_old(one.token)
-            is_same = _is_as_noted(store, one, stat)
-            after = store.tree.stat_old(one.token)
-        except NotThere:
-            result.gone.append(one)
-        except TreeError:
-            continue  # a disk that does not answer says nothing about what is on it
-        else:
-            if is_same and after.same(stat):
-                result.same.append((one, after))
-            else:
-                result.edited.append(one.id)
-    return result
-
-
-def _is_as_noted(store: FolderStore, one: Superseded, stat: Stat) -> bool:
-    if (stat.ino, stat.size, stat.mtime_ns) != one.noted:
-        return False
-    if stat.kind is Kind.SYMLINK:
-        return store.tree.read_old_link(one.token) == one.packed
-    if len(one.packed) % ENTRY_BYTES:
-        return False  # of a long list without its parts: nobody knows any more what it should hold
-    return stat.kind is Kind.FILE and _pids_match(store, store.tree.open_old(one.token), one.packed)
-
-
-def db_let_go(store: FolderStore, compared: Comparison, now_ms: int) -> int:
-    """Drop what is still what it was, and publish what is not. The number of edits."""
-    for one, stat in compared.same:
-        try:
-            if not store.tree.stat_old(one.token).same(stat):
-                compared.edited.append(one.id)
-                continue
-            store.tree.drop_old(one.token)
-        except NotThere:
-            pass  # then only its row is left
-        except TreeError:
-            continue
-        compared.gone.append(one)
-    for one in compared.gone:
-        with Transaction(store.connection):
-            if one.packed and len(one.packed) % ENTRY_BYTES == 0:
-                blocks.drop(store.connection, source_of(SourceKind.OLD, one.id), one.packed)
-            store.connection.execute("DELETE FROM old WHERE id=?", (one.id,))
-    return publish_late_edits(store, compared.edited, now_ms)
 
 
 def db_undelete(store: FolderStore, nodes: Sequence[int], now_ms: int) -> int:

@@ -78,7 +78,8 @@ CREATE TABLE odd(node INTEGER PRIMARY KEY);
 CREATE TABLE departed(parent INTEGER NOT NULL, name BLOB NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL,
   PRIMARY KEY(parent, name)) WITHOUT ROWID;
 
--- Where blocks lie on this disk. src: four times the id of a row, plus 0 for `node`, 1 for `copy`, 2 for `old`.
+-- Where blocks lie on this disk. src: four times the id of a row, plus 0 for `node`, 1 for `copy`, 2 for `old`, 3 for
+-- `pack`.
 CREATE TABLE block(ck INTEGER NOT NULL, pk INTEGER NOT NULL, src INTEGER NOT NULL, off INTEGER NOT NULL, entry BLOB
   NOT NULL);
 CREATE INDEX block_ck ON block(ck);
@@ -104,6 +105,28 @@ CREATE TABLE problem(
 CREATE TABLE held(id TEXT PRIMARY KEY, origin TEXT NOT NULL, since REAL NOT NULL, files INTEGER NOT NULL, state INTEGER
 NOT NULL, detail BLOB) WITHOUT ROWID;
 CREATE TABLE held_node(node INTEGER PRIMARY KEY, wave TEXT NOT NULL);
+"""
+
+HISTORY_TABLES = """
+-- Files of blocks on the shelf (`docs/storage.md`, "Packs"). verified: when every byte of it was last found right.
+CREATE TABLE pack(
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, size INTEGER NOT NULL, blocks INTEGER NOT
+  NULL, made REAL NOT NULL, verified REAL NOT NULL);
+-- Every record that counts, by the node it is about.
+CREATE TABLE past(node INTEGER NOT NULL, cs INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY(node, cs, idx))
+  WITHOUT ROWID;
+-- When a changeset counts as made: the least time label of itself and of all that had seen it. And what it had seen.
+CREATE TABLE moment(seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL);
+CREATE INDEX moment_at ON moment(at_ms);
+CREATE TABLE saw(cs INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY(cs, seen)) WITHOUT ROWID;
+-- Moments with a name. kind: 1 by a person, 2 by the schedule. pinned: no rule of time or space takes it away.
+CREATE TABLE snapshot(
+  name TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, made REAL NOT NULL, kind INTEGER NOT NULL, pinned INTEGER NOT NULL)
+  WITHOUT ROWID;
+-- What was done with the past and can be undone: the changesets (arrival numbers) that did it.
+CREATE TABLE deed(
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, at REAL NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, about TEXT
+  NOT NULL, undone TEXT) WITHOUT ROWID;
 """
 
 DEVICE_TABLES = """
@@ -143,6 +166,12 @@ def m002_steps(db: Database) -> None:
         "CREATE TABLE step(id INTEGER PRIMARY KEY, what INTEGER NOT NULL, node INTEGER NOT NULL, copy INTEGER, "
         "token BLOB NOT NULL, parent INTEGER, name BLOB)"
     )
+
+
+@FOLDER()
+def m003_history(db: Database) -> None:
+    """History: packs of blocks, and the records of every node."""
+    _run(db, HISTORY_TABLES)
 
 
 @DEVICE()

@@ -20,6 +20,7 @@ from syncd.seams import Tree, Writer
 from syncd.store.folder import Needed, SourceReader
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.packs import Packs
 from syncd.store.prepare import Want
 from syncd.store.rows import SYMLINK
 from syncd.treetypes import Attributes, NotThere, Stat, TreeError
@@ -39,8 +40,6 @@ class Staging:
     staged: Stat | None = None
     error: TreeError | None = None
     copied_bytes: int = 0
-    is_gone: bool = False
-    """Nobody waits for it any more."""
     opened: bool = False
     """It counts among the files that are kept open, for the puller's bound."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -82,13 +81,14 @@ class Delivered:
 class Stager:
     """Stages contents in one tree with one folder's keys. Its methods may run in several threads at once."""
 
-    def __init__(self, tree: Tree, keyring: Keyring) -> None:
+    def __init__(self, tree: Tree, keyring: Keyring, packs: Packs) -> None:
         self._tree = tree
+        self._packs = packs
         self.keyring = keyring
 
     def begin(self, whole: Sequence[tuple[Staging, Needed]], resumable: frozenset[bytes]) -> None:
         """Begin to stage contents, using what lies on this disk. `resumable`: tokens that were staged before."""
-        reader = SourceReader(self._tree)
+        reader = SourceReader(self._tree, self._packs, self.keyring)
         is_large = any(_is_large(needed) for _, needed in whole)
         buffer = memoryview(bytearray(BUFFER_BYTES if is_large else SMALL_FILE_BYTES))
         try:
@@ -164,7 +164,7 @@ class Stager:
         cipher = self.keyring.cipher()
         view = buffer[: entry.length]
         for source, offset in needed.local.get(entry.pid, ()):
-            if reader.read(source, offset, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
+            if reader.read(source, offset, entry, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
                 return view
         return None
 

@@ -37,6 +37,7 @@ from syncd.store.directory import O_READ, drop, flush_each, list_open, list_own,
 from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes, stat_of, write_fully
 from syncd.store.places import Places
 from syncd.store.probe import probe
+from syncd.store.shelf import HomeShelf
 from syncd.store.syscalls import Renames, flush_file, flush_file_system, open_beneath
 from syncd.treetypes import (
     PRIVATE,
@@ -611,6 +612,9 @@ class DirTree:
     @_verb
     def set_database_aside(self, name: str) -> str:
         return HomeDatabase(self._home, name).set_aside()
+
+    def open_shelf(self, name: str) -> HomeShelf:
+        return HomeShelf(self._home, name)
 
     def close(self) -> None:
         self._places = None

@@ -25,6 +25,7 @@ from syncd.treetypes import (
     NameRefused,
     NotADirectory,
     NotEmpty,
+    NotThere,
     Path,
     Personality,
     RawEvent,
@@ -453,8 +454,44 @@ class SimTree:
     def set_database_aside(self, name: str) -> str:
         return self._databases.set_aside(name)
 
+    def open_shelf(self, name: str) -> SimShelf:
+        return SimShelf(self.disk, self._databases.shelf(name))
+
     def close(self) -> None:
         self._generation = -1
+
+
+class SimShelf:
+    """seams.Shelf: files that are there as a whole or not at all. Every verb reaches a step of the disk first."""
+
+    def __init__(self, disk: SimDisk, files: dict[str, bytes]) -> None:
+        self._disk = disk
+        self.files = files
+
+    def put(self, name: str, content: Buffer) -> None:
+        self._disk.reach("shelf.put", (name.encode(),))
+        self.files.setdefault(name, bytes(content))
+        self._disk.reach("shelf.put.after", (name.encode(),))
+
+    def read(self, name: str, offset: int, buffer: bytearray | memoryview) -> int:
+        path = (name.encode(),)
+        self._disk.reach("shelf.read", path)
+        if name not in self.files:
+            raise NotThere(f"not on the shelf: {name}", path)
+        part = self.files[name][offset : offset + len(buffer)]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def list(self) -> list[tuple[str, int]]:
+        self._disk.reach("shelf.list", ())
+        return [(name, len(content)) for name, content in self.files.items()]
+
+    def drop(self, name: str) -> None:
+        self._disk.reach("shelf.drop", (name.encode(),))
+        self.files.pop(name, None)
+
+    def space(self) -> Space:
+        return Space(ENDLESS, ENDLESS)
 
 
 class SimDatabases:
@@ -464,6 +501,11 @@ class SimDatabases:
         self._kept: dict[str, tuple[str, sqlite3.Connection]] = {}
         self._lent: list[sqlite3.Connection] = []
         self._asides = 0
+        self._shelves: dict[str, dict[str, bytes]] = {}
+
+    def shelf(self, name: str) -> dict[str, bytes]:
+        """The files of a shelf: they outlast every crash."""
+        return self._shelves.setdefault(name, {})
 
     def open(self, name: str) -> sqlite3.Connection:
         if name not in self._kept:

@@ -1,0 +1,240 @@
+"""Blocking. What was replaced or deleted goes from `.syncd/old` into packs.
+
+An inode that has been old for a minute and is still what it was is read once more, every byte: what is what its row
+says is sealed and packed, block by block, unless a pack has that block already; what is not is a local edit, and is
+published (`store.recovery`). Only then, and if it has not been touched in that moment either, does the inode go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
+from syncd.model.ids import Pid
+from syncd.model.lists import ENTRY_BYTES, BlockList
+from syncd.model.packs import PACK_BYTES, Pack, PackBuilder
+from syncd.store import blocks
+from syncd.store.blocks import SourceKind, source_of
+from syncd.store.db import Transaction
+from syncd.store.folder import FolderStore
+from syncd.store.keyring import EpochKeyMissing
+from syncd.store.recovery import COMPARED, publish_late_edits
+from syncd.treetypes import Kind, NotThere, Stat, TreeError
+
+PACK_AFTER_S = 1800.0
+"""How long old inodes gather, so that few of them do not each make a pack of their own; more than PACK_BYTES are packed
+at once. Together with one round of housekeeping that keeps the promise of an hour."""
+KEEP_WHEN_SHORT_S = 86400.0
+LOW_SPACE, VERY_LOW_SPACE = 0.10, 0.01
+"""Of a disk. Where packs cannot be written, old inodes stay; below the first share free they go after a day, below the
+second after a minute, the oldest first."""
+OLD_PER_ROUND = 256
+BYTES_PER_ROUND = 256 * 1024 * 1024
+"""Old inodes, and their bytes, that are packed in one round of housekeeping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """An inode in `.syncd/old` whose time has come, and what its row says that it holds."""
+
+    id: int
+    token: bytes
+    noted: tuple[int | None, int | None, int | None]
+    packed: bytes
+    since: float = 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """Its row says what it holds; else it is a long list without its parts."""
+        return len(self.packed) % ENTRY_BYTES == 0
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What became of them: still what they were (with the stat from after they were read), edited, or gone already."""
+
+    same: list[tuple[Superseded, Stat]] = field(default_factory=list)
+    edited: list[int] = field(default_factory=list)
+    gone: list[Superseded] = field(default_factory=list)
+    packs: list[Pack] = field(default_factory=list)
+    """What was packed of them, on the shelf already; their bytes are not held in memory (`Pack.content` is empty)."""
+    unpacked: set[int] = field(default_factory=set)
+    """Of `same`: what is not in any pack, because none could be written."""
+
+
+def db_superseded(store: FolderStore, now: float) -> list[Superseded]:
+    """What is to be packed now: the oldest first, once there is enough of it or it has waited for long enough."""
+    found: list[Superseded] = []
+    size = 0
+    for old, token, since, ino, old_size, mtime, packed in store.connection.execute(
+        "SELECT id, token, since, ino, size, mtime, blocks FROM old WHERE checked=? ORDER BY since LIMIT ?",
+        (COMPARED, OLD_PER_ROUND),
+    ):
+        if found and size + (old_size or 0) > BYTES_PER_ROUND:
+            break
+        size += old_size or 0
+        found.append(Superseded(old, token.encode(), (ino, old_size, mtime), packed or b"", since))
+    is_due = bool(found) and (found[0].since <= now - PACK_AFTER_S or size >= PACK_BYTES or len(found) == OLD_PER_ROUND)
+    return found if is_due else []
+
+
+def db_packed_of(store: FolderStore, due: Sequence[Superseded]) -> set[Pid]:
+    """Of their blocks, those that are in a pack already."""
+    pids = {pid for one in due if one.is_known for pid in BlockList(one.packed).pids()}
+    return store.packs.db_packed(pids)
+
+
+def pack_superseded(store: FolderStore, due: Sequence[Superseded], known: set[Pid]) -> Comparison:
+    """Read them once more, every byte, and put what is not `known` into packs. Touches no row."""
+    return _Packing(store, known).run(due)
+
+
+class _Packing:
+    def __init__(self, store: FolderStore, known: set[Pid]) -> None:
+        self._store = store
+        self._known = set(known)
+        self._builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
+        self._buffer = memoryview(bytearray(MAX_BLOCK_BYTES))
+        self._failed = False
+        self._open: set[int] = set()
+        """Inodes with blocks in the pack that is being built, and these blocks."""
+        self._gathered: set[Pid] = set()
+        self.result = Comparison()
+
+    def run(self, due: Sequence[Superseded]) -> Comparison:
+        self._failed = _is_short(self._store)
+        for one in due:
+            self._one(one)
+        self._close()
+        return self.result
+
+    def _one(self, one: Superseded) -> None:
+        tree = self._store.tree
+        try:
+            stat = tree.stat_old(one.token)
+            is_same = self._read(one, stat)
+            after = tree.stat_old(one.token)
+        except NotThere:
+            self.result.gone.append(one)
+        except TreeError:
+            return  # a disk that does not answer says nothing about what is on it
+        else:
+            if is_same and after.same(stat):
+                self.result.same.append((one, after))
+            else:
+                self.result.edited.append(one.id)
+
+    def _read(self, one: Superseded, stat: Stat) -> bool:
+        """Whether it holds what its row says. Its blocks are packed on the way."""
+        if (stat.ino, stat.size, stat.mtime_ns) != one.noted:
+            return False
+        if stat.kind is Kind.SYMLINK:
+            return self._store.tree.read_old_link(one.token) == one.packed
+        return stat.kind is Kind.FILE and one.is_known and self._read_file(one)
+
+    def _read_file(self, one: Superseded) -> bool:
+        expected = BlockList(one.packed)
+        cipher = self._store.keyring.cipher()
+        reader = self._store.tree.open_old(one.token)
+        try:
+            if reader.stat().size != expected.size:
+                return False
+            offset = 0
+            for number, entry in enumerate(expected):
+                view = self._buffer[: entry.length]
+                if reader.read_into(offset, view) != entry.length or cipher.pid(BlockKind.DATA, view) != entry.pid:
+                    return False
+                self._pack(one, number, view)
+                offset += entry.length
+        finally:
+            reader.close()
+        return True
+
+    def _pack(self, one: Superseded, number: int, view: memoryview) -> None:
+        entry = BlockList(one.packed)[number]
+        if entry.pid in self._known:
+            if entry.pid in self._gathered:
+                self._open.add(one.id)
+            return
+        if self._failed:
+            self.result.unpacked.add(one.id)
+            return
+        try:
+            sealed = self._store.keyring.cipher_of(entry.epoch_prefix).seal(BlockKind.DATA, view)
+        except EpochKeyMissing:
+            self.result.unpacked.add(one.id)
+            return
+        self._builder.add(one.packed[number * ENTRY_BYTES : (number + 1) * ENTRY_BYTES], sealed.ciphertext)
+        self._known.add(entry.pid)
+        self._gathered.add(entry.pid)
+        self._open.add(one.id)
+        if self._builder.is_full:
+            self._close()
+
+    def _close(self) -> None:
+        """Put what was gathered on the shelf. If that fails, nothing of it leaves `.syncd/old`."""
+        if self._builder.is_empty:
+            return
+        pack = self._builder.finish(self._store.keyring.cipher())
+        try:
+            self._store.packs.shelf.put(pack.name, pack.content)
+        except TreeError:
+            self._failed = True
+            self.result.unpacked |= self._open
+            self._known -= self._gathered
+        else:
+            self.result.packs.append(pack.without_content())
+        self._open.clear()
+        self._gathered.clear()
+
+
+def _is_short(store: FolderStore) -> bool:
+    """The disk of the home is nearly full: databases need what is left of it."""
+    try:
+        free, total = store.packs.shelf.space()
+    except TreeError:
+        return True
+    return free < VERY_LOW_SPACE * total
+
+
+def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
+    """Note the packs; drop what is in them and still what it was; publish what is not. The number of edits."""
+    with Transaction(store.connection):
+        store.packs.db_add(compared.packs, now)
+    may_go = _spare(store, now)
+    for one, stat in compared.same:
+        if one.id in compared.unpacked and not may_go(one):
+            continue
+        try:
+            if not store.tree.stat_old(one.token).same(stat):
+                compared.edited.append(one.id)
+                continue
+            store.tree.drop_old(one.token)
+        except NotThere:
+            pass  # then only its row is left
+        except TreeError:
+            continue
+        compared.gone.append(one)
+    for one in compared.gone:
+        with Transaction(store.connection):
+            if one.packed and one.is_known:
+                blocks.drop(store.connection, source_of(SourceKind.OLD, one.id), one.packed)
+            store.connection.execute("DELETE FROM old WHERE id=?", (one.id,))
+    return publish_late_edits(store, compared.edited, int(now * 1000))
+
+
+def _spare(store: FolderStore, now: float) -> Callable[[Superseded], bool]:
+    """Whether an old inode goes although it could not be packed: only while its own disk is short, the oldest first."""
+    free, total = store.tree.space()
+    freed = 0
+
+    def may_go(one: Superseded) -> bool:
+        nonlocal freed
+        least = LOW_SPACE if one.since <= now - KEEP_WHEN_SHORT_S else VERY_LOW_SPACE
+        if free + freed >= least * total:
+            return False
+        freed += one.noted[1] or 0
+        return True
+
+    return may_go

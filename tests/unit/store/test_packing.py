@@ -1,0 +1,246 @@
+"""Replaced and deleted files go into packs, and nothing else of theirs is ever dropped."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from ca.ids import DeviceId
+from syncd.daemon.keeping import HOUSEKEEPING_S
+from syncd.model.lists import BlockList
+from syncd.store.folder import FolderStore, SourceReader, seal_served
+from syncd.store.packing import (
+    KEEP_WHEN_SHORT_S,
+    PACK_AFTER_S,
+    db_let_go,
+    db_packed_of,
+    db_superseded,
+    pack_superseded,
+)
+from syncd.store.recovery import db_recheck_old, publish_late_edits
+from syncd.treetypes import IoFailed, NoSpace, Path, Space, Stat
+from tests.helpers.simtree import SimShelf
+from tests.helpers.tasks import MOMENT, SimSite, World
+
+FILE = (b"plan",)
+LATER = MOMENT + 2 * PACK_AFTER_S
+NOW_MS = int(MOMENT * 1000)
+
+
+def old(site: SimSite) -> tuple[Path, Stat]:
+    (name,) = site.disk.directory((b".syncd", b"old")).names
+    path = (b".syncd", b"old", name)
+    return path, site.disk.at(path).stat()
+
+
+def olds(site: SimSite) -> int:
+    return len(site.disk.directory((b".syncd", b"old")).names)
+
+
+def housekeeping(store: FolderStore, now: float = LATER) -> int:
+    """One round, as the folder's task does it."""
+    edits = db_recheck_old(store, now, NOW_MS)
+    due = db_superseded(store, now)
+    return edits + db_let_go(store, pack_superseded(store, due, db_packed_of(store, due)), now)
+
+
+def heads(store: FolderStore) -> int:
+    (count,) = store.connection.execute("SELECT heads FROM node WHERE name=?", FILE).fetchone()
+    return int(count)
+
+
+def shelf(store: FolderStore) -> SimShelf:
+    assert isinstance(store.packs.shelf, SimShelf)
+    return store.packs.shelf
+
+
+def first_version(store: FolderStore) -> BlockList:
+    """The blocks of what the file held before, as its first changeset names them."""
+    head, body = store.journal.sealed_body(1)
+    content = store.open_changeset_untrusted(head, body).records[0].content
+    assert content is not None
+    return content.list
+
+
+def read_block(store: FolderStore, blocks: BlockList) -> bytes:
+    """What a peer gets who asks for the only block of a list."""
+    (served,) = store.db_locate(blocks.cids())
+    reader = SourceReader(store.tree, store.packs, store.keyring)
+    status, ciphertext = seal_served(reader, store.keyring, served, memoryview(bytearray(100)))
+    if status != 0:
+        return b""
+    assert ciphertext is not None
+    (entry,) = blocks
+    return store.keyring.cipher().open_untrusted(served.kind, entry.pid, entry.length, ciphertext)
+
+
+async def test_what_was_replaced_is_packed_within_the_hour_and_then_goes(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob = world["bob"]
+    store = bob.task.store
+    blocks = first_version(store)
+    housekeeping(store, MOMENT + PACK_AFTER_S / 2)
+    assert olds(bob) == 1
+    await trio.sleep(3600)
+    assert olds(bob) == 0
+    assert store.connection.execute("SELECT count(*) FROM old").fetchone() == (0,)
+    assert store.db_have(blocks.cids()) == b"\x80"
+    assert read_block(store, blocks) == b"first"
+    assert b"first" not in b"".join(shelf(store).files.values())
+
+
+async def test_block_is_packed_once(world: World, autojump_clock: MockClock) -> None:
+    bob = world["bob"]
+    housekeeping(bob.task.store)
+    world.mend()
+    for content in (b"first", b"third"):
+        world["ann"].disk.write(FILE, content)
+        await world.settle()
+    assert olds(bob) == 2  # `second`, and `first` once more
+    housekeeping(bob.task.store, LATER + 10 * PACK_AFTER_S)
+    assert olds(bob) == 0
+    (blocks,) = bob.task.store.connection.execute("SELECT sum(blocks) FROM pack").fetchone()
+    assert blocks == 2
+
+
+async def test_crash_at_any_step_of_packing_loses_nothing(world: World, autojump_clock: MockClock) -> None:
+    bob = world["bob"]
+    await world["ann"].stop()
+    blocks = first_version(bob.task.store)
+    (since,) = bob.task.store.connection.execute("SELECT since FROM old").fetchone()
+    await trio.sleep(since + PACK_AFTER_S - bob.clock.now() - 2 * HOUSEKEEPING_S)
+    assert olds(bob) == 1
+    await world.restart(bob)
+    await trio.sleep(1)
+    steps = 0
+    while olds(bob):
+        steps += 1
+        await trio.sleep(HOUSEKEEPING_S - 1.2)
+        bob.pull_plug_after(steps)
+        await trio.sleep(10)
+        await bob.crash(keep=1000)
+        await world.start(bob)
+        await trio.sleep(1)
+        assert read_block(bob.task.store, blocks) == b"first"
+    assert steps > 5
+
+
+async def test_packs_are_found_again_by_a_new_database(world: World, autojump_clock: MockClock) -> None:
+    """Only the shelf is left of what was known."""
+    bob = world["bob"]
+    blocks = first_version(bob.task.store)
+    housekeeping(bob.task.store)
+    await bob.stop()
+    bob.databases.lose("folder.db")
+    await world.start(bob)
+    await trio.sleep(5)
+    assert read_block(bob.task.store, blocks) == b"first"
+
+
+async def test_pack_that_vanished_is_not_offered_any_more(world: World, autojump_clock: MockClock) -> None:
+    bob = world["bob"]
+    blocks = first_version(bob.task.store)
+    housekeeping(bob.task.store)
+    shelf(bob.task.store).files.clear()
+    assert read_block(bob.task.store, blocks) == b""
+    await world.restart(bob)
+    await trio.sleep(5)
+    assert bob.task.store.db_have(blocks.cids()) == b"\x00"
+
+
+async def test_flipped_bit_in_a_pack_is_never_served(world: World, autojump_clock: MockClock) -> None:
+    bob = world["bob"]
+    blocks = first_version(bob.task.store)
+    housekeeping(bob.task.store)
+    files = shelf(bob.task.store).files
+    ((name, content),) = files.items()
+    files[name] = content[:70] + bytes([content[70] ^ 1]) + content[71:]
+    assert read_block(bob.task.store, blocks) == b""
+
+
+async def test_where_no_pack_can_be_written_old_inodes_stay(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, content: object) -> None:
+        raise NoSpace("the disk is full")
+
+    bob = world["bob"]
+    monkeypatch.setattr(shelf(bob.task.store), "put", refuse)
+    assert housekeeping(bob.task.store) == 0
+    assert olds(bob) == 1
+    monkeypatch.undo()
+    housekeeping(bob.task.store)
+    assert olds(bob) == 0
+
+
+@pytest.mark.parametrize(
+    ("free", "after_s", "goes"), [(5, 3600, False), (5, 100_000, True), (0, 3600, True), (20, 100_000, False)]
+)
+async def test_disk_that_is_short_still_leaves_a_day_of_what_cannot_be_packed(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, free: int, after_s: int, goes: bool
+) -> None:
+    """Else a disk that is always rather full would keep nothing of what others delete."""
+    assert 3600 < KEEP_WHEN_SHORT_S < 100_000
+    bob = world["bob"]
+    monkeypatch.setattr(bob.task.store.tree, "space", lambda: Space(free, 100))
+    monkeypatch.setattr(shelf(bob.task.store), "space", lambda: Space(0, 100))
+    housekeeping(bob.task.store, MOMENT + after_s)
+    assert (olds(bob) == 0) is goes
+
+
+async def test_bytes_that_changed_under_an_unchanged_stat_are_published_and_not_dropped(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """A program that maps a file writes exactly so; the stat was compared before, and was the same."""
+    bob = world["bob"]
+    store = bob.task.store
+    path, stat = old(bob)
+    housekeeping(store, MOMENT + 1000)
+    bob.disk.rot(path, b"FIRST")
+    assert old(bob)[1] == stat
+    assert housekeeping(store) == 1
+    assert bob.disk.read(path) == b"FIRST"
+    assert heads(store) == 2
+
+
+async def test_bytes_that_change_between_the_comparison_and_the_drop_stay(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob = world["bob"]
+    store = bob.task.store
+    path, _ = old(bob)
+    db_recheck_old(store, LATER, NOW_MS)
+    compared = pack_superseded(store, db_superseded(store, LATER), set())
+    bob.disk.write(path, b"late!!")
+    assert db_let_go(store, compared, LATER) == 1
+    assert bob.disk.read(path) == b"late!!"
+    assert heads(store) == 2
+
+
+async def test_disk_that_does_not_answer_is_no_reason_to_drop(world: World, autojump_clock: MockClock) -> None:
+    bob = world["bob"]
+    store = bob.task.store
+    db_recheck_old(store, LATER, NOW_MS)
+    due = db_superseded(store, LATER)
+    bob.disk.fail_at(1, IoFailed("a bad sector"))
+    assert db_let_go(store, pack_superseded(store, due, set()), LATER) == 0
+    old(bob)
+    assert store.connection.execute("SELECT count(*) FROM old").fetchone() == (1,)
+
+
+async def test_late_edit_of_a_device_that_may_not_publish_is_kept_for_good(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob = world["bob"]
+    store = bob.task.store
+    world.members.viewers.add(DeviceId(bob.device))
+    path, _ = old(bob)
+    bob.disk.write(path, b"late!!")
+    before = store.journal.newest_seq()
+    (number,) = store.connection.execute("SELECT id FROM old").fetchone()
+    assert publish_late_edits(store, [number], NOW_MS) == 0
+    assert housekeeping(store) == 0
+    assert store.journal.newest_seq() == before
+    assert bob.disk.read(path) == b"late!!"
