@@ -574,6 +574,13 @@ _ENTRIES = (
     ),
     # --- the service
     Trouble(
+        "SY-HOOK-01",
+        Exit.UNREACHABLE,
+        "a notification did not arrive",
+        "The web address, the program or the mail server of a notify entry could not be reached, or refused.",
+        "syncd notify test says why; correct it in config.toml",
+    ),
+    Trouble(
         "SY-SERV-01",
         Exit.FAILED,
         "there is no service manager",

@@ -90,10 +90,13 @@ class Settings:
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
     hooks: tuple[Hook, ...] = ()
+    metrics_listen: str | None = None  # `host:port` on loopback; None: only on the control socket
 
 
 RELOADABLE = frozenset({"log_level", "log_format", "hooks", "peers"})
 """Settings that SIGHUP changes; the others take a restart."""
+RELOADABLE_KEYS = frozenset({"log.level", "log.format", "network.peers"})
+"""The same, as they are called in the file."""
 
 
 def load_settings(home: Path, *, socket: Path | None = None) -> Settings:
@@ -140,6 +143,7 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         log_level=config.log.level,
         log_format=config.log.format,
         hooks=tuple(_hook(entry) for entry in config.notify),
+        metrics_listen=config.metrics.listen,
     )
 
 
@@ -151,6 +155,21 @@ def known_keys() -> dict[str, Any]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             for name, entry in kind.model_fields.items():
                 found[f"{section}.{name}"] = entry.get_default(call_default_factory=True)
+    return found
+
+
+def settings_with_origin(home: Path) -> list[dict[str, Any]]:
+    """Every setting with its value, and where it comes from: `file` or `default`. Raises ConfigError."""
+    file = home / homes.CONFIG_NAME
+    text = read_config(file)
+    parse_settings(text, file=file, home=home, socket=homes.socket_path(home))
+    written = tomllib.loads(text)
+    found = []
+    for key, default in known_keys().items():
+        section, _, name = key.partition(".")
+        in_file = name in written.get(section, {})
+        value = written[section][name] if in_file else default
+        found.append({"key": key, "value": value, "origin": "file" if in_file else "default"})
     return found
 
 
@@ -187,6 +206,13 @@ def _network(text: str) -> Network:
 
 def _rules(allowed: Iterable[Network], denied: Iterable[Network]) -> AddressRules:
     return sorted_rules([AddressRule(True, one) for one in allowed] + [AddressRule(False, one) for one in denied])
+
+
+def _loopback(text: str) -> str:
+    address = parse_address(text)
+    if address.rpartition(":")[0] not in ("127.0.0.1", "[::1]", "localhost"):
+        raise ValueError(f"{text!r} is not on this machine alone: 127.0.0.1, [::1] or localhost")
+    return address
 
 
 _Listen = Annotated[str, AfterValidator(parse_address)]
@@ -275,10 +301,15 @@ class _Mail(_Hook):
     server: _Peer = "localhost:25"
 
 
+class _Metrics(_Section):
+    listen: Annotated[str, AfterValidator(_loopback)] | None = None
+
+
 class _File(_Section):
     network: _Network = _Network()
     device: _Device = _Device()
     log: _Log = _Log()
+    metrics: _Metrics = _Metrics()
     notify: list[Annotated[_Webhook | _Command | _Mail, Field(discriminator="kind")]] = []
 
 

@@ -61,6 +61,14 @@ again on SIGHUP: then log, notify and peers change at once, the rest with the ne
   [device]
   name = "anna-laptop"           default: the host name
 
+  [metrics]
+  listen = "127.0.0.1:22068"     health and numbers on loopback; default: only on the control socket
+
+  [[notify]]                     syncd notify add writes these
+  kind = "webhook"
+  url = "https://example.org/hook"
+  on = ["stale=3d", "conflict", "mass-delete", "error", "certificate=400d", "disk=5%"]
+
   [log]
   level = "info"                 debug, info, warning, error
   format = "auto"                console, journal, json, syslog; auto: journal under systemd, else console"""

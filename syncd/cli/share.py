@@ -88,7 +88,7 @@ class _Guests:
                 self._scan = show.scan_line(progress)
                 self._terminal.draw(self._scan)
             case "invite":
-                self._print_invite(progress)
+                self._print_invite(progress, waits=self._waits)
             case "attempt":
                 self._terminal.talk(f"Somebody tried a wrong code. {text.count(progress['left'], 'guess')} left.")
             case "request":
@@ -110,7 +110,7 @@ class _Guests:
         elif not self._invited:
             self._scan = text.files_and_bytes(shared["files"], shared["bytes"])
             self._print_invite(shared, waits=False)
-        else:
+        elif self._waits:
             self._terminal.talk(f"{text.escape(shared['name'])} is in sync.")
 
     def _print_invite(self, invite: Json, *, waits: bool = True) -> None:

@@ -68,6 +68,28 @@ TREE: Mapping[str, Leaf | Branch] = {
         "syncd as a service: install, uninstall, start, stop, restart, logs, allow.",
         {word: Leaf("service", word) for word in ("install", "uninstall", "start", "stop", "restart", "logs", "allow")},
     ),
+    "doctor": Leaf("doctor", "doctor"),
+    "config": Branch(
+        "The settings: path, show, get, set, check, edit.",
+        {
+            "path": Leaf("config", "where"),
+            "show": Leaf("config", "show"),
+            "get": Leaf("config", "get"),
+            "set": Leaf("config", "put"),
+            "check": Leaf("config", "check"),
+            "edit": Leaf("config", "edit"),
+        },
+    ),
+    "notify": Branch(
+        "Whom to tell when something needs a person: add, list, remove, test.",
+        {
+            "add": Leaf("notify", "add"),
+            "list": Leaf("notify", "show"),
+            "remove": Leaf("notify", "remove"),
+            "test": Leaf("notify", "test"),
+        },
+    ),
+    "log": Leaf("log", "log"),
     "run": Leaf("run", "run"),
     "stop": Leaf("run", "stop"),
     "version": Leaf("version", "version"),

@@ -21,11 +21,13 @@ from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import conflicts, explain
 from syncd.daemon.guarding import Guarding
 from syncd.daemon.membership import FolderMembership
+from syncd.daemon.operating import Operating
 from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
 from syncd.daemon.requesting import Requests
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
+from syncd.daemon.systemd import ServiceManager
 from syncd.daemon.tlsfiles import folder_tls_files, roster_file
 from syncd.daemon.views import (
     Json,
@@ -51,13 +53,14 @@ MIN_PREFIX = 6
 class DaemonApi:
     """Implements `web.control.Api` over a running daemon."""
 
-    def __init__(self, daemon: Daemon, stop: Callable[[], None]) -> None:
+    def __init__(self, daemon: Daemon, stop: Callable[[], None], manager: ServiceManager | None = None) -> None:
         self._daemon = daemon
         self._stop = stop
         self._sharing = Sharing(daemon, self.find_folder)
         self._requests = Requests(daemon, self.find_folder)
         self._entering = Entering(daemon)
         self._guarding = Guarding(daemon, self.find_folder, self._push)
+        operating = Operating(daemon, manager or ServiceManager())
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
             "folders": self._folders,
@@ -84,6 +87,10 @@ class DaemonApi:
             "security": self._guarding.security,
             "folder.addresses": self._guarding.addresses,
             "key.show": self._key_show,
+            "doctor": operating.doctor,
+            "config.show": operating.config_show,
+            "config.reload": operating.config_reload,
+            "notify.test": operating.notify_test,
             "version": self._version,
             "stop": self._stop_daemon,
         }

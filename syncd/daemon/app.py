@@ -109,6 +109,8 @@ class Daemon:
         )
         self.inviter.on_event.append(self._invitation_moved)
         self.inviter.on_numbers.append(self._announce)
+        self.is_loaded = False
+        """All folders of the database are running."""
         self._hints: list[trio.MemorySendChannel[Found]] = []
 
     # folders -------------------------------------------------------------------------------------------------
@@ -242,6 +244,7 @@ class Daemon:
             nursery.start_soon(self.security_log.run)
             nursery.start_soon(doorkeeper.run, listeners)
             await self._load()
+            self.is_loaded = True
             await self.inviter.load()
             nursery.start_soon(self.inviter.run)
             nursery.start_soon(self._sample)
@@ -331,6 +334,10 @@ class Daemon:
                     yield found.addresses
         finally:
             self._hints.remove(send)
+
+    def refused_connections(self) -> dict[str, int]:
+        """How many connections were turned away, by reason."""
+        return {event.value: count for event, count in self.refusals.counts.items()}
 
     # what invitations tell -----------------------------------------------------------------------------------
 

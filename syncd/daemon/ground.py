@@ -56,6 +56,8 @@ class Progress:
     scans_begun: int = 0
     scans_done: int = 0
     looked_at: int = 0
+    scan_s: float | None = None
+    """How long the last scan took."""
 
 
 @dataclass(slots=True)

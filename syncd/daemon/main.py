@@ -11,11 +11,13 @@ import trio
 
 from ca import keyfiles
 from syncd.config import Settings
+from syncd.daemon.alerting import tell_alarms
 from syncd.daemon.api import DaemonApi
 from syncd.daemon.app import Daemon, Seams
 from syncd.daemon.devicedb import DeviceDb
 from syncd.daemon.installation import Installation
 from syncd.daemon.logs import start_log
+from syncd.daemon.measuring import Observatory, serve_metrics
 from syncd.daemon.service import obey_signals, report_status, show_life, status_line
 from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
 from syncd.net.sockets import Neighbourhood, SocketNetwork
@@ -72,8 +74,12 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
         async with trio.open_nursery() as nursery:
             await nursery.start(obey_signals, daemon, manager, nursery.cancel_scope)
             await nursery.start(daemon.run)
-            api = DaemonApi(daemon, nursery.cancel_scope.cancel)
-            await nursery.start(serve_control, settings.socket, api, passed)
+            api = DaemonApi(daemon, nursery.cancel_scope.cancel, manager)
+            observatory = Observatory(daemon)
+            await nursery.start(serve_control, settings.socket, api, passed, observatory.answer)
+            if settings.metrics_listen is not None:
+                await nursery.start(serve_metrics, settings.metrics_listen, observatory)
+            nursery.start_soon(tell_alarms, daemon)
             log.info("listening on %s", ", ".join(daemon.listening))
             manager.ready(status_line(daemon))
             nursery.start_soon(report_status, daemon, manager)

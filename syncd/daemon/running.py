@@ -58,6 +58,7 @@ class RunningFolder:
     why_stopped: SyncdError | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     watch_limited: bool = False
+    watch_overflows: int = 0
     database_moved: str | None = None
 
     @property
@@ -302,6 +303,7 @@ async def _watch(folder: RunningFolder, trees: Trees, installation: Installation
             nursery.start_soon(_stop_when_root_goes, task, nursery.cancel_scope)
             async for dirty in receive:
                 folder.watch_limited = folder.watch_limited or dirty.limited
+                folder.watch_overflows += dirty.rescan
                 task.scanner.dirty(dirty)
 
 

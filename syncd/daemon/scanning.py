@@ -100,6 +100,7 @@ class Scanner:
                 self._work.event.set()
                 continue
             self._ground.progress.scans_begun += 1
+            began = self._clock.monotonic()
             cookies, self._cookies_seen = self._cookies_seen, frozenset()
             self._ground.is_scanning = True
             self._ground.tell()
@@ -111,6 +112,7 @@ class Scanner:
             finally:
                 self._ground.is_scanning = False
             self._ground.progress.scans_done = self._ground.progress.scans_begun
+            self._ground.progress.scan_s = self._clock.monotonic() - began
             self._ground.knows_disk.set()
             self._cookies_done = cookies
             await self._ground.recount()

@@ -20,6 +20,7 @@ import struct
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 Params = Mapping[str, Any]
 Result = dict[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+Observe = Callable[[str], Awaitable[http.Response]]
 
 REQUEST_TIMEOUT_S = 10.0
 LAST_WORDS_TIMEOUT_S = 2.0  # what is left to the answer of `stop`, when the daemon is already ending
@@ -44,6 +46,7 @@ MAX_CONNECTIONS = 64
 MAX_LINES_WAITING = 64  # of progress, while the client does not read because a person is thinking
 BACKLOG = 64
 PREFIX = "/rpc/"
+OBSERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 LIMITS = http.Limits(head_s=REQUEST_TIMEOUT_S, stall_s=600.0, requests=1)
 
 _JSON = (("content-type", "application/json"),)
@@ -68,10 +71,13 @@ async def serve_control(
     path: Path,
     api: Api,
     passed: socket.socket | None = None,
+    observe: Observe | None = None,
     *,
     task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer on the Unix socket `path` until cancelled, then remove it; on one that was `passed`, which stays, instead.
+
+    `observe` answers `GET` of `/healthz`, `/readyz` and `/metrics`.
 
     Raises: StoreBusy SY-HOME-01 if somebody answers there; ConfigError SY-HOME-06 if it cannot be made.
     """
@@ -84,7 +90,7 @@ async def serve_control(
 
     async def handle(stream: trio.SocketStream) -> None:
         async with limiter, stream:
-            await _serve_connection(stream, api)
+            await _serve_connection(stream, api, observe)
 
     try:
         task_status.started(path)
@@ -158,7 +164,7 @@ def peer_uid(stream: trio.SocketStream) -> int:
 # --- one connection ------------------------------------------------------------------------------------------------
 
 
-async def _serve_connection(stream: trio.SocketStream, api: Api) -> None:
+async def _serve_connection(stream: trio.SocketStream, api: Api, observe: Observe | None) -> None:
     """Answer the one request of a connection. Nothing that happens here may end the daemon.
 
     The connection is shielded, so that an answer still leaves when the daemon ends because of it; the call is not.
@@ -168,7 +174,7 @@ async def _serve_connection(stream: trio.SocketStream, api: Api) -> None:
         return
     async with trio.open_nursery() as nursery:
         with trio.CancelScope(shield=True) as connection, suppress(PeerUnavailable, RemoteProtocolError):
-            exchange = _Exchange(stream, api, nursery)
+            exchange = _Exchange(stream, api, nursery, observe)
             nursery.start_soon(exchange.end_when_daemon_ends, connection)
             await http.serve(stream, exchange.handle, admit=_method_name, limits=LIMITS)
         nursery.cancel_scope.cancel()
@@ -183,8 +189,11 @@ def _method_name(head: Head) -> str:
 class _Exchange:
     """One request and its answer. The call runs in `nursery`, which ends with the connection or with the daemon."""
 
-    def __init__(self, stream: trio.SocketStream, api: Api, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, api: Api, nursery: trio.Nursery, observe: Observe | None = None
+    ) -> None:
         self._stream = stream
+        self._observe = observe
         self._api = api
         self._nursery = nursery
         self._running = trio.CancelScope()
@@ -193,6 +202,8 @@ class _Exchange:
 
     async def handle(self, name: str, body: http.Body) -> http.Response:
         params = await _read(body)
+        if name in OBSERVED and self._observe is not None:
+            return replace(await self._observe(name), close=True)
         if name not in METHODS:
             unknown = RemoteProtocolError(f"the daemon does not know {name!r}", id="SY-HOME-05")
             return http.Response(404, _encode({"error": report(unknown).as_json()}), _JSON, close=True)

@@ -94,6 +94,10 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "conflicts": Method(_FOLDER),
         "explain": Method({"path": Kind.TEXT}),
         "key.show": Method(),
+        "doctor": Method(),
+        "config.show": Method(),
+        "config.reload": Method(),
+        "notify.test": Method(),
         "version": Method(),
         "stop": Method(),
     }

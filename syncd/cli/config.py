@@ -1,0 +1,149 @@
+"""Blocking. `syncd config`: where the settings are, what they are and where from, change one, check them all.
+
+Settings are edited in the file itself, with a person's comments and order kept; the daemon is told to read it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import tomllib
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+import typer
+
+from syncd.cli import text
+from syncd.cli.client import NotRunning
+from syncd.cli.session import Session, command, usage
+from syncd.config import RELOADABLE_KEYS, known_keys, parse_settings, read_config, settings_with_origin
+from syncd.errors import ConfigError, SyncdError
+from syncd.home import CONFIG_NAME, prepare_home
+
+SCHEMA = "syncd.config/1"
+
+_Key = Annotated[str, typer.Argument(metavar="KEY", help="As network.listen; syncd config show lists all.")]
+
+
+@command()
+def where(session: Session) -> None:
+    """Say where the configuration is. `--json` prints syncd.config/1."""
+    file = _file(session)
+    session.show(_result("path", file, session), lambda: str(file))
+
+
+@command()
+def show(session: Session) -> None:
+    """List every setting with its value, and whether it comes from the file. `--json` prints syncd.config/1."""
+    result = _result("show", _file(session), session)
+    rows = [[one["key"], _shown(one["value"]), one["origin"]] for one in result["settings"]]
+    session.show(result, lambda: text.table(rows, heading=("KEY", "VALUE", "FROM")))
+
+
+@command()
+def get(session: Session, key: _Key) -> None:
+    """Print one setting. `--json` prints syncd.config/1."""
+    result = _result("get", _file(session), session)
+    result["settings"] = [one for one in result["settings"] if one["key"] == _known(key)]
+    session.show(result, lambda: _shown(result["settings"][0]["value"]))
+
+
+@command()
+def put(
+    session: Session,
+    key: _Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help='A word, true, 3, or a list as ["a:1", "b:2"].')],
+) -> None:
+    """Change one setting in the file and let the daemon read it. `--json` prints syncd.config/1."""
+    section, _, name = _known(key).partition(".")
+    file = _file(session)
+    document = tomlkit.parse(read_config(file))
+    table = document.setdefault(section, tomlkit.table())
+    if not isinstance(table, MutableMapping):
+        raise usage(f"{section} is no section in {file}", fix="syncd config check")
+    table[name] = parse_value(value)
+    write_document(session, tomlkit.dumps(document))
+    result = _result("set", file, session)
+    when = "now" if key in RELOADABLE_KEYS else "with the next start"
+    session.show(result, lambda: f"{key} is {value} {'(not written: --dry-run)' if session.flags.dry_run else when}")
+
+
+@command()
+def check(session: Session) -> None:
+    """Check the file; a mistake is told with its line, exit 11. `--json` prints syncd.config/1."""
+    file = _file(session)
+    parse_settings(read_config(file), file=file, home=session.place.home, socket=session.place.socket)
+    session.show(_result("check", file, session), lambda: f"{file} has no mistake.")
+
+
+@command(dry_run=False)
+def edit(session: Session) -> None:
+    """Open the file in your editor, and check it afterwards."""
+    prepare_home(session.place.home)
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        ended = subprocess.run([*shlex.split(editor), str(_file(session))], check=False).returncode
+    except OSError as error:
+        raise usage(f"the editor {editor} does not start", why=str(error), fix="set EDITOR") from error
+    if ended:
+        raise SyncdError("the editor ended with an error", id="SY-USE-03", why=f"It ended with code {ended}.")
+    file = _file(session)
+    parse_settings(read_config(file), file=file, home=session.place.home, socket=session.place.socket)
+    _reload(session)
+    session.show(_result("edit", file, session), lambda: f"{file} has no mistake.")
+
+
+def write_document(session: Session, written: str) -> None:
+    """Put a new text in the place of the file, if it has no mistake, and tell the daemon. Raises ConfigError."""
+    file = _file(session)
+    parse_settings(written, file=file, home=session.place.home, socket=session.place.socket)
+    if session.flags.dry_run:
+        return
+    prepare_home(session.place.home)
+    new = file.with_name(f".{file.name}.new")
+    with open(new, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
+        stream.write(written)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(file)
+    _reload(session)
+
+
+def _reload(session: Session) -> None:
+    try:
+        session.call("config.reload")
+    except NotRunning:
+        return  # it reads the file when it starts
+
+
+def parse_value(typed: str) -> Any:
+    """TOML where it is some, else a plain word: nobody should have to quote a name twice."""
+    try:
+        return tomllib.loads(f"value = {typed}")["value"]
+    except tomllib.TOMLDecodeError:
+        return typed
+
+
+def _known(key: str) -> str:
+    if key in known_keys():
+        return key
+    raise ConfigError(
+        f"there is no setting {text.escape(key)}", id="SY-CONF-01", why="Its name is unknown.", fix="syncd config show"
+    )
+
+
+def _file(session: Session) -> Path:
+    return session.place.home / CONFIG_NAME
+
+
+def _result(action: str, file: Path, session: Session) -> dict[str, Any]:
+    found = settings_with_origin(session.place.home)
+    return {"schema": SCHEMA, "action": action, "path": str(file), "exists": file.exists(), "settings": found}
+
+
+def _shown(value: Any) -> str:
+    return text.escape_line(value if isinstance(value, str) else json.dumps(value))

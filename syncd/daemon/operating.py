@@ -1,0 +1,80 @@
+"""Async. What whoever looks after this daemon asks of it: the doctor's findings, its settings, a test of the hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from syncd import __version__
+from syncd.checks import Check, installation_checks
+from syncd.config import settings_with_origin
+from syncd.daemon.alerting import notification
+from syncd.daemon.app import Daemon
+from syncd.daemon.hooks import HookFailed, deliver, described
+from syncd.daemon.running import RunningFolder
+from syncd.daemon.service import reload
+from syncd.daemon.systemd import ServiceManager
+from syncd.daemon.views import Json, as_text, folder_problems
+
+Params = Mapping[str, Any]
+Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class Operating:
+    """The methods of the control socket that are about the daemon and not about folders."""
+
+    def __init__(self, daemon: Daemon, manager: ServiceManager) -> None:
+        self._daemon = daemon
+        self._manager = manager
+
+    async def doctor(self, params: Params, progress: Progress) -> Json:
+        daemon = self._daemon
+        paths = [as_text(folder.row.path) for folder in daemon.folders]
+        outside = await daemon.seams.workers.run_blocking(self._installation_checks, paths)
+        own = [Check("daemon", True, f"syncd {__version__} listens on {', '.join(daemon.listening)}")]
+        own += [Check("daemon", False, problem.why, problem.fix, problem.id) for problem in daemon.problems.values()]
+        for folder in daemon.folders:
+            own += _folder_checks(daemon, folder)
+        checks = [check.as_json() for check in [*own, *outside]]
+        return {"schema": "syncd.doctor/1", "ok": all(check["ok"] for check in checks), "checks": checks}
+
+    def _installation_checks(self, paths: list[str]) -> list[Check]:
+        return installation_checks(self._daemon.settings.home, paths, daemon_runs=True)
+
+    async def config_show(self, params: Params, progress: Progress) -> Json:
+        run = self._daemon.seams.workers.run_blocking
+        return {"settings": await run(settings_with_origin, self._daemon.settings.home)}
+
+    async def config_reload(self, params: Params, progress: Progress) -> Json:
+        await reload(self._daemon, self._manager)
+        return {"schema": "syncd.config.reload/1"}
+
+    async def notify_test(self, params: Params, progress: Progress) -> Json:
+        daemon, told = self._daemon, []
+        text, fix = "This is a test: alarms of syncd arrive here.", "nothing"
+        for hook in daemon.settings.hooks:
+            why: str | None = None
+            try:
+                run = daemon.seams.workers.run_blocking
+                await run(deliver, hook.target, notification(daemon, "test", text, fix))
+            except HookFailed as error:
+                why = error.why
+            told.append({"target": described(hook.target), "why": why})
+        return {"schema": "syncd.notify/1", "told": told}
+
+
+def _folder_checks(daemon: Daemon, folder: RunningFolder) -> list[Check]:
+    """What stands in its way, and whether anybody else has what is in it."""
+    name = f"folder {folder.name}"
+    found = [
+        Check(name, False, (f"{one['path']}: " if one["path"] else "") + one["why"], one["try"] or "", one["id"])
+        for one in folder_problems(folder)
+    ]
+    others = folder.membership.devices()
+    connected = 0 if folder.task is None else len(folder.task.links)
+    if others and not connected:
+        why = f"none of its {len(others)} other devices is connected"
+        fix = "start syncd there; if it runs, see that one of the two can reach the other:  syncd peers"
+        found.append(Check(name, False, why, fix, "SY-PEER-01"))
+    reached = f"{connected} of {len(others)} other devices are connected" if others else "nobody else is a member"
+    return found or [Check(name, True, f"{folder.state.value}; {reached}")]
