@@ -14,6 +14,9 @@ from syncd.store.joining import PENDING
 from syncd.store.scan import Gone, below
 from syncd.treetypes import Path
 
+MAX_RETRY_S = 600
+"""Longest wait before the next try; a try that is due later was planned by a clock that has been set back since."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -107,7 +110,7 @@ def db_note_problem(
     raw = b"/".join(path)
     known = connection.execute("SELECT tries, since FROM problem WHERE node=? AND path=?", (node, raw)).fetchone()
     tries, since = (known[0] + 1, known[1]) if known else (1, now)
-    wait = min(retry_s * 2 ** min(tries - 1, 8), 600.0)
+    wait = min(retry_s * 2 ** min(tries - 1, 8), MAX_RETRY_S)
     connection.execute(
         "INSERT OR REPLACE INTO problem VALUES (?,?,?,?,?,?,?,?)", (node, raw, code, why, fix, since, tries, now + wait)
     )
@@ -123,7 +126,7 @@ def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:
 
     A time far ahead was noted by a clock that has been set since: that node is due already (`Survey.cases`).
     """
-    query = "SELECT min(retry_at) FROM problem WHERE node<>0 AND retry_at>?1 AND retry_at<?1+3600"
+    query = f"SELECT min(retry_at) FROM problem WHERE node<>0 AND retry_at>?1 AND retry_at<=?1+{MAX_RETRY_S}"
     (due,) = connection.execute(query, (now,)).fetchone()
     return None if due is None else float(due)
 

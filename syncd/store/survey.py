@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from syncd.engine.plan import Case, CopyCase, Holder, Kind, Place, Version
 from syncd.store import rows
+from syncd.store.counts import MAX_RETRY_S
 from syncd.store.joining import IGNORED, PENDING, Sources
 from syncd.store.lineage import MAX_DEPTH, Lineage
 from syncd.store.names import Named, Names
@@ -47,7 +48,8 @@ class Survey:
         nodes are on their way already. What is `ignored` is put aside.
         """
         query = (
-            "WHERE pending=1 AND id>?1 AND id NOT IN (SELECT node FROM problem WHERE retry_at>?2 AND retry_at<?2+3600) "
+            "WHERE pending=1 AND id>?1 AND id NOT IN "
+            f"(SELECT node FROM problem WHERE retry_at>?2 AND retry_at<=?2+{MAX_RETRY_S}) "
             "AND id NOT IN (SELECT node FROM held_node) ORDER BY id LIMIT ?3"
         )
         pending = rows.read(self.connection, query, (after, now, limit))
