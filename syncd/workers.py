@@ -7,8 +7,8 @@ the thread is done with it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
@@ -43,29 +43,29 @@ class ThreadWorkers:
             return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
 
 
-class BufferPool:
-    """Reused buffers of one size, at most `limit` of them: the memory bound of whatever borrows them.
+class Buffers:
+    """Memory that is used again, at most `idle` pieces of it while nobody needs any.
 
-    On a virtual machine the first touch of a page can cost more than encrypting it, so the buffer returned last is
-    lent first.
+    On a virtual machine the first touch of a page can cost more than encrypting it, so what was returned last is lent
+    first. How much may be lent at a time is not bounded here: whoever borrows counts bytes in flight already.
     """
 
-    def __init__(self, size_bytes: int, limit: int) -> None:
-        self.size_bytes = size_bytes
-        self._idle: list[bytearray] = []
-        self._permits = trio.Semaphore(limit, max_value=limit)
+    def __init__(self, idle: int) -> None:
+        self._most = idle
+        self._idle: list[memoryview] = []
 
-    @property
-    def free(self) -> int:
-        """How many more could be borrowed now without waiting."""
-        return self._permits.value
-
-    @asynccontextmanager
-    async def borrow(self) -> AsyncIterator[bytearray]:
-        """Lend a buffer of `size_bytes` (with old content in it), waiting while all are lent."""
-        async with self._permits:
-            buffer = self._idle.pop() if self._idle else bytearray(self.size_bytes)
-            try:
-                yield buffer
-            finally:
+    @contextmanager
+    def lend(self, size_bytes: int) -> Iterator[memoryview]:
+        """Lend exactly `size_bytes`, with old content in them."""
+        buffer = self._idle.pop() if self._idle else memoryview(b"")
+        if len(buffer) < size_bytes:
+            buffer = memoryview(bytearray(size_bytes))
+        try:
+            yield buffer[:size_bytes]
+        finally:
+            if len(self._idle) < self._most:
                 self._idle.append(buffer)
+
+    def clear(self) -> None:
+        """Give back to the system what nobody needs now."""
+        self._idle.clear()

@@ -177,14 +177,14 @@ class Follower:
 
     async def _fetch_bodies(self, link: Link, heads: Sequence[Head]) -> dict[Cid, bytes]:
         cids = [head.cid for head in heads]
+        limits = [max_ciphertext(head.length) for head in heads]
         bodies = {}
-        async with link.blocks(cids) as frames:
-            async for frame in frames:
-                if frame.status is FrameStatus.OK:
-                    if len(frame.ciphertext) > max_ciphertext(heads[frame.index].length):
-                        raise RemoteProtocolError("a changeset is longer than its head says")
-                    bodies[cids[frame.index]] = bytes(frame.ciphertext)
-                    self._ground.meter.received_bytes += len(frame.ciphertext)
+        async with link.blocks(cids, limits) as groups:
+            async for frames in groups:
+                for frame in frames:
+                    if frame.status is FrameStatus.OK:
+                        bodies[cids[frame.index]] = bytes(frame.ciphertext)
+                        self._ground.meter.received_bytes += len(frame.ciphertext)
         return bodies
 
 

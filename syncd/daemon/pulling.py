@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 import trio
 
 from ca.ids import DeviceId
-from syncd.engine.pull import MAX_BATCH_BYTES, Pull
+from syncd.engine.pull import Batch, Pull
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.model.cipher import max_ciphertext
 from syncd.model.ids import Cid
 from syncd.model.lists import Entry
-from syncd.protocol.exchange import FrameStatus, Link
+from syncd.protocol.exchange import Frame, FrameStatus, Link
+from syncd.protocol.frames import room_for
 from syncd.seams import Lane, Workers
 from syncd.store.apply import put_in_place
 from syncd.store.commit import Committed
@@ -33,6 +34,7 @@ from syncd.store.keyring import EpochKeyMissing
 from syncd.store.prepare import Want
 from syncd.store.staging import Delivery, Stager, Staging
 from syncd.treetypes import NotSupported, TreeError
+from syncd.workers import Buffers
 
 RATE_WINDOW_S = 10.0
 POLL_AGAIN_S = 3.0
@@ -40,6 +42,9 @@ STARVED_MAX_S = 60.0
 BUSY_S = 1.0
 MAX_STAGED_FILES = 2048
 MAX_OPEN_WRITERS = 32
+FETCH_BYTES = 4 << 20
+"""Of one request: with two lanes one is received while the other is written."""
+IDLE_BUFFERS = 2
 MAX_GROUP = 1024
 """Contents put in place behind one flush."""
 FETCH_TIMEOUT_S = 60.0
@@ -146,6 +151,8 @@ class Puller:
         self._room = trio.Event()
         self._work = trio.Event()
         self._links: dict[DeviceId, Link] = {}
+        self._polling: set[DeviceId] = set()
+        self._buffers = Buffers(IDLE_BUFFERS)
         self._patience_s = POLL_AGAIN_S
         self._feed_at = 0.0
         self.disk = trio.Lock()
@@ -197,6 +204,8 @@ class Puller:
     async def _put_starved_aside(self) -> None:
         """Of what is on its way, let go of all that nobody who is connected can send anything for."""
         lacking = set(self.pull.unavailable(self._links))
+        if not lacking:
+            return
         starved = [
             staging
             for stagings in self._stagings.values()
@@ -302,56 +311,73 @@ class Puller:
     async def _fetcher(self, link: Link) -> None:
         while True:
             work = self._work
-            cids = self.pull.to_poll(link.device)
-            if cids:
-                bitmap = await link.have(cids)
-                self.pull.polled(link.device, cids, bitmap)
+            if link.device not in self._polling and (cids := self.pull.to_poll(link.device)):
+                await self._poll(link, cids)
                 continue
-            batch = self.pull.next_batch(link.device, min(MAX_BATCH_BYTES, 4 << 20))
+            batch = self.pull.next_batch(link.device, FETCH_BYTES)
             if batch is None:
+                if not self.pull:
+                    self._buffers.clear()
                 await work.wait()
                 continue
             async with self._budget.take(batch.size):
-                is_busy = await self._fetch(link, batch.cids)
+                is_busy = await self._fetch(link, batch)
             if is_busy:
                 await trio.sleep(BUSY_S)
 
-    async def _fetch(self, link: Link, cids: Sequence[Cid]) -> bool:
-        """Ask for blocks and take in what comes; whether the peer was too busy for some."""
-        arrived: list[tuple[Cid, bytes]] = []
-        left = set(cids)
-        is_busy = is_late = False
+    async def _poll(self, link: Link, cids: Sequence[Cid]) -> None:
+        """Ask what a peer has; its other lane fetches meanwhile."""
+        self._polling.add(link.device)
         try:
-            with trio.move_on_after(FETCH_TIMEOUT_S) as patience:
-                async with link.blocks(cids) as frames:
-                    async for frame in frames:
-                        patience.deadline = trio.current_time() + FETCH_TIMEOUT_S
-                        cid = cids[frame.index]
-                        if cid not in left:
-                            raise RemoteProtocolError("a block was answered twice")
-                        left.discard(cid)
-                        if frame.status is FrameStatus.OK:
-                            self._check_length_untrusted(cid, len(frame.ciphertext))
-                            arrived.append((cid, bytes(frame.ciphertext)))
-                        else:
-                            is_busy |= frame.status is FrameStatus.BUSY
-                            self.pull.failed(link.device, [cid], refused=frame.status is not FrameStatus.BUSY)
-            is_late = patience.cancelled_caught
+            bitmap = await link.have(cids)
         finally:
-            self.pull.failed(link.device, left, refused=is_late)
-            if arrived:
-                # Checked and written even if the connection was cut meanwhile: it never has to come again.
-                with trio.CancelScope(shield=True):
-                    await self._take(link.device, arrived)
+            self._polling.discard(link.device)
+        self.pull.polled(link.device, cids, bitmap)
+        self._new_work()
+
+    async def _fetch(self, link: Link, batch: Batch) -> bool:
+        """Ask for blocks and take in what comes; whether the peer was too busy for some."""
+        limits = [max_ciphertext(length) for length in batch.lengths]
+        arrived: list[tuple[Cid, memoryview]] = []
+        left = set(batch.cids)
+        is_busy = is_late = False
+        with self._buffers.lend(room_for(limits)) as place:
+            try:
+                with trio.move_on_after(FETCH_TIMEOUT_S) as patience:
+                    async with link.blocks(batch.cids, limits, place) as groups:
+                        async for frames in groups:
+                            patience.deadline = trio.current_time() + FETCH_TIMEOUT_S
+                            is_busy |= self._sort(link.device, batch.cids, frames, left, arrived)
+                is_late = patience.cancelled_caught
+            finally:
+                self.pull.failed(link.device, left, refused=is_late)
+                if arrived:
+                    # Checked and written even if the connection was cut meanwhile: it never has to come again.
+                    with trio.CancelScope(shield=True):
+                        await self._take(link.device, arrived)
         return is_busy
 
-    def _check_length_untrusted(self, cid: Cid, length: int) -> None:
-        """What is held in memory was counted by what the lists say: a peer that sends more than that is cut off."""
-        goal = self._goals.get(cid)
-        if goal is not None and length > max_ciphertext(goal.entry.length):
-            raise RemoteProtocolError("a block is longer than its list says")
+    def _sort(
+        self,
+        device: DeviceId,
+        cids: Sequence[Cid],
+        frames: Sequence[Frame],
+        left: set[Cid],
+        arrived: list[tuple[Cid, memoryview]],
+    ) -> bool:
+        """What came goes to `arrived`, what was refused back to the scheduler; whether the peer was too busy."""
+        is_busy = False
+        for frame in frames:
+            cid = cids[frame.index]
+            left.discard(cid)
+            if frame.status is FrameStatus.OK:
+                arrived.append((cid, frame.ciphertext))
+            else:
+                is_busy |= frame.status is FrameStatus.BUSY
+                self.pull.failed(device, [cid], refused=frame.status is not FrameStatus.BUSY)
+        return is_busy
 
-    async def _take(self, device: DeviceId, arrived: Sequence[tuple[Cid, bytes]]) -> None:
+    async def _take(self, device: DeviceId, arrived: Sequence[tuple[Cid, memoryview]]) -> None:
         deliveries: list[Delivery] = []
         parts: list[tuple[Entry, bytes]] = []
         for cid, ciphertext in arrived:
@@ -362,8 +388,9 @@ class Puller:
                 continue
             self.meter.blocks_fetched += 1
             if goal.is_part:
-                parts.append((goal.entry, ciphertext))
-            deliveries += [Delivery(staging, offset, goal.entry, ciphertext) for staging, offset in goal.places]
+                parts.append((goal.entry, bytes(ciphertext)))
+            for staging, offset in goal.places:
+                deliveries.append(Delivery(staging, offset, goal.entry, ciphertext))
         if parts:
             await self._take_parts(device, parts)
         if deliveries:
@@ -403,7 +430,7 @@ class Puller:
             if goal is not None:
                 goal.places = [one for one in goal.places if one[0] is not staging or one[1] != delivery.offset]
                 self._maybe_reached(delivery.entry.cid, goal)
-            if self._is_gone(staging):
+            if staging.is_gone:
                 continue
             if staging.error is not None:
                 await self._give_up(staging)
@@ -418,11 +445,8 @@ class Puller:
             else:
                 self._complete(staging)
 
-    def _is_gone(self, staging: Staging) -> bool:
-        return all(staging is not known for known in self._stagings.get(staging.want.node, ()))
-
     def _complete(self, staging: Staging) -> None:
-        if not self._is_gone(staging):
+        if not staging.is_gone:
             self._ready.append(staging)
             self._ready_event.set()
 
@@ -436,6 +460,7 @@ class Puller:
         known = self._stagings.get(staging.want.node, [])
         if staging in known:
             known.remove(staging)
+            staging.is_gone = True
             self._tokens.discard(staging.want.token)
         if staging in self._waiting_parts:
             self._waiting_parts.remove(staging)

@@ -6,22 +6,26 @@ Bytes leave only as `store.folder.seal_served` lets them: read into a buffer, co
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 
 import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.ground import Ground
 from syncd.model.ids import Cid
-from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage
+from syncd.protocol.exchange import FrameStatus, HeadsPage
+from syncd.protocol.frames import HEAD_BYTES, room_for, write_frame_head
+from syncd.seams import Buffer
 from syncd.store.folder import Served, SourceReader, seal_served
-from syncd.treetypes import Path
+from syncd.workers import Buffers
 
 log = logging.getLogger("syncd.folder")
 
 SERVE_BYTES = 1 << 20
 HEADS_PER_PAGE = 256
-NOTHING = memoryview(b"")
+IDLE_BUFFERS = 4
+"""Kept for the next request: a plaintext and a batch of frames for each of two connections."""
 
 
 class Server:
@@ -32,6 +36,7 @@ class Server:
         self._store = ground.store
         self._db = ground.db
         self._blocking = ground.workers.run_blocking
+        self._buffers = Buffers(IDLE_BUFFERS)
         self._is_doubted = False
         """A peer has shown that this database is an older one. Believed once: it costs everybody a new numbering."""
 
@@ -83,45 +88,69 @@ class Server:
         self._ground.peer_needs[device] = (files, size)
         self._ground.tell()
 
-    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Frame]:
-        """Frames in the order asked; each batch is read in one hop to a thread."""
+    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
+        """See `FolderServer.serve_blocks`. Each batch is read, encrypted and framed in one hop to a thread."""
         if not self._ground.rights.exchanges:
-            for index in range(len(cids)):
-                yield Frame(index, FrameStatus.BUSY, NOTHING)
+            yield _all_busy(len(cids))
             return
         served = await self._db(self._store.db_locate, cids)
+        batches = list(_batches(served))
+        longest = max((one.entry.length for one in served if one.entry is not None), default=0)
+        room = max(map(_room_of, batches), default=0)
         reader = SourceReader(self._store.tree, self._store.packs, self._store.keyring)
-        buffer = memoryview(bytearray(max((s.entry.length for s in served if s.entry is not None), default=0)))
-        changed: list[Path] = []
-        at = 0
+        changed: list[Served] = []
         try:
-            while at < len(served):
-                part, at = _batch(served, at)
-                frames = await self._blocking(self._seal, reader, part, buffer)
-                for frame in frames:
-                    self._ground.meter.sent_bytes += len(frame.ciphertext)
-                    if frame.status is FrameStatus.CHANGED:
-                        changed += [source.path for source, _ in served[frame.index].places]
-                    yield frame
+            with self._buffers.lend(longest) as plain, self._buffers.lend(room) as place:
+                for batch in batches:
+                    sealed = await self._blocking(self._seal, reader, batch, plain, place)
+                    changed += sealed.changed
+                    self._ground.meter.sent_bytes += sealed.ciphertext_bytes
+                    yield sealed.frames
         finally:
             reader.close()
-            self._ground.look_again([path for path in changed if path])
+            paths = [source[1] for one in changed for source, _ in one.places]
+            self._ground.look_again([path for path in paths if path])
 
-    def _seal(self, reader: SourceReader, part: Sequence[Served], buffer: memoryview) -> list[Frame]:
-        frames = []
-        for served in part:
-            status, ciphertext = seal_served(reader, self._store.keyring, served, buffer)
-            content = NOTHING if ciphertext is None else memoryview(bytes(ciphertext))
-            frames.append(Frame(served.index, FrameStatus(status), content))
-        return frames
+    def _seal(self, reader: SourceReader, batch: Sequence[Served], plain: memoryview, place: memoryview) -> _Sealed:
+        end = ciphertext_bytes = 0
+        changed = []
+        for served in batch:
+            target = place[end + HEAD_BYTES :]
+            status, length = seal_served(reader, self._store.keyring, served, plain, target)
+            end = write_frame_head(place, end, served.index, FrameStatus(status), length)
+            ciphertext_bytes += length
+            if status == FrameStatus.CHANGED:
+                changed.append(served)
+        return _Sealed(place[:end], ciphertext_bytes, changed)
 
 
-def _batch(served: Sequence[Served], start: int) -> tuple[Sequence[Served], int]:
-    """The next blocks to seal in one go: some megabytes."""
-    size = 0
-    at = start
-    while at < len(served) and (at == start or size < SERVE_BYTES):
-        entry = served[at].entry
-        size += 4096 if entry is None else entry.length
-        at += 1
-    return served[start:at], at
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A batch of frames, ready to be sent; `changed`: blocks whose files are to be looked at again."""
+
+    frames: memoryview
+    ciphertext_bytes: int
+    changed: Sequence[Served]
+
+
+def _all_busy(count: int) -> memoryview:
+    place = memoryview(bytearray(count * HEAD_BYTES))
+    for index in range(count):
+        write_frame_head(place, index * HEAD_BYTES, index, FrameStatus.BUSY, 0)
+    return place
+
+
+def _batches(served: Sequence[Served]) -> Iterator[Sequence[Served]]:
+    """What is sealed in one go: about a megabyte each."""
+    start = size = 0
+    for at, one in enumerate(served):
+        if at > start and size >= SERVE_BYTES:
+            yield served[start:at]
+            start, size = at, 0
+        size += one.most_bytes
+    if start < len(served):
+        yield served[start:]
+
+
+def _room_of(batch: Sequence[Served]) -> int:
+    return room_for([one.most_bytes for one in batch])

@@ -4,10 +4,14 @@ Candidates are polled for the whole need in batches; every block is then assigne
 and to another one only after a failure. A link asks for its next batch when it has room, so a fast peer takes more than
 a slow one; among what it may take, blocks that few have come first, and peers begin at different places, so that
 several receivers of one source can soon serve one another.
+
+Nothing here looks at all wanted blocks to hand out a few. Every peer has queues: of what it is to be asked about, and
+of what it has, by how many have it. Entries are not taken out when they cease to be true; whoever takes them looks.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,23 +22,46 @@ MAX_BATCH_BLOCKS = 512
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 POLL_BLOCKS = 4096
 """Cids in one poll."""
+COMMON = 4
+"""A block that so many peers have is as common as one that more have."""
+BEGINNINGS = 16
+"""How many different places there are at which receivers begin."""
 
 
 @dataclass(slots=True)
 class _Block:
+    cid: Cid
     length: int
     holders: set[DeviceId] = field(default_factory=set)
     asked: set[DeviceId] = field(default_factory=set)
     refused: set[DeviceId] = field(default_factory=set)
     assigned: DeviceId | None = None
+    is_wanted: bool = True
+
+    @property
+    def rarity(self) -> int:
+        return min(len(self.holders), COMMON)
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What one peer is to be asked about, and what it has, by rarity."""
+
+    to_ask: deque[_Block] = field(default_factory=deque)
+    ready: list[deque[_Block]] = field(default_factory=lambda: [deque() for _ in range(COMMON + 1)])
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one request asks of one peer."""
+    """What one request asks of one peer: cids with the lengths of their plaintexts."""
 
     cids: tuple[Cid, ...]
-    size: int
+    lengths: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of plaintext."""
+        return sum(self.lengths)
 
 
 class Pull:
@@ -43,93 +70,116 @@ class Pull:
     def __init__(self, offset: int = 0) -> None:
         """`offset`: a number of this device's own, so that receivers of one source begin at different blocks."""
         self._blocks: dict[Cid, _Block] = {}
-        self._offset = offset
+        self._peers: dict[DeviceId, _Peer] = {}
+        self._offset = offset % BEGINNINGS
+        self._wanted_bytes = 0
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     @property
     def wanted_bytes(self) -> int:
-        return sum(block.length for block in self._blocks.values())
+        return self._wanted_bytes
 
     def want(self, blocks: Iterable[tuple[Cid, int]]) -> None:
         """Add blocks, (cid, bytes). Wanting one twice is wanting it once."""
         for cid, length in blocks:
-            self._blocks.setdefault(cid, _Block(length))
+            if cid in self._blocks:
+                continue
+            block = self._blocks[cid] = _Block(cid, length)
+            self._wanted_bytes += length
+            for peer in self._peers.values():
+                peer.to_ask.append(block)
 
     def forget(self, cids: Iterable[Cid]) -> None:
         """No longer wanted, or here."""
         for cid in cids:
-            self._blocks.pop(cid, None)
+            block = self._blocks.pop(cid, None)
+            if block is not None:
+                block.is_wanted = False
+                self._wanted_bytes -= block.length
 
     def to_poll(self, peer: DeviceId, most: int = POLL_BLOCKS) -> list[Cid]:
         """Unassigned blocks about which this peer was not asked yet."""
-        found = []
-        for cid, block in self._blocks.items():
-            if block.assigned is None and peer not in block.asked:
-                found.append(cid)
-                if len(found) == most:
-                    break
-        return found
+        to_ask = self._peer(peer).to_ask
+        found: list[_Block] = []
+        assigned: list[_Block] = []
+        while to_ask and len(found) < most:
+            block = to_ask.popleft()
+            if not block.is_wanted or peer in block.asked:
+                continue
+            (found if block.assigned is None else assigned).append(block)
+        # They stay: an answer may never come, and what is assigned to others may come back from them.
+        to_ask.extend(assigned)
+        to_ask.extendleft(reversed(found))
+        return [block.cid for block in found]
 
     def polled(self, peer: DeviceId, cids: Sequence[Cid], bitmap: bytes) -> None:
         """A peer's answer: bit i says whether it has cids[i]."""
+        self._peer(peer)
         for index, cid in enumerate(cids):
             block = self._blocks.get(cid)
             if block is None:
                 continue
             block.asked.add(peer)
-            if index // 8 < len(bitmap) and bitmap[index // 8] & (0x80 >> index % 8):
+            if index // 8 < len(bitmap) and bitmap[index // 8] & (0x80 >> index % 8) and peer not in block.holders:
+                before = block.rarity
                 block.holders.add(peer)
+                self._offer(block, block.holders if block.rarity != before else (peer,))
+        if self._offset:
+            self._begin_elsewhere(peer, len(cids))
 
     def next_batch(self, peer: DeviceId, most_bytes: int = MAX_BATCH_BYTES) -> Batch | None:
-        """Assign this peer its next blocks; None when there is nothing for it now."""
-        mine = [
-            (cid, block)
-            for cid, block in self._blocks.items()
-            if block.assigned is None and peer in block.holders and peer not in block.refused
-        ]
-        if not mine:
-            return None
-        fewest = min(len(block.holders) for _, block in mine)
-        if any(len(block.holders) != fewest for _, block in mine):
-            mine = [(cid, block) for cid, block in mine if len(block.holders) == fewest]
-        start = self._offset * len(mine) // 16 % len(mine) if self._offset else 0
-        size = 0
-        cids: list[Cid] = []
-        for cid, block in mine[start:] + mine[:start]:
-            if cids and (size + block.length > most_bytes or len(cids) == MAX_BATCH_BLOCKS):
-                break
-            block.assigned = peer
-            size += block.length
-            cids.append(cid)
-        return Batch(tuple(cids), size)
+        """Assign this peer its next blocks, all of one rarity; None when there is nothing for it now."""
+        for rarity, queue in enumerate(self._peer(peer).ready):
+            chosen: list[_Block] = []
+            size = 0
+            while queue and len(chosen) < MAX_BATCH_BLOCKS:
+                block = queue[0]
+                if self._is_due(block, peer, rarity):
+                    if chosen and size + block.length > most_bytes:
+                        break
+                    block.assigned = peer
+                    size += block.length
+                    chosen.append(block)
+                queue.popleft()
+            if chosen:
+                return Batch(tuple(block.cid for block in chosen), tuple(block.length for block in chosen))
+        return None
 
     def failed(self, peer: DeviceId, cids: Iterable[Cid], *, refused: bool) -> None:
         """These did not come. `refused`: the peer said that it does not have them (any more); do not ask it again."""
         for cid in cids:
             block = self._blocks.get(cid)
-            if block is not None and block.assigned == peer:
-                block.assigned = None
-                if refused:
-                    block.refused.add(peer)
-                    block.holders.discard(peer)
+            if block is None or block.assigned != peer:
+                continue
+            block.assigned = None
+            if refused:
+                block.refused.add(peer)
+                block.holders.discard(peer)
+            self._offer(block, block.holders)
 
     def peer_gone(self, peer: DeviceId) -> None:
         """Whatever was assigned to it is free again, and it will be asked anew when it is back."""
+        self._peers.pop(peer, None)
         for block in self._blocks.values():
-            if block.assigned == peer:
+            before, was_mine = block.rarity, block.assigned == peer
+            if was_mine:
                 block.assigned = None
             block.asked.discard(peer)
             block.holders.discard(peer)
             block.refused.discard(peer)
+            if was_mine or block.rarity != before:
+                self._offer(block, block.holders)
 
     def poll_again(self, peer: DeviceId) -> None:
         """It may have got more since it was asked."""
+        to_ask = self._peer(peer).to_ask
         for block in self._blocks.values():
-            if block.assigned is None and peer not in block.holders:
+            if block.assigned is None and peer not in block.holders and peer in block.asked:
                 block.asked.discard(peer)
                 block.refused.discard(peer)
+                to_ask.append(block)
 
     def unavailable(self, peers: Iterable[DeviceId]) -> list[Cid]:
         """Blocks that every one of these peers was asked about and none has."""
@@ -139,3 +189,30 @@ class Pull:
             for cid, block in self._blocks.items()
             if block.assigned is None and not block.holders & connected and connected <= block.asked
         ]
+
+    def _peer(self, device: DeviceId) -> _Peer:
+        peer = self._peers.get(device)
+        if peer is None:
+            peer = self._peers[device] = _Peer(deque(self._blocks.values()))
+        return peer
+
+    def _offer(self, block: _Block, holders: Iterable[DeviceId]) -> None:
+        """Let these peers have it in the queue of its rarity."""
+        for holder in holders:
+            self._peer(holder).ready[block.rarity].append(block)
+
+    def _is_due(self, block: _Block, peer: DeviceId, rarity: int) -> bool:
+        """Whether what a queue says is still so."""
+        return (
+            block.is_wanted
+            and block.assigned is None
+            and block.rarity == rarity
+            and peer in block.holders
+            and peer not in block.refused
+        )
+
+    def _begin_elsewhere(self, peer: DeviceId, news: int) -> None:
+        """Turn the queues in which `news` blocks came last, so that this device begins with a part of its own."""
+        for queue in self._peers[peer].ready:
+            if 0 < len(queue) <= news:
+                queue.rotate(-(self._offset * len(queue) // BEGINNINGS))

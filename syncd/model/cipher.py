@@ -63,7 +63,8 @@ class Padding(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An encrypted block. `ciphertext` is a view into the cipher's own buffer, valid until its next `seal`."""
+    """An encrypted block. `ciphertext` is a view of the given target, or of the cipher's buffer, valid until its next
+    `seal`."""
 
     pid: Pid
     cid: Cid
@@ -105,17 +106,20 @@ class BlockCipher:
         """The name of a plaintext, the same in every epoch of the folder."""
         return Pid(blake3(plaintext, key=self._pid_keys[kind]).digest())
 
-    def seal(self, kind: BlockKind, plaintext: Buffer) -> Sealed:
-        """Encrypt a block of 1 to MAX_BLOCK_BYTES bytes. Nothing else may write to `plaintext` meanwhile."""
+    def seal(self, kind: BlockKind, plaintext: Buffer, target: memoryview | None = None) -> Sealed:
+        """Encrypt a block of 1 to MAX_BLOCK_BYTES bytes, into the front of `target` if there is one. Nothing else may
+        write to `plaintext` meanwhile."""
         length = len(plaintext)
         if not 0 < length <= MAX_BLOCK_BYTES:
             raise ValueError(f"a block of {length} bytes")
         pid = Pid(blake3(plaintext, key=self._pid_keys[kind]).digest())
         aead, nonce = self._key(kind, pid, length)
         size = self.sealed_length(length)
-        if size > len(self._output):
-            self._output = memoryview(bytearray(_capacity(size)))
-        ciphertext = self._output[:size]
+        if target is None:
+            if size > len(self._output):
+                self._output = memoryview(bytearray(_capacity(size)))
+            target = self._output
+        ciphertext = target[:size]
         aead.encrypt_into(nonce, self._pad(plaintext, length), None, ciphertext)
         return Sealed(pid, cid_of(ciphertext), ciphertext)
 

@@ -20,7 +20,6 @@ import trio
 from ca.ids import DeviceId, EntryHash
 from syncd.errors import PeerUnavailable
 from syncd.http import Client, Reply
-from syncd.model.cipher import MAX_BLOCK_BYTES
 from syncd.model.ids import Cid
 from syncd.net.blocks import receive_frames
 from syncd.net.connections import Connection
@@ -42,8 +41,6 @@ IMPATIENT_S: Final = 5
 ANSWER_S: Final = 30.0
 MAX_DATA_LINES: Final = 2
 IDLE_S: Final = 60.0
-MAX_CIPHERTEXT_BYTES: Final = MAX_BLOCK_BYTES + (MAX_BLOCK_BYTES >> 3) + 64
-"""A block with the most padding that a folder may use, and its tag."""
 
 
 @dataclass(eq=False, slots=True)
@@ -214,11 +211,13 @@ class PeerLink:
                 await reply.body.drain()
 
     @asynccontextmanager
-    async def blocks(self, cids: Sequence[Cid]) -> AsyncIterator[AsyncIterator[Frame]]:
+    async def blocks(
+        self, cids: Sequence[Cid], limits: Sequence[int], place: memoryview | None = None
+    ) -> AsyncIterator[AsyncIterator[Sequence[Frame]]]:
         """See `Link.blocks`."""
         with self._or_lost():
             async with self._lines.ask(Route.BLOCKS, BlocksRequest(tuple(cids)).encode()) as reply:
-                reader = FrameReader([MAX_CIPHERTEXT_BYTES] * len(cids))
+                reader = FrameReader(limits, place)
                 async with aclosing(receive_frames(reply.body, reader)) as frames:
                     yield frames
 

@@ -21,15 +21,15 @@ from syncd import http
 from syncd.engine.membership import Update
 from syncd.errors import RemoteProtocolError, TrustError
 from syncd.http import Body, Limits, Response
+from syncd.model.cipher import MAX_BLOCK_BYTES, max_ciphertext
 from syncd.model.ids import Cid
-from syncd.net.blocks import frames_body
 from syncd.net.connections import Connection
 from syncd.net.folders import Membership, Pairing
 from syncd.net.greeting import Others, make_hello
 from syncd.protocol.allowance import Allowance
 from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
 from syncd.protocol.exchange import FolderServer
-from syncd.protocol.frames import FrameStatus
+from syncd.protocol.frames import FrameReader, FrameStatus
 from syncd.protocol.hello import check_hello
 from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Needs, RosterSubmit
 from syncd.protocol.pairing import THINKING_S
@@ -291,7 +291,7 @@ class _Exchange:
 
     async def _blocks(self, body: Body) -> Response:
         wanted = BlocksRequest.decode_untrusted(await body.read(Route.BLOCKS.max_body_bytes))
-        return Response(200, frames_body(self._host.server.serve_blocks(wanted.cids)))
+        return Response(200, self._host.server.serve_blocks(wanted.cids))
 
     async def _block(self, request: Request) -> Response:
         assert request.cid is not None
@@ -301,9 +301,11 @@ class _Exchange:
         return Response(404) if content is None else Response(200, content)
 
     async def _one_block(self, cid: Cid) -> bytes | None:
+        reader = FrameReader([max_ciphertext(MAX_BLOCK_BYTES)])
         found = None
-        async for frame in self._host.server.serve_blocks([cid]):  # to its end: it has files open
-            found = bytes(frame.ciphertext) if frame.status is FrameStatus.OK else None
+        async for part in self._host.server.serve_blocks([cid]):  # to its end: it has files open
+            for frame in reader.feed_untrusted(part):
+                found = bytes(frame.ciphertext) if frame.status is FrameStatus.OK else None
         return found
 
     def _roster(self, request: Request) -> Response:

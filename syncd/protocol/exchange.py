@@ -14,6 +14,7 @@ from ca.ids import DeviceId
 from syncd.model.ids import Cid
 from syncd.protocol.frames import Frame, FrameStatus
 from syncd.protocol.messages import HeadsPage
+from syncd.seams import Buffer
 
 __all__ = ["FolderServer", "Frame", "FrameStatus", "HeadsPage", "Link"]
 
@@ -42,8 +43,14 @@ class Link(Protocol):
         """Tell the peer what we still lack; size in bytes."""
         ...
 
-    def blocks(self, cids: Sequence[Cid]) -> AbstractAsyncContextManager[AsyncIterator[Frame]]:
-        """Blocks, in the order asked. Leaving the context early ends that connection, not the link."""
+    def blocks(
+        self, cids: Sequence[Cid], limits: Sequence[int], place: memoryview | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Frame]]]:
+        """Frames, as many at a time as arrive together. Leaving the context early ends that connection, not the link.
+
+        `limits`: the longest ciphertext that each block can have; a peer that sends more is cut off. `place`: memory of
+        `frames.room_for(limits)` bytes, by default new; the ciphertexts are views of it.
+        """
         ...
 
 
@@ -71,6 +78,7 @@ class FolderServer(Protocol):
 
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None: ...
 
-    def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Frame]:
-        """Frames in the order asked. The next batch is read only after the frames of the one before were taken."""
+    def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
+        """The frames that answer, in the order asked, many in a buffer. A buffer holds good until the next one is asked
+        for, and that is read only then."""
         ...

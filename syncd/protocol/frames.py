@@ -6,7 +6,7 @@ Length: 0 unless the status is OK. A frame stands for itself, so one file that c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -40,92 +40,98 @@ class Frame:
     ciphertext: memoryview
 
 
-def frame_pieces(index: int, status: FrameStatus, ciphertext: Buffer = b"") -> tuple[Buffer, ...]:
-    """A frame as buffers to be sent one after the other, so that the ciphertext is not copied."""
-    if ciphertext and status is not FrameStatus.OK:
+def room_for(limits: Sequence[int]) -> int:
+    """Bytes in which the frames of blocks with ciphertexts of at most these lengths fit, and one more."""
+    return sum(limits) + HEAD_BYTES * len(limits) + 1
+
+
+def write_frame_head(place: memoryview, at: int, index: int, status: FrameStatus, length: int = 0) -> int:
+    """Write the head of a frame whose ciphertext stands behind it already; where the next frame begins."""
+    if length and status is not FrameStatus.OK:
         raise LocalProtocolError(f"a frame {status.name} carries no bytes")
-    head = _HEAD.pack(status.value, index, len(ciphertext))
-    return (head, ciphertext) if len(ciphertext) else (head,)
+    _HEAD.pack_into(place, at, status, index, length)
+    return at + HEAD_BYTES + length
+
+
+def pack_frame(index: int, status: FrameStatus, ciphertext: Buffer = b"") -> bytes:
+    """One frame, in memory of its own."""
+    place = bytearray(HEAD_BYTES) + ciphertext
+    write_frame_head(memoryview(place), 0, index, status, len(ciphertext))
+    return bytes(place)
 
 
 class FrameReader:
-    """Puts frames together from whatever pieces the network brings. Does no I/O.
+    """Finds the frames in the stream. Does no I/O.
 
-    Either push (`feed`), or have the bytes received straight into `wanted()` and report them by `wrote(count)`: then a
-    ciphertext is written once, into the buffer that `allocate` gave for it.
+    The stream is received into one buffer, `room()` after `room()`, and reported by `wrote(count)`. It stays where it
+    is: a ciphertext is a view of that buffer, so that nothing is copied and small frames cost no reception each.
     """
 
-    def __init__(self, limits: Sequence[int], allocate: Callable[[int, int], memoryview] | None = None) -> None:
+    def __init__(self, limits: Sequence[int], place: memoryview | None = None) -> None:
         """`limits`: for each cid of the request, the largest ciphertext that can be right, in bytes.
 
-        `allocate(index, length)` returns the memory for a ciphertext; by default new memory.
+        `place`: at least `room_for(limits)` bytes for the stream; by default new memory.
         """
+        room = room_for(limits)
         self._limits = limits
         self._missing = set(range(len(limits)))
-        self._allocate = allocate or _new_memory
-        self._head = bytearray(HEAD_BYTES)
-        self._index: int | None = None  # of the frame whose ciphertext is being filled
-        self._target = memoryview(self._head)
+        self._place = memoryview(bytearray(room)) if place is None else place[:room]
         self._filled = 0
+        self._parsed = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether every block asked for has its frame."""
-        return not self._missing and self._index is None
+        return not self._missing
 
     @property
     def missing(self) -> frozenset[int]:
         """Indices that have no complete frame yet."""
-        return frozenset(self._missing if self._index is None else self._missing | {self._index})
+        return frozenset(self._missing)
 
-    def wanted(self) -> memoryview:
-        """Where the next bytes of the stream belong. Never empty while frames are missing."""
-        return self._target[self._filled :]
+    def room(self) -> memoryview:
+        """Where the next bytes of the stream belong. Never empty: one byte behind the last frame shows that the peer
+        does not end."""
+        return self._place[self._filled :]
 
-    def wrote_untrusted(self, count: int) -> Frame | None:
-        """Note that `count` bytes were received into `wanted()`; the frame they complete, if they do.
+    def wrote_untrusted(self, count: int) -> list[Frame]:
+        """Note that `count` bytes were received into `room()`; the frames they complete.
 
         Raises: RemoteProtocolError for a frame that was not asked for, came before, or is too long.
         """
         self._filled += count
-        if self._filled < len(self._target):
-            return None
-        if self._index is not None:
-            return self._finish(self._index, FrameStatus.OK, self._target)
-        status, index, length = self._parse_head()
-        self._missing.remove(index)
-        if length == 0:
-            return self._finish(index, status, memoryview(b""))
-        self._index, self._filled = index, 0
-        self._target = self._allocate(index, length)
-        return None
+        frames: list[Frame] = []
+        while self._missing and self._filled - self._parsed >= HEAD_BYTES:
+            status, index, length = self._parse_head()
+            begin = self._parsed + HEAD_BYTES
+            if self._filled - begin < length:
+                break
+            self._missing.remove(index)
+            self._parsed = begin + length
+            frames.append(Frame(index, status, self._place[begin : self._parsed]))
+        if not self._missing and self._filled > self._parsed:
+            raise RemoteProtocolError("bytes behind the last frame")
+        return frames
 
     def feed_untrusted(self, data: Buffer) -> list[Frame]:
         """Take the next bytes of the stream, copied; the frames that they complete."""
         frames: list[Frame] = []
         rest = memoryview(data)
         while len(rest):
-            if self.is_complete:
-                raise RemoteProtocolError("bytes behind the last frame")
-            target = self.wanted()
-            count = min(len(target), len(rest))
-            target[:count] = rest[:count]
+            room = self.room()
+            count = min(len(room), len(rest))
+            room[:count] = rest[:count]
             rest = rest[count:]
-            if (frame := self.wrote_untrusted(count)) is not None:
-                frames.append(frame)
+            frames += self.wrote_untrusted(count)
         return frames
 
     def end_untrusted(self) -> None:
         """The stream has ended. Raises RemoteProtocolError when it was cut short."""
-        if not self.is_complete:
-            raise RemoteProtocolError(f"the stream of blocks ended with {len(self.missing)} frames missing")
-
-    def _finish(self, index: int, status: FrameStatus, ciphertext: memoryview) -> Frame:
-        self._index, self._target, self._filled = None, memoryview(self._head), 0
-        return Frame(index, status, ciphertext)
+        if self._missing:
+            raise RemoteProtocolError(f"the stream of blocks ended with {len(self._missing)} frames missing")
 
     def _parse_head(self) -> tuple[FrameStatus, int, int]:
-        code, index, length = _HEAD.unpack(self._head)
+        code, index, length = _HEAD.unpack_from(self._place, self._parsed)
         status = _STATUS_BY_CODE.get(code)
         if status is None:
             raise RemoteProtocolError(f"unknown frame status {code}")
@@ -136,7 +142,3 @@ class FrameReader:
         if length > self._limits[index]:
             raise RemoteProtocolError("a frame longer than its block can be")
         return status, index, length
-
-
-def _new_memory(_index: int, length: int) -> memoryview:
-    return memoryview(bytearray(length))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from syncd.engine.plan import plan
 from syncd.errors import RemoteProtocolError
 from syncd.model.changesets import Changeset
-from syncd.model.cipher import BlockKind
+from syncd.model.cipher import BlockKind, max_ciphertext
 from syncd.model.heads import Head, open_announced_untrusted
 from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
@@ -64,6 +64,13 @@ class Served:
     plain: bytes | None = None
     ciphertext: bytes | None = None
     places: tuple[tuple[BlockSource, int], ...] = ()
+
+    @property
+    def most_bytes(self) -> int:
+        """The longest ciphertext that this can become."""
+        if self.entry is not None:
+            return max_ciphertext(self.entry.length)
+        return 0 if self.ciphertext is None else len(self.ciphertext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +301,7 @@ class FolderStore:
         found = blocks.by_pid(self.connection, pids) if pids else {}
         if not found:
             return needed
-        survey = Survey(self.connection, self.journal.sources)
+        survey = self._survey_of(found.values())
         places = {pid: self._places(survey, locations) for pid, locations in found.items()}
         return [
             Needed(
@@ -351,7 +358,7 @@ class FolderStore:
     def db_locate(self, cids: Sequence[Cid]) -> list[Served]:
         """How to answer a request for blocks; blocks that are nowhere have neither places nor bytes."""
         found = blocks.by_cid(self.connection, cids)
-        survey = Survey(self.connection, self.journal.sources)
+        survey = self._survey_of(found.values())
         served = []
         for index, cid in enumerate(cids):
             locations = found.get(cid)
@@ -372,6 +379,14 @@ class FolderStore:
             if entry.cid == cid:
                 return entry, bytes(plain)
         return None
+
+    def _survey_of(self, found: Iterable[Sequence[Location]]) -> Survey:
+        """For the places of these blocks: the rows of all files they lie in are read together."""
+        survey = Survey(self.connection, self.journal.sources)
+        sources = {location.source for locations in found for location in locations}
+        kinds = map(source_row, sources)
+        survey.remember(row for kind, row in kinds if kind is SourceKind.NODE)
+        return survey
 
     def _places(self, survey: Survey, locations: Iterable[Location]) -> tuple[tuple[BlockSource, int], ...]:
         places = []
@@ -443,28 +458,29 @@ class SourceReader:
 
 
 def seal_served(
-    tree: SourceReader, keyring: Keyring, served: Served, buffer: memoryview
-) -> tuple[int, memoryview | bytes | None]:
-    """(frame status, ciphertext) for one block: 0 ok, 1 gone, 2 changed.
+    tree: SourceReader, keyring: Keyring, served: Served, plain: memoryview, target: memoryview
+) -> tuple[int, int]:
+    """(frame status, bytes of ciphertext at the front of `target`) for one block: 0 ok, 1 gone, 2 changed.
 
-    The bytes are read into a private buffer, and that very buffer is hashed and encrypted: what leaves is what was
-    checked.
+    The bytes are read into `plain`, a private buffer, and that very buffer is hashed and encrypted: what leaves is what
+    was checked.
     """
     if served.ciphertext is not None:
-        return 0, served.ciphertext
+        target[: len(served.ciphertext)] = served.ciphertext
+        return 0, len(served.ciphertext)
     entry = served.entry
     if entry is None:
-        return 1, None
+        return 1, 0
     try:
         cipher = keyring.cipher_of(entry.epoch_prefix)
     except EpochKeyMissing:
-        return 1, None
+        return 1, 0
     if served.plain is not None:
-        return 0, cipher.seal(served.kind, served.plain).ciphertext
-    view = buffer[: entry.length]
+        return 0, len(cipher.seal(served.kind, served.plain, target).ciphertext)
+    view = plain[: entry.length]
     for source, offset in served.places:
         if tree.read(source, offset, entry, view):
-            sealed = cipher.seal(served.kind, view)
+            sealed = cipher.seal(served.kind, view, target)
             if sealed.pid == entry.pid:
-                return 0, sealed.ciphertext
-    return (2, None) if served.places else (1, None)
+                return 0, len(sealed.ciphertext)
+    return (2, 0) if served.places else (1, 0)

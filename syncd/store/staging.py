@@ -40,6 +40,8 @@ class Staging:
     staged: Stat | None = None
     error: TreeError | None = None
     copied_bytes: int = 0
+    is_gone: bool = False
+    """Nobody waits for it any more."""
     opened: bool = False
     """It counts among the files that are kept open, for the puller's bound."""
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -72,12 +72,16 @@ class Survey:
         self.connection.execute("UPDATE node SET pending=? WHERE id=?", (IGNORED, row.id))
         return True
 
-    def expect(self, nodes: Iterable[int]) -> None:
-        """These nodes will be asked about: read them together."""
+    def remember(self, nodes: Iterable[int]) -> list[int]:
+        """The rows of these nodes will be asked for: read them together. Those that there are."""
         found = rows.read_ids(self.connection, set(nodes))
         for row in found.values():
             self.lineage.remember(row)
-        self._find_plain(list(found))
+        return list(found)
+
+    def expect(self, nodes: Iterable[int]) -> None:
+        """The names of these nodes will be asked for."""
+        self._find_plain(self.remember(nodes))
 
     def _find_plain(self, nodes: Sequence[int]) -> None:
         """Which nodes live by themselves under a name that no other node claims, wants or holds."""

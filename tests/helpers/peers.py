@@ -21,6 +21,7 @@ from ca.wraps import Sealer
 from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
 from syncd.errors import PeerUnavailable
+from syncd.model.cipher import MAX_BLOCK_BYTES
 from syncd.model.ids import Cid
 from syncd.net.circle import Surroundings
 from syncd.net.connections import Connections
@@ -28,11 +29,12 @@ from syncd.net.folders import Answerer
 from syncd.net.listen import Doorkeeper
 from syncd.net.peers import PeerKeeper
 from syncd.net.serve import Server
-from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage, Link
+from syncd.protocol.exchange import FrameStatus, HeadsPage, Link
+from syncd.protocol.frames import pack_frame
 from syncd.protocol.messages import Bitmap
 from syncd.protocol.refusals import Refusals
 from syncd.protocol.tls import LabelTable
-from syncd.seams import Listener, Network
+from syncd.seams import Buffer, Listener, Network
 from tests.helpers.memberships import Devices, bring_in, new_folder
 from tests.helpers.sealer import SimulationSealer
 from tests.helpers.simnet import SimInternet
@@ -122,12 +124,12 @@ class ScriptedFolder:
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return Bitmap.of([cid in self.blocks for cid in cids]).bits
 
-    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Frame]:
+    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
         await trio.lowlevel.checkpoint()
         for index, cid in enumerate(cids):
             content = self.blocks.get(cid)
             status = FrameStatus.GONE if content is None else FrameStatus.OK
-            yield Frame(index, status, memoryview(content or b""))
+            yield pack_frame(index, status, content or b"")
 
     # asking --------------------------------------------------------------------------------------------------
 
@@ -158,12 +160,13 @@ class ScriptedFolder:
             return
         bits = Bitmap(await link.have(cids))
         assert all(bits[index] for index in range(len(cids)))
-        async with link.blocks(cids) as frames:
-            async for frame in frames:
-                assert frame.status is FrameStatus.OK
-                content = bytes(frame.ciphertext)
-                assert cid_of(content) == cids[frame.index]
-                self.publish(content)
+        async with link.blocks(cids, [MAX_BLOCK_BYTES] * len(cids)) as groups:
+            async for frames in groups:
+                for frame in frames:
+                    assert frame.status is FrameStatus.OK
+                    content = bytes(frame.ciphertext)
+                    assert cid_of(content) == cids[frame.index]
+                    self.publish(content)
 
 
 @dataclass(eq=False, slots=True)

@@ -17,7 +17,7 @@ from ca.ids import DeviceId, EntryHash, EpochId, FolderId
 from ca.wraps import WrapProof
 from syncd.errors import RemoteProtocolError
 from syncd.model.ids import Cid
-from syncd.protocol.frames import FrameReader, FrameStatus, frame_pieces
+from syncd.protocol.frames import FrameReader, FrameStatus, pack_frame
 from syncd.protocol.heads import Head, RequestRefused, check_request_head_untrusted
 from syncd.protocol.hello import Channel, prove
 from syncd.protocol.messages import (
@@ -144,19 +144,20 @@ def _shown(value: Any) -> Any:
 
 
 def frame_inputs() -> Iterable[Json]:
-    def packed(index: int, status: FrameStatus, ciphertext: bytes = b"") -> bytes:
-        return b"".join(frame_pieces(index, status, ciphertext))
-
-    good = packed(1, FrameStatus.OK, b"\xc1" * 20) + packed(2, FrameStatus.CHANGED) + packed(0, FrameStatus.GONE)
+    good = (
+        pack_frame(1, FrameStatus.OK, b"\xc1" * 20)
+        + pack_frame(2, FrameStatus.CHANGED)
+        + pack_frame(0, FrameStatus.GONE)
+    )
     streams = [
         good,
-        packed(0, FrameStatus.BUSY) + packed(1, FrameStatus.GONE) + packed(2, FrameStatus.OK, b"\xc2" * 32),
+        pack_frame(0, FrameStatus.BUSY) + pack_frame(1, FrameStatus.GONE) + pack_frame(2, FrameStatus.OK, b"\xc2" * 32),
         good[:-1],
         good[:12],
         good + b"\x00",
-        packed(0, FrameStatus.GONE) * 2,
-        packed(3, FrameStatus.GONE),
-        packed(0, FrameStatus.OK, bytes(33)),
+        pack_frame(0, FrameStatus.GONE) * 2,
+        pack_frame(3, FrameStatus.GONE),
+        pack_frame(0, FrameStatus.OK, bytes(33)),
         b"\x04" + good[1:],
         b"\x01" + good[1:],
         bytes.fromhex("000000000000000000"),

@@ -25,7 +25,8 @@ from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.errors import PeerUnavailable
 from syncd.model.ids import Cid, Incarnation
 from syncd.protocol.exchange import Frame, HeadsPage
-from syncd.seams import Clock, Lane, Random, Tree, Trees, Workers
+from syncd.protocol.frames import FrameReader
+from syncd.seams import Buffer, Clock, Lane, Random, Tree, Trees, Workers
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
 from syncd.store.journal import Journal
@@ -173,20 +174,25 @@ class DirectLink:
         return await self._ask(self._other.server.have, cids)
 
     @asynccontextmanager
-    async def blocks(self, cids: Sequence[Cid]) -> AsyncIterator[AsyncIterator[Frame]]:
-        frames = self._other.server.serve_blocks(cids)
+    async def blocks(
+        self, cids: Sequence[Cid], limits: Sequence[int], place: memoryview | None = None
+    ) -> AsyncIterator[AsyncIterator[Sequence[Frame]]]:
+        served = self._other.server.serve_blocks(cids)
         try:
-            yield self._frames(frames)
+            yield self._frames(served, FrameReader(limits, place))
         finally:
-            await frames.aclose()  # type: ignore[attr-defined]
+            await served.aclose()  # type: ignore[attr-defined]
 
-    async def _frames(self, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
-        while (frame := await self._ask(_next, frames)) is not None:
-            yield frame
+    async def _frames(self, served: AsyncIterator[Buffer], reader: FrameReader) -> AsyncIterator[Sequence[Frame]]:
+        """One by one, so that a connection can be cut between any two."""
+        while (part := await self._ask(_next, served)) is not None:
+            for frame in reader.feed_untrusted(part):
+                yield [frame]
+                await self._ask(trio.lowlevel.checkpoint)
 
 
-async def _next(frames: AsyncIterator[Frame]) -> Frame | None:
-    return await anext(frames, None)
+async def _next(served: AsyncIterator[Buffer]) -> Buffer | None:
+    return await anext(served, None)
 
 
 # --- simulated computers ---------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from syncd.model.ids import ROOT_NODE, Cid, NodeId
 from syncd.model.lists import pack_entry, split_list
 from syncd.model.records import Attributes, Place, Record, file_of_parts
 from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage
+from syncd.protocol.frames import FrameReader, pack_frame
 from syncd.store.folder import Arrived
 from tests.helpers.authors import Author, directory
 from tests.helpers.tasks import EPOCH, ROSTER_HEAD, SimSite, World, keyring
@@ -52,15 +53,16 @@ class Hostile:
         await trio.lowlevel.checkpoint()
 
     @asynccontextmanager
-    async def blocks(self, cids: Sequence[Cid]) -> AsyncIterator[AsyncIterator[Frame]]:
-        async def frames() -> AsyncIterator[Frame]:
+    async def blocks(
+        self, cids: Sequence[Cid], limits: Sequence[int], place: memoryview | None = None
+    ) -> AsyncIterator[AsyncIterator[Sequence[Frame]]]:
+        async def frames() -> AsyncIterator[Sequence[Frame]]:
+            reader = FrameReader(limits, place)
             for index, cid in enumerate(cids):
                 await trio.lowlevel.checkpoint()
                 content = self.bodies.get(cid)
-                if content is None:
-                    yield Frame(index, FrameStatus.GONE, memoryview(b""))
-                else:
-                    yield Frame(index, FrameStatus.OK, memoryview(content))
+                status = FrameStatus.GONE if content is None else FrameStatus.OK
+                yield reader.feed_untrusted(pack_frame(index, status, content or b""))
 
         yield frames()
 
@@ -140,7 +142,7 @@ async def test_body_longer_than_its_head_says_ends_the_link(autojump_clock: Mock
         link.bodies[one.head.cid] = bytes(max_ciphertext(one.head.length) + 1)
         with pytest.raises(ExceptionGroup) as caught:
             await follow(ann, link)
-        assert caught.group_contains(RemoteProtocolError, match="longer than its head")
+        assert caught.group_contains(RemoteProtocolError, match="longer than its block")
         await follow(ann, Hostile(bob.device, one))
         assert (b"d1",) in ann.disk.contents()
 

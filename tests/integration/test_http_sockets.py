@@ -14,14 +14,15 @@ import trio
 
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.http import Body, Client, Limits, Pieces, Response, serve
-from syncd.net.blocks import frames_body, receive_frames
+from syncd.net.blocks import receive_frames
 from syncd.net.connections import Connection
 from syncd.net.dial import dial
 from syncd.net.sockets import SocketNetwork
 from syncd.protocol import tls
-from syncd.protocol.frames import Frame, FrameReader, FrameStatus
+from syncd.protocol.frames import FrameReader, FrameStatus, pack_frame
 from syncd.protocol.heads import Head
 from syncd.protocol.requests import request_untrusted
+from syncd.seams import Buffer
 from tests.helpers.folders import make_folder
 from tests.helpers.listener import CIPHERTEXT, StillClock, listening
 
@@ -37,12 +38,12 @@ def table() -> tls.LabelTable:
 
 
 async def serve_frames(connection: Connection) -> None:
-    async def frames() -> AsyncIterator[Frame]:
+    async def frames() -> AsyncIterator[Buffer]:
         for index, size in enumerate(SIZES):
-            yield Frame(index, FrameStatus.OK, memoryview(NOISE)[:size])
+            yield pack_frame(index, FrameStatus.OK, NOISE[:size])
 
     async def handle(_request: object, _body: Body) -> Response:
-        return Response(200, frames_body(frames()))
+        return Response(200, frames())
 
     await serve(connection.stream, handle, admit=lambda head: request_untrusted(head, FOLDER.label))
 
@@ -55,7 +56,8 @@ async def test_blocks_of_all_sizes_arrive_over_tls() -> None:
             reply = await client.request("POST", "/v1/blocks", body=b"")
             digests = [
                 blake2b(frame.ciphertext).digest()
-                async for frame in receive_frames(reply.body, FrameReader([len(NOISE)] * len(SIZES)))
+                async for frames in receive_frames(reply.body, FrameReader([len(NOISE)] * len(SIZES)))
+                for frame in frames
             ]
             assert digests == [blake2b(NOISE[:size]).digest() for size in SIZES]
         await stream.aclose()

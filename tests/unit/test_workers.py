@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from syncd.seams import Lane, Workers
-from syncd.workers import BufferPool, ThreadWorkers
+from syncd.workers import Buffers, ThreadWorkers
 
 PATIENCE_S = 10.0
 
@@ -89,22 +89,22 @@ async def test_cancelled_caller_waits_for_its_thread() -> None:
     assert gate.inside == 0
 
 
-async def test_buffers_are_bounded_and_reused() -> None:
-    pool = BufferPool(size_bytes=100, limit=2)
-    async with pool.borrow() as one, pool.borrow() as other:
-        assert one is not other
-        assert (len(one), pool.free) == (100, 0)
-        with trio.move_on_after(0.01) as scope:
-            async with pool.borrow():
-                raise AssertionError("a third of two")
-        assert scope.cancelled_caught
-    async with pool.borrow() as again:
-        assert again is one  # returned last, lent first
+def test_buffer_that_came_back_last_is_lent_first() -> None:
+    buffers = Buffers(idle=1)
+    with buffers.lend(100) as one, buffers.lend(200) as other:
+        one[:1] = b"1"
+        other[:1] = b"2"
+    with buffers.lend(150) as again:
+        assert (len(again), bytes(again[:1])) == (150, b"2")
 
 
-async def test_buffer_is_returned_after_an_error() -> None:
-    pool = BufferPool(size_bytes=10, limit=1)
-    with pytest.raises(ZeroDivisionError):
-        async with pool.borrow():
-            raise ZeroDivisionError
-    assert pool.free == 1
+def test_buffer_that_is_too_small_or_was_let_go_is_new() -> None:
+    buffers = Buffers(idle=1)
+    with buffers.lend(100) as one:
+        one[:1] = b"1"
+    with buffers.lend(101) as larger:
+        assert bytes(larger[:1]) == b"\0"
+        larger[:1] = b"2"
+    buffers.clear()
+    with buffers.lend(1) as fresh:
+        assert bytes(fresh) == b"\0"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from syncd.errors import LocalProtocolError, RemoteProtocolError
-from syncd.protocol.frames import Frame, FrameReader, FrameStatus, frame_pieces
+from syncd.protocol.frames import Frame, FrameReader, FrameStatus, pack_frame, room_for
 
 LIMITS = [100, 100, 100]
 
 
-def packed(index: int, status: FrameStatus, ciphertext: bytes = b"") -> bytes:
-    return b"".join(frame_pieces(index, status, ciphertext))
-
-
-STREAM = packed(2, FrameStatus.OK, b"c" * 100) + packed(0, FrameStatus.GONE) + packed(1, FrameStatus.OK, b"b")
+STREAM = (
+    pack_frame(2, FrameStatus.OK, b"c" * 100) + pack_frame(0, FrameStatus.GONE) + pack_frame(1, FrameStatus.OK, b"b")
+)
 
 
 def values(frames: list[Frame]) -> list[tuple[int, FrameStatus, bytes]]:
@@ -25,8 +23,8 @@ EXPECTED = [(2, FrameStatus.OK, b"c" * 100), (0, FrameStatus.GONE, b""), (1, Fra
 
 
 def test_bytes_of_a_frame_are_fixed() -> None:
-    assert packed(258, FrameStatus.OK, b"xy") == bytes.fromhex("00 00000102 00000002") + b"xy"
-    assert packed(1, FrameStatus.BUSY) == bytes.fromhex("03 00000001 00000000")
+    assert pack_frame(258, FrameStatus.OK, b"xy") == bytes.fromhex("00 00000102 00000002") + b"xy"
+    assert pack_frame(1, FrameStatus.BUSY) == bytes.fromhex("03 00000001 00000000")
 
 
 @pytest.mark.parametrize("step", [1, 2, 9, 10, 50, 1000])
@@ -40,27 +38,39 @@ def test_frames_are_the_same_however_they_are_cut(step: int) -> None:
     reader.end_untrusted()
 
 
-def test_ciphertext_is_received_where_it_belongs() -> None:
-    places = {index: bytearray(100) for index in range(3)}
-    reader = FrameReader(LIMITS, lambda index, length: memoryview(places[index])[:length])
+def test_ciphertext_stays_where_it_was_received() -> None:
+    place = memoryview(bytearray(room_for(LIMITS)))
+    reader = FrameReader(LIMITS, place)
+    frames = []
     rest = memoryview(STREAM)
     while not reader.is_complete:
-        target = reader.wanted()
-        count = min(len(target), 7, len(rest))
-        target[:count] = rest[:count]
+        room = reader.room()
+        count = min(len(room), 7, len(rest))
+        room[:count] = rest[:count]
         rest = rest[count:]
-        reader.wrote_untrusted(count)
-    assert (bytes(places[2]), bytes(places[1][:1])) == (b"c" * 100, b"b")
+        frames += reader.wrote_untrusted(count)
+    assert values(frames) == EXPECTED
+    place[:] = bytes(len(place))
+    assert bytes(frames[0].ciphertext) == bytes(100)
+
+
+def test_room_holds_the_longest_answer_and_shows_what_is_behind_it() -> None:
+    longest = b"".join(pack_frame(index, FrameStatus.OK, b"x" * limit) for index, limit in enumerate(LIMITS))
+    reader = FrameReader(LIMITS)
+    assert len(reader.feed_untrusted(longest)) == 3
+    assert len(reader.room()) == 1
+    with pytest.raises(RemoteProtocolError):
+        reader.feed_untrusted(b"x")
 
 
 @pytest.mark.parametrize(
     "stream",
     [
-        packed(3, FrameStatus.GONE),  # not asked for
-        packed(0, FrameStatus.GONE) * 2,  # twice
-        packed(0, FrameStatus.OK, b"x" * 101),  # longer than it can be
-        b"\x04" + packed(0, FrameStatus.GONE)[1:],  # unknown status
-        b"\x01" + packed(0, FrameStatus.OK, b"x")[1:],  # gone, with bytes
+        pack_frame(3, FrameStatus.GONE),  # not asked for
+        pack_frame(0, FrameStatus.GONE) * 2,  # twice
+        pack_frame(0, FrameStatus.OK, b"x" * 101),  # longer than it can be
+        b"\x04" + pack_frame(0, FrameStatus.GONE)[1:],  # unknown status
+        b"\x01" + pack_frame(0, FrameStatus.OK, b"x")[1:],  # gone, with bytes
         bytes.fromhex("00 00000000 00000000"),  # fine, without bytes
         bytes.fromhex("00 00000000 ffffffff"),
         STREAM + b"x",
@@ -89,4 +99,4 @@ def test_missing_frames_are_known() -> None:
 
 def test_refusal_with_bytes_is_our_bug() -> None:
     with pytest.raises(LocalProtocolError):
-        frame_pieces(0, FrameStatus.GONE, b"x")
+        pack_frame(0, FrameStatus.GONE, b"x")

@@ -1,0 +1,161 @@
+"""Pure. Every block is asked of one peer that has it, rare ones first, and of another one only after a failure."""
+
+from __future__ import annotations
+
+from cProfile import Profile
+
+from ca.ids import DeviceId
+from syncd.engine.pull import MAX_BATCH_BLOCKS, Pull
+from syncd.model.ids import Cid
+
+ANN, BEN, CEM = (DeviceId(bytes([number]) * 32) for number in (1, 2, 3))
+ALL = b"\xff" * 2000
+NONE = bytes(2000)
+
+
+def cids(count: int) -> list[Cid]:
+    return [Cid(number.to_bytes(32, "big")) for number in range(count)]
+
+
+def pull_of(count: int, offset: int = 0) -> Pull:
+    pull = Pull(offset)
+    pull.want((cid, 10) for cid in cids(count))
+    return pull
+
+
+def poll(pull: Pull, peer: DeviceId, has: set[int]) -> None:
+    """Let a peer say which it has."""
+    while asked := pull.to_poll(peer):
+        bits = bytearray(-(-len(asked) // 8))
+        for index, cid in enumerate(asked):
+            if int.from_bytes(cid, "big") in has:
+                bits[index // 8] |= 0x80 >> index % 8
+        pull.polled(peer, asked, bytes(bits))
+
+
+def numbers(pull: Pull, peer: DeviceId, most_bytes: int = 1 << 20) -> list[int]:
+    batch = pull.next_batch(peer, most_bytes)
+    return [] if batch is None else [int.from_bytes(cid, "big") for cid in batch.cids]
+
+
+def test_every_block_is_assigned_once() -> None:
+    pull = pull_of(100)
+    for peer in (ANN, BEN):
+        poll(pull, peer, set(range(100)))
+    found = numbers(pull, ANN, 300) + numbers(pull, BEN, 300) + numbers(pull, ANN) + numbers(pull, BEN)
+    assert sorted(found) == list(range(100))
+
+
+def test_batch_is_bounded_by_bytes_and_blocks_and_takes_one_block_at_least() -> None:
+    pull = pull_of(2000)
+    poll(pull, ANN, set(range(2000)))
+    assert numbers(pull, ANN, 35) == [0, 1, 2]
+    assert numbers(pull, ANN, 1) == [3]
+    assert len(numbers(pull, ANN)) == MAX_BATCH_BLOCKS
+    batch = pull.next_batch(ANN, 20)
+    assert batch is not None
+    assert (batch.lengths, batch.size) == ((10, 10), 20)
+
+
+def test_what_few_have_comes_first() -> None:
+    pull = pull_of(10)
+    poll(pull, ANN, set(range(10)))
+    poll(pull, BEN, {0, 1, 2, 3, 4, 5, 6})
+    poll(pull, CEM, {0, 1, 2})
+    assert numbers(pull, ANN) == [7, 8, 9]
+    assert numbers(pull, ANN) == [3, 4, 5, 6]
+    assert numbers(pull, ANN) == [0, 1, 2]
+
+
+def test_peer_gets_nothing_that_it_does_not_have() -> None:
+    pull = pull_of(4)
+    poll(pull, ANN, {1})
+    assert numbers(pull, ANN) == [1]
+    assert numbers(pull, ANN) == []
+    assert set(pull.unavailable([ANN])) == {cids(4)[number] for number in (0, 2, 3)}
+
+
+def test_refused_block_goes_to_another_peer_and_never_back() -> None:
+    pull = pull_of(1)
+    poll(pull, ANN, {0})
+    poll(pull, BEN, {0})
+    assert numbers(pull, ANN) == [0]
+    assert numbers(pull, BEN) == []
+    pull.failed(ANN, cids(1), refused=True)
+    assert numbers(pull, ANN) == []
+    assert numbers(pull, BEN) == [0]
+
+
+def test_block_that_did_not_come_may_be_asked_of_the_same_peer_again() -> None:
+    pull = pull_of(2)
+    poll(pull, ANN, {0, 1})
+    assert numbers(pull, ANN) == [0, 1]
+    pull.failed(ANN, cids(1), refused=False)
+    assert numbers(pull, ANN) == [0]
+
+
+def test_what_a_peer_that_is_gone_was_to_send_is_free_and_it_is_asked_anew() -> None:
+    pull = pull_of(3)
+    for peer in (ANN, BEN):
+        poll(pull, peer, {0, 1, 2})
+    assert numbers(pull, ANN) == [0, 1, 2]
+    pull.peer_gone(ANN)
+    assert sorted(numbers(pull, BEN)) == [0, 1, 2]
+    assert numbers(pull, ANN) == []
+    pull.peer_gone(BEN)
+    assert pull.to_poll(ANN) == cids(3)
+
+
+def test_blocks_wanted_later_are_asked_about_too() -> None:
+    pull = pull_of(1)
+    poll(pull, ANN, {0})
+    pull.want([(cid, 10) for cid in cids(3)])
+    assert pull.to_poll(ANN) == cids(3)[1:]
+
+
+def test_unanswered_poll_is_repeated() -> None:
+    pull = pull_of(3)
+    assert pull.to_poll(ANN) == pull.to_poll(ANN) == cids(3)
+
+
+def test_peer_that_may_have_got_more_is_asked_again() -> None:
+    pull = pull_of(2)
+    poll(pull, ANN, {0})
+    assert pull.to_poll(ANN) == []
+    pull.poll_again(ANN)
+    poll(pull, ANN, {0, 1})
+    assert sorted(numbers(pull, ANN) + numbers(pull, ANN)) == [0, 1]
+
+
+def test_forgotten_blocks_are_neither_asked_about_nor_assigned() -> None:
+    pull = pull_of(3)
+    poll(pull, ANN, {0, 1, 2})
+    pull.forget(cids(2))
+    assert (pull.to_poll(BEN), numbers(pull, ANN), len(pull), pull.wanted_bytes) == (cids(3)[2:], [2], 1, 10)
+
+
+def test_receivers_begin_at_different_places() -> None:
+    firsts = set()
+    for offset in range(16):
+        pull = pull_of(160, offset)
+        poll(pull, ANN, set(range(160)))
+        firsts.add(numbers(pull, ANN)[0])
+    assert firsts == {10 * offset for offset in range(16)}
+
+
+def calls_to_hand_out(count: int) -> int:
+    pull = pull_of(count)
+
+    def hand_out() -> None:
+        for peer in (ANN, BEN):
+            poll(pull, peer, set(range(count)))
+        while numbers(pull, ANN, 100) or numbers(pull, BEN, 100):
+            pass
+
+    profile = Profile()
+    profile.runcall(hand_out)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_handing_out_many_blocks_takes_work_in_proportion_to_their_number() -> None:
+    assert calls_to_hand_out(4000) < 2.2 * calls_to_hand_out(2000)
