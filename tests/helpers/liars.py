@@ -12,24 +12,28 @@ from random import Random
 from ca.ids import DeviceId
 from syncd.daemon.serving import Server
 from syncd.model.ids import Cid
-from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage
+from syncd.protocol.exchange import FrameStatus, HeadsPage
+from syncd.protocol.frames import HEAD_BYTES, pack_frame
+from syncd.seams import Buffer
 
-NOTHING = memoryview(b"")
 Lie = Callable[[Server, Random], None]
 
 
 def bad_blocks(server: Server, chance: Random) -> None:
-    """Blocks arrive with one bit changed, or cut short."""
+    """Blocks arrive with one bit changed."""
     honest = server.serve_blocks
 
-    async def serve_blocks(cids: Sequence[Cid]) -> AsyncIterator[Frame]:
-        async for frame in honest(cids):
-            if frame.status is FrameStatus.OK and chance.random() < 0.7:
-                octets = bytearray(frame.ciphertext)
-                octets[chance.randrange(len(octets))] ^= 1 << chance.randrange(8)
-                yield Frame(frame.index, frame.status, memoryview(bytes(octets)))
-            else:
-                yield frame
+    async def serve_blocks(cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
+        async for part in honest(cids):
+            octets = bytearray(part)
+            at = 0
+            while at < len(octets):
+                begin = at + HEAD_BYTES
+                length = int.from_bytes(octets[begin - 4 : begin], "big")
+                if length and chance.random() < 0.7:
+                    octets[begin + chance.randrange(length)] ^= 1 << chance.randrange(8)
+                at = begin + length
+            yield bytes(octets)
 
     _replace(server, "serve_blocks", serve_blocks)
 
@@ -41,9 +45,9 @@ def false_have(server: Server, chance: Random) -> None:
         bits = (1 << len(cids)) - 1 << -len(cids) % 8  # the first in the highest bit
         return bits.to_bytes((len(cids) + 7) // 8, "big")
 
-    async def serve_blocks(cids: Sequence[Cid]) -> AsyncIterator[Frame]:
+    async def serve_blocks(cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
         for index in range(len(cids)):
-            yield Frame(index, FrameStatus.GONE, NOTHING)
+            yield pack_frame(index, FrameStatus.GONE)
 
     _replace(server, "have", have)
     _replace(server, "serve_blocks", serve_blocks)
