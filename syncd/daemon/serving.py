@@ -108,7 +108,7 @@ class Server:
                     yield sealed.frames
         finally:
             reader.close()
-            paths = [source[1] for one in changed for source, _ in one.places]
+            paths = [source.path for one in changed for source, _ in one.places]
             self._ground.look_again([path for path in paths if path])
 
     def _seal(self, reader: SourceReader, batch: Sequence[Served], plain: memoryview, place: memoryview) -> _Sealed:
