@@ -1,19 +1,16 @@
-"""Pure. Who is a member with which rights, and the rules by which an entry may change that.
+"""Pure. The rules by which an entry changes who is a member with which rights.
 
-`State` is everything that follows from the entries of a roster. A `Fold` applies entries to a state of its own: each
-kind of change has one rule, found in one table, which looks at the signer as they were *before* the entry. `ca.roster`
-keeps the chain around it.
+A `Fold` applies entries to a state of its own (`ca.state`): each kind of change has one rule, found in one table, which
+looks at the signer as they were *before* the entry. `ca.roster` keeps the chain around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from ca.addresses import AddressRules
-from ca.certs import VALID_AFTER_S, VALID_BEFORE_S, folder_point_untrusted
+from ca.certs import folder_point_untrusted
 from ca.device import PublicDevice, Purpose, verify
 from ca.entries import (
     Admit,
@@ -36,155 +33,10 @@ from ca.entries import (
     Suspend,
 )
 from ca.errors import TrustError
-from ca.ids import NO_ENTRY, NO_FOLDER, DeviceId, EntryHash, EpochId, FolderId, MemberId
-from ca.recovery import PublicRecovery
-from ca.roles import Action, Capability, Role, fits, may, may_grant, outranks, reads
-from ca.wraps import MAX_RECIPIENTS, Share, wrap_info
-
-NOBODY: Final = MemberId(b"")
-
-
-# --- the state -------------------------------------------------------------------------------------------------------
-
-
-class Status(Enum):
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    REMOVED = "removed"
-    LEFT = "left"
-
-
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """What a device could do at some point of the roster."""
-
-    role: Role
-    capabilities: Capability
-
-    def allow(self, action: Action) -> bool:
-        return may(self.role, self.capabilities, action)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A person or service. `devices` are those that count; names are sealed under the folder's name key."""
-
-    id: MemberId
-    name_sealed: bytes
-    role: Role
-    capabilities: Capability
-    status: Status
-    since: int
-    devices: Mapping[DeviceId, PublicDevice]
-    device_names: Mapping[DeviceId, bytes]
-
-    @property
-    def rights(self) -> Rights:
-        return Rights(self.role, self.capabilities)
-
-
-@dataclass(frozen=True, slots=True)
-class EpochInfo:
-    """An epoch as the roster tells it; `previous_entry` and `folder` are what its wraps are bound to."""
-
-    id: EpochId
-    number: int
-    opened_at: int
-    member_certificate: bytes
-    vault_certificate: bytes
-    previous_sealed: bytes | None
-    wraps_root: bytes
-    wraps_count: int
-    folder: FolderId
-    previous_entry: EntryHash
-
-    @property
-    def valid_from(self) -> int:
-        return self.opened_at - VALID_BEFORE_S
-
-    @property
-    def valid_until(self) -> int:
-        return self.opened_at + VALID_AFTER_S
-
-    def wrap_info(self, recipient: DeviceId) -> bytes:
-        return wrap_info(self.folder, self.previous_entry, recipient, self.member_certificate, self.vault_certificate)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """Who gets how much of an epoch."""
-
-    id: DeviceId
-    seal: bytes
-    share: Share
-
-
-@dataclass(slots=True)
-class State:
-    """Everything that follows from the entries. Changed only inside `Fold`, on a copy of its own."""
-
-    genesis: Genesis
-    members: dict[MemberId, Member]
-    owner_of: dict[DeviceId, MemberId]  # every device ever admitted -> its latest member
-    publics: dict[DeviceId, PublicDevice]  # every device ever admitted, for what it signed while it counted
-    keys: dict[bytes, DeviceId]  # every public key ever admitted -> the one device that has it
-    lost: set[DeviceId]
-    rights: dict[DeviceId, tuple[tuple[int, Rights | None], ...]]  # (entry number, rights from it on), ascending
-    journals: dict[DeviceId, tuple[tuple[int, JournalSeal], ...]]
-    settings: dict[int, int]
-    addresses: AddressRules
-    name_sealed: bytes
-    recovery: tuple[PublicRecovery, ...]
-    epochs: list[EpochInfo]
-    points: set[bytes]  # every P-256 key of a certificate so far
-    rotation_pending: bool
-    entries: list[SignedEntry]
-    numbers: dict[EntryHash, int]
-
-    def copy(self) -> State:
-        return State(
-            self.genesis,
-            dict(self.members),
-            dict(self.owner_of),
-            dict(self.publics),
-            dict(self.keys),
-            set(self.lost),
-            dict(self.rights),
-            dict(self.journals),
-            dict(self.settings),
-            self.addresses,
-            self.name_sealed,
-            self.recovery,
-            list(self.epochs),
-            set(self.points),
-            self.rotation_pending,
-            list(self.entries),
-            dict(self.numbers),
-        )
-
-    def active(self, device: DeviceId) -> tuple[Member, PublicDevice] | None:
-        member = self.members.get(self.owner_of.get(device, NOBODY))
-        if member is None or member.status is not Status.ACTIVE or device not in member.devices:
-            return None
-        return member, member.devices[device]
-
-    def recipients(self) -> list[Recipient]:
-        """Every active device and every recovery key, each with its share, ordered by id."""
-        found = [Recipient(key.id, key.seal, Share.MEMBER) for key in self.recovery]
-        for member in self.members.values():
-            if member.status is Status.ACTIVE:
-                share = share_of(member.rights)
-                found += [Recipient(device, public.seal, share) for device, public in member.devices.items()]
-        return sorted(found, key=lambda recipient: recipient.id)
-
-
-def share_of(rights: Rights) -> Share:
-    if rights.role is Role.VAULT:
-        return Share.VAULT
-    return Share.MEMBER if reads(rights.role, rights.capabilities) else Share.CONTACT
-
-
-# --- the fold --------------------------------------------------------------------------------------------------------
+from ca.ids import NO_ENTRY, NO_FOLDER, DeviceId, EpochId, FolderId, MemberId
+from ca.roles import Action, Role, fits, may_grant, outranks
+from ca.state import NOBODY, EpochInfo, Member, Rights, State, Status, share_of
+from ca.wraps import MAX_RECIPIENTS
 
 
 class Fold:

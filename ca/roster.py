@@ -22,9 +22,10 @@ from ca.device import PublicDevice, Purpose, verify
 from ca.entries import MAX_ENTRY_BYTES, Change, Genesis, JournalSeal, SignedEntry, decode_entry_untrusted
 from ca.errors import CodecError, TrustError
 from ca.ids import DeviceId, EntryHash, FolderId, MemberId
-from ca.membership import NOBODY, EpochInfo, Fold, Member, Recipient, Rights, State, Status, begin_fold
+from ca.membership import Fold, begin_fold
 from ca.recovery import PublicRecovery
 from ca.roles import Role
+from ca.state import NOBODY, EpochInfo, Member, Recipient, Rights, State, Status
 
 __all__ = [
     "Draft",

@@ -48,6 +48,7 @@ COLOURS: dict[str, str] = {
     "ca.recovery": PURE,
     "ca.roles": PURE,
     "ca.roster": PURE,
+    "ca.state": PURE,
     "ca.words": PURE,
     "ca.wraps": PURE,
     "syncd": PURE,
