@@ -8,25 +8,33 @@ change, and one signature covers all of it. Sealing costs 0.1 ms for each device
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ca.addresses import AddressRules
-from ca.certs import check_folder_certificate, folder_certificate
+from ca.certs import check_folder_certificate, folder_certificate, is_certificate_of
 from ca.device import DeviceKeys, PublicDevice, Purpose, sign
 from ca.entries import (
+    MAX_LOST,
     Admit,
     Change,
+    ChangeRole,
     DeviceLost,
     EntryDevice,
     EntryEpoch,
+    Expire,
     Genesis,
     JournalSeal,
     Leave,
+    Link,
+    Merge,
     Padding,
+    Reactivate,
+    Recover,
     Remove,
     Rotate,
     SetPolicy,
+    Suspend,
     encode_body,
 )
 from ca.epochs import (
@@ -35,14 +43,16 @@ from ca.epochs import (
     FolderSecrets,
     commitment,
     member_tls_key,
+    open_linked,
     open_name,
     open_previous,
+    seal_linked,
     seal_name,
     seal_previous,
 )
 from ca.errors import CodecError, TrustError
 from ca.ids import NO_ENTRY, NO_FOLDER, DeviceId, EntryHash, EpochId, FolderId, MemberId
-from ca.recovery import PublicRecovery
+from ca.recovery import PublicRecovery, RecoveryKey
 from ca.roles import USUAL_CAPABILITIES, Capability, Role
 from ca.roster import EpochInfo, Member, Recipient, Roster
 from ca.wraps import (
@@ -114,7 +124,7 @@ class Newcomer:
 class Signer:
     """Who makes an entry, and what from: its keys, the time, the randomness, the sealing."""
 
-    keys: DeviceKeys
+    keys: DeviceKeys | RecoveryKey
     now: int
     random: Random
     sealer: Sealer = HPKE
@@ -133,9 +143,12 @@ def make_genesis(
     padding: Padding = Padding.NONE,
 ) -> Outcome:
     """A new folder whose only member is the signer, an owner."""
+    public = signer.keys.public
+    if not isinstance(public, PublicDevice):
+        raise TypeError("a folder is begun by a device")
     folder_secret = signer.random(SECRET_BYTES)
     names = FolderSecrets.derive(folder_secret).name_key
-    newcomer = Newcomer(member_name, Role.OWNER, [(signer.keys.public, device_name)])
+    newcomer = Newcomer(member_name, Role.OWNER, [(public, device_name)])
     changes = (
         Genesis(
             signer.random(32),
@@ -149,7 +162,7 @@ def make_genesis(
     )
     recipients = sorted(
         [
-            Recipient(signer.keys.id, signer.keys.public.seal, Share.MEMBER),
+            Recipient(public.id, public.seal, Share.MEMBER),
             Recipient(recovery.id, recovery.seal, Share.MEMBER),
         ],
         key=lambda recipient: recipient.id,
@@ -204,13 +217,124 @@ def rule_addresses(roster: Roster, secrets: Secrets, signer: Signer, rules: Addr
     return compose(roster, secrets, signer, [SetPolicy(None, (), rules)])
 
 
+def suspend(
+    roster: Roster, secrets: Secrets, signer: Signer, member: MemberId, journals: Sequence[JournalSeal] = ()
+) -> Outcome:
+    """Take a member out until `reactivate`."""
+    return compose(roster, secrets, signer, [Suspend(member, tuple(journals))])
+
+
+def reactivate(roster: Roster, secrets: Secrets, signer: Signer, member: MemberId) -> Outcome:
+    """Let a suspended member in again, with the rights it had."""
+    return compose(roster, secrets, signer, [Reactivate(member)])
+
+
+def change_role(
+    roster: Roster,
+    secrets: Secrets,
+    signer: Signer,
+    member: MemberId,
+    role: Role,
+    capabilities: Capability | None = None,
+    journals: Sequence[JournalSeal] = (),
+) -> Outcome:
+    """Another role; without capabilities its usual ones."""
+    given = USUAL_CAPABILITIES[role] if capabilities is None else capabilities
+    return compose(roster, secrets, signer, [ChangeRole(member, role, given, tuple(journals))])
+
+
+def expire(roster: Roster, secrets: Secrets, signer: Signer, member: MemberId, until: int | None) -> Outcome:
+    """Say when a membership ends, in unix seconds; None: never."""
+    return compose(roster, secrets, signer, [Expire(member, until or 0)])
+
+
+def recover(
+    roster: Roster,
+    secrets: Secrets,
+    signer: Signer,
+    key: RecoveryKey,
+    *,
+    devices: Sequence[DeviceId],
+    owner: MemberId,
+    journals: Sequence[JournalSeal] = (),
+) -> Outcome:
+    """By the printed key: only these devices stay, and one of their members is an owner from now on.
+
+    Raises: TrustError when the key is not this folder's.
+    """
+    changes: list[Change] = [Recover(tuple(sorted(devices)), roster.recovery, tuple(journals))]
+    if roster.members[owner].role is not Role.OWNER:
+        changes.append(ChangeRole(owner, Role.OWNER, Capability.NONE, ()))
+    return compose(roster, secrets, replace(signer, keys=key), changes)
+
+
+def decide_quarrel(roster: Roster, signer: Signer, place: int | None) -> bytes:
+    """The entry by which another owner chooses between two histories: on ours, or on the branch of this place.
+
+    It changes nothing: that it is signed there is what decides. Raises TrustError.
+    """
+    chosen = roster if place is None else roster.on_branch(place)
+    changes: tuple[Change, ...] = (SetPolicy(None, ()),)
+    signer = _not_before(chosen, signer)
+    chosen.after(signer.keys.id, changes, signer.now)
+    return _signed(signer, chosen.folder_id, chosen.number + 1, chosen.head, changes, None)
+
+
+def link(roster: Roster, secrets: Secrets, signer: Signer) -> Outcome:
+    """Link every epoch that a fork left behind and that we can open. Any member who reads may."""
+    return compose(roster, secrets, signer, _links(roster, secrets))
+
+
+def merge(roster: Roster, secrets: Secrets, signer: Signer) -> Outcome:
+    """End every fork: settle the branches that lost, take out whom they took out, link their epochs."""
+    return compose(roster, secrets, signer, _merging(roster, secrets))
+
+
+def _merging(roster: Roster, secrets: Secrets) -> list[Change]:
+    changes: list[Change] = []
+    for branch in roster.branches:
+        for at in range(0, len(branch), MAX_LOST):
+            changes.append(Merge(branch[0].previous, tuple(entry.hash for entry in branch[at : at + MAX_LOST]), ()))
+    seen: list[Change] = []
+    for change in roster.departures:
+        if not any(type(change) is type(other) and _whom(change) == _whom(other) for other in seen):
+            seen.append(change)
+    return changes + seen + _links(roster, secrets)
+
+
+def _whom(change: Change) -> bytes | None:
+    match change:
+        case Remove(member) | Suspend(member):
+            return member
+        case DeviceLost(device):
+            return device
+        case _:
+            return None
+
+
+def _links(roster: Roster, secrets: Secrets) -> list[Change]:
+    found: list[Change] = []
+    for epoch in roster.left_behind().values():
+        secret = secrets.of(epoch.id)
+        if secret is not None:
+            found.append(Link(epoch.id, epoch.member_certificate, seal_linked(secrets.epoch, secret, epoch.id)))
+    return found
+
+
 def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[Change]) -> Outcome:
-    """One entry with these changes and, where they demand it, a new epoch.
+    """One entry with these changes and, where they demand it, a new epoch. What opens one merges a fork as well, if the
+    signer has the rights for it.
 
     Raises: TrustError when the signer has no right to one of them, or when the secrets are not those of the head.
     """
     if secrets.epoch_id != roster.epoch.id:
         raise TrustError("the newest epoch of this folder is not open here yet", fix="wait until it has arrived")
+    signer = _not_before(roster, signer)
+    if roster.is_unmerged and not any(isinstance(change, Merge | Recover) for change in changes):
+        try:
+            return compose(roster, secrets, signer, [*_merging(roster, secrets), *changes])
+        except TrustError:
+            pass  # the merge takes a higher rank, or says the same: the change must not wait for it
     draft = roster.after(signer.keys.id, changes, signer.now)
     number = roster.number + 1
     if not draft.opens_epoch:
@@ -223,6 +347,11 @@ def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[
     entry = _signed(signer, roster.folder_id, number, roster.head, tuple(changes), epoch)
     grown = roster.extend_untrusted([entry])
     return Outcome(entry, grown, wraps, secrets.with_epoch(grown.epoch.id, secret))
+
+
+def _not_before(roster: Roster, signer: Signer) -> Signer:
+    """History goes forward, whatever this computer's clock says."""
+    return replace(signer, now=max(signer.now, roster.entries[-1].time))
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +440,33 @@ def receive_wrap(
     keys = EpochSecrets.derive(payload.epoch)
     check_folder_certificate(epoch.member_certificate, keys.tls, epoch.opened_at)
     check_folder_certificate(epoch.vault_certificate, keys.vault.tls, epoch.opened_at)
-    return Secrets(payload.folder, epoch.id, payload.epoch, _open_chain(roster.epochs, payload.epoch, held))
+    older = _open_chain(roster.epochs, payload.epoch, held)
+    return with_links(roster, Secrets(payload.folder, epoch.id, payload.epoch, older))
+
+
+def with_links(roster: Roster, secrets: Secrets) -> Secrets:
+    """The secrets, and those of epochs that forks left behind, as far as links lead there.
+
+    A link counts if the secret in it yields the key of the certificate that it names; else it is passed over: whoever
+    made it has said nothing that anybody could use.
+    """
+    found: dict[EpochId, bytes] = {}
+    for id, linked in roster.links.items():
+        under = secrets.of(linked.under)
+        if under is None or secrets.of(id) is not None:
+            continue
+        try:
+            secret = open_linked(under, linked.link.secret_sealed, id)
+        except TrustError:
+            continue
+        if is_certificate_of(linked.link.member_certificate, member_tls_key(secret)):
+            found[id] = secret
+    return replace(secrets, older={**secrets.older, **found}) if found else secrets
 
 
 def _open_chain(epochs: Sequence[EpochInfo], newest: bytes, held: Secrets | None) -> dict[EpochId, bytes]:
     """The secrets of all epochs before the last, newest first, until one is reached that is held already."""
-    older: dict[EpochId, bytes] = {}
+    older: dict[EpochId, bytes] = {} if held is None else {**held.older, held.epoch_id: held.epoch}
     secret = newest
     for place in range(len(epochs) - 1, 0, -1):
         epoch, before = epochs[place], epochs[place - 1]
@@ -327,8 +477,8 @@ def _open_chain(epochs: Sequence[EpochInfo], newest: bytes, held: Secrets | None
         if known is not None and known != secret:
             raise TrustError("the chain of epochs leads to another secret than the one held")
         older[before.id] = secret
-        if held is not None and known is not None:
-            return {**held.older, **older}
+        if known is not None:
+            return older
         check_folder_certificate(before.member_certificate, member_tls_key(secret), before.opened_at)
     return older
 

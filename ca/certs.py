@@ -154,6 +154,15 @@ def check_folder_certificate(der: bytes, private: EllipticCurvePrivateKey, opene
         raise TrustError("the secret received does not belong to the certificate in the roster")
 
 
+def is_certificate_of(der: bytes, private: EllipticCurvePrivateKey) -> bool:
+    """Whether a folder certificate of whatever date names this key."""
+    try:
+        end_of_point = _folder_content_end(der) - len(_EXTENSIONS)
+    except CodecError:
+        return False
+    return der[end_of_point - POINT_BYTES : end_of_point] == public_point(private)
+
+
 # --- device and throw-away certificates ------------------------------------------------------------------------------
 
 

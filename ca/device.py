@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -129,8 +129,15 @@ def signed_bytes(purpose: Purpose, folder: FolderId | None, body: bytes) -> byte
     return b"syncd/1 " + purpose.value + b"\x00" + (folder or NO_FOLDER) + body
 
 
-def sign(keys: DeviceKeys, purpose: Purpose, folder: FolderId | None, body: bytes) -> bytes:
-    """64 bytes: Ed25519 by the device's signing key."""
+class HasSigningKey(Protocol):
+    """Device keys, or a recovery key."""
+
+    @property
+    def signing(self) -> Ed25519PrivateKey: ...
+
+
+def sign(keys: HasSigningKey, purpose: Purpose, folder: FolderId | None, body: bytes) -> bytes:
+    """64 bytes: Ed25519 by the signing key of a device or of a recovery key."""
     return keys.signing.sign(signed_bytes(purpose, folder, body))
 
 

@@ -49,6 +49,8 @@ MAX_DEVICES_AT_ONCE: Final = 64
 MAX_JOURNALS: Final = 1024
 MAX_SETTINGS: Final = 64
 MAX_ENTRIES: Final = 1 << 32
+MAX_LOST: Final = 1024
+MAX_LINKS: Final = 64
 
 
 class Kind(IntEnum):
@@ -68,6 +70,7 @@ class Kind(IntEnum):
     LINK = 11
     MERGE = 12
     RECOVER = 13
+    EXPIRE = 14
 
 
 class Padding(IntEnum):
@@ -210,9 +213,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Ends a fork: the head of the branch that lost, and links to its epochs."""
+    """Ends a fork: the last entry that both branches share, the entries of the one that lost, and links to its epochs.
 
-    other_head: EntryHash
+    What the lost branch did that is to stand is said again by the other changes of the same entry.
+    """
+
+    parent: EntryHash
+    lost: tuple[EntryHash, ...]
     links: tuple[Link, ...]
 
 
@@ -222,6 +229,15 @@ class Recover:
 
     devices: tuple[DeviceId, ...]
     recovery: tuple[PublicRecovery, ...]
+    journals: tuple[JournalSeal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """When a membership ends: unix seconds, or 0 for never."""
+
+    member: MemberId
+    until: int
 
 
 Change: TypeAlias = (
@@ -239,6 +255,7 @@ Change: TypeAlias = (
     | Link
     | Merge
     | Recover
+    | Expire
 )
 
 
@@ -315,8 +332,9 @@ _CHANGES: Final[dict[int, tuple[type[Change], tuple[Check[Any], ...]]]] = {
     Kind.LEAVE: (Leave, (_member, _journals)),
     Kind.DEVICE_LOST: (DeviceLost, (_hash, _journals)),
     Kind.LINK: (Link, (_hash, _certificate, bytes_of(SEALED_SECRET_BYTES))),
-    Kind.MERGE: (Merge, (_hash, list_of(_link, 64))),
-    Kind.RECOVER: (Recover, (list_of(_hash, MAX_RECIPIENTS), list_of(_recovery, 8, minimum=1))),
+    Kind.MERGE: (Merge, (_hash, list_of(_hash, MAX_LOST, minimum=1), list_of(_link, MAX_LINKS))),
+    Kind.RECOVER: (Recover, (list_of(_hash, MAX_RECIPIENTS), list_of(_recovery, 8, minimum=1), _journals)),
+    Kind.EXPIRE: (Expire, (_member, uint(MAX_TIME))),
 }
 _KIND_OF: Final = {made: Kind(kind) for kind, (made, _) in _CHANGES.items()}
 

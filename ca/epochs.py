@@ -150,6 +150,19 @@ def open_previous(secret: bytes, sealed: bytes, previous_id: EpochId) -> bytes:
         raise TrustError("the epoch does not open the one before it") from None
 
 
+def seal_linked(secret: bytes, linked: bytes, linked_id: EpochId) -> bytes:
+    """48 bytes: the secret of an epoch that a fork left behind, for holders of this one."""
+    return AESGCMSIV(derive(secret, "linked epoch")).encrypt(_NO_NONCE, linked, linked_id)
+
+
+def open_linked(secret: bytes, sealed: bytes, linked_id: EpochId) -> bytes:
+    """The inverse. Raises TrustError when this secret does not open it."""
+    try:
+        return AESGCMSIV(derive(secret, "linked epoch")).decrypt(_NO_NONCE, sealed, linked_id)
+    except InvalidTag:
+        raise TrustError("the epoch does not open the one that is linked to it") from None
+
+
 def seal_name(name_key: bytes, subject: bytes, name: str) -> bytes:
     """A name that vaults cannot read; `subject` (a member's or device's id, or b"folder") is what it belongs to.
 

@@ -19,6 +19,7 @@ from ca.entries import (
     ChangeRole,
     DeviceLost,
     EntryEpoch,
+    Expire,
     Genesis,
     JournalSeal,
     Leave,
@@ -33,10 +34,15 @@ from ca.entries import (
     Suspend,
 )
 from ca.errors import TrustError
-from ca.ids import NO_ENTRY, NO_FOLDER, DeviceId, EpochId, FolderId, MemberId
-from ca.roles import Action, Role, fits, may_grant, outranks
-from ca.state import NOBODY, EpochInfo, Member, Rights, State, Status, share_of
+from ca.ids import NO_ENTRY, NO_FOLDER, DeviceId, EntryHash, EpochId, FolderId, MemberId
+from ca.roles import Action, Capability, Role, fits, may_grant, outranks
+from ca.state import NOBODY, EpochInfo, LinkedEpoch, Member, Rights, Settled, State, Status, share_of
 from ca.wraps import MAX_RECIPIENTS
+
+CLOCK_SLACK_S: Final = 2 * 24 * 3600
+"""By so much an entry may be dated before the one that it continues: clocks differ, and history goes forward."""
+RECOVERY: Final = MemberId(b"the recovery key")
+"""Stands for the recovery key where a member signs; a member's id is drawn at random."""
 
 
 class Fold:
@@ -53,18 +59,33 @@ class Fold:
 
     def apply(self, entry: SignedEntry, *, check_signature: bool = True) -> None:
         """Raises TrustError or CodecError when the entry does not follow from the state before it."""
-        signer, public = self.signer(entry.signer)
+        signer, sign_key = self.signer(entry.signer, entry.changes, entry.time)
         if check_signature:
-            verify(public.sign, Purpose.ENTRY, FolderId(self.state.entries[0].hash), entry.body, entry.signature)
+            verify(sign_key, Purpose.ENTRY, FolderId(self.state.entries[0].hash), entry.body, entry.signature)
         opens = self.change(entry.signer, signer, entry.changes, entry.number, entry.time)
         self.check_epoch(entry.epoch, opens)
         self.append(entry)
 
-    def signer(self, device: DeviceId) -> tuple[Member, PublicDevice]:
+    def signer(self, device: DeviceId, changes: Sequence[Change], time: int) -> tuple[Member, bytes]:
+        """Who signs an entry, as they were before it, and their signing key. Raises TrustError."""
+        if time < self.state.entries[-1].time - CLOCK_SLACK_S:
+            raise TrustError("the entry is dated days before the one that it continues")
+        if isinstance(changes[0], Recover):
+            return self._recovery_signer(device)
         found = self.state.active(device)
         if found is None:
             raise TrustError("the entry is signed by a device that is not a member's")
-        return found
+        member, public = found
+        if member.has_expired(time):
+            raise TrustError("the signer's membership had ended")
+        return member, public.sign
+
+    def _recovery_signer(self, id: DeviceId) -> tuple[Member, bytes]:
+        """The recovery key, for this one entry, as an owner above all owners."""
+        for key in self.state.recovery:
+            if key.id == id:
+                return Member(RECOVERY, b"", Role.OWNER, Capability.NONE, Status.ACTIVE, 0, {}, {}), key.sign
+        raise TrustError("only a recovery key of the folder recovers it")
 
     def change(self, device: DeviceId, signer: Member, changes: Sequence[Change], number: int, time: int) -> bool:
         """Apply the changes of one entry; whether the same entry has to open an epoch. Raises TrustError."""
@@ -75,9 +96,10 @@ class Fold:
         self._require_an_owner()
         if not needs_epoch:
             return False
-        if self.state.active(device) is not None and signer.rights.allow(Action.OPEN_EPOCH):
+        is_in = signer.id == RECOVERY or self.state.active(device) is not None
+        if is_in and signer.rights.allow(Action.OPEN_EPOCH):
             return True
-        if not all(isinstance(change, _TAKES_OUT) for change in changes):
+        if not all(isinstance(change, TAKES_OUT) for change in changes):
             raise TrustError("only an owner or an admin who reads the folder may open an epoch")
         self.state.rotation_pending = True
         return False
@@ -155,7 +177,17 @@ class Fold:
         since = known.since if known else self.time
         name_sealed = known.name_sealed if known else change.name_sealed
         self._put(
-            Member(change.member, name_sealed, change.role, change.capabilities, Status.ACTIVE, since, devices, names)
+            Member(
+                change.member,
+                name_sealed,
+                change.role,
+                change.capabilities,
+                Status.ACTIVE,
+                since,
+                devices,
+                names,
+                None if known is None else known.until,
+            )
         )
 
     def _claim_keys(self, public: PublicDevice) -> None:
@@ -201,6 +233,8 @@ class Fold:
         target = self._below(signer, change.member, Action.ADMIT)
         if target.status is not Status.SUSPENDED:
             raise TrustError("this member is not suspended")
+        if target.has_expired(self.time):
+            raise TrustError("this membership has ended", fix="give it another end first")
         if not may_grant(signer.role, signer.capabilities, target.role, target.capabilities):
             raise TrustError("nobody grants what they do not hold")
         self.recipient_count += len(target.devices)
@@ -221,7 +255,8 @@ class Fold:
         if not may_grant(signer.role, signer.capabilities, rights.role, rights.capabilities):
             raise TrustError("nobody grants what they do not hold")
         self._note_journals(journals)
-        self._put(replace(target, role=rights.role, capabilities=rights.capabilities))
+        until = None if rights.role is Role.OWNER else target.until
+        self._put(replace(target, role=rights.role, capabilities=rights.capabilities, until=until))
         return share_of(target.rights) is not share_of(rights)
 
     def set_policy(self, device: DeviceId, signer: Member, change: SetPolicy) -> bool:
@@ -240,10 +275,66 @@ class Fold:
     def refuse_genesis(self, device: DeviceId, signer: Member, change: Change) -> bool:
         raise TrustError("a folder begins once")
 
-    def refuse_later(self, device: DeviceId, signer: Member, change: Change) -> bool:
-        raise TrustError(
-            "this version cannot judge an entry that links, merges or recovers", fix="install a newer version"
-        )
+    def expire(self, device: DeviceId, signer: Member, change: Expire) -> bool:
+        target = self._below(signer, change.member, Action.CHANGE_ROLE)
+        if target.role is Role.OWNER:
+            raise TrustError("an owner's membership does not end by itself")
+        if not may_grant(signer.role, signer.capabilities, target.role, target.capabilities):
+            raise TrustError("nobody grants what they do not hold")
+        self._put(replace(target, until=change.until or None))
+        return False
+
+    def link(self, device: DeviceId, signer: Member, change: Link) -> bool:
+        _require(signer, Action.READ)
+        self._link(change)
+        return False
+
+    def _link(self, link: Link) -> None:
+        """Whether the secret is the right one can only a reader tell: it must yield the certificate's key."""
+        if EntryHash(link.epoch) not in self.state.settled or link.epoch in self.state.links:
+            raise TrustError("an epoch is linked once, and only one of a branch that a merge ended")
+        self.state.links[link.epoch] = LinkedEpoch(link, self.state.epochs[-1].id)
+
+    def merge(self, device: DeviceId, signer: Member, change: Merge) -> bool:
+        _require(signer, Action.OPEN_EPOCH)
+        _require(signer, Action.REMOVE)
+        parent = self.state.numbers.get(change.parent)
+        if parent is None or parent == len(self.state.entries) - 1:
+            raise TrustError("a merge names the entry after which both branches differ")
+        for lost in change.lost:
+            if lost in self.state.numbers:
+                raise TrustError("a merge ends a branch that is not on the chain")
+            known = self.state.settled.get(lost)
+            rank = signer.role if known is None else max(known.rank, signer.role)
+            self.state.settled[lost] = Settled(parent, rank)
+        for link in change.links:
+            self._link(link)
+        return True
+
+    def recover(self, device: DeviceId, signer: Member, change: Recover) -> bool:
+        """Only the devices that are named stay; the other changes of the entry say what they are from now on."""
+        if signer.id != RECOVERY:
+            raise TrustError("only a recovery key of the folder recovers it")
+        staying = set(change.devices)
+        for member in list(self.state.members.values()):
+            if member.status not in (Status.REMOVED, Status.LEFT):
+                self._keep_only(member, staying)
+                staying -= member.devices.keys()
+        if staying:
+            raise TrustError("a device that is to stay is not a member's")
+        self.state.recovery = change.recovery
+        self._note_journals(change.journals)
+        self.recipient_count = len(self.state.recipients())
+        return True
+
+    def _keep_only(self, member: Member, staying: set[DeviceId]) -> None:
+        kept = {id: public for id, public in member.devices.items() if id in staying}
+        for gone in member.devices.keys() - kept.keys():
+            self._note_rights(gone, None)
+        if kept:
+            self._put(replace(member, devices=kept, status=Status.ACTIVE, until=None))
+        else:
+            self._put(replace(member, status=Status.REMOVED))
 
     # What the rules share.
 
@@ -299,7 +390,7 @@ def _require(signer: Member, action: Action) -> None:
         raise TrustError(f"the signer has no right to {action.value}")
 
 
-_TAKES_OUT: Final = (Remove, Suspend, Leave, DeviceLost)
+TAKES_OUT: Final = (Remove, Suspend, Leave, DeviceLost)
 
 _RULES: Final[dict[type[Change], Callable[[Fold, DeviceId, Member, Any], bool]]] = {
     Genesis: Fold.refuse_genesis,
@@ -313,9 +404,10 @@ _RULES: Final[dict[type[Change], Callable[[Fold, DeviceId, Member, Any], bool]]]
     Rotate: Fold.rotate,
     Leave: Fold.leave,
     DeviceLost: Fold.device_lost,
-    Link: Fold.refuse_later,
-    Merge: Fold.refuse_later,
-    Recover: Fold.refuse_later,
+    Link: Fold.link,
+    Merge: Fold.merge,
+    Recover: Fold.recover,
+    Expire: Fold.expire,
 }
 
 
@@ -351,6 +443,8 @@ def begin_fold(entry: SignedEntry, *, check_signature: bool = True) -> Fold:
             set(),
             False,
             [],
+            {},
+            {},
             {},
         )
     )

@@ -55,9 +55,16 @@ class RecoveryKey:
         return derive(self.seed, "recovery sealing key", SEAL_SEED_BYTES)
 
     @property
+    def signing(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(derive(self.seed, "recovery signing key"))
+
+    @property
     def public(self) -> PublicRecovery:
-        signing = Ed25519PrivateKey.from_private_bytes(derive(self.seed, "recovery signing key"))
-        return PublicRecovery(signing.public_key().public_bytes_raw(), seal_public(self.seal_seed))
+        return PublicRecovery(self.signing.public_key().public_bytes_raw(), seal_public(self.seal_seed))
+
+    @property
+    def id(self) -> DeviceId:
+        return self.public.id
 
     @property
     def words(self) -> list[str]:

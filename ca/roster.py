@@ -1,12 +1,13 @@
 """Pure. The roster: a chain of signed entries and the membership that follows from it.
 
 An entry counts only if its signer held the right in the state *before* it; so a roster is read from genesis on, and
-every peer that reads the same entries comes to the same state. A Roster never changes: `extend_untrusted` gives a new
-one or raises, and what raised leaves no trace.
+every peer that reads the same entries comes to the same state. A Roster never changes: `extend_untrusted` and
+`take_untrusted` give a new one or raise, and what raised leaves no trace.
 
-Three ways in which a peer's entries can fail to continue ours have a class each, since callers react differently:
-`Rollback` (they want us to forget), `Fork` (somebody signed a second history: stop, alarm), `Gap` (entries in between
-are missing: ask for them).
+Entries that do not continue ours have a class each, since callers react differently: `Rollback` (they want us to
+forget), `Fork` (a second history, where there must be none), `Gap` (entries in between are missing: ask for them).
+`take_untrusted` is for those who live with forks: it keeps every branch, lets `ca.forks` say which one is the chain,
+and shows as out whom another branch takes out, until a merge says so on the chain.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from enum import Enum
 from typing import Final
 
 from ca.addresses import AddressRules
+from ca.branches import Chains, Gap, prefix
 from ca.codec import bytes_up_to, decode_untrusted, encode, list_of
-from ca.device import PublicDevice, Purpose, verify
+from ca.device import PublicDevice
 from ca.entries import MAX_ENTRY_BYTES, Change, Genesis, JournalSeal, SignedEntry, decode_entry_untrusted
 from ca.errors import CodecError, TrustError
-from ca.ids import DeviceId, EntryHash, FolderId, MemberId
+from ca.forks import decide, departures, last_shared, without
+from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.membership import Fold, begin_fold
 from ca.recovery import PublicRecovery
 from ca.roles import Role
-from ca.state import NOBODY, EpochInfo, Member, Recipient, Rights, State, Status
+from ca.state import NOBODY, EpochInfo, LinkedEpoch, Member, Recipient, Rights, State, Status
 
 __all__ = [
     "Draft",
@@ -53,10 +56,6 @@ class Rollback(TrustError):
     """Somebody offers a roster older than one that we have already acted upon."""
 
 
-class Gap(TrustError):
-    """The entry names one before it that we do not have: fetch the entries in between, or earlier ones."""
-
-
 class Fork(TrustError):
     """Two entries, both rightly signed, continue the same roster: stop exchanging this folder and raise the alarm."""
 
@@ -78,7 +77,7 @@ class Relation(Enum):
     """How somebody's head stands to our roster."""
 
     SAME = "same"
-    BEHIND = "behind"  # an ancestor of ours: they are to catch up
+    BEHIND = "behind"  # an ancestor of ours, or on a branch that lost: they are to catch up
     UNKNOWN = "unknown"  # newer than ours, or on another branch: their entries after our common ones will tell
 
 
@@ -88,10 +87,22 @@ class Relation(Enum):
 class Roster:
     """An unbroken chain of entries from genesis, every one of them rightly signed, and what follows from it."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("_others", "_seen", "_state", "departures", "quarrel")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, others: Sequence[State] = ()) -> None:
+        """`others`: the states at the ends of other branches, which lost or quarrel with this one."""
         self._state = state
+        self._others = tuple(others)
+        decisions = [decide(state, other) for other in others]
+        self.quarrel = frozenset(member for found in decisions if found.winner is None for member in found.quarrel)
+        """Members who took out each other, so that nobody knows which history is right."""
+        self.departures = tuple(
+            change
+            for other, found in zip(others, decisions, strict=True)
+            for change in departures(state, other, found.void[1])
+        )
+        """Who goes because of other branches, as changes that a merge has to make."""
+        self._seen = without(state, self.departures, self.quarrel) if others else state
 
     # Reading it in.
 
@@ -135,7 +146,26 @@ class Roster:
                 raise TrustError("the entry's number is not the next")
             fold = fold or Fold(self._state.copy())
             fold.apply(entry)
-        return Roster(fold.state) if fold else self
+        if fold is None:
+            return self
+        return self._settled(Chains(fold.state, self._others)) if self._others else Roster(fold.state)
+
+    def take_untrusted(self, raws: Iterable[bytes]) -> Roster:
+        """This roster with these entries on whichever branch they belong to, and the chain that then counts. All of
+        them or none; entries on branches where nothing counts leave no trace.
+
+        Raises: CodecError (form), Gap, TrustError (any rule broken, or too many branches).
+        """
+        chains = Chains(self._state, self._others)
+        chains.take([decode_entry_untrusted(raw) for raw in raws])
+        return self._settled(chains)
+
+    def _settled(self, chains: Chains) -> Roster:
+        chain, others = chains.settled()
+        same = chain.entries[-1].hash == self.head and [other.entries[-1].hash for other in others] == [
+            other.entries[-1].hash for other in self._others
+        ]
+        return self if same else Roster(chain, others)
 
     def export(self) -> bytes:
         """All entries in one file, for `syncd-ca`."""
@@ -180,7 +210,7 @@ class Roster:
     @property
     def members(self) -> Mapping[MemberId, Member]:
         """Everybody who ever was one, by id; look at `status`."""
-        return self._state.members
+        return self._seen.members
 
     @property
     def name_sealed(self) -> bytes:
@@ -209,7 +239,7 @@ class Roster:
 
     def device(self, device: DeviceId) -> tuple[Member, PublicDevice] | None:
         """The device and its member, if it counts now."""
-        return self._state.active(device)
+        return self._seen.active(device)
 
     def device_of_key(self, public: bytes) -> DeviceId | None:
         """Whose public key (signing, sealing or TLS) this is, removed devices included."""
@@ -221,7 +251,7 @@ class Roster:
 
     def member_of(self, device: DeviceId) -> Member | None:
         """The member, of whatever status, that a device ever admitted belongs or last belonged to."""
-        return self._state.members.get(self._state.owner_of.get(device, NOBODY))
+        return self._seen.members.get(self._seen.owner_of.get(device, NOBODY))
 
     def entry_that_ended(self, device: DeviceId) -> SignedEntry | None:
         """The entry that took the device out: all that a removed device is still told. None while it counts."""
@@ -234,17 +264,20 @@ class Roster:
         return entry in self._state.numbers
 
     def number_of(self, entry: EntryHash) -> int | None:
-        return self._state.numbers.get(entry)
+        """The number of an entry of the chain. One of a branch that lost stands where the branch parted from it."""
+        number = self._state.numbers.get(entry)
+        return number if number is not None else self._parted_at(entry)
+
+    def _parted_at(self, entry: EntryHash) -> int | None:
+        settled = self._state.settled.get(entry)
+        if settled is not None:
+            return settled.parent
+        return next((last_shared(self._state, other) for other in self._others if entry in other.numbers), None)
 
     def rights_at(self, entry: EntryHash, device: DeviceId) -> Rights | None:
         """What the device could do once this entry stood; None if nothing, or if the entry is unknown here."""
-        number = self._state.numbers.get(entry)
-        if number is None:
-            return None
-        for since, rights in reversed(self._state.rights.get(device, ())):
-            if since <= number:
-                return rights
-        return None
+        number = self.number_of(entry)
+        return None if number is None else self._seen.rights_at(number, device)
 
     def role_at(self, entry: EntryHash, device: DeviceId) -> Role | None:
         rights = self.rights_at(entry, device)
@@ -252,11 +285,11 @@ class Roster:
 
     def journal_seals(self, device: DeviceId) -> Sequence[tuple[int, JournalSeal]]:
         """The cuts through this device's journals, each with the number of the entry that made it."""
-        return self._state.journals.get(device, ())
+        return self._seen.journals.get(device, ())
 
     def recipients(self) -> list[Recipient]:
         """Whom an epoch opened now is sealed to, ordered by id."""
-        return self._state.recipients()
+        return self._seen.recipients()
 
     # Where others stand, and what time does.
 
@@ -267,7 +300,11 @@ class Roster:
         """What somebody's head tells us before a single entry is exchanged."""
         if head.hash == self.head:
             return Relation.SAME
-        return Relation.BEHIND if self.contains(head) else Relation.UNKNOWN
+        return Relation.UNKNOWN if self.shared_with(head) is None else Relation.BEHIND
+
+    def shared_with(self, head: Head) -> int | None:
+        """The number of our newest entry that is known to whoever has this head; None if we cannot know."""
+        return head.number if self.contains(head) else self._parted_at(head.hash)
 
     def rotation_due(self, now: int) -> bool:
         """Somebody went who could not open an epoch, or this one is thirty days old."""
@@ -285,12 +322,51 @@ class Roster:
         """No entry for 45 days: membership may be old, so no new content is sent."""
         return now - self._state.entries[-1].time > FREEZE_AFTER_S
 
+    # Branches that lost.
+
+    @property
+    def branches(self) -> tuple[Sequence[SignedEntry], ...]:
+        """The entries of every other branch behind those that it shares with the chain."""
+        return tuple(other.entries[last_shared(self._state, other) + 1 :] for other in self._others)
+
+    @property
+    def is_unmerged(self) -> bool:
+        """A branch that lost has entries that no merge has settled."""
+        return any(entry.hash not in self._state.settled for branch in self.branches for entry in branch)
+
+    @property
+    def links(self) -> Mapping[EpochId, LinkedEpoch]:
+        """Epochs that forks left behind and somebody linked."""
+        return self._state.links
+
+    def left_behind(self) -> dict[EpochId, EpochInfo]:
+        """Epochs of branches that lost and that nobody has linked yet."""
+        return {
+            epoch.id: epoch
+            for other in self._others
+            for epoch in other.epochs
+            if EntryHash(epoch.id) not in self._state.numbers and epoch.id not in self._state.links
+        }
+
+    def at_epoch(self, epoch: EpochId) -> Roster | None:
+        """The chain, or a branch, as it was when this epoch opened; None if we have no such epoch."""
+        for state in (self._state, *self._others):
+            number = state.numbers.get(EntryHash(epoch))
+            if number is not None:
+                return Roster(prefix(state, number).state)
+        return None
+
+    def on_branch(self, place: int) -> Roster:
+        """The same entries with another branch as the chain, for the owner who decides a quarrel by signing there."""
+        others = [other for other in self._others if other is not self._others[place]]
+        return Roster(self._others[place], [self._state, *others])
+
     # Before signing.
 
     def after(self, device: DeviceId, changes: Sequence[Change], now: int) -> Draft:
         """What an entry with these changes would lead to, by the very rules that will judge it. Raises TrustError."""
         fold = Fold(self._state.copy())
-        member, _ = fold.signer(device)
+        member, _ = fold.signer(device, changes, now)
         opens = fold.change(device, member, changes, len(self._state.entries), now)
         return Draft(opens, tuple(fold.state.recipients()))
 
@@ -308,18 +384,9 @@ def _misfit(state: State, entry: SignedEntry) -> TrustError:
 
     A fork is one only if its entry is right after the one it continues, or anybody could raise the alarm.
     """
-    if entry.number == 0:
-        return TrustError("this is the roster of another folder")
-    parent = state.numbers.get(entry.previous)
-    if parent is None:
-        return Gap(f"entry {entry.number} continues one that is unknown here")
-    if entry.number != parent + 1:
-        return TrustError("the entry's number is not the next")
-    signer = state.publics.get(entry.signer)
-    if signer is not None:  # before the work below, which a stranger could otherwise ask for with any bytes
-        verify(signer.sign, Purpose.ENTRY, FolderId(state.entries[0].hash), entry.body, entry.signature)
-    fold = begin_fold(state.entries[0], check_signature=False)
-    for ours in state.entries[1 : parent + 1]:
-        fold.apply(ours, check_signature=False)
-    fold.apply(entry)
-    return Fork(state.entries[parent + 1], entry)
+    chains = Chains(state, ())
+    try:
+        chains.take([entry])
+    except TrustError as error:
+        return error
+    return Fork(state.entries[entry.number], entry)

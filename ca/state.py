@@ -13,7 +13,7 @@ from typing import Final
 from ca.addresses import AddressRules
 from ca.certs import VALID_AFTER_S, VALID_BEFORE_S
 from ca.device import PublicDevice
-from ca.entries import Genesis, JournalSeal, SignedEntry
+from ca.entries import Genesis, JournalSeal, Link, SignedEntry
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.recovery import PublicRecovery
 from ca.roles import Action, Capability, Role, may, reads
@@ -55,6 +55,11 @@ class Member:
     since: int
     devices: Mapping[DeviceId, PublicDevice]
     device_names: Mapping[DeviceId, bytes]
+    until: int | None = None
+    """When the membership ends (unix seconds). From then on nothing that it signs counts."""
+
+    def has_expired(self, now: int) -> bool:
+        return self.until is not None and now >= self.until
 
     @property
     def rights(self) -> Rights:
@@ -97,6 +102,22 @@ class Recipient:
     share: Share
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An entry of a branch that a merge ended: where it parted from the chain, and the rank of who ended it."""
+
+    parent: int
+    rank: Role
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedEpoch:
+    """An epoch that a fork left behind; its secret is sealed under that of the epoch `under`."""
+
+    link: Link
+    under: EpochId
+
+
 @dataclass(slots=True)
 class State:
     """Everything that follows from the entries. Changed only inside `Fold`, on a copy of its own."""
@@ -118,6 +139,8 @@ class State:
     rotation_pending: bool
     entries: list[SignedEntry]
     numbers: dict[EntryHash, int]
+    settled: dict[EntryHash, Settled]  # entries of branches that lost and were merged
+    links: dict[EpochId, LinkedEpoch]
 
     def copy(self) -> State:
         return State(
@@ -138,6 +161,8 @@ class State:
             self.rotation_pending,
             list(self.entries),
             dict(self.numbers),
+            dict(self.settled),
+            dict(self.links),
         )
 
     def active(self, device: DeviceId) -> tuple[Member, PublicDevice] | None:
@@ -145,6 +170,13 @@ class State:
         if member is None or member.status is not Status.ACTIVE or device not in member.devices:
             return None
         return member, member.devices[device]
+
+    def rights_at(self, number: int, device: DeviceId) -> Rights | None:
+        """What the device could do once the entry of this number stood; None if nothing."""
+        for since, rights in reversed(self.rights.get(device, ())):
+            if since <= number:
+                return rights
+        return None
 
     def recipients(self) -> list[Recipient]:
         """Every active device and every recovery key, each with its share, ordered by id."""

@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 COLOURS: dict[str, str] = {
     "ca.addresses": PURE,
     "ca.authority": PURE,
+    "ca.branches": PURE,
     "ca.certs": PURE,
     "ca.cli": BLOCKING,
     "ca.codec": PURE,
@@ -42,6 +43,7 @@ COLOURS: dict[str, str] = {
     "ca.entries": PURE,
     "ca.epochs": PURE,
     "ca.errors": PURE,
+    "ca.forks": PURE,
     "ca.ids": PURE,
     "ca.keyfiles": BLOCKING,
     "ca.membership": PURE,

@@ -24,6 +24,7 @@ from ca.entries import (
     DeviceLost,
     EntryDevice,
     EntryEpoch,
+    Expire,
     JournalSeal,
     Leave,
     Link,
@@ -290,9 +291,41 @@ NOT_ALLOWED: dict[str, tuple[str, Callable[[Company], Sequence[Change]], int | N
     "active member is reactivated": ("ann", lambda made: [Reactivate(id_of(made, "ed"))], 0, "not suspended"),
     "removed twice in one entry": ("ann", lambda made: [*remove("ed")(made), *remove("ed")(made)], -1, "no such"),
     "second genesis": ("ann", lambda made: decode_entry_untrusted(made.raws[0]).changes[:1], None, "begins once"),
-    "link": ("ann", same(Link(EpochId(bytes(32)), b"x", bytes(48))), None, "cannot judge"),
-    "merge": ("ann", same(Merge(NO_ENTRY, ())), None, "cannot judge"),
-    "recover": ("ann", same(Recover((), (Company().recovery_key.public,))), None, "cannot judge"),
+    "link to an epoch of no merged branch": (
+        "ann",
+        same(Link(EpochId(bytes(32)), b"x", bytes(48))),
+        None,
+        "branch that a merge ended",
+    ),
+    "merge of what parts nowhere": ("ann", same(Merge(NO_ENTRY, (EntryHash(b"l" * 32),), ())), 0, "after which both"),
+    "merge of the newest entry": (
+        "ann",
+        lambda made: [Merge(made.roster.head, (EntryHash(b"l" * 32),), ())],
+        0,
+        "after which both",
+    ),
+    "merge by who may not remove": (
+        "alex",
+        lambda made: [Merge(made.roster.entries[1].hash, (EntryHash(b"l" * 32),), ())],
+        0,
+        "no right",
+    ),
+    "merge of an entry of the chain": (
+        "ann",
+        lambda made: [Merge(made.roster.entries[1].hash, (made.roster.head,), ())],
+        0,
+        "not on the chain",
+    ),
+    "owner recovers": ("ann", same(Recover((), (Company().recovery_key.public,), ())), None, "only a recovery key"),
+    "recovery as the second change": (
+        "ann",
+        same(Rotate(), Recover((), (Company().recovery_key.public,), ())),
+        0,
+        "only a recovery key",
+    ),
+    "owner's membership is given an end": ("ann", lambda made: [Expire(id_of(made, "otto"), NOW)], None, "owner's"),
+    "editor gives somebody an end": ("ed", lambda made: [Expire(id_of(made, "vic"), NOW)], None, "no right"),
+    "admin gives an owner an end": ("ada", lambda made: [Expire(id_of(made, "ann"), NOW)], None, "rank"),
 }
 
 
