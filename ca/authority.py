@@ -282,12 +282,18 @@ def decide_quarrel(roster: Roster, signer: Signer, place: int | None) -> bytes:
 
 def link(roster: Roster, secrets: Secrets, signer: Signer) -> Outcome:
     """Link every epoch that a fork left behind and that we can open. Any member who reads may."""
-    return compose(roster, secrets, signer, _links(roster, secrets))
+    return compose(roster, secrets, signer, _something(_links(roster, secrets)))
 
 
 def merge(roster: Roster, secrets: Secrets, signer: Signer) -> Outcome:
     """End every fork: settle the branches that lost, take out whom they took out, link their epochs."""
-    return compose(roster, secrets, signer, _merging(roster, secrets))
+    return compose(roster, secrets, signer, _something(_merging(roster, secrets)))
+
+
+def _something(changes: list[Change]) -> list[Change]:
+    if not changes:
+        raise TrustError("no fork has left anything to do")
+    return changes
 
 
 def _merging(roster: Roster, secrets: Secrets) -> list[Change]:

@@ -253,6 +253,10 @@ class Roster:
         """The member, of whatever status, that a device ever admitted belongs or last belonged to."""
         return self._seen.members.get(self._seen.owner_of.get(device, NOBODY))
 
+    def owners_of_devices(self) -> Mapping[DeviceId, MemberId]:
+        """Every device that was ever admitted, and its latest member."""
+        return self._state.owner_of
+
     def entry_that_ended(self, device: DeviceId) -> SignedEntry | None:
         """The entry that took the device out: all that a removed device is still told. None while it counts."""
         history = self._state.rights.get(device, ())
@@ -261,7 +265,8 @@ class Roster:
         return self._state.entries[history[-1][0]]
 
     def knows(self, entry: EntryHash) -> bool:
-        return entry in self._state.numbers
+        """Whether the entry is on the chain, or on a branch that we have met."""
+        return self.number_of(entry) is not None
 
     def number_of(self, entry: EntryHash) -> int | None:
         """The number of an entry of the chain. One of a branch that lost stands where the branch parted from it."""
@@ -322,12 +327,29 @@ class Roster:
         """No entry for 45 days: membership may be old, so no new content is sent."""
         return now - self._state.entries[-1].time > FREEZE_AFTER_S
 
+    def has_epoch(self, epoch: EpochId) -> bool:
+        """Whether the chain has this epoch."""
+        return EntryHash(epoch) in self._state.numbers
+
+    def last_shared_with(self, other: Roster) -> int:
+        """The number of the last entry that both chains have."""
+        return last_shared(self._state, other._state)
+
+    def counts_on_chain(self, device: DeviceId) -> bool:
+        """Whether the chain alone has this device among the active ones: another branch may have taken it out."""
+        return self._state.active(device) is not None
+
     # Branches that lost.
 
     @property
     def branches(self) -> tuple[Sequence[SignedEntry], ...]:
         """The entries of every other branch behind those that it shares with the chain."""
         return tuple(other.entries[last_shared(self._state, other) + 1 :] for other in self._others)
+
+    @property
+    def stray(self) -> list[bytes]:
+        """The entries of all other branches as they travel: whoever has not met them has to."""
+        return list(dict.fromkeys(entry.raw for branch in self.branches for entry in branch))
 
     @property
     def is_unmerged(self) -> bool:

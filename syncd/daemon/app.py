@@ -18,6 +18,7 @@ from ca.ids import FolderId
 from syncd.config import Settings
 from syncd.daemon.beginning import load_folder
 from syncd.daemon.devicedb import FolderRow
+from syncd.daemon.duties import run_duties
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
@@ -206,7 +207,7 @@ class Daemon:
         self._started[folder.id].keeper = keeper
         task.on_roster_needed = keeper.catch_up_soon
         nursery.start_soon(keeper.run)
-        nursery.start_soon(folder.membership.run_rotation)
+        nursery.start_soon(run_duties, folder.membership, self.installation, task.journal_heads)
 
     def _membership_moved(self, folder: RunningFolder, update: Update) -> None:
         self._announce()

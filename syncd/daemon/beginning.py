@@ -58,7 +58,7 @@ async def join_folder(
     if before is None:
         return await _begin(installation, None, after, also)
     page = RosterPage(admission.entries, after.roster.number, admission.wrap, admission.proof)
-    after, update = await run(steps.receive_untrusted, before, page, keys, installation.sealer)
+    after, update = await run(steps.receive_untrusted, before, page, keys, installation.sealer, installation.now_s())
     if update.fork or not after.is_current:
         raise TrustError("the roster received is not the one that this device knows of this folder", id="SY-FORK-01")
     return await _begin(installation, before, after, also)

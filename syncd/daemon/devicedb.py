@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ca.codec import decode_untrusted, encode
+from ca.codec import array, bytes_of, bytes_up_to, decode_untrusted, encode
 from ca.ids import DeviceId, EpochId, FolderId
-from ca.wraps import WrapProof, wrap_proof_untrusted
+from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
 from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
 from syncd.store.schema import DEVICE
 
@@ -23,8 +23,11 @@ DATABASE_NAME: Final = "device.db"
 MAX_ADDRESSES_OF_DEVICE: Final = 16
 _MAX_PROOF_BYTES: Final = 1024
 
-FORK: Final = "fork"
 ENDED: Final = "ended"
+AGAIN: Final = "again"
+BRANCH: Final = "branch "
+LEFT: Final = "left "
+"""Kinds of evidence, kept beside the chain; the last two with the hash of an entry behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,15 @@ class OwnWrap:
     wrap: bytes
     proof: WrapProof
 
+    def encode(self) -> bytes:
+        return encode((self.epoch, self.wrap, self.proof.encodable()))
+
+
+def own_wrap_untrusted(raw: bytes) -> OwnWrap:
+    """The inverse of `OwnWrap.encode`. Raises CodecError."""
+    value = decode_untrusted(raw, max_bytes=MAX_WRAP_BYTES + _MAX_PROOF_BYTES + 64)
+    return OwnWrap(*array(bytes_of(32), bytes_up_to(MAX_WRAP_BYTES), wrap_proof_untrusted)(value))
+
 
 @dataclass(frozen=True, slots=True)
 class RosterChange:
@@ -60,6 +72,7 @@ class RosterChange:
     wraps: tuple[EpochId, Mapping[DeviceId, bytes]] | None = None
     own: OwnWrap | None = None
     evidence: Mapping[str, bytes | None] | None = None  # by kind; None takes it back
+    switches: bool = False  # a fork puts other entries in the place of those from `number` on
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +172,8 @@ class DeviceDb:
         return StoredRoster(entries, self._wraps(folder), self._own_wrap(folder), dict(evidence))
 
     def _add_entries(self, change: RosterChange) -> None:
+        if change.switches:
+            self._db.execute("DELETE FROM entry WHERE folder=? AND number>=?", (change.folder, change.number))
         self._db.executemany(
             "INSERT INTO entry(folder, number, raw) VALUES (?,?,?)",
             [(change.folder, number, raw) for number, raw in enumerate(change.entries, change.number)],

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -25,7 +25,8 @@ from ca.device import PublicDevice
 from ca.entries import JournalSeal
 from ca.epochs import MAX_NAME_BYTES, control_label
 from ca.ids import DeviceId, MemberId
-from ca.roles import Action, Role
+from ca.recovery import RecoveryKey
+from ca.roles import Action, Capability, Role
 from ca.roster import Head, Relation, Roster
 from syncd.daemon import standing as steps
 from syncd.daemon.devicedb import Also
@@ -34,7 +35,8 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.people import People
 from syncd.daemon.standing import Standing
 from syncd.daemon.tlsfiles import drop_tls_files
-from syncd.engine.membership import Update, free_name, rotation_wait_s
+from syncd.engine.duties import Duty, next_duty
+from syncd.engine.membership import Update, free_name
 from syncd.errors import RemoteProtocolError, TrustError
 from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.protocol import tls
@@ -47,9 +49,6 @@ log = logging.getLogger("syncd.membership")
 TOGETHER_S: Final = 2.0
 """Admissions within this time share an epoch."""
 MAX_TOGETHER: Final = 256
-ROTATION_CHECK_S: Final = 3600.0
-"""How long one sleep before a rotation lasts at most, because the wall clock may jump."""
-ROTATION_RETRY_S: Final = 60.0
 
 JournalHead: TypeAlias = tuple[DeviceId, Incarnation, int, ChangesetHash]
 """Device, incarnation, counter and hash of the newest changeset of a journal."""
@@ -106,8 +105,13 @@ class FolderMembership(People):
         standing, found = self._standing, []
         if standing.is_out:
             found.append(("SY-TRUST-02", "the membership list says that this device was taken out"))
-        if standing.fork is not None:
-            found.append(("SY-FORK-01", "two entries continue the same one; nothing is exchanged"))
+        if standing.roster.quarrel:
+            found.append(
+                (
+                    "SY-FORK-01",
+                    "owners have taken out each other; another owner, or the recovery key, has to decide",
+                )
+            )
         if not standing.is_out and self.roster.is_frozen(self._installation.now_s()):
             found.append(("SY-TRUST-04", "no entry of the membership list for 45 days"))
         if standing.trouble is not None:
@@ -190,10 +194,12 @@ class FolderMembership(People):
         own = self._installation
         async with self._lock:
             before = self._standing
-            after, update = await own.workers.run_blocking(steps.receive_untrusted, before, page, own.keys, own.sealer)
+            after, update = await own.workers.run_blocking(
+                steps.receive_untrusted, before, page, own.keys, own.sealer, own.now_s()
+            )
             if after != before:
                 await self._adopt(after, update)
-        if update.fork and before.fork is None:
+        if update.fork:
             log.error("SY-FORK-01 folder %s: its roster has two histories; exchange is stopped", self.folder_id.hex())
         if after.trouble and after.trouble != before.trouble:
             log.error("folder %s: the secret of its new epoch was refused: %s", self.folder_id.hex(), after.trouble)
@@ -293,10 +299,13 @@ class FolderMembership(People):
 
         Raises: TrustError when this device may not.
         """
-        target = self.roster.members.get(member)
-        seals = seals_of(heads, () if target is None else target.device_names)
+        seals = self._seals_of_member(member, heads)
         async with self._lock:
             return await self._change(partial(authority.remove, member=member, journals=seals))
+
+    def _seals_of_member(self, member: MemberId, heads: Sequence[JournalHead]) -> list[JournalSeal]:
+        target = self.roster.members.get(member)
+        return seals_of(heads, () if target is None else target.device_names)
 
     async def rotate(self) -> Update:
         """Open a new epoch. Raises: TrustError when this device may not."""
@@ -308,6 +317,52 @@ class FolderMembership(People):
         async with self._lock:
             return await self._change(partial(authority.rule_addresses, rules=rules))
 
+    async def suspend(self, member: MemberId, heads: Sequence[JournalHead] = ()) -> Update:
+        """Take a member out until `reactivate`. Raises: TrustError when this device may not."""
+        seals = self._seals_of_member(member, heads)
+        async with self._lock:
+            return await self._change(partial(authority.suspend, member=member, journals=seals))
+
+    async def reactivate(self, member: MemberId) -> Update:
+        """Let a suspended member in again. Raises: TrustError when this device may not."""
+        async with self._lock:
+            return await self._change(partial(authority.reactivate, member=member))
+
+    async def change_role(
+        self, member: MemberId, role: Role, capabilities: Capability | None, heads: Sequence[JournalHead] = ()
+    ) -> Update:
+        """Another role, and its usual capabilities or these. Raises: TrustError when this device may not."""
+        seals = self._seals_of_member(member, heads)
+        change = partial(authority.change_role, member=member, role=role, capabilities=capabilities, journals=seals)
+        async with self._lock:
+            return await self._change(change)
+
+    async def expire(self, member: MemberId, until: int | None) -> Update:
+        """Say when a membership ends; None: never. Raises: TrustError when this device may not."""
+        async with self._lock:
+            return await self._change(partial(authority.expire, member=member, until=until))
+
+    async def take_out_device(self, device: DeviceId, heads: Sequence[JournalHead] = ()) -> Update:
+        """Take out one device for good, lost or archived. Raises: TrustError when this device may not."""
+        seals = seals_of(heads, [device])
+        async with self._lock:
+            return await self._change(partial(authority.device_lost, device=device, journals=seals))
+
+    async def recover(
+        self, key: RecoveryKey, devices: Sequence[DeviceId], owner: MemberId, heads: Sequence[JournalHead] = ()
+    ) -> Update:
+        """By the printed key: only these devices stay, this one among them, and `owner` is one. Raises: TrustError."""
+        seals = [seal for seal in seals_of(heads, self.roster.owners_of_devices()) if seal.device not in devices]
+        change = partial(authority.recover, key=key, devices=devices, owner=owner, journals=seals)
+        async with self._lock:
+            return await self._change(change, in_quarrel=True)
+
+    async def decide(self, place: int | None) -> Update:
+        """In a quarrel of others, stand by our history (None) or by the branch of this place. Raises: TrustError."""
+        own = self._installation
+        entry = await own.workers.run_blocking(authority.decide_quarrel, self.roster, own.signer(), place)
+        return await self.receive_untrusted(RosterPage((entry,), 0))
+
     async def leave(self, heads: Sequence[JournalHead] = ()) -> Update:
         """Take ourselves out. Raises: TrustError for the last owner."""
         found = self.roster.device(self.device)
@@ -315,9 +370,15 @@ class FolderMembership(People):
         async with self._lock:
             return await self._change(partial(authority.leave, journals=seals))
 
-    async def _change(self, make: Callable[[Roster, Secrets, Signer], Outcome], also: Sequence[Also] = ()) -> Update:
+    async def _change(
+        self,
+        make: Callable[[Roster, Secrets, Signer], Outcome],
+        also: Sequence[Also] = (),
+        *,
+        in_quarrel: bool = False,
+    ) -> Update:
         own, before = self._installation, self._standing
-        if before.fork is not None:
+        if before.roster.quarrel and not in_quarrel:
             raise TrustError("the folder's membership has two histories", id="SY-FORK-01")
         if before.is_out:
             raise TrustError("this device is no longer a member", id="SY-TRUST-02")
@@ -358,30 +419,44 @@ class FolderMembership(People):
                 steps.make_keyring, self._standing, self._content_keys
             )
 
-    # rotation ------------------------------------------------------------------------------------------------
+    # what is owed --------------------------------------------------------------------------------------------
 
-    async def run_rotation(self) -> None:
-        """Open an epoch whenever one is due and it is this device's turn. Runs until cancelled."""
-        while True:
-            luck = int.from_bytes(self._installation.random.token(4), "big") / (1 << 32)
-            moved, waited = self._moved, await self._wait_for_turn(luck)
-            if moved.is_set() or not waited:
-                continue
-            try:
-                await self.rotate()
-            except TrustError as error:
-                log.warning("folder %s: the rotation that is due: %s", self.folder_id.hex(), error)
-                await trio.sleep(ROTATION_RETRY_S)
+    @property
+    def moved(self) -> trio.Event:
+        """Set when the roster moves the next time."""
+        return self._moved
 
-    async def _wait_for_turn(self, luck: float) -> bool:
-        """Sleep until our turn, or until the roster moved (False), or until the clock has to be looked at again
-        (False)."""
-        roster = self.roster
-        wait = rotation_wait_s(roster, self.device, self._installation.now_s(), luck) if self._standing.works else None
-        with trio.move_on_after(ROTATION_CHECK_S if wait is None else min(wait, ROTATION_CHECK_S)):
-            await self._moved.wait()
-            return False
-        return wait is not None and wait <= ROTATION_CHECK_S
+    def next_duty(self, luck: float) -> Duty | None:
+        """What this device has to do for the membership, and when."""
+        standing = self._standing
+        if not standing.works or standing.secrets is None:
+            return None
+        holds = standing.secrets.older.keys()
+        return next_duty(
+            standing.roster, self.device, self._installation.now_s(), luck, holds=holds, has_lost=bool(standing.again)
+        )
+
+    async def merge(self) -> Update:
+        """End every fork that was met. Raises: TrustError when this device may not."""
+        async with self._lock:
+            return await self._change(authority.merge)
+
+    async def link(self) -> Update:
+        """Link the epochs that forks left behind and that we can open. Raises: TrustError."""
+        async with self._lock:
+            return await self._change(authority.link)
+
+    async def say_again(self) -> Update:
+        """Make those entries of ours again that a fork lost, as far as we still may."""
+        async with self._lock:
+            update = Update()
+            for change in steps.lost_changes(self._standing):
+                try:
+                    update |= await self._change(partial(authority.compose, changes=[change]))
+                except TrustError as error:
+                    log.info("folder %s: not made again after a fork: %s", self.folder_id.hex(), error)
+            await self._adopt(replace(self._standing, again=()), Update())
+            return update
 
 
 def seals_of(

@@ -95,7 +95,7 @@ class People:
 
     @property
     def has_fork(self) -> bool:
-        return self._standing.fork is not None
+        return bool(self._standing.roster.quarrel)
 
     @property
     def label(self) -> str | None:

@@ -9,22 +9,37 @@ then the secrets of the epoch before stay in use for reading, and nothing is sen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
-from ca.authority import Outcome, Secrets, check_wraps, receive_wrap
+from ca.authority import Outcome, Secrets, check_wraps, receive_wrap, with_links
+from ca.branches import Gap
+from ca.codec import bytes_up_to, decode_untrusted, encode, list_of
 from ca.device import DeviceKeys
-from ca.entries import decode_entry_untrusted, entry_hash
+from ca.entries import (
+    MAX_ENTRY_BYTES,
+    Admit,
+    Change,
+    ChangeCapabilities,
+    ChangeRole,
+    Expire,
+    Reactivate,
+    SetPolicy,
+    SignedEntry,
+    decode_entry_untrusted,
+    entry_hash,
+)
 from ca.epochs import EpochSecrets
 from ca.errors import CodecError, TrustError
 from ca.ids import DeviceId, EntryHash, FolderId
-from ca.roster import Fork, Gap, Head, Roster
+from ca.membership import CLOCK_SLACK_S
+from ca.roster import Head, Roster
 from ca.wraps import Sealer, WrapTree, check_wrap
-from syncd.daemon.devicedb import ENDED, FORK, OwnWrap, RosterChange, StoredRoster
-from syncd.engine.membership import Update, compare, is_void, takes_out
+from syncd.daemon.devicedb import AGAIN, BRANCH, ENDED, LEFT, OwnWrap, RosterChange, StoredRoster, own_wrap_untrusted
+from syncd.engine.membership import Update, compare, takes_out
 from syncd.errors import StoreCorrupt
 from syncd.model.cipher import Padding
 from syncd.protocol.invitation import Admission, Offer
@@ -34,6 +49,10 @@ from syncd.store.keyring import EpochKeys, Keyring
 
 _SUBMIT_MARGIN_BYTES: Final = 64 * 1024
 _WRAP_OVERHEAD_BYTES: Final = 64
+MAX_EVIDENCE_BYTES: Final = 256 << 20
+MAX_KEPT_ENTRIES: Final = 1 << 20
+
+_SAID_AGAIN: Final = (Admit, Reactivate, ChangeRole, ChangeCapabilities, SetPolicy, Expire)
 
 _NO_WRAPS: Final[Mapping[DeviceId, bytes]] = MappingProxyType({})
 
@@ -49,7 +68,8 @@ class Standing:
     wraps: Mapping[DeviceId, bytes] = field(
         default_factory=lambda: _NO_WRAPS, repr=False
     )  # all of the current epoch, or none
-    fork: bytes | None = None  # the first entry of another history
+    left: tuple[OwnWrap, ...] = ()  # what epochs were opened from that a fork left behind
+    again: tuple[bytes, ...] = ()  # entries of ours that were lost in a fork, to be made again
     ended: bytes | None = None  # the entry that took us out, if it does not continue our roster
     trouble: str | None = None  # why the current epoch's secret was refused
 
@@ -60,12 +80,13 @@ class Standing:
 
     @property
     def is_out(self) -> bool:
-        return self.ended is not None or self.roster.device(self.us) is None
+        """We were taken out. Not in a quarrel: nobody knows yet."""
+        return self.ended is not None or (self.roster.device(self.us) is None and not self.roster.quarrel)
 
     @property
     def works(self) -> bool:
         """Nothing forbids to exchange content: we are in, we have the key, and there is one history."""
-        return self.is_current and not self.is_out and self.fork is None
+        return self.is_current and not self.is_out and not self.roster.quarrel
 
     @property
     def asks_after(self) -> int:
@@ -90,10 +111,12 @@ class Standing:
 
     def page_for(self, device: DeviceId, after: int) -> RosterPage | None:
         """The entries after a number, as far as they fit, for this device; None for one that was never a member."""
-        if self.roster.device(device) is None:
+        if not self.roster.counts_on_chain(device):
             ended = self.roster.entry_that_ended(device)
             return None if ended is None else RosterPage((ended.raw,), ended.number)
         entries = self._entries_after(after)
+        if self.roster.device(device) is None:
+            return RosterPage(entries, self.roster.number)  # another branch took it out: entries hold no secret
         if after + len(entries) < self.roster.number or self._tree is None or device not in self.wraps:
             return RosterPage(entries, self.roster.number)
         everybodys = tuple(sorted(self.wraps.items())) if after < self._epoch_number else ()
@@ -147,12 +170,14 @@ def join_untrusted(keys: DeviceKeys, offer: Offer, admission: Admission, sealer:
 
 def restore(keys: DeviceKeys, folder: FolderId, stored: StoredRoster, sealer: Sealer) -> Standing:
     """Where this device stood when it last wrote to disk. Everything is verified anew. Raises StoreCorrupt."""
+    evidence = stored.evidence
     try:
         roster = Roster.from_entries_untrusted(stored.entries, folder=folder)
-        secrets = None
-        if stored.own is not None:
-            then = _roster_of_epoch(roster, stored.own)
-            secrets = receive_wrap(then, keys.id, keys.seal_seed, stored.own.wrap, stored.own.proof, sealer=sealer)
+        for kind in sorted(evidence):
+            if kind.startswith(BRANCH):
+                roster = roster.take_untrusted(_raws(evidence[kind]))
+        left = tuple(own_wrap_untrusted(raw) for kind, raw in sorted(evidence.items()) if kind.startswith(LEFT))
+        secrets = None if stored.own is None else _reopen(roster, [*left, stored.own], keys, sealer)
     except (TrustError, CodecError) as error:
         raise StoreCorrupt(
             "the membership of a folder cannot be read back from the disk", id="SY-DB-01", why=error.what
@@ -164,25 +189,26 @@ def restore(keys: DeviceKeys, folder: FolderId, stored: StoredRoster, sealer: Se
         secrets,
         stored.own,
         stored.wraps[1] if stored.wraps is not None and has_wraps else _NO_WRAPS,
-        stored.evidence.get(FORK),
-        stored.evidence.get(ENDED),
+        left,
+        _raws(evidence[AGAIN]) if AGAIN in evidence else (),
+        evidence.get(ENDED),
     )
 
 
-def _roster_of_epoch(roster: Roster, own: OwnWrap) -> Roster:
-    """The roster as it was while the epoch of this wrap was the current one."""
-    later = [epoch for epoch in roster.epochs if (roster.number_of(EntryHash(epoch.id)) or 0) > _number(roster, own)]
-    if not later:
-        return roster
-    end = roster.number_of(EntryHash(later[0].id))
-    return Roster.from_entries_untrusted([entry.raw for entry in roster.entries[:end]])
+def _reopen(roster: Roster, wraps: Sequence[OwnWrap], keys: DeviceKeys, sealer: Sealer) -> Secrets | None:
+    """The secrets in these wraps, the last of which is that of the newest epoch that could be opened."""
+    secrets: Secrets | None = None
+    for own in wraps:
+        then = roster.at_epoch(own.epoch)
+        if then is None:
+            continue  # of a branch that was merged and linked since
+        secrets = receive_wrap(then, keys.id, keys.seal_seed, own.wrap, own.proof, held=secrets, sealer=sealer)
+    return None if secrets is None else with_links(roster, secrets)
 
 
-def _number(roster: Roster, own: OwnWrap) -> int:
-    number = roster.number_of(EntryHash(own.epoch))
-    if number is None:
-        raise TrustError("a sealed secret of an epoch that the roster does not have")
-    return number
+def _raws(packed: bytes) -> tuple[bytes, ...]:
+    value = decode_untrusted(packed, max_bytes=MAX_EVIDENCE_BYTES)
+    return tuple(list_of(bytes_up_to(MAX_ENTRY_BYTES), MAX_KEPT_ENTRIES)(value))
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -203,31 +229,74 @@ def _after(before: Standing, outcome: Outcome) -> Standing:
     return replace(before, roster=outcome.roster, secrets=outcome.secrets, own=own, wraps=wraps, trouble=None)
 
 
-def receive_untrusted(before: Standing, page: RosterPage, keys: DeviceKeys, sealer: Sealer) -> tuple[Standing, Update]:
+def receive_untrusted(
+    before: Standing, page: RosterPage, keys: DeviceKeys, sealer: Sealer, now: int
+) -> tuple[Standing, Update]:
     """The step that a page of somebody's roster makes.
 
     A second history and a hole before the page are no errors: the update says so. What is wrong about sealed secrets
     never undoes the entries: the secret is refused, and asked for again elsewhere.
 
-    Raises: CodecError, TrustError for entries that break a rule.
+    Raises: CodecError, TrustError for entries that break a rule, or that are dated in the future of our clock.
     """
+    refuse_from_the_future(before.roster, page.entries, now)
     try:
-        roster = before.roster.extend_untrusted(page.entries)
-    except Fork as fork:
-        if is_void(fork.theirs, before.roster):
-            return before, Update()
-        return replace(before, fork=before.fork or fork.theirs.raw), Update(changed=True, fork=True)
+        roster = before.roster.take_untrusted(page.entries)
     except Gap:
         return _take_lone_entry_untrusted(before, page)
     update = compare(before.roster, roster, before.us)
-    after = replace(
-        before,
-        roster=roster,
-        wraps=_NO_WRAPS if update.epoch_changed else before.wraps,
-        ended=before.ended if before.ended and not roster.knows(entry_hash(before.ended)) else None,
-    )
+    after = _on(before, roster, update)
     after = _open_untrusted(_take_wraps_untrusted(after, page), page, keys, sealer)
     return after, replace(update, keys_arrived=after.is_current and after.secrets is not before.secrets)
+
+
+def refuse_from_the_future(known: Roster | None, entries: Sequence[bytes], now: int) -> None:
+    """Entries may be dated as far ahead as clocks may differ, or the dates of a folder would run away."""
+    for raw in entries:
+        if known is not None and known.knows(entry_hash(raw)):
+            continue
+        time = decode_entry_untrusted(raw).time
+        if time > now + CLOCK_SLACK_S:
+            raise TrustError(
+                "an entry of the membership is dated days ahead of this computer's clock",
+                id="SY-CLOCK-01",
+                why=f"it is dated {(time - now) // 3600} hours ahead",
+            )
+
+
+def _on(before: Standing, roster: Roster, update: Update) -> Standing:
+    """The same standing with another roster."""
+    left, again = before.left, before.again
+    if update.switched:
+        if before.own is not None and not roster.has_epoch(before.own.epoch):
+            left = (*left, before.own)
+        lost = [entry.raw for entry in before.roster.entries if not roster.contains(Head(entry.number, entry.hash))]
+        again = (*again, *(raw for raw in lost if decode_entry_untrusted(raw).signer == before.us))
+    secrets = before.secrets
+    if secrets is not None and roster.links:
+        secrets = with_links(roster, secrets)
+    return replace(
+        before,
+        roster=roster,
+        secrets=secrets,
+        wraps=before.wraps if roster.epoch.id == before.roster.epoch.id else _NO_WRAPS,
+        left=left,
+        again=again,
+        ended=before.ended if _is_still_out(before, roster) else None,
+    )
+
+
+def lost_changes(standing: Standing) -> list[Change]:
+    """What our entries that a fork lost wanted, as far as it is ours to say again: departures are the merge's."""
+    changes = [change for raw in standing.again for change in decode_entry_untrusted(raw).changes]
+    return [change for change in changes if isinstance(change, _SAID_AGAIN)]
+
+
+def _is_still_out(before: Standing, roster: Roster) -> bool:
+    """Whether the lone entry that took us out may still be true: we have not seen the chain that it stands on."""
+    if before.ended is None or roster.knows(entry_hash(before.ended)):
+        return False
+    return takes_out(decode_entry_untrusted(before.ended), roster, before.us)
 
 
 def _take_lone_entry_untrusted(before: Standing, page: RosterPage) -> tuple[Standing, Update]:
@@ -284,21 +353,35 @@ def _own_wrap_untrusted(standing: Standing, page: RosterPage) -> OwnWrap | None:
 
 def change_between(before: Standing | None, after: Standing) -> RosterChange:
     """What has to be written for a step."""
-    known = -1 if before is None else before.roster.number
+    known = -1 if before is None else after.roster.last_shared_with(before.roster)
     own_moved = before is None or before.own is not after.own
     wraps_moved = bool(after.wraps) and (before is None or before.wraps is not after.wraps)
+    old, new = {} if before is None else _evidence(before), _evidence(after)
+    moved = {kind: new.get(kind) for kind in old.keys() | new.keys() if old.get(kind) != new.get(kind)}
     return RosterChange(
         after.roster.folder_id,
         known + 1,
         after.roster.raw_after(known),
         (after.roster.epoch.id, after.wraps) if wraps_moved else None,
         after.own if own_moved else None,
-        {FORK: after.fork, ENDED: after.ended} if before is None or _evidence_moved(before, after) else None,
+        moved,
+        before is not None and known < before.roster.number,
     )
 
 
-def _evidence_moved(before: Standing, after: Standing) -> bool:
-    return (before.fork, before.ended) != (after.fork, after.ended)
+def _evidence(standing: Standing) -> dict[str, bytes]:
+    """What is kept beside the chain: other branches, and what only this device has of them."""
+    found = {BRANCH + branch[-1].hash.hex(): _packed(branch) for branch in standing.roster.branches}
+    found |= {LEFT + own.epoch.hex(): own.encode() for own in standing.left}
+    if standing.again:
+        found[AGAIN] = encode(standing.again)
+    if standing.ended is not None:
+        found[ENDED] = standing.ended
+    return found
+
+
+def _packed(branch: Sequence[SignedEntry]) -> bytes:
+    return encode([entry.raw for entry in branch])
 
 
 # --- keys for content ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ca.ids import EntryHash
 from ca.roster import Head, Relation
-from syncd.errors import PeerUnavailable
+from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.http import Client
 from syncd.net.folders import Membership
 from syncd.protocol.messages import MAX_ROSTER_PAGE_BYTES, RosterPage, RosterSubmit
@@ -29,8 +29,12 @@ async def settle(client: Client, theirs: Head, membership: Membership) -> EntryH
 
         await membership.catch_up(fetch, theirs)
     if membership.relation(theirs) is Relation.BEHIND:
-        return await give(client, theirs, membership)
-    return theirs.hash
+        await give(client, theirs, membership)
+    elif membership.head != theirs.hash:
+        return theirs.hash
+    for raw in membership.roster.stray:  # we may be the only one who has met that branch
+        await _submit(client, RosterSubmit(raw))
+    return membership.head
 
 
 async def fetch_page(client: Client, after: int) -> RosterPage:
@@ -41,12 +45,18 @@ async def fetch_page(client: Client, after: int) -> RosterPage:
     return RosterPage.decode_untrusted(await reply.body.read(MAX_ROSTER_PAGE_BYTES))
 
 
-async def give(client: Client, theirs: Head, membership: Membership) -> EntryHash:
-    """Hand over all our entries after a head of our own chain, one by one; the last with its sealed secrets."""
-    entries, head, last = membership.roster.raw_after(theirs.number), membership.head, membership.submission()
+async def give(client: Client, theirs: Head, membership: Membership) -> None:
+    """Hand over all our entries that whoever has this head lacks, one by one; the last with its sealed secrets."""
+    shared = membership.roster.shared_with(theirs)
+    if shared is None:
+        raise RemoteProtocolError("the peer goes by a head that nobody knows")
+    entries, last = membership.roster.raw_after(shared), membership.submission()
     for submit in [*map(RosterSubmit, entries[:-1]), last]:
-        method, target = Route.SUBMIT_ENTRY.method.decode(), target_of(Route.SUBMIT_ENTRY)
-        reply = await client.request(method, target, body=submit.encode())
-        if reply.status != 204:
-            raise PeerUnavailable(f"a roster entry was answered with status {reply.status}")
-    return head
+        await _submit(client, submit)
+
+
+async def _submit(client: Client, submit: RosterSubmit) -> None:
+    method, target = Route.SUBMIT_ENTRY.method.decode(), target_of(Route.SUBMIT_ENTRY)
+    reply = await client.request(method, target, body=submit.encode())
+    if reply.status != 204:
+        raise PeerUnavailable(f"a roster entry was answered with status {reply.status}")

@@ -21,7 +21,7 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
 from syncd.engine.membership import Update
 from syncd.protocol.invitation import Admission, Offer
-from syncd.protocol.messages import RosterPage
+from syncd.protocol.messages import RosterPage, RosterSubmit
 from syncd.seams import Lane
 from tests.helpers.rosters import NOW, keys_of, seeded
 
@@ -107,14 +107,17 @@ async def bring_in(
 
 
 async def tell(one: FolderMembership, other: FolderMembership) -> Update:
-    """`other` asks `one` for what it lacks."""
+    """`other` asks `one` for what it lacks, and shows it what forks left behind."""
 
     async def fetch(after: int) -> RosterPage:
         page = one.page_for(other.device, after)
         assert page is not None
         return RosterPage.decode_untrusted(page.encode())
 
-    return await other.catch_up(fetch, one.head_at)
+    update = await other.catch_up(fetch, one.head_at)
+    for raw in other.roster.stray:
+        await one.submit_untrusted(RosterSubmit(raw))
+    return update
 
 
 async def restarted(own: Installation, folder: FolderId) -> FolderMembership:

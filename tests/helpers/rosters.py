@@ -15,7 +15,7 @@ from ca import authority, device, recovery
 from ca.authority import Newcomer, Outcome, Secrets, Signer
 from ca.certs import folder_certificate
 from ca.device import DeviceKeys, PublicDevice, Purpose, sign
-from ca.entries import Admit, Change, EntryDevice, EntryEpoch, encode_body
+from ca.entries import Admit, Change, EntryDevice, EntryEpoch, encode_body, entry_hash
 from ca.epochs import EpochSecrets, seal_previous
 from ca.ids import DeviceId, EntryHash, FolderId, MemberId
 from ca.roles import Capability, Role
@@ -60,6 +60,8 @@ class Company:
     recovery_key: recovery.RecoveryKey = field(default_factory=lambda: recovery.generate(seeded("recovery")))
 
     def __post_init__(self) -> None:
+        if self.outcomes:
+            return  # parted from another
         self.people["ann"] = keys_of("ann")
         self.outcomes.append(
             authority.make_genesis(
@@ -102,9 +104,49 @@ class Company:
     def remove(self, name: str, *, by: str = "ann") -> Outcome:
         return self.did(authority.remove(self.roster, self.secrets, self.signer(by), self.member(name).id))
 
+    def rotate(self, *, by: str = "ann") -> Outcome:
+        return self.did(authority.rotate(self.roster, self.secrets, self.signer(by)))
+
+    def leave(self, name: str) -> Outcome:
+        return self.did(authority.leave(self.roster, self.secrets, self.signer(name)))
+
+    def lost(self, name: str, *, by: str = "ann") -> Outcome:
+        return self.did(authority.device_lost(self.roster, self.secrets, self.signer(by), self.people[name].id))
+
+    def change_role(self, name: str, role: Role, capabilities: Capability | None = None, *, by: str = "ann") -> Outcome:
+        member = self.member(name).id
+        return self.did(authority.change_role(self.roster, self.secrets, self.signer(by), member, role, capabilities))
+
+    def recover(self, staying: Sequence[str], *, owner: str) -> Outcome:
+        return self.did(
+            authority.recover(
+                self.roster,
+                self.secrets,
+                self.signer("ann"),
+                self.recovery_key,
+                devices=[self.people[name].id for name in staying],
+                owner=self.member(owner).id,
+            )
+        )
+
+    def meet(self, other: Company) -> None:
+        """Learn of another branch; the secrets stay those of this one, which has to be the one that counts."""
+        last = self.outcomes[-1]
+        self.outcomes.append(replace(last, roster=last.roster.take_untrusted(other.raws)))
+
+    @property
+    def raws_head(self) -> EntryHash:
+        return entry_hash(self.raws[-1])
+
     def did(self, outcome: Outcome) -> Outcome:
         self.outcomes.append(outcome)
         return outcome
+
+
+def parted(company: Company, seed: str) -> Company:
+    """The same folder as others know it who from now on hear nothing of this one."""
+    people, outcomes = dict(company.people), list(company.outcomes)
+    return replace(company, random=seeded(seed), people=people, outcomes=outcomes)
 
 
 # --- entries that need not be right ----------------------------------------------------------------------------------

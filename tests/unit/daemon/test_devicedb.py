@@ -9,7 +9,7 @@ import pytest
 
 from ca.ids import DeviceId, EpochId, FolderId
 from ca.wraps import WrapProof
-from syncd.daemon.devicedb import FORK, MAX_ADDRESSES_OF_DEVICE, DeviceDb, FolderRow, OwnWrap, RosterChange
+from syncd.daemon.devicedb import AGAIN, MAX_ADDRESSES_OF_DEVICE, DeviceDb, FolderRow, OwnWrap, RosterChange
 
 FOLDER, OTHER = FolderId(b"f" * 32), FolderId(b"o" * 32)
 DEVICE = DeviceId(b"d" * 32)
@@ -24,12 +24,12 @@ def db() -> DeviceDb:
 
 def test_roster_comes_back_as_it_was_written(db: DeviceDb) -> None:
     wraps = (EPOCH, {DEVICE: b"sealed"})
-    db.save_roster(RosterChange(FOLDER, 0, [b"genesis", b"one"], wraps, OWN, {FORK: b"theirs"}))
+    db.save_roster(RosterChange(FOLDER, 0, [b"genesis", b"one"], wraps, OWN, {AGAIN: b"theirs"}))
     db.save_roster(RosterChange(FOLDER, 2, [b"two"]))
     stored = db.load_roster(FOLDER)
     assert stored is not None
     assert stored.entries == [b"genesis", b"one", b"two"]
-    assert (stored.wraps, stored.own, stored.evidence) == (wraps, OWN, {FORK: b"theirs"})
+    assert (stored.wraps, stored.own, stored.evidence) == (wraps, OWN, {AGAIN: b"theirs"})
     assert db.load_roster(OTHER) is None
 
 
@@ -37,6 +37,13 @@ def test_entry_is_never_overwritten(db: DeviceDb) -> None:
     db.save_roster(RosterChange(FOLDER, 0, [b"genesis"]))
     with pytest.raises(sqlite3.IntegrityError):
         db.save_roster(RosterChange(FOLDER, 0, [b"another"]))
+
+
+def test_fork_that_was_decided_puts_its_entries_in_the_place_of_others(db: DeviceDb) -> None:
+    db.save_roster(RosterChange(FOLDER, 0, [b"genesis", b"first", b"second"]))
+    db.save_roster(RosterChange(FOLDER, 1, [b"other"], switches=True))
+    stored = db.load_roster(FOLDER)
+    assert stored is not None and list(stored.entries) == [b"genesis", b"other"]
 
 
 def test_step_is_written_whole_or_not_at_all(db: DeviceDb) -> None:
@@ -52,7 +59,7 @@ def test_step_is_written_whole_or_not_at_all(db: DeviceDb) -> None:
 def test_forgotten_folder_leaves_nothing_behind_and_others_alone(db: DeviceDb) -> None:
     for folder in (FOLDER, OTHER):
         db.put_folder(FolderRow(folder, "Photos", b"/photos", b"m" * 16, "ann", 1.0))
-        db.save_roster(RosterChange(folder, 0, [b"genesis"], (EPOCH, {DEVICE: b"w"}), OWN, {FORK: b"x"}))
+        db.save_roster(RosterChange(folder, 0, [b"genesis"], (EPOCH, {DEVICE: b"w"}), OWN, {AGAIN: b"x"}))
         db.note_seen(folder, DEVICE, 5.0)
         db.put_invite(folder[:8], folder, b"invite")
         db.put_request(f"r{folder[0]}", folder, b"request")

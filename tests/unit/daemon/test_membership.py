@@ -19,9 +19,11 @@ from ca.roster import Head, Rollback, Roster
 from ca.wraps import HpkeSealer
 from syncd.daemon import standing
 from syncd.daemon.beginning import join_folder
+from syncd.daemon.duties import run_duties
 from syncd.daemon.ground import Rights
 from syncd.daemon.membership import FolderMembership, JournalHead
-from syncd.engine.membership import PENDING_STEP_S, Update
+from syncd.engine.duties import PENDING_STEP_S
+from syncd.engine.membership import Update
 from syncd.errors import CodecError, RemoteProtocolError, StoreCorrupt, TrustError
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import ChangesetHash, Incarnation
@@ -43,6 +45,14 @@ def names(membership: FolderMembership) -> list[str]:
 
 def signer_of(name: str) -> Signer:
     return Signer(keys_of(name), NOW + 100, seeded(f"signer {name}"))
+
+
+async def no_heads() -> Sequence[JournalHead]:
+    return ()
+
+
+async def on_duty(membership: FolderMembership) -> None:
+    await run_duties(membership, membership._installation, no_heads)
 
 
 @pytest.fixture
@@ -326,8 +336,8 @@ async def test_departure_makes_the_first_in_rank_rotate(three: Three, autojump_c
     assert update.removed == {cid.device} and not update.epoch_changed
     epoch = ann.epoch.number
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ann.run_rotation)
-        nursery.start_soon(bob.run_rotation)
+        nursery.start_soon(on_duty, ann)
+        nursery.start_soon(on_duty, bob)
         await trio.sleep(PENDING_STEP_S)  # the owner's turn comes before the admin's
         assert (ann.epoch.number, bob.epoch.number) == (epoch + 1, epoch)
         await tell(ann, bob)
@@ -348,8 +358,8 @@ async def test_epoch_is_thirty_days_old_at_most(three: Three, devices: Devices, 
     ann, bob, _ = three
     epoch = ann.epoch.number
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ann.run_rotation)
-        nursery.start_soon(bob.run_rotation)
+        nursery.start_soon(on_duty, ann)
+        nursery.start_soon(on_duty, bob)
         await trio.sleep(3600)
         assert ann.epoch.number == epoch
         devices.clock.ahead_s += 30 * DAY_S
@@ -375,22 +385,82 @@ async def test_no_entry_for_45_days_stops_the_exchange(
 # --- two histories, older ones, wrong secrets ------------------------------------------------------------------------
 
 
-async def test_fork_stops_the_folder_on_both_sides(three: Three, autojump_clock: MockClock) -> None:
+@pytest.fixture
+async def owners(devices: Devices) -> Three:
+    """ann, bob and cid, all owners, and all know all."""
+    host = devices.device("ann")
+    ann = await new_folder(host)
+    bob = await bring_in(ann, host, devices.device("bob"), "bob", Role.OWNER)
+    cid = await bring_in(ann, host, devices.device("cid"), "cid", Role.OWNER)
+    await tell(ann, bob)
+    return ann, bob, cid
+
+
+async def test_two_rotations_at_once_become_one_history(three: Three, autojump_clock: MockClock) -> None:
+    ann, bob, cid = three
+    await ann.rotate()
+    await bob.rotate()
+    left = bob.epoch.id
+    await tell(bob, cid)
+    for one, other in ((bob, ann), (ann, bob), (ann, cid)):
+        update = await tell(one, other)
+        assert not update.fork and not other.has_fork and other.is_current
+        assert update.switched == (other is not ann)
+    assert ann.head == bob.head == cid.head and ann.epoch.id != left
+    async with trio.open_nursery() as nursery:
+        for member in (ann, bob, cid):
+            nursery.start_soon(on_duty, member)
+        for _ in range(12):
+            await trio.sleep(PENDING_STEP_S)
+            await tell(ann, bob)
+            await tell(bob, cid)
+            await tell(cid, ann)
+            await tell(ann, bob)
+        nursery.cancel_scope.cancel()
+    assert ann.head == bob.head == cid.head and not ann.roster.is_unmerged
+    for member in (ann, bob, cid):
+        assert member.secrets is not None and member.secrets.of(left) is not None, (
+            "what was written then stays readable"
+        )
+
+
+async def test_admission_lost_in_a_fork_is_made_again_by_its_author(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, _ = three
+    await ann.rotate()
+    await bob.admit(keys_of("dan").public, "dan", Role.VIEWER)
+    await tell(bob, ann)
+    await tell(ann, bob)
+    assert "dan" not in names(bob) and bob.next_duty(0.0) is not None
+    await ann.merge()
+    await tell(ann, bob)
+    await bob.say_again()
+    await tell(bob, ann)
+    assert names(ann) == names(bob) and "dan" in names(ann)
+
+
+async def test_fork_stops_the_folder_on_both_sides(owners: Three, autojump_clock: MockClock) -> None:
+    ann, bob, cid = owners
     table, calls = LabelTable(), list[Update]()
     ann.install(table)
     ann.on_update.append(calls.append)
-    await ann.rotate()
-    await bob.rotate()
-    for one, other in ((bob, ann), (ann, bob)):
+    await ann.remove(member_id(ann, "bob"))
+    await bob.remove(member_id(bob, "ann"))
+    await tell(bob, cid)
+    for one, other in ((bob, ann), (ann, bob), (ann, cid)):
         update = await tell(one, other)
         assert update.fork and update.evicts
         assert other.has_fork and other.label is None
-        assert other.rights() == Rights(publishes=True, exchanges=False, waits=True)
+        assert not other.rights().exchanges
         assert "SY-FORK-01" in [id for id, _ in other.problems()]
         with pytest.raises(TrustError):
             await other.rotate()
     assert calls[-1].fork and len(table.labels()) == 1  # the control label stays
+    await cid.decide(0)
+    await tell(cid, ann)
+    assert ann.head == cid.head and not cid.has_fork and not ann.has_fork and not ann.is_out
+    assert cid.role_of(bob.device) is None and not bob.rights().exchanges
+    page = cid.page_for(bob.device, 0)
+    assert page is not None and len(page.entries) == 1 and page.wrap is None
 
 
 async def test_device_that_was_taken_out_cannot_stop_the_folder(three: Three, autojump_clock: MockClock) -> None:
@@ -423,11 +493,12 @@ async def test_name_that_is_none_does_not_hide_its_owner(three: Three, autojump_
 
 async def test_fork_is_found_below_the_heads(three: Three, autojump_clock: MockClock) -> None:
     ann, bob, _ = three
+    await ann.rotate()
     for _ in range(3):
-        await ann.rotate()
-    await bob.rotate()
-    assert (await tell(ann, bob)).fork
-    assert (await tell(bob, ann)).fork
+        await bob.rotate()
+    assert (await tell(ann, bob)).switched and bob.head == ann.head
+    await tell(bob, ann)
+    assert ann.head == bob.head
 
 
 async def test_head_that_its_roster_does_not_have_is_refused(three: Three, autojump_clock: MockClock) -> None:
@@ -446,12 +517,45 @@ async def test_head_that_its_roster_does_not_have_is_refused(three: Three, autoj
 async def test_fork_survives_a_restart(devices: Devices, autojump_clock: MockClock) -> None:
     host, guest = devices.device("ann"), devices.device("bob")
     ann = await new_folder(host)
-    bob = await bring_in(ann, host, guest, "bob", Role.ADMIN)
-    await ann.rotate()
-    await bob.rotate()
+    bob = await bring_in(ann, host, guest, "bob", Role.OWNER)
+    await ann.remove(member_id(ann, "bob"))
+    await bob.remove(member_id(bob, "ann"))
     await tell(ann, bob)
     again = await restarted(guest, bob.folder_id)
     assert again.has_fork and again.label is None
+
+
+async def test_branch_that_lost_survives_a_restart(devices: Devices, autojump_clock: MockClock) -> None:
+    host, guest = devices.device("ann"), devices.device("bob")
+    ann = await new_folder(host)
+    bob = await bring_in(ann, host, guest, "bob", Role.ADMIN)
+    await ann.rotate()
+    await bob.admit(keys_of("dan").public, "dan", Role.VIEWER)
+    left = bob.epoch.id
+    await tell(ann, bob)
+    again = await restarted(guest, bob.folder_id)
+    assert again.head == bob.head == ann.head and again.roster.is_unmerged
+    assert again.secrets is not None and again.secrets.of(left) is not None
+    await tell(again, ann)
+    await ann.merge()
+    await tell(ann, again)
+    await again.say_again()
+    assert "dan" in names(again)
+
+
+async def test_entry_dated_days_ahead_is_refused_until_its_day(
+    three: Three, devices: Devices, autojump_clock: MockClock
+) -> None:
+    ann, bob, _ = three
+    devices.clock.ahead_s += 3 * DAY_S
+    await ann.rotate()
+    devices.clock.ahead_s -= 3 * DAY_S
+    with pytest.raises(TrustError) as caught:
+        await tell(ann, bob)
+    assert caught.value.id == "SY-CLOCK-01" and bob.head != ann.head
+    devices.clock.ahead_s += 2 * DAY_S
+    await tell(ann, bob)
+    assert bob.head == ann.head and bob.is_current
 
 
 async def test_roster_older_than_the_offer_is_refused(devices: Devices, autojump_clock: MockClock) -> None:

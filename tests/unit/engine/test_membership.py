@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ca import authority
 from ca.entries import decode_entry_untrusted
 from ca.errors import TrustError
 from ca.ids import DeviceId, EpochId
 from ca.roles import Role
-from ca.roster import Roster
-from syncd.engine.membership import (
-    PENDING_STEP_S,
-    SCHEDULED_STEP_S,
-    Update,
-    compare,
-    free_name,
-    rotation_wait_s,
-    takes_out,
-)
-from tests.helpers.rosters import DAY_S, NOW, Company
+from syncd.engine.membership import Update, compare, free_name, takes_out
+from tests.helpers.rosters import Company
 
 ANN, BOB = DeviceId(b"a" * 32), DeviceId(b"b" * 32)
 
@@ -97,31 +87,6 @@ def test_wrong_signature_is_an_error(company: Company) -> None:
     raw = company.remove("cid").entry
     with pytest.raises(TrustError):
         takes_out(decode_entry_untrusted(raw[:-1] + bytes([raw[-1] ^ 1])), slept, company.id("cid"))
-
-
-# --- whose turn it is to rotate --------------------------------------------------------------------------------------
-
-
-def wait(roster: Roster, company: Company, name: str, *, days: int = 0, luck: float = 0.0) -> float | None:
-    return rotation_wait_s(roster, company.id(name), NOW + days * DAY_S, luck)
-
-
-def test_owner_rotates_first_then_the_admin_and_an_editor_never(company: Company) -> None:
-    owner, admin = wait(company.roster, company, "ann"), wait(company.roster, company, "bob")
-    assert owner is not None and admin is not None and admin - owner == SCHEDULED_STEP_S
-    assert wait(company.roster, company, "cid") is None
-
-
-def test_rotation_that_is_overdue_does_not_wait(company: Company) -> None:
-    assert wait(company.roster, company, "ann", days=31) == 0.0
-    assert wait(company.roster, company, "ann", days=29) == DAY_S
-
-
-def test_departure_calls_for_a_rotation_soon(company: Company) -> None:
-    company.did(authority.leave(company.roster, company.secrets, company.signer("cid")))
-    assert company.roster.rotation_pending
-    assert wait(company.roster, company, "ann", luck=0.5) == PENDING_STEP_S / 2
-    assert wait(company.roster, company, "bob", luck=0.5) == PENDING_STEP_S * 1.5
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,341 @@
+"""Two histories of one roster: which counts, for everybody alike, and what those who are out can do by an old date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations
+
+import pytest
+
+from ca import authority
+from ca.authority import receive_wrap, with_links
+from ca.entries import Merge, Remove, decode_entry_untrusted
+from ca.errors import TrustError
+from ca.ids import DeviceId
+from ca.roles import Capability, Role
+from ca.roster import Gap, Head, Relation, Roster, Status
+from ca.wraps import WrapTree
+from tests.helpers.rosters import Company, parted
+
+Act = Callable[[Company], object]
+
+
+@pytest.fixture
+def company() -> Company:
+    """Owners ann, otto and olga; admins ada and alex, in this order; editors ed and eve."""
+    made = Company()
+    made.admit("otto", Role.OWNER)
+    made.admit("olga", Role.OWNER)
+    made.admit("ada", Role.ADMIN)
+    made.admit("alex", Role.ADMIN)
+    made.admit("ed", Role.EDITOR)
+    made.admit("eve", Role.EDITOR)
+    return made
+
+
+def seen_by_all(*branches: Company) -> Roster:
+    """What everybody comes to who meets these branches, in whatever order; it is checked that this is one thing."""
+    found = []
+    for order in permutations(branches):
+        roster = order[0].roster
+        for other in order[1:]:
+            roster = roster.take_untrusted(other.raws)
+        found.append(roster)
+    first = found[0]
+    for roster in found:
+        assert roster.quarrel == first.quarrel
+        assert roster.quarrel or (roster.head, statuses(roster)) == (first.head, statuses(first))
+    return first
+
+
+def statuses(roster: Roster) -> dict[bytes, tuple[Status, Role, tuple[DeviceId, ...]]]:
+    return {
+        member.id: (member.status, member.role, tuple(sorted(member.devices)))
+        for member in roster.members.values()
+        if member.status is Status.ACTIVE
+    }
+
+
+def is_in(roster: Roster, company: Company, name: str) -> bool:
+    return roster.device(company.people[name].id) is not None
+
+
+# --- whoever is out --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backdated", ["admit", "remove", "rotate", "lost", "role"])
+def test_removed_admin_gains_nothing_by_an_earlier_date(company: Company, backdated: str) -> None:
+    forger = parted(company, "forger")
+    company.rotate(by="alex")  # a signer of a lower rank stands first on the chain
+    company.remove("ada")
+    acts: dict[str, Act] = {
+        "admit": lambda made: made.admit("mallory", Role.ADMIN, by="ada"),
+        "remove": lambda made: made.remove("ed", by="ada"),
+        "rotate": lambda made: made.rotate(by="ada"),
+        "lost": lambda made: made.lost("eve", by="ada"),
+        "role": lambda made: made.change_role("ed", Role.VIEWER, by="ada"),
+    }
+    acts[backdated](forger)
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and not seen.quarrel and not seen.is_unmerged
+    assert not is_in(seen, company, "ada") and is_in(seen, company, "ed") and is_in(seen, company, "eve")
+    assert "mallory" not in forger.people or not is_in(seen, forger, "mallory")
+
+
+def test_admin_who_still_counts_is_heard(company: Company) -> None:
+    """The partner of the above: the same entry by somebody who is in."""
+    other = parted(company, "other")
+    company.rotate(by="alex")
+    company.remove("ed")
+    other.remove("eve", by="ada")
+    seen = seen_by_all(company, other)
+    assert not is_in(seen, company, "eve") and not is_in(seen, company, "ed") and is_in(seen, company, "ada")
+
+
+def test_removed_owner_cannot_take_out_whoever_stands_first_on_the_chain(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.rotate(by="ada")
+    company.remove("otto", by="ann")
+    forger.remove("ada", by="otto")
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and is_in(seen, company, "ada") and not is_in(seen, company, "otto")
+
+
+def test_accomplice_of_a_removed_owner_counts_no_more_than_the_owner(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.remove("otto", by="ann")
+    forger.admit("mallory", Role.OWNER, by="otto")
+    forger.remove("ann", by="mallory")
+    seen = seen_by_all(company, forger)
+    assert not is_in(seen, forger, "mallory") and not is_in(seen, company, "otto")
+
+
+def test_owner_who_was_let_in_and_raised_later_can_remove_the_one_who_did(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.admit("odo", Role.OWNER, by="otto")
+    company.remove("otto", by="odo")
+    forger.rotate(by="otto")
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and not is_in(seen, company, "otto")
+
+
+def test_who_left_gains_nothing_by_an_earlier_date(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.rotate(by="alex")
+    company.leave("ada")
+    forger.admit("mallory", Role.ADMIN, by="ada")
+    forger.rotate(by="ada")
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and not is_in(seen, forger, "mallory")
+
+
+def test_who_lost_a_right_gains_nothing_by_an_earlier_date(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.rotate(by="alex")
+    company.change_role("ada", Role.ADMIN, Capability.READ | Capability.ADMIT)
+    forger.remove("ed", by="ada")
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and is_in(seen, company, "ed")
+
+
+def test_void_branch_leaves_no_trace_and_what_others_built_on_it_is_found(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.remove("ada")
+    forger.admit("mallory", Role.VIEWER, by="ada")
+    assert company.roster.take_untrusted(forger.raws[-1:]) is company.roster
+    forger.remove("eve", by="olga")  # she had met nobody but ada
+    seen = seen_by_all(company, forger)
+    assert not is_in(seen, company, "eve") and not is_in(seen, company, "ada")
+
+
+# --- a quarrel -------------------------------------------------------------------------------------------------------
+
+
+def quarrel(company: Company) -> tuple[Company, Company]:
+    other = parted(company, "other")
+    company.remove("otto", by="ann")
+    other.remove("ann", by="otto")
+    return company, other
+
+
+def test_owners_who_remove_each_other_are_both_suspended(company: Company) -> None:
+    one, other = quarrel(company)
+    seen = seen_by_all(one, other)
+    assert seen.quarrel == {company.member("ann").id, company.member("otto").id}
+    assert not is_in(seen, one, "ann") and not is_in(seen, one, "otto") and is_in(seen, one, "olga")
+
+
+def test_third_owner_decides_a_quarrel(company: Company) -> None:
+    one, other = quarrel(company)
+    seen = one.roster.take_untrusted(other.raws)
+    word = authority.decide_quarrel(seen, one.signer("olga"), 0)
+    for roster in (one.roster, other.roster, seen):
+        after = roster.take_untrusted(one.raws).take_untrusted([*other.raws, word])
+        assert not after.quarrel
+        assert is_in(after, one, "otto") and not is_in(after, one, "ann")
+
+
+def test_entry_of_another_owner_settles_a_removal_for_good(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.remove("otto", by="ann")
+    company.rotate(by="olga")
+    forger.remove("ann", by="otto")
+    seen = seen_by_all(company, forger)
+    assert not seen.quarrel and is_in(seen, company, "ann") and not is_in(seen, company, "otto")
+
+
+def test_quarrellers_and_those_whom_they_let_in_decide_nothing(company: Company) -> None:
+    one, other = quarrel(company)
+    other.admit("omar", Role.OWNER, by="otto")
+    other.rotate(by="omar")
+    assert seen_by_all(one, other).quarrel
+    seen = one.roster.take_untrusted(other.raws)
+    with pytest.raises(TrustError):
+        authority.decide_quarrel(seen, one.signer("otto"), None)
+
+
+def test_recovery_key_decides_a_quarrel(company: Company) -> None:
+    one, other = quarrel(company)
+    one.recover(["olga", "ann", "ed"], owner="olga")
+    seen = seen_by_all(one, other)
+    assert not seen.quarrel and seen.head == one.roster.head
+    assert is_in(seen, one, "ann") and not is_in(seen, one, "otto") and not is_in(seen, one, "ada")
+
+
+# --- neither touches the other ---------------------------------------------------------------------------------------
+
+
+def test_higher_rank_is_the_chain(company: Company) -> None:
+    other = parted(company, "other")
+    company.rotate(by="ada")
+    other.rotate(by="olga")
+    assert seen_by_all(company, other).head == other.roster.head
+
+
+def test_at_equal_rank_the_senior_is_the_chain(company: Company) -> None:
+    other = parted(company, "other")
+    company.rotate(by="alex")
+    other.rotate(by="ada")
+    assert seen_by_all(company, other).head == other.roster.head
+
+
+def test_two_entries_of_one_device_are_decided_by_their_hashes(company: Company) -> None:
+    other = parted(company, "other")
+    company.rotate(by="ada")
+    other.rotate(by="ada")
+    assert seen_by_all(company, other).head in (company.roster.head, other.roster.head)
+
+
+def test_three_branches_are_one_thing_to_everybody(company: Company) -> None:
+    second, third = parted(company, "second"), parted(company, "third")
+    company.remove("ed", by="ada")
+    second.remove("eve", by="alex")
+    third.rotate(by="olga")
+    third.change_role("ada", Role.EDITOR, by="olga")
+    seen = seen_by_all(company, second, third)
+    assert seen.head == third.roster.head
+    assert is_in(seen, company, "ed") and not is_in(seen, company, "eve")  # ada may remove nobody any more, alex may
+
+
+# --- merging ---------------------------------------------------------------------------------------------------------
+
+
+def forked(company: Company) -> Company:
+    """ann's chain counts; alex removed eve on the other branch. ann has met both."""
+    other = parted(company, "other")
+    company.rotate(by="ann")
+    other.remove("eve", by="alex")
+    company.meet(other)
+    assert company.roster.head == company.raws_head and company.roster.is_unmerged
+    return other
+
+
+def test_next_epoch_merges_and_takes_out_whom_the_other_branch_took_out(company: Company) -> None:
+    forked(company)
+    outcome = company.rotate(by="ann")
+    entry = decode_entry_untrusted(outcome.entry)
+    assert [type(change) for change in entry.changes][:2] == [Merge, Remove]
+    assert not company.roster.is_unmerged and company.member("eve").status is Status.REMOVED
+    fresh = Roster.from_entries_untrusted(company.raws)
+    assert statuses(fresh) == statuses(company.roster)
+    assert company.people["eve"].id not in (outcome.wraps or {})
+
+
+def test_merged_branch_means_nothing_new(company: Company) -> None:
+    other = forked(company)
+    company.rotate(by="ann")
+    fresh = Roster.from_entries_untrusted(company.raws)
+    again = fresh.take_untrusted(other.raws)
+    assert not again.is_unmerged and again.departures == () and again.head == fresh.head
+
+
+def test_whoever_has_a_head_of_the_branch_that_lost_is_behind(company: Company) -> None:
+    other = forked(company)
+    head = Head(other.roster.number, other.roster.head)
+    assert company.roster.relation(head) is Relation.BEHIND
+    assert company.roster.shared_with(head) == other.roster.number - 1
+    assert company.roster.number_of(head.hash) == other.roster.number - 1
+    company.rotate(by="ann")
+    fresh = Roster.from_entries_untrusted(company.raws)
+    assert fresh.relation(head) is Relation.BEHIND and fresh.number_of(head.hash) == other.roster.number - 1
+
+
+def test_admin_who_may_not_merge_can_still_act(company: Company) -> None:
+    other = parted(company, "other")
+    company.rotate(by="ann")
+    company.rotate(by="olga")
+    other.change_role("alex", Role.EDITOR, by="otto")
+    other.remove("ada", by="otto")
+    company.meet(other)
+    with pytest.raises(TrustError):
+        authority.merge(company.roster, company.secrets, company.signer("alex"))
+    company.remove("ed", by="alex")
+    assert company.roster.is_unmerged and not is_in(company.roster, company, "ed")
+
+
+def test_epoch_of_the_branch_that_lost_opens_for_all_once_it_is_linked(company: Company) -> None:
+    other = forked(company)
+    left = other.roster.epoch
+    company.rotate(by="ann")  # whoever merged did not hold the secret
+    assert company.secrets.of(left.id) is None
+    outcome = company.outcomes[-1]
+    wraps = dict(outcome.wraps or {})
+    alex = company.people["alex"]
+    held = receive_wrap(
+        company.roster, alex.id, alex.seal_seed, wraps[alex.id], WrapTree(wraps).proof(alex.id),
+        held=other.secrets, sealer=company.sealer,
+    )  # fmt: skip
+    assert held.of(left.id) == other.secrets.epoch
+    company.did(authority.link(company.roster, held, company.signer("alex")))
+    assert with_links(company.roster, company.outcomes[-2].secrets).of(left.id) == other.secrets.epoch
+    assert not company.roster.left_behind()
+
+
+def test_link_with_another_secret_is_passed_over(company: Company) -> None:
+    other = forked(company)
+    left = other.roster.epoch.id
+    company.rotate(by="ann")
+    wrong = authority.Secrets(
+        company.secrets.folder, company.secrets.epoch_id, company.secrets.epoch, {left: bytes(32)}
+    )
+    company.did(authority.link(company.roster, wrong, company.signer("alex")))
+    assert with_links(company.roster, company.outcomes[-2].secrets).of(left) is None
+
+
+def test_entry_that_continues_something_unknown_is_a_gap(company: Company) -> None:
+    other = parted(company, "other")
+    company.rotate(by="ann")
+    other.rotate(by="olga")
+    other.rotate(by="olga")
+    with pytest.raises(Gap):
+        company.roster.take_untrusted(other.raws[-1:])
+
+
+def test_number_of_branches_is_bounded(company: Company) -> None:
+    branches = [parted(company, f"branch {number}") for number in range(20)]
+    company.rotate(by="ann")
+    roster = company.roster
+    with pytest.raises(TrustError, match="too many"):
+        for branch in branches:
+            branch.rotate(by="ada")
+            roster = roster.take_untrusted(branch.raws)
