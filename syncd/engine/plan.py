@@ -9,7 +9,7 @@ what Global has replaced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -87,6 +87,8 @@ class Case:
     whole_subtree_ready: bool = True  # nothing below still waits for this directory to be writable
     is_busy: bool = False  # contents of it are on their way already
     way_out: Place | None = None  # it is parked, and this is where it can be seen again
+    obstacle: int | None = None  # what the parent lacks to be ready, if not itself: a directory above it that is parked
+    own_below: tuple[int, ...] = ()  # if the parent stands inside this very directory: the parent, and those between
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ def plan(cases: Sequence[Case]) -> Plan:
         work.node(case)
         for copy in case.copies:
             work.copy(case, copy)
-    if not work.operations:
+    if all(isinstance(operation, Settle) for operation in work.operations):  # nothing moves on the disk
         work.park_one()
     return Plan(tuple(work.operations), tuple(dict.fromkeys(work.wake)), tuple(dict.fromkeys(work.blocked)))
 
@@ -196,15 +198,24 @@ class _Planning:
         self._holders: dict[_Key, Holder] = {}
         """Those on the disk whose name somebody waits for."""
         self._making: set[int] = set()
+        self._full: list[int] = []
+        """Directories that are to go, with something of ours still in them."""
+        self._must_leave: dict[int, list[_Key]] = {}
+        """Directories that are to move into what is inside them: of that some must come out first."""
+        self._inside: dict[int, list[_Key]] = {}
+        """Who stands in a directory on this disk."""
+        self._copy_of: dict[int, int] = {}
 
     def node(self, case: Case) -> None:
         """Append the next step of one node."""
+        if case.disk_parent is not None:
+            self._inside.setdefault(case.disk_parent, []).append((False, case.node))
         if not case.lives:
             self._absence(case)
             return
         if not case.parent_ready and case.parent not in self._making:
             self.wake.append(case.parent)
-            self._waits_for[False, case.node] = (False, case.parent)
+            self._waits_for[False, case.node] = (False, case.parent if case.obstacle is None else case.obstacle)
             return
         place = Place(case.parent, case.wanted_name)
         if case.disk_kind == Kind.NONE:
@@ -214,7 +225,9 @@ class _Planning:
             # A directory cannot be exchanged with a file in one step: the old one leaves first.
             self._absence(case)
         elif (case.disk_parent, case.disk_name) != (place.parent, place.name):
-            if self._is_free(case.node, case.holder, (False, case.node)):
+            if case.own_below:
+                self._must_leave[case.node] = [(False, node) for node in case.own_below]
+            elif self._is_free(case.node, case.holder, (False, case.node)):
                 self.operations.append(Move(case.node, place))
         elif not case.same_content and case.kind != Kind.DIR:
             if case.version is not None and not case.is_busy:
@@ -240,9 +253,14 @@ class _Planning:
             self.operations.append(Retire(case.node))
         elif case.disk_children == 0:
             self.operations.append(RemoveDir(case.node))
+        else:
+            self._full.append(case.node)
 
     def copy(self, case: Case, copy: CopyCase) -> None:
         """The same for one conflict copy."""
+        if copy.copy is not None and copy.disk_parent is not None:
+            self._inside.setdefault(copy.disk_parent, []).append((True, copy.copy))
+            self._copy_of[copy.copy] = case.node
         if copy.wanted_name is None or not case.lives:
             if copy.copy is not None:
                 self.operations.append(Retire(case.node, copy.copy))
@@ -271,18 +289,43 @@ class _Planning:
         return False
 
     def park_one(self) -> None:
-        """Where waiting for one another goes round in a circle, names are being swapped: moving one aside frees its
-        name, and the next round goes on."""
-        for start in self._waits_for:
-            walked: dict[_Key, None] = {}
-            at: _Key | None = start
-            while at is not None and at not in walked:
-                walked[at] = None
-                at = self._waits_for.get(at)
-            if at is None:
-                continue
-            circle = list(walked)[list(walked).index(at) :]
-            holder = next((self._holders[key] for key in circle if key in self._holders), None)
-            if holder is not None:
-                self.operations.append(Park(holder.node, holder.row if holder.is_copy else None))
+        """Where waiting for one another goes round in a circle, one is moved aside, and the next round goes on.
+
+        Either names are being swapped, or something is to take the name of the directory that it stands in, or that
+        directory is to move into it.
+        """
+        inside = {node: self._inside.get(node, []) for node in self._full} | self._must_leave
+        edges = {one: [other] for one, other in self._waits_for.items()}
+        for directory, keys in inside.items():
+            edges.setdefault((False, directory), []).extend(keys)
+        circle = _find_circle(edges)
+        for (is_copy, row), other in zip(circle, [*circle[1:], *circle[:1]], strict=True):
+            if not is_copy and other in inside.get(row, ()):
+                self._park(other, self._copy_of[other[1]] if other[0] else other[1])
                 return
+        for key in circle:
+            if key in self._holders:
+                self._park(key, self._holders[key].node)
+                return
+
+    def _park(self, key: _Key, node: int) -> None:
+        self.operations.append(Park(node, key[1] if key[0] else None))
+
+
+def _find_circle(edges: dict[_Key, list[_Key]]) -> list[_Key]:
+    """Some circle, each followed by whom it waits for; empty when there is none."""
+    done: set[_Key] = set()
+    for start in edges:
+        path: dict[_Key, Iterator[_Key]] = {start: iter(edges[start])}
+        while path:
+            at, following = next(reversed(path.items()))
+            then = next((one for one in following if one not in done), None)
+            if then is None:
+                done.add(at)
+                del path[at]
+            elif then in path:
+                walked = list(path)
+                return walked[walked.index(then) :]
+            else:
+                path[then] = iter(edges.get(then, ()))
+    return []

@@ -133,6 +133,8 @@ class Survey:
             whole_subtree_ready=row.l_kind != DIR or not self._waits_below(row.id),
             is_busy=is_busy,
             way_out=_way_out(row),
+            obstacle=self._parked_above(parent),
+            own_below=self._own_below(row, parent) if row.l_kind == DIR else (),
         )
 
     # the view ----------------------------------------------------------------------------------------------
@@ -179,6 +181,28 @@ class Survey:
     def _is_ready(self, directory: int) -> bool:
         """It stands on this disk, and so does everything above it."""
         return directory == ROOT_ROW or self.path(directory, b"x") is not None
+
+    def _parked_above(self, directory: int) -> int | None:
+        """The directory at or above this one on this disk that is parked."""
+        row = None if directory == ROOT_ROW else self.row(directory)
+        for _ in range(MAX_DEPTH):
+            if row is None or row.l_parent is None or row.l_parent == ROOT_ROW:
+                return None
+            if row.l_parent == PARKED_ROW:
+                return row.id
+            row = self.row(row.l_parent)
+        return None
+
+    def _own_below(self, row: NodeRow, parent: int) -> tuple[int, ...]:
+        """The directories on this disk from `parent` up to this one, if it is one of those above."""
+        passed: list[int] = []
+        while parent != row.id:
+            above = self.row(parent)
+            if parent == ROOT_ROW or above is None or above.l_parent is None or len(passed) > MAX_DEPTH:
+                return ()
+            passed.append(parent)
+            parent = above.l_parent
+        return tuple(passed)
 
     def _holder(self, parent: int, name: bytes, node: int | None, copy: int | None) -> Holder | None:
         """Who else than this node, or this copy, stands there."""

@@ -90,6 +90,23 @@ def test_file_made_in_a_directory_just_before_syncd_moves_that_is_found_at_once(
     simulate(story, SEED)
 
 
+def test_directory_and_what_is_in_it_change_places() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = await begin(simulation)
+        for path in ((b"outer",), (b"outer", b"inner"), (b"gone",), (b"gone", b"inner")):
+            ana.disk.mkdir(path)
+        write(ana, (b"outer", b"file"), b"of the outer one")
+        await settle(simulation)
+        for source, target in ((b"outer/inner", b"x"), (b"outer", b"x/outer"), (b"x", b"outer"), (b"gone/inner", b"y")):
+            bert.disk.rename(tuple(source.split(b"/")), tuple(target.split(b"/")))
+        bert.disk.delete((b"gone",))
+        bert.disk.rename((b"y",), (b"gone",))
+        await settle(simulation)
+        assert cleo.disk.read((b"outer", b"outer", b"file")) == b"of the outer one"
+
+    simulate(story, SEED)
+
+
 def test_edit_within_one_tick_of_a_coarse_disk_is_noticed() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = simulation
