@@ -213,6 +213,9 @@ class _Planning:
         if not case.lives:
             self._absence(case)
             return
+        if case.own_below:
+            self._into_itself(case)
+            return
         if not case.parent_ready and case.parent not in self._making:
             self.wake.append(case.parent)
             self._waits_for[False, case.node] = (False, case.parent if case.obstacle is None else case.obstacle)
@@ -225,9 +228,7 @@ class _Planning:
             # A directory cannot be exchanged with a file in one step: the old one leaves first.
             self._absence(case)
         elif (case.disk_parent, case.disk_name) != (place.parent, place.name):
-            if case.own_below:
-                self._must_leave[case.node] = [(False, node) for node in case.own_below]
-            elif self._is_free(case.node, case.holder, (False, case.node)):
+            if self._is_free(case.node, case.holder, (False, case.node)):
                 self.operations.append(Move(case.node, place))
         elif not case.same_content and case.kind != Kind.DIR:
             if case.version is not None and not case.is_busy:
@@ -236,6 +237,13 @@ class _Planning:
             self.operations.append(Settle(case.node))
         elif case.whole_subtree_ready:  # a directory gets its mode last, it might forbid us to write into it
             self.operations.append(SetAttributes(case.node))
+
+    def _into_itself(self, case: Case) -> None:
+        if case.kind == Kind.DIR:
+            self.wake.append(case.parent)
+            self._must_leave[case.node] = [(False, node) for node in case.own_below]
+        else:
+            self._absence(case)
 
     def _creation(self, case: Case, place: Place) -> None:
         if case.kind == Kind.DIR:
