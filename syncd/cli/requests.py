@@ -11,6 +11,12 @@ from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.session import Session, command
 
+_WAVES = {
+    "gone": "would vanish",
+    "changed": "would be written over",
+    "encrypted": "look as if ransomware had encrypted them, and would go",
+}
+
 _Id = Annotated[str, typer.Argument(metavar="ID", help="As `syncd requests` shows it.")]
 
 
@@ -71,5 +77,5 @@ def _what(request: Json) -> str:
         return join_question(request).rstrip(".")
     samples = ", ".join(text.escape(path) for path in request["paths"])
     place = "here" if request["direction"] == "here" else "at the other members"
-    wave = f"{text.count(request['files'], 'file')} of {request['of_files']:,} would vanish {place}"
+    wave = f"{text.count(request['files'], 'file')} of {request['of_files']:,} {_WAVES[request['why']]} {place}"
     return f"{wave}, by {text.escape(request['author'])}" + (f" ({samples}, …)" if samples else "")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import trio
 
 from syncd.daemon.ground import Ground
-from syncd.store import counts
+from syncd.store import waves
 from syncd.store.packing import db_let_go, db_packed_of, db_superseded, pack_superseded
 from syncd.store.recovery import db_adopt_old, db_recheck_old, db_recover_intents, publish_late_edits
 from syncd.store.steps import db_recover_steps
@@ -74,7 +74,7 @@ class Keeper:
         while True:
             self._ground.ages.note(
                 self._clock.monotonic(),
-                await self._db(counts.db_newest_row, self._store.connection),
+                await self._db(waves.db_newest_row, self._store.connection),
             )
             await trio.sleep(HOUSEKEEPING_S)
             if self._ground.root_state is not RootState.OK:

@@ -43,6 +43,8 @@ class Requests:
                         "author": _author(folder, held.origin),
                         "files": held.files,
                         "of_files": held.of_files,
+                        "why": held.why.value,
+                        "passed": held.passed,
                         "paths": await folder.task.waves.held_paths(held.id),
                         "direction": "here" if held.origin == "here" else "there",
                     }

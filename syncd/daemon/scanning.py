@@ -15,7 +15,7 @@ from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.waves import Waves
 from syncd.model.ignores import parse_ignores
-from syncd.store import counts
+from syncd.store import counts, waves
 from syncd.store.draft import Draft
 from syncd.store.examine import examine
 from syncd.store.scan import Found, Gone, Item, Trouble
@@ -125,6 +125,7 @@ class Scanner:
         self._ground.retries.clear()
         rules = await self._blocking(self._store.tree.read_ignore)
         self._ground.ignores = parse_ignores(rules or b"")
+        await self._waves.begin_scan()
         walk = await self._db(self._store.walk, self._ground.ignores.match, dirty, deep)
         if dirty is None:
             await self._db(self._clear_folder_problems)
@@ -148,7 +149,7 @@ class Scanner:
                 part.append(found.items[at])
                 size += found.items[at].stat.size if found.items[at].stat.kind is Kind.FILE else 0
                 at += 1
-            await self._take_items(part)
+            await self._take_items(self._waves.without_held(part))
 
     async def _take_items(self, items: Sequence[Item]) -> None:
         previous = await self._db(self._store.db_previous, items)
@@ -157,21 +158,23 @@ class Scanner:
         )
         await self._note_trouble(result.trouble)
         self._ground.look_again(result.restless)
-        if result.examined:
+        publishable = await self._waves.sift(result.examined, previous)
+        if publishable:
             publishes = await self._publishes()
             draft = await self._db(
-                lambda: self._store.db_publish(result.examined, self._ground.now_ms(), publishes=publishes)
+                lambda: self._store.db_publish(publishable, self._ground.now_ms(), publishes=publishes)
             )
             await self._after_draft(draft)
 
     async def _take_missing(self, missing: Sequence[Gone]) -> None:
-        vanished = await self._db(lambda: counts.db_vanished(self._store.connection, missing, self._store.moving))
+        vanished = await self._db(lambda: waves.db_vanished(self._store.connection, missing, self._store.moving))
         rows = [gone.known.row for gone in vanished if gone.known.kind != Kind.DIR]
         directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
         if directories:
-            rows += await self._db(counts.db_files_below, self._store.connection, directories)
-        nodes = [gone.known.row for gone in missing if not gone.known.is_copy]
-        if await self._waves.holds_missing(nodes, rows):
+            rows += await self._db(waves.db_files_below, self._store.connection, directories)
+        nodes = [gone.known.row for gone in vanished if not gone.known.is_copy]
+        missing = [gone for gone in missing if gone.known.is_copy or not self._waves.is_held(gone.known.row)]
+        if await self._waves.holds_missing(nodes, rows, len(vanished)):
             return
         publishes = await self._publishes()
         draft = await self._db(lambda: self._store.db_delete(missing, self._ground.now_ms(), publishes=publishes))

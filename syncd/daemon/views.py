@@ -98,7 +98,7 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
             for line in task.ignores.problems
         ]
         if task.counts.held:
-            why = f"{task.counts.held} files would vanish; that waits for a person"
+            why = f"changes of {task.counts.held} files look like an accident; they wait for a person"
             problems.append(_device_problem("SY-BRAKE-01", why, "syncd requests"))
     return problems
 

@@ -1,18 +1,26 @@
-"""Async. Waves of deletions: held by the brake before they are published or carried out, until a person has spoken."""
+"""Async. Waves of deletions and overwrites: held by the brake before they are published or carried out, until a person
+has spoken.
+
+`engine.brake` says when a wave is one, `store.waves` what that means for the rows; here is who is asked, and who is
+told.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from syncd.daemon.ground import Ground
-from syncd.engine.brake import Brake
-from syncd.store import counts
-from syncd.store.recovery import db_undelete
+from syncd.engine.brake import WINDOW_S, Brake, Change
+from syncd.engine.ransom import looks_disguised
+from syncd.store import waves
+from syncd.store.draft import Examined
+from syncd.store.examine import Previous
+from syncd.store.scan import Action, Item
+from syncd.store.waves import SCAN_ORIGIN, Arriving, Held, Why
+from syncd.treetypes import Kind, Path
 
 log = logging.getLogger("syncd.folder")
-
-SCAN_ORIGIN = "here"
 
 
 class Waves:
@@ -27,83 +35,176 @@ class Waves:
         self._clock = ground.clock
         self._brake = Brake()
         self._counted: set[int] = set()
-        """Nodes whose deletion by somebody else was counted by the brake and has not been carried out yet."""
+        """Nodes about which somebody else's decision was counted and has not been carried out yet."""
+        self._written: dict[int, float] = {}
+        """Nodes that were written over here, and when: each counts once in a window."""
+        self._held: frozenset[int] = frozenset()
 
-    async def holds_missing(self, nodes: Sequence[int], rows: Sequence[int]) -> bool:
-        """Whether what a scan missed has to wait: `nodes` are gone, and with them the files `rows`."""
-        old = sum(row <= self._ground.ages.newest_old for row in rows)
-        current = await self._db(counts.db_counts, self._store.connection)
-        if not self._brake.holds(SCAN_ORIGIN, len(rows), old, current.files, self._clock.monotonic()):
-            return False
-        await self._hold(SCAN_ORIGIN, nodes, len(rows), current.files)
-        return True
+    # before publishing ---------------------------------------------------------------------------------------
+
+    async def begin_scan(self) -> None:
+        """Find out what waits already, so that it is not looked at again and again."""
+        self._held = await self._db(waves.db_held_nodes, self._store.connection)
+
+    def without_held(self, items: Sequence[Item]) -> list[Item]:
+        """Findings about which no person has to say something first."""
+        return [item for item in items if item.known is None or item.known.is_copy or item.known.row not in self._held]
+
+    def is_held(self, row: int) -> bool:
+        """Whether a node waits for a person."""
+        return row in self._held
+
+    async def holds_missing(self, nodes: Sequence[int], files: Sequence[int], units: int) -> bool:
+        """Whether what a scan missed has to wait: `nodes` are gone, and with them the rows of `files`."""
+        change = Change(len(files), self._count_old(files), units)
+        if self._holds(SCAN_ORIGIN, change):
+            await self._hold(SCAN_ORIGIN, Why.GONE, [*nodes, *files])
+            return True
+        if files:
+            await self._db(waves.db_pass, self._store.connection, SCAN_ORIGIN, files, self._clock.now())
+        return False
+
+    async def sift(self, found: Sequence[Examined], previous: Mapping[Path, Previous]) -> list[Examined]:
+        """Of findings, those that may be published now; the others wait."""
+        written = [one for one in found if _is_overwrite(one, previous)]
+        disguised = [one for one in found if _is_disguise(one)]
+        if not written and not disguised:
+            return list(found)
+        ransom = [one for one in written if one.is_noise] + disguised
+        held: list[Examined] = []
+        if self._holds(SCAN_ORIGIN, Change(0, 0, 0, is_stroke=False, ransom=len(ransom))):
+            await self._hold_found(ransom, Why.ENCRYPTED)
+            held += ransom
+            written = [one for one in written if not one.is_noise]
+        news = self._count_written(written)
+        if self._holds(SCAN_ORIGIN, Change(len(news), len(news), len(news), is_stroke=False)):
+            await self._hold_found(written, Why.CHANGED)
+            held += written
+        elif written:
+            rows = [_row(one) for one in written]
+            await self._db(waves.db_pass, self._store.connection, SCAN_ORIGIN, rows, self._clock.now())
+        return [one for one in found if one not in held] if held else list(found)
+
+    def _count_written(self, written: Sequence[Examined]) -> list[int]:
+        now = self._clock.monotonic()
+        self._written = {row: at for row, at in self._written.items() if at > now - WINDOW_S}
+        newest_old = self._ground.ages.newest_old
+        news = [row for one in written if (row := _row(one)) <= newest_old and row not in self._written]
+        self._written.update(dict.fromkeys(news, now))
+        return news
+
+    async def _hold_found(self, found: Sequence[Examined], why: Why) -> None:
+        moved = [(_row(one), one.item.parent, one.item.name) for one in found if one.item.action is Action.MOVED]
+        await self._hold(SCAN_ORIGIN, why, [_row(one) for one in found])
+        if moved:
+            await self._db(waves.db_hold_moved, self._store.connection, moved)
+        self._held |= {_row(one) for one in found}
+
+    # before applying -----------------------------------------------------------------------------------------
 
     async def hold_arriving(self) -> None:
-        """Hold deletions that others made, if they are too many."""
-        vanishing = await self._db(counts.db_vanishing, self._store.connection)
-        self._counted &= {node for nodes in vanishing.values() for node in nodes}
-        if not vanishing:
-            return
-        current = await self._db(counts.db_counts, self._store.connection)
-        for device, nodes in sorted(vanishing.items()):
-            if device == self._store.journal.device:
-                continue
-            origin = device.hex()
-            news = [node for node in nodes if node not in self._counted]
-            old = sum(node <= self._ground.ages.newest_old for node in news)
-            if self._brake.holds(origin, len(news), old, current.files, self._clock.monotonic()):
-                await self._hold(origin, nodes, len(nodes), current.files)
-            else:
-                self._counted.update(news)
+        """Hold what others have deleted, written over or disguised, if that is too much."""
+        arriving = await self._db(waves.db_arriving, self._store.connection)
+        self._counted &= {node for one in arriving.values() for node in one.nodes}
+        for device, one in sorted(arriving.items()):
+            if device != self._store.journal.device:
+                await self._judge(device.hex(), one)
 
-    async def _hold(self, origin: str, nodes: Sequence[int], files: int, of_files: int) -> None:
-        wave = f"held-{origin[:8]}"
-        log.warning(
-            "folder %s: %s of %s files would vanish (%s); held until approved",
-            self._ground.name,
-            files,
-            of_files,
-            origin,
+    async def _judge(self, origin: str, arriving: Arriving) -> None:
+        gone, written, disguised = (
+            [node for node in nodes if node not in self._counted]
+            for nodes in (arriving.gone, arriving.overwritten, arriving.disguised)
         )
-        await self._db(
-            counts.db_hold,
-            self._store.connection,
-            wave,
-            origin,
-            nodes,
-            files,
-            self._clock.now(),
-            of_files,
+        old = [node for node in written if node <= self._ground.ages.newest_old]
+        passing: list[int] = []
+        for why, every, news, change in (
+            (Why.ENCRYPTED, arriving.disguised, disguised, Change(0, 0, 0, False, ransom=len(disguised))),
+            (Why.GONE, arriving.gone, gone, Change(len(gone), self._count_old(gone), min(arriving.units, len(gone)))),
+            (Why.CHANGED, arriving.overwritten, written, Change(len(old), len(old), len(old), False)),
+        ):
+            if news and self._holds(origin, change):
+                await self._hold(origin, why, every)
+            else:
+                passing += news
+        if passing:
+            self._counted.update(passing)
+            await self._db(waves.db_pass, self._store.connection, origin, passing, self._clock.now())
+
+    # both ----------------------------------------------------------------------------------------------------
+
+    def _holds(self, origin: str, change: Change) -> bool:
+        return self._brake.holds(origin, change, self._ground.counts.files, self._clock.monotonic())
+
+    def _count_old(self, nodes: Sequence[int]) -> int:
+        return sum(node <= self._ground.ages.newest_old for node in nodes)
+
+    async def _hold(self, origin: str, why: Why, nodes: Sequence[int]) -> None:
+        wave, of_files = f"held-{origin[:8]}", self._ground.counts.files
+        connection = self._store.connection
+        await self._db(waves.db_hold, connection, wave, origin, why, nodes, self._clock.now(), of_files)
+        log.warning(
+            "folder %s: a wave of changes (%s, by %s) waits for a person", self._ground.name, why.value, origin[:8]
         )
         await self._ground.recount()
         self._ground.tell()
 
-    async def held(self) -> list[counts.Held]:
+    # what a person says --------------------------------------------------------------------------------------
+
+    async def held(self) -> list[Held]:
         """The waves that wait for a person."""
-        return await self._db(counts.db_held, self._store.connection)
+        return await self._db(waves.db_held, self._store.connection)
 
     async def held_paths(self, wave: str) -> list[str]:
         """Some of the names that a wave holds."""
-        return await self._db(counts.db_held_paths, self._store.connection, wave, 5)
+        return await self._db(waves.db_held_paths, self._store.connection, wave, 5)
 
     async def approve(self, wave: str) -> None:
         """Let a held wave pass."""
         for held in await self.held():
             if held.id == wave:
                 self._brake.release(held.origin, self._clock.monotonic())
-                await self._db(counts.db_release, self._store.connection, wave)
-        self.on_release()
-        self._ground.wake_plan()
+                nodes = await self._db(waves.db_release, self._store.connection, wave)
+                if held.origin == SCAN_ORIGIN:
+                    await self._db(waves.db_release_moved, self._store.connection, nodes)
+        await self._go_on()
 
     async def deny(self, wave: str) -> None:
-        """Undo a held wave: what was to vanish is brought back, here and everywhere."""
+        """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere."""
         for held in await self.held():
             if held.id != wave:
                 continue
-            nodes = await self._db(counts.db_release, self._store.connection, wave)
+            passed = await self._db(waves.db_passed, self._store.connection, held.origin, held.since)
+            nodes = await self._db(waves.db_release, self._store.connection, wave)
             if held.origin == SCAN_ORIGIN:
-                await self._db(counts.db_bring_back, self._store.connection, nodes)
+                await self._db(waves.db_undo_here, self._store, nodes, self._clock.now())
             else:
-                await self._db(db_undelete, self._store, nodes, self._ground.now_ms())
-                self._ground.announce(await self._db(self._store.journal.newest_seq))
+                await self._db(waves.db_undo_arriving, self._store, nodes, self._ground.now_ms())
+            await self._db(waves.db_restore, self._store, passed, self._ground.now_ms())
+            self._ground.announce(await self._db(self._store.journal.newest_seq))
+        await self._go_on()
+
+    async def _go_on(self) -> None:
+        await self._ground.recount()
+        self.on_release()
         self._ground.wake_plan()
+        self._ground.tell()
+
+
+def _row(found: Examined) -> int:
+    assert found.item.known is not None
+    return found.item.known.row
+
+
+def _is_overwrite(found: Examined, previous: Mapping[Path, Previous]) -> bool:
+    item = found.item
+    if item.action is not Action.CHANGED or item.known is None or item.known.is_copy or found.hashed is None:
+        return False
+    before = previous.get(item.path)
+    return before is not None and before.packed != found.hashed.packed
+
+
+def _is_disguise(found: Examined) -> bool:
+    item = found.item
+    if item.action is not Action.MOVED or item.stat.kind is not Kind.FILE or item.known is None:
+        return False
+    return looks_disguised(item.known.name, item.name)

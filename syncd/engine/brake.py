@@ -1,8 +1,11 @@
-"""Pure. The brake: a wave of deletions waits for a person.
+"""Pure. The brake: a wave of deletions or overwrites waits for a person.
 
 Counted per origin (this disk, or one author) over ten sliding minutes, before publishing and again before applying.
 Moves and creations do not count. What came into being within the same ten minutes counts only when it vanishes with
 others at one stroke: programs make and remove files one by one all day. Only the wave waits; everything else flows.
+
+Three measures: a share of the files that there are; a number of units, where a directory that goes with all that is in
+it is one; and, far lower, a number of changes such as a program makes that encrypts files for ransom (`ransom`).
 """
 
 from __future__ import annotations
@@ -13,45 +16,69 @@ from dataclasses import dataclass, field
 WINDOW_S = 600.0
 SHARE = 0.25
 AT_LEAST = 50
+MOST_UNITS = 1000
+MOST_RANSOM = 20
+"""Twenty files in ten minutes: what is encrypted before the brake holds can be undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an origin is about to do to files: how many, how many of them are `old` (`Ages`), in how many units."""
+
+    files: int
+    old: int
+    units: int
+    is_stroke: bool = True
+    """At one stroke every file counts; else, as with overwrites, only the old ones ever do."""
+    ransom: int = 0
+    """Of them, those that look as if they were encrypted, or renamed as ransomware does."""
 
 
 @dataclass(slots=True)
 class _Origin:
-    events: deque[tuple[float, int]] = field(default_factory=deque)
+    events: deque[tuple[float, Change]] = field(default_factory=deque)
     released: bool = False
 
 
 class Brake:
-    """What has vanished lately, by origin."""
+    """What has been done lately, by origin."""
 
     def __init__(self) -> None:
         self._origins: dict[str, _Origin] = {}
 
-    def holds(self, origin: str, vanishing: int, old: int, files: int, now: float) -> bool:
-        """Whether `vanishing` more files, of `files` that were there before them, must wait. If not, they are counted.
-
-        At one stroke every file counts. Over the window only the `old` among them do (`Ages`).
-        """
+    def holds(self, origin: str, change: Change, files: int, now: float) -> bool:
+        """Whether a change must wait. If not, it is counted. `files`: how many there are now, what goes included."""
         state = self._origins.setdefault(origin, _Origin())
         while state.events and state.events[0][0] <= now - WINDOW_S:
             state.events.popleft()
             state.released = state.released and bool(state.events)
-        lately = sum(count for _, count in state.events)
-        # What vanished before in this window was part of the folder when the window began.
-        if not state.released and (_is_wave(vanishing, files) or _is_wave(lately + old, files + lately)):
+        if not state.released and _is_wave(change, [past for _, past in state.events], files):
             return True
-        state.events.append((now, old))
+        state.events.append((now, change))
         return False
 
     def release(self, origin: str, now: float) -> None:
         """A person approved: what this origin does in the next ten minutes passes."""
         state = self._origins.setdefault(origin, _Origin())
-        state.events.append((now, 0))
+        state.events.append((now, Change(0, 0, 0)))
         state.released = True
 
 
-def _is_wave(vanishing: int, files: int) -> bool:
-    return vanishing >= AT_LEAST and vanishing > SHARE * files
+def _is_wave(change: Change, past: list[Change], files: int) -> bool:
+    lately = sum(one.old for one in past)
+    # What went before in this window was part of the folder when the window began.
+    gone = sum(one.old for one in past if one.is_stroke)
+    stroke = change.files if change.is_stroke else change.old
+    return (
+        _is_large_share(stroke, files)
+        or _is_large_share(lately + change.old, files + gone)
+        or change.units + sum(one.units for one in past) >= MOST_UNITS
+        or change.ransom + sum(one.ransom for one in past) >= MOST_RANSOM
+    )
+
+
+def _is_large_share(count: int, files: int) -> bool:
+    return count >= AT_LEAST and count > SHARE * files
 
 
 class Ages:

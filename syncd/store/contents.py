@@ -9,8 +9,9 @@ import sqlite3
 from collections.abc import Iterable
 
 from syncd.model.lists import BlockList
+from syncd.model.records import Content, file_of, file_of_parts, symlink_to
 from syncd.store import rows
-from syncd.store.rows import FILE, NodeRow
+from syncd.store.rows import FILE, SYMLINK, NodeRow
 
 
 def disk_value(row: NodeRow) -> tuple[int | None, bytes | None]:
@@ -54,3 +55,19 @@ def keep_parts(connection: sqlite3.Connection, parts: Iterable[tuple[bytes, byte
     for entry, plain in parts:
         if part_plain(connection, entry[32:64]) is None:
             connection.execute("INSERT INTO list VALUES (?,?,?)", (rows.prefix(entry[32:40]), entry, plain))
+
+
+def standing_content(row: NodeRow) -> Content | None:
+    """What stands on the disk, as a value of the content register; None where that is not known."""
+    listed = row.listed if row.l_blocks is None else row.l_listed
+    value = row.disk_blocks()
+    cut_class = rows.class_of(row.cls if row.l_blocks is None else row.l_cls)
+    if value is None:
+        return None
+    if row.l_kind == SYMLINK:
+        return symlink_to(value)
+    if row.l_kind != FILE or cut_class is None:
+        return None
+    if listed:
+        return file_of_parts(cut_class, row.l_size or 0, rows.parts_of(value), rows.digest_of(value))
+    return file_of(cut_class, row.l_size or 0, value)

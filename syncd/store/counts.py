@@ -1,17 +1,12 @@
-"""Blocking. What `status` says about a folder, and the problems and held waves that people are shown. All `db_`."""
+"""Blocking. What `status` says about a folder, and the problems that people are shown. All `db_`."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ca.ids import DeviceId
-from syncd.store import rows
-from syncd.store.db import Transaction
-from syncd.store.joining import PENDING
-from syncd.store.scan import Gone, below
 from syncd.treetypes import Path
 
 MAX_RETRY_S = 600
@@ -47,17 +42,6 @@ class Problem:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A wave of deletions that waits for a person."""
-
-    id: str
-    origin: str
-    since: float
-    files: int
-    of_files: int
-
-
 def db_counts(connection: sqlite3.Connection) -> Counts:
     """Counted anew from the rows."""
     files, size = connection.execute(
@@ -76,7 +60,8 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
     old_files, old_bytes = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM old").fetchone()
     packs, packed_bytes = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM pack").fetchone()
     (only_here,) = connection.execute("SELECT count(*) FROM node WHERE pending=2 AND pending<>0").fetchone()
-    (held,) = connection.execute("SELECT count(*) FROM held_node").fetchone()
+    held_files = "SELECT count(*) FROM held_node h JOIN node n ON n.id=h.node WHERE n.l_kind IN (1,3)"
+    (held,) = connection.execute(held_files).fetchone()
     return Counts(
         files, size, need_files, need_bytes, conflicts, old_bytes, only_here, held, old_files, packs, packed_bytes
     )
@@ -129,96 +114,6 @@ def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:
     query = f"SELECT min(retry_at) FROM problem WHERE node<>0 AND retry_at>?1 AND retry_at<=?1+{MAX_RETRY_S}"
     (due,) = connection.execute(query, (now,)).fetchone()
     return None if due is None else float(due)
-
-
-# --- held waves ------------------------------------------------------------------------------------------------------
-
-
-def db_vanishing(connection: sqlite3.Connection) -> dict[bytes, list[int]]:
-    """Files on this disk that Global has deleted and that are neither held nor gone yet, by the author of the
-    deletion."""
-    found: dict[bytes, list[int]] = {}
-    query = (
-        "SELECT n.id, a.device FROM node n JOIN changeset c ON c.seq=n.c_cs JOIN author a ON a.id=c.author "
-        "WHERE n.pending=1 AND n.pending<>0 AND n.kind=4 AND n.l_kind IN (1,3) "
-        "AND n.id NOT IN (SELECT node FROM held_node)"
-    )
-    for node, device in connection.execute(query):
-        found.setdefault(bytes(device), []).append(node)
-    return found
-
-
-def db_vanished(connection: sqlite3.Connection, gone: Sequence[Gone], moving: Container[int]) -> list[Gone]:
-    """Of names that a scan missed, those that somebody here removed: not what was deleted elsewhere and is removed here
-    because of that, in this moment (`moving`) or since the scan."""
-    found = rows.read_ids(connection, {one.known.row for one in gone})
-
-    def is_unasked(one: Gone) -> bool:
-        row = found.get(one.known.row)
-        return (
-            row is not None and row.id not in moving and row.kind != rows.DELETED and (one.known.is_copy or row.on_disk)
-        )
-
-    return [one for one in gone if is_unasked(one)]
-
-
-def db_newest_row(connection: sqlite3.Connection) -> int:
-    """The number of the youngest node."""
-    (newest,) = connection.execute("SELECT coalesce(max(id),0) FROM node").fetchone()
-    return int(newest)
-
-
-def db_hold(
-    connection: sqlite3.Connection, wave: str, origin: str, nodes: Sequence[int], files: int, now: float, of_files: int
-) -> None:
-    """Let a wave wait. A wave that waits already only grows."""
-    with Transaction(connection):
-        connection.execute(
-            "INSERT INTO held VALUES (?,?,?,?,0,?) ON CONFLICT(id) DO UPDATE SET files=max(files,excluded.files)",
-            (wave, origin, now, files, of_files),
-        )
-        connection.executemany("INSERT OR IGNORE INTO held_node VALUES (?,?)", [(node, wave) for node in nodes])
-
-
-def db_held(connection: sqlite3.Connection) -> list[Held]:
-    """Waves that wait."""
-    found = connection.execute("SELECT id, origin, since, files, detail FROM held WHERE state=0 ORDER BY since")
-    return [Held(id_, origin, since, files, int(of)) for id_, origin, since, files, of in found]
-
-
-def db_held_paths(connection: sqlite3.Connection, wave: str, most: int) -> list[str]:
-    """Names of some of the files of a wave."""
-    found = connection.execute(
-        "SELECT n.l_name FROM held_node h JOIN node n ON n.id=h.node WHERE h.wave=? AND n.l_name IS NOT NULL LIMIT ?",
-        (wave, most),
-    )
-    return [os.fsdecode(name) for (name,) in found]
-
-
-def db_release(connection: sqlite3.Connection, wave: str) -> list[int]:
-    """End a wave; the nodes that it held."""
-    with Transaction(connection):
-        nodes = [node for (node,) in connection.execute("SELECT node FROM held_node WHERE wave=?", (wave,))]
-        connection.execute("DELETE FROM held_node WHERE wave=?", (wave,))
-        connection.execute("DELETE FROM held WHERE id=?", (wave,))
-        return nodes
-
-
-def db_files_below(connection: sqlite3.Connection, directories: Sequence[int]) -> list[int]:
-    """Files and links that stand on the disk inside some directories."""
-    found = rows.read_ids(connection, below(connection, directories)[1])
-    return [row.id for row in found.values() if row.l_kind in (rows.FILE, rows.SYMLINK)]
-
-
-def db_bring_back(connection: sqlite3.Connection, nodes: Sequence[int]) -> None:
-    """These names vanished from this disk by mistake: forget that they stand here, so that they are fetched again."""
-    with Transaction(connection):
-        every = {*nodes, *below(connection, nodes)[1]}
-        found = list(rows.read_ids(connection, every).values())
-        for row in found:
-            row.leave_disk()
-            row.pending = PENDING
-        rows.write(connection, found)
 
 
 # --- how far we have followed each peer ------------------------------------------------------------------------------

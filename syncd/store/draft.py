@@ -33,6 +33,8 @@ class Examined:
     seen_ns: int
     hashed: Hashed | None = None
     target: bytes | None = None
+    is_noise: bool = False
+    """It looks as if it had been encrypted (`engine.ransom`)."""
 
 
 @dataclass(slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from syncd.engine.ransom import SAMPLE_BYTES, looks_encrypted
 from syncd.model.cutter import CutClass
-from syncd.seams import Tree
+from syncd.seams import Reader, Tree
 from syncd.store.draft import Examined
 from syncd.store.hashing import SMALL_FILE_BYTES, Hasher, entries_by_pid
 from syncd.store.scan import Action, Item, Trouble
@@ -82,15 +83,30 @@ def _examine(
     if read is not None:
         if isinstance(read, TreeError):
             raise read
-        return Examined(item, read.stat, seen_ns, hasher.small(read.content, known))
+        return Examined(
+            item, read.stat, seen_ns, hasher.small(read.content, known), is_noise=_is_noise(item, read.content)
+        )
     reader = tree.open_read(item.path)
     try:
         before = reader.stat()
         seen_ns = now_ns()
+        is_noise = _is_noise_at_front(item, reader)
         hashed = hasher.large(reader, before.size, None if previous is None else previous.cut_class, known)
         after = reader.stat()
     finally:
         reader.close()
     if not before.same(after) or hashed.size != after.size:
         raise LocallyChanged("it changed while it was read", item.path, after)
-    return Examined(item, after, seen_ns, hashed)
+    return Examined(item, after, seen_ns, hashed, is_noise=is_noise)
+
+
+def _is_noise(item: Item, content: bytes | bytearray) -> bool:
+    return item.action is Action.CHANGED and looks_encrypted(item.name, content)
+
+
+def _is_noise_at_front(item: Item, reader: Reader) -> bool:
+    if item.action is not Action.CHANGED:
+        return False
+    front = bytearray(SAMPLE_BYTES)
+    got = reader.read_into(0, front)
+    return _is_noise(item, front[:got])

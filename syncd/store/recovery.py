@@ -27,7 +27,7 @@ from syncd.store.hashing import Hashed
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import NoRight
 from syncd.store.prepare import Want, What, expected_stat
-from syncd.store.rows import FILE, PARKED_ROW, SYMLINK
+from syncd.store.rows import PARKED_ROW, SYMLINK
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
 
@@ -274,31 +274,3 @@ def db_recheck_old(store: FolderStore, now: float, now_ms: int) -> int:
             (quiet if [stat.ino, stat.size, stat.mtime_ns] == noted else edited).append(old)
     store.connection.executemany("UPDATE old SET checked=? WHERE id=?", [(COMPARED, old) for old in quiet])
     return publish_late_edits(store, edited, now_ms)
-
-
-def db_undelete(store: FolderStore, nodes: Sequence[int], now_ms: int) -> int:
-    """A person refused a wave of deletions: what stands here is said again, for everybody. How many."""
-    with Transaction(store.connection):
-        records = []
-        for row in rows.read_ids(store.connection, nodes).values():
-            content = _standing(store, row)
-            if content is not None and row.c_cs is not None and row.c_idx is not None:
-                records.append(Record(row.nid, content, (store.journal.sources.version(row.c_cs, row.c_idx),)))
-        if records:
-            store.journal.author(records, store.keyring, store.membership, now_ms)
-        return len(records)
-
-
-def _standing(store: FolderStore, row: rows.NodeRow) -> Content | None:
-    listed = row.listed if row.l_blocks is None else row.l_listed
-    value = row.disk_blocks()
-    cut_class = rows.class_of(row.cls if row.l_blocks is None else row.l_cls)
-    if value is None:
-        return None
-    if row.l_kind == SYMLINK:
-        return symlink_to(value)
-    if row.l_kind != FILE or cut_class is None:
-        return None
-    if listed:
-        return file_of_parts(cut_class, row.l_size or 0, rows.parts_of(value), rows.digest_of(value))
-    return file_of(cut_class, row.l_size or 0, value)

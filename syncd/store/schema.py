@@ -174,6 +174,16 @@ def m003_history(db: Database) -> None:
     _run(db, HISTORY_TABLES)
 
 
+@FOLDER()
+def m004_waves(db: Database) -> None:
+    """Why a wave waits; and what passed shortly before one, with the version that stood there."""
+    db.execute("ALTER TABLE held ADD COLUMN why TEXT NOT NULL DEFAULT 'gone'")
+    db.execute(
+        "CREATE TABLE passed(node INTEGER NOT NULL, origin TEXT NOT NULL, at REAL NOT NULL, cs INTEGER NOT NULL, "
+        "idx INTEGER NOT NULL, PRIMARY KEY(origin, node)) WITHOUT ROWID"
+    )
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

@@ -1,0 +1,192 @@
+"""Waves of changes: which wait, what a yes does, and what a no undoes, on simulated computers."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from syncd.daemon.waves import Waves
+from syncd.engine.brake import WINDOW_S
+from syncd.store.waves import Held, Why
+from tests.helpers.tasks import SimSite, World
+
+FILES = 80
+NOISE = random.Random("noise").randbytes(2000)
+A_WHILE_S = 120.0
+
+
+def name(number: int) -> tuple[bytes]:
+    return (b"letter%02d.txt" % number,)
+
+
+def first(number: int) -> bytes:
+    return b"first edition of %d, long enough for everybody" % number
+
+
+@pytest.fixture
+async def world() -> World:
+    return World(["ann", "bob"])
+
+
+async def fill(world: World) -> tuple[SimSite, SimSite]:
+    """Eighty files, older than the window of the brake."""
+    ann = world["ann"]
+    for number in range(FILES):
+        ann.disk.write(name(number), first(number))
+    await world.settle()
+    await trio.sleep(3 * WINDOW_S)
+    return ann, world["bob"]
+
+
+def waves(site: SimSite) -> Waves:
+    return site.task.waves
+
+
+async def the_wave(site: SimSite) -> Held:
+    (held,) = await waves(site).held()
+    return held
+
+
+def demand_first_editions(*sites: SimSite) -> None:
+    for site in sites:
+        for number in range(FILES):
+            assert site.disk.read(name(number)) == first(number)
+
+
+async def test_wave_that_grows_is_counted_whole_and_undone_whole(world: World, autojump_clock: MockClock) -> None:
+    """Many deletions pass one by one before it is noticed; the others wait. A no brings all eighty back."""
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.delete(name(number))
+            await trio.sleep(1)
+        await trio.sleep(A_WHILE_S)
+        held = await the_wave(ann)
+        gone = sum(name(number) not in bob.disk.contents() for number in range(FILES))
+        assert held.why is Why.GONE
+        assert held.files == FILES - gone > 1
+        assert held.passed == gone >= 20
+        await waves(ann).deny(held.id)
+        await world.settle()
+        demand_first_editions(ann, bob)
+        world.demand_equal()
+        assert not await waves(ann).held()
+
+
+async def test_wave_of_overwrites_waits_and_passes_with_a_yes(world: World, autojump_clock: MockClock) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.write(name(number), b"second edition %d" % number)
+        await trio.sleep(A_WHILE_S)
+        held = await the_wave(ann)
+        assert (held.why, held.files, held.passed) == (Why.CHANGED, FILES, 0)
+        demand_first_editions(bob)
+        ann.disk.write((b"new",), b"whatever else changes flows")
+        await trio.sleep(A_WHILE_S)
+        assert bob.disk.read((b"new",)) == b"whatever else changes flows"
+        await waves(ann).approve(held.id)
+        await trio.sleep(A_WHILE_S)
+        assert (await the_wave(bob)).why is Why.CHANGED  # who receives it counts for himself
+        await waves(bob).approve((await the_wave(bob)).id)
+        await world.settle()
+        assert bob.disk.read(name(7)) == b"second edition 7"
+        world.demand_equal()
+
+
+async def test_overwrites_are_undone_by_a_no_and_kept_aside(world: World, autojump_clock: MockClock) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.write(name(number), b"written over %d" % number)
+        await trio.sleep(A_WHILE_S)
+        await waves(ann).deny((await the_wave(ann)).id)
+        await world.settle()
+        demand_first_editions(ann, bob)
+        old = ann.disk.directory((b".syncd", b"old")).names
+        kept = {ann.disk.read((b".syncd", b"old", token)) for token in old}
+        assert kept >= {b"written over %d" % number for number in range(FILES)}
+
+
+async def test_overwrites_of_somebody_else_are_undone_for_all_by_a_no(world: World, autojump_clock: MockClock) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.write(name(number), b"written over %d" % number)
+        await trio.sleep(A_WHILE_S)
+        await waves(ann).approve((await the_wave(ann)).id)
+        await trio.sleep(A_WHILE_S)
+        await waves(bob).deny((await the_wave(bob)).id)
+        await trio.sleep(A_WHILE_S)
+        for held in await waves(ann).held():  # bob's undoing is many overwrites as well
+            await waves(ann).approve(held.id)
+        await world.settle()
+        demand_first_editions(ann, bob)
+
+
+@pytest.mark.parametrize("answer", ["deny", "approve"])
+async def test_few_files_that_are_encrypted_wait(world: World, answer: str, autojump_clock: MockClock) -> None:
+    """Far below a half of the files, one by one: nineteen pass, the rest waits, and a no undoes all."""
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(30):
+            ann.disk.write(name(number), NOISE + b"%d" % number)
+            await trio.sleep(2)
+        await trio.sleep(A_WHILE_S)
+        held = await the_wave(ann)
+        assert held.why is Why.ENCRYPTED
+        assert bob.disk.read(name(29)) == first(29)
+        if answer == "deny":
+            await waves(ann).deny(held.id)
+            await world.settle()
+            demand_first_editions(ann, bob)
+        else:
+            await waves(ann).approve(held.id)
+            await world.settle()
+            assert bob.disk.read(name(29)) == NOISE + b"29"
+        world.demand_equal()
+
+
+@pytest.mark.parametrize("answer", ["deny", "approve"])
+async def test_storm_of_renames_waits(world: World, answer: str, autojump_clock: MockClock) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.rename(name(number), (name(number)[0] + b".locked",))
+        await trio.sleep(A_WHILE_S)
+        held = await the_wave(ann)
+        assert (held.why, held.files) == (Why.ENCRYPTED, FILES)
+        demand_first_editions(bob)
+        if answer == "deny":
+            await waves(ann).deny(held.id)
+            await world.settle()
+            demand_first_editions(ann, bob)
+        else:
+            await waves(ann).approve(held.id)
+            await trio.sleep(A_WHILE_S)
+            await waves(bob).approve((await the_wave(bob)).id)
+            await world.settle()
+            assert bob.disk.read((b"letter07.txt.locked",)) == first(7)
+        world.demand_equal()
+
+
+async def test_ordinary_work_never_waits(world: World, autojump_clock: MockClock) -> None:
+    """New files, all of them edited again and again, moved and removed one by one: young files are nobody's loss."""
+    async with world.running():
+        ann = world["ann"]
+        await world.settle()
+        await trio.sleep(3 * WINDOW_S)
+        for round_ in range(3):
+            for number in range(FILES):
+                ann.disk.write(name(number), b"edition %d of %d" % (round_, number))
+            await world.settle()
+        for number in range(FILES):
+            ann.disk.delete(name(number))
+            await trio.sleep(2)
+        await world.settle()
+        assert not await waves(ann).held()
+        assert not await waves(world["bob"]).held()
+        world.demand_equal()
