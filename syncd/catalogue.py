@@ -615,6 +615,28 @@ _ENTRIES = (
         "Its privacy guard keeps Desktop, Documents, Downloads and other places from programs in the background.",
         "syncd service allow PATH says which program to allow, and where",
     ),
+    # --- the page
+    Trouble(
+        "SY-WEB-01",
+        Exit.FAILED,
+        "the page cannot be opened",
+        "Its port on this computer cannot be had, or this daemon has no page.",
+        'choose another port in config.toml:  [web] listen = "127.0.0.1:22090"',
+    ),
+    Trouble(
+        "SY-WEB-02",
+        Exit.USAGE,
+        "the form cannot be taken",
+        "A field is empty, or has a value that does not fit.",
+        "go back and correct it",
+    ),
+    Trouble(
+        "SY-WEB-03",
+        Exit.CONFIG,
+        "the PIN of the page cannot be used",
+        "It is too short or too long, or its file in the home is damaged.",
+        "set it again:  syncd web --pin",
+    ),
     Trouble(
         "SY-BUG-01",
         Exit.FAILED,

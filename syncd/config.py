@@ -23,9 +23,11 @@ from syncd.errors import ConfigError
 
 DEFAULT_PORT = 22067
 DEFAULT_LISTEN = (f":{DEFAULT_PORT}",)  # an empty host is every address of the machine
+DEFAULT_WEB_LISTEN = "127.0.0.1:22080"
 LONGEST_NAME = 64
 
 MAX_CONFIG_BYTES = 1 << 20
+_HOST = re.compile(r"[a-z0-9.\[\]:-]{1,253}")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "journal", "json", "syslog"]
@@ -91,6 +93,9 @@ class Settings:
     log_format: LogFormat = "auto"
     hooks: tuple[Hook, ...] = ()
     metrics_listen: str | None = None  # `host:port` on loopback; None: only on the control socket
+    web_listen: str = DEFAULT_WEB_LISTEN  # `host:port` on loopback
+    web_listen_configured: bool = False
+    web_hosts: tuple[str, ...] = ()  # more values of Host by which the page may be asked for
 
 
 RELOADABLE = frozenset({"log_level", "log_format", "hooks", "peers"})
@@ -144,6 +149,9 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         log_format=config.log.format,
         hooks=tuple(_hook(entry) for entry in config.notify),
         metrics_listen=config.metrics.listen,
+        web_listen=config.web.listen or DEFAULT_WEB_LISTEN,
+        web_listen_configured=config.web.listen is not None,
+        web_hosts=tuple(config.web.hosts),
     )
 
 
@@ -215,9 +223,17 @@ def _loopback(text: str) -> str:
     return address
 
 
+def _host_name(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError(f"{text!r} is not NAME or NAME:PORT, as a browser sends it")
+    return text
+
+
 _Listen = Annotated[str, AfterValidator(parse_address)]
 _Peer = Annotated[str, AfterValidator(_reachable)]
 _Net = Annotated[Any, BeforeValidator(_network)]
+_WebListen = Annotated[str, AfterValidator(_loopback)]
+_HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class _Section(BaseModel):
@@ -239,6 +255,11 @@ class _Device(_Section):
 class _Log(_Section):
     level: LogLevel = "info"
     format: LogFormat = "auto"
+
+
+class _Web(_Section):
+    listen: _WebListen | None = None
+    hosts: list[_HostName] = []
 
 
 _CONDITION = re.compile(r"(stale|conflict|mass-delete|error|certificate|disk)(?:=(\d+)([smhd%]))?")
@@ -311,6 +332,7 @@ class _File(_Section):
     log: _Log = _Log()
     metrics: _Metrics = _Metrics()
     notify: list[Annotated[_Webhook | _Command | _Mail, Field(discriminator="kind")]] = []
+    web: _Web = _Web()
 
 
 def _hook(entry: _Webhook | _Command | _Mail) -> Hook:

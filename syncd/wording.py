@@ -103,7 +103,7 @@ def ago(text: str | None, now: datetime) -> str:
     """`3 days ago`, from an RFC 3339 time; `never` from None."""
     if text is None:
         return "never"
-    seconds = (now - parse_time(text)).total_seconds()
+    seconds = round((now - parse_time(text)).total_seconds())
     return "just now" if seconds < 5 else f"{duration(seconds)} ago"
 
 

@@ -42,6 +42,9 @@ TREE: Mapping[str, Leaf | Branch] = {
     "status": Leaf("status", "status"),
     "wait": Leaf("wait", "wait"),
     "folders": Leaf("folders", "folders"),
+    "ls": Leaf("look", "ls"),
+    "transfers": Leaf("look", "transfers"),
+    "traffic": Leaf("look", "traffic"),
     "folder": Branch(
         "One folder: show, rescan, addresses, leave.",
         {
@@ -92,6 +95,7 @@ TREE: Mapping[str, Leaf | Branch] = {
     "log": Leaf("log", "log"),
     "run": Leaf("run", "run"),
     "stop": Leaf("run", "stop"),
+    "web": Leaf("web", "web"),
     "version": Leaf("version", "version"),
     "help": Leaf("help", "help"),
 }

@@ -20,6 +20,7 @@ from syncd.daemon.app import Daemon
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import conflicts, explain
 from syncd.daemon.guarding import Guarding
+from syncd.daemon.looking import Looking
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.operating import Operating
 from syncd.daemon.people import MemberInfo
@@ -39,9 +40,10 @@ from syncd.daemon.views import (
     moment,
 )
 from syncd.daemon.waiting import wait_for
-from syncd.errors import SyncdError, TrustError
+from syncd.errors import ConfigError, SyncdError, TrustError
 from syncd.protocol.tls import ALPN
 from syncd.treetypes import TreeError
+from syncd.web.server import PageServer
 
 T = TypeVar("T")
 Params = Mapping[str, Any]
@@ -61,6 +63,8 @@ class DaemonApi:
         self._entering = Entering(daemon)
         self._guarding = Guarding(daemon, self.find_folder, self._push)
         operating = Operating(daemon, manager or ServiceManager())
+        self._looking = Looking(daemon, self.find_folder)
+        self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
             "folders": self._folders,
@@ -83,6 +87,11 @@ class DaemonApi:
             "join": self._entering.join,
             "conflicts": self._conflicts,
             "explain": self._explain,
+            "ls": self._looking.ls,
+            "transfers": self._looking.transfers,
+            "traffic": self._looking.traffic,
+            "web": self._web,
+            "web.pin": self._web_pin,
             "wait": self._wait,
             "security": self._guarding.security,
             "folder.addresses": self._guarding.addresses,
@@ -415,6 +424,19 @@ class DaemonApi:
     async def _wait(self, params: Params, progress: Progress) -> Json:
         folders = [self.find_folder(name, params["cwd"]) for name in params["folders"]] or self._daemon.folders
         return await wait_for(self._daemon, folders, params["for"], params["timeout_s"])
+
+    # the page ------------------------------------------------------------------------------------------------
+
+    async def _web(self, params: Params, progress: Progress) -> Json:
+        return await self._the_page().open(read_only=params["read_only"])
+
+    async def _web_pin(self, params: Params, progress: Progress) -> Json:
+        return await self._the_page().set_pin(params["pin"])
+
+    def _the_page(self) -> PageServer:
+        if self.page is None:
+            raise ConfigError("this daemon has no page", id="SY-WEB-01", why="it was started without one")
+        return self.page
 
     async def _stop_daemon(self, params: Params, progress: Progress) -> Json:
         self._stop()

@@ -24,6 +24,7 @@ from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
 from syncd.store.watch import LocalTrees
 from syncd.web.control import serve_control
+from syncd.web.server import PageServer
 from syncd.workers import ThreadWorkers
 
 log = logging.getLogger("syncd")
@@ -75,6 +76,18 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
             await nursery.start(obey_signals, daemon, manager, nursery.cancel_scope)
             await nursery.start(daemon.run)
             api = DaemonApi(daemon, nursery.cancel_scope.cancel, manager)
+            api.page = PageServer(
+                api,
+                network,
+                clock,
+                random,
+                workers,
+                settings.home,
+                listen=settings.web_listen,
+                listen_configured=settings.web_listen_configured,
+                hosts=settings.web_hosts,
+            )
+            await nursery.start(api.page.run)
             observatory = Observatory(daemon)
             await nursery.start(serve_control, settings.socket, api, passed, observatory.answer)
             if settings.metrics_listen is not None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import trio
 
 from ca.ids import DeviceId
+from syncd.daemon.traffic import Traffic
 from syncd.engine.pull import Batch, Pull
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.model.cipher import max_ciphertext
@@ -83,6 +84,7 @@ class Meter:
     duplicate_bytes: int = 0
     blocks_fetched: int = 0
     copied_bytes: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
     _samples: deque[tuple[float, int, int]] = field(default_factory=deque)
 
     def receive_rate(self, now: float) -> int:
@@ -94,6 +96,7 @@ class Meter:
 
     def sample(self, now: float) -> None:
         """Note the counters, about once a second."""
+        self.traffic.sample(now)
         self._samples.append((now, self.received_bytes, self.sent_bytes))
         while self._samples[0][0] < now - RATE_WINDOW_S:
             self._samples.popleft()
@@ -228,6 +231,11 @@ class Puller:
             self._forget(staging)
         if stagings:
             await self._workers.run_blocking(self._stager.abandon, stagings)
+
+    @property
+    def stagings(self) -> list[Staging]:
+        """Contents on their way, those that wait for their list included."""
+        return [staging for stagings in self._stagings.values() for staging in stagings]
 
     @property
     def on_their_way(self) -> list[Want]:
@@ -382,6 +390,7 @@ class Puller:
         parts: list[tuple[Entry, bytes]] = []
         for cid, ciphertext in arrived:
             self.meter.received_bytes += len(ciphertext)
+            self.meter.traffic.note(device, len(ciphertext), 0)
             goal = self._goals.get(cid)
             if goal is None:
                 self.meter.duplicate_bytes += len(ciphertext)

@@ -88,7 +88,7 @@ class Server:
         self._ground.peer_needs[device] = (files, size)
         self._ground.tell()
 
-    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
+    async def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         """See `FolderServer.serve_blocks`. Each batch is read, encrypted and framed in one hop to a thread."""
         if not self._ground.rights.exchanges:
             yield _all_busy(len(cids))
@@ -105,6 +105,8 @@ class Server:
                     sealed = await self._blocking(self._seal, reader, batch, plain, place)
                     changed += sealed.changed
                     self._ground.meter.sent_bytes += sealed.ciphertext_bytes
+                    if device is not None:
+                        self._ground.meter.traffic.note(device, 0, sealed.ciphertext_bytes)
                     yield sealed.frames
         finally:
             reader.close()

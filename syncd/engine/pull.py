@@ -99,6 +99,11 @@ class Pull:
                 block.is_wanted = False
                 self._wanted_bytes -= block.length
 
+    def holders(self, cid: Cid) -> tuple[DeviceId | None, int]:
+        """Who was asked to send a block just now, and how many connected peers are known to have it."""
+        block = self._blocks.get(cid)
+        return (None, 0) if block is None else (block.assigned, len(block.holders))
+
     def to_poll(self, peer: DeviceId, most: int = POLL_BLOCKS) -> list[Cid]:
         """Unassigned blocks about which this peer was not asked yet."""
         to_ask = self._peer(peer).to_ask

@@ -291,7 +291,7 @@ class _Exchange:
 
     async def _blocks(self, body: Body) -> Response:
         wanted = BlocksRequest.decode_untrusted(await body.read(Route.BLOCKS.max_body_bytes))
-        return Response(200, self._host.server.serve_blocks(wanted.cids))
+        return Response(200, self._host.server.serve_blocks(wanted.cids, self._device))
 
     async def _block(self, request: Request) -> Response:
         assert request.cid is not None
@@ -303,7 +303,8 @@ class _Exchange:
     async def _one_block(self, cid: Cid) -> bytes | None:
         reader = FrameReader([max_ciphertext(MAX_BLOCK_BYTES)])
         found = None
-        async for part in self._host.server.serve_blocks([cid]):  # to its end: it has files open
+        frames = self._host.server.serve_blocks([cid], self._connection.device)
+        async for part in frames:  # to its end: it has files open
             for frame in reader.feed_untrusted(part):
                 found = bytes(frame.ciphertext) if frame.status is FrameStatus.OK else None
         return found

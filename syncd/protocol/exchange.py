@@ -78,7 +78,7 @@ class FolderServer(Protocol):
 
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None: ...
 
-    def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
+    def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         """The frames that answer, in the order asked, many in a buffer. A buffer holds good until the next one is asked
-        for, and that is read only then."""
+        for, and that is read only then. `device` is who asks, if that is known."""
         ...

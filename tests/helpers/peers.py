@@ -124,7 +124,7 @@ class ScriptedFolder:
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return Bitmap.of([cid in self.blocks for cid in cids]).bits
 
-    async def serve_blocks(self, cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
+    async def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         await trio.lowlevel.checkpoint()
         for index, cid in enumerate(cids):
             content = self.blocks.get(cid)

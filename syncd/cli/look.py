@@ -1,0 +1,91 @@
+"""Blocking. `syncd ls`, `syncd transfers` and `syncd traffic`: who has what, what is on its way, what went over the
+wire."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from syncd.cli import text
+from syncd.cli.client import Json
+from syncd.cli.session import Session, command, here
+
+_HAS = {True: "●", False: "○", None: "?"}
+
+
+@command()
+def ls(
+    session: Session,
+    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="A directory in it; default: its root.")] = None,
+    after: Annotated[str | None, typer.Option("--after", help="Go on where a page ended.")] = None,
+) -> None:
+    """List a directory of a folder, a hundred entries at a time, and which peer has what. `--json` prints syncd.ls/1.
+
+    Peers that are connected are asked now; of others nothing is known.
+    """
+    found = session.call("ls", **here(folder), path=path, after=after)
+    session.show(found, lambda: ls_lines(found))
+
+
+def ls_lines(found: Json) -> list[str]:
+    """One line per entry: ● has it, ○ has not, ? unknown."""
+    peers = found["peers"]
+    rows = [
+        [
+            text.escape(entry["name"]) + ("/" if entry["kind"] == "directory" else ""),
+            "" if entry["kind"] == "directory" else text.size(entry["bytes"]),
+            "●" if entry["state"] == "here" else "◐",
+            *("" if entry["kind"] == "directory" else _HAS[entry["peers"].get(peer["id"])] for peer in peers),
+        ]
+        for entry in found["entries"]
+    ]
+    heading = ("NAME", "SIZE", "HERE", *(text.escape(peer["name"]) for peer in peers))
+    lines = text.table(rows, heading=heading) if rows else ["Nothing is in here."]
+    return [*lines, f"More:  --after {found['after']}"] if found["after"] else lines
+
+
+@command()
+def transfers(session: Session) -> None:
+    """List files that are on their way here, and from whom. `--json` prints syncd.transfers/1."""
+    found = session.call("transfers")
+    session.show(found, lambda: transfer_lines(found))
+
+
+def transfer_lines(found: Json) -> list[str]:
+    """One line per file."""
+    if not found["files"]:
+        return ["Nothing is on its way."]
+    rows = [
+        [
+            text.escape(f"{one['name']}/{one['path']}"),
+            text.share(one["done_bytes"], one["bytes"]),
+            text.size(one["bytes"]),
+            ", ".join(text.escape(name) for name in one["peers"]),
+        ]
+        for one in found["files"]
+    ]
+    more = found["total"] - len(found["files"])
+    table = text.table(rows, heading=("FILE", "HERE", "SIZE", "FROM"))
+    left = "" if found["eta_s"] is None else f", about {text.duration(found['eta_s'])} left"
+    return [*table, *([f"and {more:,} more"] if more else []), f"{text.rate(found['receive_rate'])}{left}"]
+
+
+@command()
+def traffic(
+    session: Session,
+    span: Annotated[str, typer.Option("--span", help="15m, 24h or 30d.")] = "15m",
+) -> None:
+    """Show how much came from and went to each peer, since this start at most. `--json` prints syncd.traffic/1."""
+    found = session.call("traffic", span=span)
+    session.show(found, lambda: traffic_lines(found))
+
+
+def traffic_lines(found: Json) -> list[str]:
+    """One line per peer."""
+    rows = [
+        [text.escape(peer["name"]), text.size(sum(peer["received"])), text.size(sum(peer["sent"]))]
+        for peer in found["peers"]
+    ]
+    return text.table(rows, heading=("PEER", "RECEIVED", "SENT")) if rows else ["No traffic."]

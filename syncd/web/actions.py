@@ -1,0 +1,182 @@
+"""Pure. Everything that the page can change, each as the method of the control socket behind it and as the command that
+does the same.
+
+A form of the page becomes parameters here, and nowhere else. Whoever adds an action names its command; a test holds
+that this command exists and asks for the same method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from syncd import wording
+from syncd.errors import ConfigError
+from syncd.protocol.links import is_link
+
+Json = Mapping[str, Any]
+Form = Mapping[str, str]
+
+LIFETIMES: Final = {"15m": 15 * 60, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
+GIVEN_ROLES: Final = ("editor", "viewer", "vault", "admin", "owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that the page can do. `words`: the command, as `syncd.cli.tree` has it."""
+
+    method: str
+    words: str
+    params: Callable[[Form], dict[str, Any]]
+    says: Callable[[Json], str] = field(default=lambda done: "Done.")
+    leads_to: str | None = None
+    """The view to go to instead of the one the form stood in."""
+    takes_long: bool = False
+    """It runs in the background, and a view tells how it goes."""
+
+
+def _text(form: Form, name: str) -> str:
+    """A field that must be filled in. Raises ConfigError SY-WEB-02."""
+    value = form.get(name, "").strip()
+    if not value:
+        raise ConfigError(f"the field {name!r} is empty", id="SY-WEB-02", fix="go back and fill it in")
+    return value
+
+
+def _exact(form: Form, name: str) -> str:
+    """An id or handle out of our own form: taken as it is."""
+    return form.get(name, "")
+
+
+def _maybe(form: Form, name: str) -> str | None:
+    return form.get(name, "").strip() or None
+
+
+def _one_of(form: Form, name: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
+    value = form.get(name, "")
+    if value not in allowed:
+        raise ConfigError(f"the field {name!r} has a value that is not offered", id="SY-WEB-02")
+    return value
+
+
+def _path(form: Form) -> str:
+    path = _text(form, "path")
+    if not path.startswith("/"):
+        raise ConfigError(f"{path} is not a whole path", id="SY-WEB-02", fix="begin with /, as in /home/anna/Photos")
+    return path
+
+
+def _share(form: Form) -> dict[str, Any]:
+    kind = _one_of(form, "kind", ("code", "link"))
+    lifetime = _one_of(form, "expires", LIFETIMES)
+    return {
+        "target": None,
+        "path": _path(form),
+        "name": _maybe(form, "name"),
+        "role": _one_of(form, "role", GIVEN_ROLES),
+        "link": kind == "link",
+        "expires_s": LIFETIMES[lifetime],
+        "uses": 1,
+    }
+
+
+def _find(form: Form) -> dict[str, Any]:
+    text = _text(form, "code")
+    via = _maybe(form, "via")
+    return {
+        "code": None if is_link(text) else text,
+        "link": text if is_link(text) else None,
+        "via": [] if via is None else [via],
+        "as": _maybe(form, "as"),
+    }
+
+
+def _approved(done: Json) -> str:
+    name = wording.escape(done["name"])
+    if done["kind"] == "held":
+        return f"The held changes of {name} pass now."
+    return f"{wording.escape(done['member'] or '')} is a member of {name} now."
+
+
+def _denied(done: Json) -> str:
+    name = wording.escape(done["name"])
+    if done["kind"] == "held":
+        return f"The held changes of {name} are dropped; the files stay."
+    return f"{wording.escape(done['member'] or '')} was turned away."
+
+
+def _removed(done: Json) -> str:
+    told = ", ".join(wording.escape(name) for name in done["pending"])
+    rest = f" Still to be told when they are reachable: {told}." if told else ""
+    member, name = wording.escape(done["member"]["name"]), wording.escape(done["name"])
+    return f"{member} was removed from {name}. The folder has a new certificate, number {done['epoch']}.{rest}"
+
+
+ACTIONS: Mapping[str, Action] = MappingProxyType(
+    {
+        "rescan": Action(
+            "folder.rescan",
+            "folder rescan",
+            lambda form: {"folder": _exact(form, "folder"), "wait": False},
+            lambda done: f"Looking at every file of {wording.escape(done['name'])} again.",
+        ),
+        "leave": Action(
+            "folder.leave",
+            "folder leave",
+            lambda form: {"folder": _exact(form, "folder"), "dry_run": False},
+            lambda done: (
+                f"This computer has left {wording.escape(done['name'])}. "
+                f"The files stay in {wording.escape(done['path'])}."
+            ),
+            leads_to="/",
+        ),
+        "rotate": Action(
+            "rotate",
+            "rotate",
+            lambda form: {"folder": _exact(form, "folder"), "reason": _maybe(form, "reason"), "wait": False},
+            lambda done: f"{wording.escape(done['name'])} has a new certificate, number {done['epoch']}.",
+        ),
+        "remove": Action(
+            "member.remove",
+            "member remove",
+            lambda form: {"folder": _exact(form, "folder"), "member": _exact(form, "member"), "dry_run": False},
+            _removed,
+            leads_to="/sharing",
+        ),
+        "revoke": Action(
+            "invite.revoke",
+            "invite revoke",
+            lambda form: {"invite": _exact(form, "invite")},
+            lambda done: f"That invitation to {wording.escape(done['name'])} works no more.",
+        ),
+        "approve": Action(
+            "approve", "approve", lambda form: {"id": _exact(form, "id"), "role": _maybe(form, "role")}, _approved
+        ),
+        "deny": Action("deny", "deny", lambda form: {"id": _exact(form, "id")}, _denied),
+        "share": Action("share", "share", _share, lambda done: "", leads_to="/invited"),
+        "find": Action("join.find", "join", _find, leads_to="/join", takes_long=True),
+        "look": Action(
+            "join.preview",
+            "join",
+            lambda form: {"join": _exact(form, "join"), "path": _path(form)},
+            leads_to="/join",
+            takes_long=True,
+        ),
+        "join": Action(
+            "join",
+            "join",
+            lambda form: {"join": _exact(form, "join"), "path": _path(form), "name": None, "wait": False},
+            leads_to="/join",
+            takes_long=True,
+        ),
+        "forget": Action(
+            "join.cancel",
+            "join",
+            lambda form: {"join": _exact(form, "join")},
+            lambda done: "Nothing was joined.",
+            leads_to="/join",
+        ),
+    }
+)

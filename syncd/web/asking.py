@@ -1,0 +1,113 @@
+"""Async. How a view asks the daemon, and what it gives back to be shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from syncd.errors import SyncdError
+from syncd.verdict import verdict
+from syncd.web.control import Api
+from syncd.web.gate import Session
+from syncd.web.methods import METHODS, parse_params_untrusted
+
+Json = dict[str, Any]
+Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+ROLES: Final = ("owner", "admin", "editor", "viewer", "vault")
+DIGEST_LENGTH: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request for a view."""
+
+    session: Session
+    query: Mapping[str, str]
+    api: Api
+    now: datetime
+    status: Json
+    """What `status` said; every view shows its verdict."""
+
+    async def call(self, name: str, **params: Any) -> Json:
+        """Ask the daemon, as the command line does. Raises SyncdError."""
+        return await call(self.api, name, params)
+
+    def note(self) -> Mapping[str, Any] | None:
+        """What the action that led here said."""
+        return self.session.notes.get(self.query.get("said", ""))
+
+    def folder(self) -> Json | None:
+        """The folder of `status` that the address names by its id; the only one if it names none."""
+        folders: list[Json] = self.status["folders"]
+        wanted = self.query.get("folder")
+        if wanted is None and folders:
+            return folders[0]
+        return next((folder for folder in folders if folder["id"] == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A template and what stands in it."""
+
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    status: int = 200
+
+
+async def call(api: Api, name: str, params: Mapping[str, Any], progress: Progress | None = None) -> Json:
+    """Ask the daemon with parameters that are checked and completed like those of the control socket."""
+    checked = parse_params_untrusted(name, json.dumps(params).encode())
+    return await api.call(name, checked, progress or _ignore)
+
+
+async def maybe_call(api: Api, name: str, **params: Any) -> Json | None:
+    """The same for what may fail without making the whole view fail; None then, or when nobody knows the method."""
+    if name not in METHODS:
+        return None
+    try:
+        return await call(api, name, params)
+    except SyncdError:
+        return None
+
+
+async def _ignore(progress: Mapping[str, Any]) -> None:
+    pass
+
+
+# --- what every view shows ------------------------------------------------------------------------------------------
+
+
+def level(status: Json) -> str:
+    """`good`, `busy`, `warn`, `bad` or `none`: the colour and the glyph of the verdict."""
+    folders = status["folders"]
+    if any(folder["state"] == "stopped" for folder in folders):
+        return "bad"
+    if problems(status):
+        return "warn"
+    if not folders:
+        return "none"
+    return "good" if status["in_sync"] else "busy"
+
+
+def headline(status: Json) -> str:
+    """The verdict as a sentence for the page."""
+    return verdict(status) if status["folders"] else "No folders yet."
+
+
+def problems(status: Json) -> list[Json]:
+    """All problems, each with the folder that has it; those of the device first."""
+    found: list[Json] = [{**problem, "folder": None} for problem in status["problems"]]
+    for folder in status["folders"]:
+        found += [{**problem, "folder": folder} for problem in folder["problems"]]
+    return found
+
+
+def digest(status: Json) -> str:
+    """Changes when anything changes that a person could see, except the rates."""
+    lasting = {key: value for key, value in status.items() if key != "transfer"}
+    return sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:DIGEST_LENGTH]

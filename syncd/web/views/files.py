@@ -1,0 +1,66 @@
+"""Async. The views of contents: who has which file, what is on its way, which files have two versions, what was."""
+
+from __future__ import annotations
+
+from syncd.web import pictures
+from syncd.web.asking import Asked, Json, Shown, maybe_call
+from syncd.web.views.home import missing
+
+SAFE_COPIES = 2
+
+
+async def files(asked: Asked) -> Shown:
+    """A directory of a folder: each entry, and which peer has it."""
+    folder = asked.folder()
+    if folder is None:
+        return Shown("files.html", {"folder": None}) if not asked.status["folders"] else missing("No such folder.")
+    path = asked.query.get("path", "").strip("/")
+    listed = await maybe_call(asked.api, "ls", folder=folder["id"], path=path, after=asked.query.get("after"))
+    if listed is None:
+        return missing("There is no such directory in this folder.")
+    steps = [part for part in path.split("/") if part]
+    return Shown(
+        "files.html",
+        {
+            "folder": folder,
+            "path": path,
+            "steps": [("/".join(steps[: number + 1]), step) for number, step in enumerate(steps)],
+            "listed": listed,
+            "copies": [_copies(entry) for entry in listed["entries"]],
+            "safe_copies": SAFE_COPIES,
+        },
+    )
+
+
+def _copies(entry: Json) -> int | None:
+    """How many computers are known to have an entry, this one included; None for a directory."""
+    if entry["kind"] == "directory":
+        return None
+    return int(entry["state"] != "waiting") + sum(has is True for has in entry["peers"].values())
+
+
+async def transfers(asked: Asked) -> Shown:
+    """Files on their way here, each with a strip of its blocks."""
+    found = await maybe_call(asked.api, "transfers")
+    running = [] if found is None else found["files"]
+    return Shown("transfers.html", {"transfers": found, "strips": [pictures.strip(one["strip"]) for one in running]})
+
+
+async def conflicts(asked: Asked) -> Shown:
+    """Files of which two versions are kept, side by side."""
+    found = await asked.call("conflicts", folder=None, cwd=None)
+    return Shown("conflicts.html", {"conflicts": found["conflicts"]})
+
+
+async def history(asked: Asked) -> Shown:
+    """What changed when, and by whom."""
+    folder = asked.folder()
+    found = None if folder is None else await maybe_call(asked.api, "changes", folder=folder["id"], cwd=None)
+    return Shown(
+        "history.html",
+        {
+            "folder": folder,
+            "changes": found,
+            "bars": [] if found is None else pictures.timeline(found["bins"]),
+        },
+    )

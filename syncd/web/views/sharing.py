@@ -1,0 +1,92 @@
+"""Async. The views of people: who belongs to a folder and may do what, who is invited, who asks; and joining."""
+
+from __future__ import annotations
+
+from ca.roles import USUAL_CAPABILITIES, Action, Role, may
+from syncd.web import pictures
+from syncd.web.actions import GIVEN_ROLES, LIFETIMES
+from syncd.web.asking import Asked, Json, Shown
+from syncd.web.jobs import Job, Jobs
+from syncd.web.views.home import missing
+
+RIGHTS = (
+    (Action.READ, "read"),
+    (Action.WRITE, "write"),
+    (Action.DELETE, "delete"),
+    (Action.ADMIT, "invite"),
+    (Action.REMOVE, "remove"),
+    (Action.OPEN_EPOCH, "rotate"),
+    (Action.STORE, "store unread"),
+)
+
+
+async def sharing(asked: Asked) -> Shown:
+    """Requests, invitations and members of every folder."""
+    folders = []
+    for folder in asked.status["folders"]:
+        members = await asked.call("members", folder=folder["id"], cwd=None)
+        folders.append({"folder": folder, "members": [_with_rights(member) for member in members["members"]]})
+    requests = await asked.call("requests", folder=None, cwd=None)
+    invites = await asked.call("invites", folder=None, cwd=None)
+    return Shown(
+        "sharing.html",
+        {
+            "folders": folders,
+            "requests": requests["requests"],
+            "invites": invites["invites"],
+            "rights": [words for _, words in RIGHTS],
+            "roles": GIVEN_ROLES,
+            "lifetimes": LIFETIMES,
+        },
+    )
+
+
+def _with_rights(member: Json) -> Json:
+    role = Role[member["role"].upper()]
+    return {**member, "may": [may(role, USUAL_CAPABILITIES[role], action) for action, _ in RIGHTS]}
+
+
+async def invited(asked: Asked) -> Shown:
+    """An invitation that was just opened: the code or the link, big, and as a QR code."""
+    note = asked.note()
+    if note is None or "invite" not in note:
+        return missing("This invitation is not shown any more.")
+    invite = note["invite"]
+    return Shown("invited.html", {"invite": invite, "qr": pictures.qr(invite["link"]) if invite["link"] else None})
+
+
+async def remove(asked: Asked) -> Shown:
+    """What removing a member would do, before it is done."""
+    folder = asked.folder()
+    if folder is None:
+        return missing("There is no such folder here.")
+    member = asked.query.get("member", "")
+    preview = await asked.call("member.remove", folder=folder["id"], member=member, dry_run=True)
+    return Shown("remove.html", {"folder": folder, "preview": preview})
+
+
+async def rotate(asked: Asked) -> Shown:
+    """What a new certificate would do, before it is made."""
+    folder = asked.folder()
+    return missing("There is no such folder here.") if folder is None else Shown("rotate.html", {"folder": folder})
+
+
+async def join(asked: Asked, jobs: Jobs) -> Shown:
+    """Joining, step by step: the code, what was found, where it goes, how it went."""
+
+    def job(name: str) -> Job | None:
+        return jobs.find(asked.query.get(name), asked.session.key)
+
+    found, looked, joined = job("find"), job("look"), job("join")
+    waiting = next((one for one in (joined, looked, found) if one is not None and not one.is_over), None)
+    failed = next((one for one in (joined, looked, found) if one is not None and one.error is not None), None)
+    return Shown(
+        "join.html",
+        {
+            "found": None if found is None else found.result,
+            "looked": None if looked is None else looked.result,
+            "joined": None if joined is None else joined.result,
+            "waiting": None if waiting is None else waiting.progress,
+            "failed": None if failed is None else failed.error,
+        },
+    )
