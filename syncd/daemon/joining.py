@@ -8,6 +8,7 @@ costs the inviter one of three guesses; a group that turns out wrong makes way f
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ log = logging.getLogger("syncd.joining")
 STAGGER_S: Final = 0.25
 """Until the next address of a group is tried beside those that have not answered."""
 AGAIN_S: Final = 2.0
+ANOTHER_S: Final = 3.0
+"""After a refusal: how long another device that announces the same number may take to be heard of."""
 GIVE_UP_S: Final = 15 * 60.0
 """How long an inviter may be unreachable while we wait for its person."""
 
@@ -219,19 +222,22 @@ class Joiner:
             raise TrustError("the invitation has expired", id="SY-PAIR-04")
         refused: SyncdError | None = None
         tries = 0
-        async with aclosing(addresses):
-            async for group in addresses:
-                found = await self._connect_first(group)
-                if found is None:
-                    continue
-                try:
-                    return await self._invitation(*found, is_known)
-                except PeerUnavailable as lost:
-                    log.info("%s: %s", found[0], lost)
-                except (RemoteProtocolError, TrustError) as error:
-                    refused, tries = error, tries + 1
-                    if tries >= MAX_TRIES or error.id == "SY-PAIR-06":
-                        break
+        with trio.CancelScope() as patience:
+            async with aclosing(addresses):
+                async for group in addresses:
+                    patience.deadline = math.inf
+                    found = await self._connect_first(group)
+                    try:
+                        if found is not None:
+                            return await self._invitation(*found, is_known)
+                    except PeerUnavailable as lost:
+                        log.info("%s: %s", found and found[0], lost)
+                    except (RemoteProtocolError, TrustError) as error:
+                        refused, tries = error, tries + 1
+                        if tries >= MAX_TRIES or error.id == "SY-PAIR-06":
+                            break
+                    if refused is not None:
+                        patience.deadline = trio.current_time() + ANOTHER_S
         raise refused or self._nobody()
 
     async def _invitation(self, address: str, line: PairingLine, is_known: Callable[[FolderId], bool]) -> Invitation:
