@@ -10,7 +10,7 @@ read brought.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
 
@@ -20,6 +20,7 @@ from OpenSSL import SSL
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.protocol import tls
 from syncd.protocol.hello import Channel
+from syncd.protocol.records import decrypt_into
 from syncd.seams import Buffer, RawStream
 
 HANDSHAKE_S = 10.0
@@ -28,7 +29,6 @@ ALERT_S = 0.2
 CLOSE_S = 1.0  # how long a polite goodbye may take
 WRITE_BYTES = 256 * 1024  # measured: larger writes leave the processor's cache and are slower
 READ_BYTES = 256 * 1024
-RECORD_BYTES = 16 * 1024  # a TLS record holds no more, and OpenSSL returns one record per call
 
 # Far below the limits of AES-GCM under one key (RFC 8446 §5.5 allows 2^24.5 full records).
 MAX_CONNECTION_BYTES = 128 * 2**30
@@ -178,45 +178,28 @@ class TlsStream(trio.abc.Stream):
             max_bytes = READ_BYTES
         if max_bytes < 1:
             raise ValueError("max_bytes must be at least 1")
-        parts: list[bytes] = []
-
-        def decrypt(wanted: int) -> int:
-            parts.append(self._connection.recv(wanted))
-            return len(parts[-1])
-
-        await self._receive(decrypt, max_bytes)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        buffer = memoryview(bytearray(max_bytes))
+        return bytes(buffer[: await self._receive(buffer)])
 
     async def receive_into(self, buffer: memoryview) -> int:
         """Fill the front of `buffer` with what has arrived; the number of bytes, 0 only after the peer's goodbye."""
         if not len(buffer):
             raise ValueError("the buffer must not be empty")
-        return await self._receive(self._decrypt_into(buffer), len(buffer))
+        return await self._receive(buffer)
 
     def receive_into_nowait(self, buffer: memoryview) -> int:
         """Fill the front of `buffer` with what is here already; 0 when that is nothing (or the end, or an error)."""
         with self._receiving:
             self._check_open()
-            return self._take(self._decrypt_into(buffer), len(buffer))
+            return self._take(buffer)
 
-    def _decrypt_into(self, buffer: memoryview) -> Callable[[int], int]:
-        filled = 0
-
-        def decrypt(wanted: int) -> int:
-            nonlocal filled
-            count = self._connection.recv_into(buffer[filled:], wanted)
-            filled += count
-            return count
-
-        return decrypt
-
-    async def _receive(self, decrypt: Callable[[int], int], wanted: int) -> int:
-        """Let `decrypt` take up to `wanted` bytes in all; how many it took."""
+    async def _receive(self, buffer: memoryview) -> int:
+        """Decrypt into the front of `buffer` what is here, or what comes next; how many bytes."""
         with self._receiving:
             self._check_open()
             await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
-            while not (count := self._take(decrypt, wanted)):
+            while not (count := self._take(buffer)):
                 if self._ended:
                     break
                 if self._receive_error is not None:
@@ -228,21 +211,18 @@ class TlsStream(trio.abc.Stream):
                 await trio.lowlevel.cancel_shielded_checkpoint()  # shielded: what was taken must not be lost
             return count
 
-    def _take(self, decrypt: Callable[[int], int], wanted: int) -> int:
-        """Decrypt record by record until there is enough or no more. An error behind good records waits its turn."""
-        total = 0
-        while total < wanted and not self._ended and self._receive_error is None:
-            try:
-                total += decrypt(min(wanted - total, RECORD_BYTES))
-            except SSL.WantReadError:
-                break
-            except SSL.ZeroReturnError:
-                self._ended = True
-            except SSL.Error as error:
-                self._receive_error = error
-        if total:
+    def _take(self, buffer: memoryview) -> int:
+        """Decrypt until there is enough or no more. An error behind good records waits its turn."""
+        if self._ended or self._receive_error is not None:
+            return 0
+        count, error = decrypt_into(self._connection, buffer)
+        if isinstance(error, SSL.ZeroReturnError):
+            self._ended = True
+        elif not isinstance(error, SSL.WantReadError):
+            self._receive_error = error
+        if count:
             self._barren_bytes = 0
-        return total
+        return count
 
     async def _feed(self) -> None:
         """Wait for encrypted bytes and hand them to OpenSSL."""

@@ -197,6 +197,7 @@ COLOURS: dict[str, str] = {
     "syncd.protocol.neighbours": PURE,
     "syncd.protocol.pairing": PURE,
     "syncd.protocol.refusals": PURE,
+    "syncd.protocol.records": PURE,
     "syncd.protocol.requests": PURE,
     "syncd.protocol.tls": PURE,
     "syncd.seams": PURE,
@@ -298,7 +299,7 @@ OUTSIDE_SIMULATION = ("ca.cli", "syncd.cli")  # short-lived programs of a person
 
 # Libraries that one place knows, so that their errors are translated once and they can be exchanged.
 SOLE_IMPORTERS: dict[str, set[str]] = {
-    "OpenSSL": {"syncd.protocol.tls", "syncd.net.stream"},
+    "OpenSSL": {"syncd.protocol.tls", "syncd.protocol.records", "syncd.net.stream"},
     "h11": {"syncd.http"},
     "jinja2": {"syncd.web.render"},
     "pathspec": {"syncd.model.ignores"},
