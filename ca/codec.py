@@ -32,7 +32,8 @@ _FALSE, _TRUE, _NULL = 0xF4, 0xF5, 0xF6
 _CONTAINERS: Final = (_ARRAY, _MAP)
 _BOOLEANS: Final = (_FALSE, _TRUE)
 _ONE_BYTE_HEADS: Final = [bytes([initial]) for initial in range(256)]
-_MIN_BY_WIDTH: Final = {1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
+_SHORT_BYTES_HEADS: Final = [bytes([_BYTES | n]) if n < 24 else bytes([_BYTES | 24, n]) for n in range(256)]
+_MIN_BY_WIDTH: Final = {2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
 _MAX_ENCODE_DEPTH: Final = 64
 
 
@@ -81,15 +82,21 @@ def _encode_into(value: Any, parts: list[bytes], depth: int) -> None:
 def _encode_array(value: Sequence[Any], parts: list[bytes], depth: int) -> None:
     if depth >= _MAX_ENCODE_DEPTH:
         raise ValueError("value nests too deeply")
-    parts.append(_head(_ARRAY, len(value)))
+    append = parts.append
+    append(_head(_ARRAY, len(value)))
     for item in value:
-        # The two kinds that fill long arrays are written here: a call for each would double the time.
+        # The kinds that fill arrays are written here: a call for each would double the time.
         kind = type(item)
-        if kind is bytes and len(item) < 24:
-            parts.append(_ONE_BYTE_HEADS[_BYTES | len(item)])
-            parts.append(item)
+        if kind is bytes:
+            length = len(item)
+            append(_SHORT_BYTES_HEADS[length] if length < 256 else _head(_BYTES, length))
+            append(item)
         elif kind is int and 0 <= item < 24:
-            parts.append(_ONE_BYTE_HEADS[item])
+            append(_ONE_BYTE_HEADS[item])
+        elif kind is list or kind is tuple:
+            _encode_array(item, parts, depth + 1)
+        elif item is None:
+            append(b"\xf6")
         else:
             _encode_into(item, parts, depth + 1)
 
@@ -138,7 +145,12 @@ def decode_untrusted(data: bytes, *, max_bytes: int, max_depth: int = 8, max_ite
             position += 1
             argument = initial & 0x1F
             major = initial & 0xE0
-            if argument >= 24 and initial < 0xE0:
+            if argument == 24 and initial < 0xE0:
+                argument = data[position]
+                position += 1
+                if argument < 24:
+                    raise CodecError("number is not in its shortest form")
+            elif argument > 24 and initial < 0xE0:
                 if argument > 27:
                     raise CodecError("reserved or indefinite length")
                 width = 1 << (argument - 24)

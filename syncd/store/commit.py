@@ -56,6 +56,8 @@ class Committer:
         self._db = connection
         self._sources = sources
         self._now = now
+        self._solved: list[tuple[int]] = []
+        """Nodes of which nothing is wrong any more."""
         self._emptied: set[int] = set()
         self._placed: list[tuple[int, bytes]] = []
         """Sources that came, with their packed entries."""
@@ -78,7 +80,8 @@ class Committer:
                 self._step(item.of, item.outcome, row)
         rows.write_disk(self._db, known.values())
         blocks.add(self._db, self._placed)
-        self._placed = []
+        self._db.executemany("DELETE FROM problem WHERE node=?", self._solved)
+        self._placed, self._solved = [], []
         for parent in self._emptied:
             # A directory that Global has deleted may be empty now.
             self._db.execute("UPDATE node SET pending=1 WHERE id=? AND kind<>2 AND l_kind=2 AND pending=0", (parent,))
@@ -134,7 +137,7 @@ class Committer:
             row.l_blocks, row.l_listed, row.l_cls = want.blocks, want.listed, want.cls
         self._placed.append((source_of(SourceKind.NODE, row.id), want.packed))
         self._maybe_done(row, want.generation)
-        self._solved(row.id)
+        self._solved.append((row.id,))
 
     def _copy(self, want: Want, stat: Stat) -> None:
         cursor = self._db.execute(
@@ -215,7 +218,7 @@ class Committer:
                 if (step.mode, step.mtime_ns) == (-1 if row.mode is None else row.mode, row.mtime):
                     row.s_acs, row.s_aidx = row.a_cs, row.a_idx
                 self._maybe_done(row, step.generation)
-        self._solved(row.id)
+        self._solved.append((row.id,))
 
     def _copy_step(self, operation: object, step: Step, outcome: Stat | Replaced | None, copy: int) -> None:
         if isinstance(operation, Retire):
@@ -289,9 +292,6 @@ class Committer:
         )
         if settled:
             row.pending = 0
-
-    def _solved(self, node: int) -> None:
-        self._db.execute("DELETE FROM problem WHERE node=?", (node,))
 
 
 def _as_compared(outcome: Replaced) -> tuple[int | None, int | None, int | None, int | None]:

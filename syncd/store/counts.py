@@ -103,7 +103,8 @@ def db_note_problem(
 
 def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> None:
     """These paths were looked at and are fine."""
-    connection.executemany("DELETE FROM problem WHERE node=0 AND path=?", [(b"/".join(path),) for path in paths])
+    if connection.execute("SELECT 1 FROM problem WHERE node=0 LIMIT 1").fetchone() is not None:
+        connection.executemany("DELETE FROM problem WHERE node=0 AND path=?", [(b"/".join(path),) for path in paths])
 
 
 def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:

@@ -77,6 +77,8 @@ class Desk:
         self.draft = Draft(connection)
         self.drafted: set[NodeId] = set()
         """Nodes that have a record in the draft."""
+        self._placed: list[tuple[int, bytes]] = []
+        """Sources that came, with their packed entries."""
 
     def current(self, known: Known) -> NodeRow | None:
         """The row, if it still says what the scan compared with."""
@@ -127,9 +129,14 @@ class Desk:
         hashed = examined.hashed
         if hashed is None:
             return
-        blocks.add(self.connection, [(source_of(SourceKind.NODE, row), hashed.packed)])
+        self._placed.append((source_of(SourceKind.NODE, row), hashed.packed))
         if hashed.parts:
             keep_parts(self.connection, hashed.parts)
+
+    def finish(self) -> None:
+        """Write what was only noted. Call once, behind everything else of the transaction."""
+        blocks.add(self.connection, self._placed)
+        self._placed = []
 
     def forget_blocks(self, row: NodeRow) -> None:
         """Its blocks are not there any more."""

@@ -159,7 +159,9 @@ class FolderStore:
         try:
             with Transaction(self.connection):
                 desk = Desk(self.connection, self.journal.sources, publishes=publishes, moving=self.moving)
-                return self._author(make(desk), now_ms)
+                draft = self._author(make(desk), now_ms)
+                desk.finish()
+                return draft
         except NoRight:  # it was taken away in this moment: what was found is only here
             return self._commit_draft(make, now_ms, publishes=False)
 

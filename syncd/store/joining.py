@@ -258,9 +258,12 @@ class _Join:
             row.kind = rows.NONE
             return
         # A directory is shown before any file, for the sake of what is in it; a deletion loses to everything else.
-        best = max(heads, key=lambda h: (h.kind != DELETED, h.kind == DIR, self._sources.stamp(h.cs, h.idx)))
+        best = heads[0] if len(heads) == 1 else max(heads, key=self._rank)
         row.c_cs, row.c_idx, row.kind, row.cls = best.cs, best.idx, best.kind, best.cls
         row.size, row.listed, row.blocks = best.size, best.listed, best.blocks
+
+    def _rank(self, head: HeadRow) -> tuple[bool, bool, Stamp]:
+        return head.kind != DELETED, head.kind == DIR, self._sources.stamp(head.cs, head.idx)
 
     # place and attributes ------------------------------------------------------------------------------------
 

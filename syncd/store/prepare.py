@@ -138,6 +138,7 @@ class _Preparation:
     def __init__(self, connection: sqlite3.Connection, survey: Survey) -> None:
         self._db = connection
         self._survey = survey
+        self._any_old = connection.execute("SELECT 1 FROM old LIMIT 1").fetchone() is not None
         self._made: dict[int, Path] = {}
         self._moved: set[Path] = set()
         self.round = Round()
@@ -194,7 +195,7 @@ class _Preparation:
             what,
             row.id,
             *version,
-            _unused(self._db, token),
+            _unused(self._db, token) if self._any_old else token,
             head.kind,
             head.size or 0,
             head.listed or 0,

@@ -9,11 +9,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from syncd.model.cutter import CutClass
 from syncd.model.ids import NodeId
 from syncd.model.lists import BlockList
 from syncd.model.records import Content, ContentKind
+
+T = TypeVar("T")
 
 CHUNK = 400
 """Values per IN (...): below SQLite's smallest limit on variables."""
@@ -171,7 +174,7 @@ def _values(row: NodeRow) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def chunks(values: Sequence[int]) -> Iterable[Sequence[int]]:
+def chunks(values: Sequence[T]) -> Iterable[Sequence[T]]:
     """Pieces small enough for one IN (...)."""
     return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
 

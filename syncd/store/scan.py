@@ -117,6 +117,8 @@ class Walk:
         """Rows whose object was found elsewhere."""
         self._kept: set[int] = set()
         """Rows of directories in whose place another one was found that became theirs."""
+        self._objects: dict[int, list[tuple[Any, ...]]] = {}
+        """Rows by inode, as far as the directory that is being looked at has asked for them."""
         self._met: set[Path] | None = None if dirty is None else set()
         """New paths already found: a new directory is gone through whole, and events name what is in it as well."""
         if dirty is None:
@@ -175,6 +177,7 @@ class Walk:
         return found.kind is Kind.DIR and found.ino == ino
 
     def _directory(self, at: _Directory, found: Found) -> None:
+        self._objects = {}
         try:
             listed = self._list(at)
         except (NotThere, NotADirectory, LinkInTheWay):
@@ -211,6 +214,7 @@ class Walk:
             self._new((*at.path, name), stat, at, found)
         for name, was in differences.gone:
             self.gone.append(Gone((*at.path, name), was))
+        self._read_objects([stat for _, stat in differences.new])
         for name, stat in differences.new:
             self._new((*at.path, name), stat, at, found)
         if at.deep:
@@ -250,12 +254,15 @@ class Walk:
         if names is None:
             return {known.name: known for known in map(_known_of, self._db.execute(query, (row,)))}
         # A large directory in which a few names changed is not read whole.
-        query = (
-            f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_name=?2 AND l_kind<>0 "
-            f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1 AND l_name=?2"
-        )
-        found = (_known_of(line) for name in names for line in self._db.execute(query, (row, name)))
-        return {known.name: known for known in found}
+        known: dict[bytes, Known] = {}
+        for part in rows.chunks(sorted(names)):
+            marks = ",".join(f"?{number}" for number in range(2, len(part) + 2))
+            query = (
+                f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_name IN ({marks}) AND l_kind<>0 "
+                f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1 AND l_name IN ({marks})"
+            )
+            known.update((one.name, one) for one in map(_known_of, self._db.execute(query, (row, *part))))
+        return known
 
     def _nid(self, row: int) -> NodeId:
         (nid,) = self._db.execute("SELECT nid FROM node WHERE id=?", (row,)).fetchone()
@@ -283,14 +290,24 @@ class Walk:
             self._stack.append(_Directory(path, row_or_none, node, None, deep=True))
         found.items.append(Item(Action.NEW, path, at.nid, stat, None, node))
 
+    def _read_objects(self, stats: Sequence[Stat]) -> None:
+        """Find, for all that is new in a directory, the rows that have its inodes."""
+        self._objects = {stat.ino: [] for stat in stats}
+        for part in rows.chunks(list(self._objects)):
+            query = (
+                "SELECT id, nid, l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen FROM node "
+                f"WHERE l_ino IN ({rows.marks(part)}) AND l_kind<>0"
+            )
+            for row in self._db.execute(query, part):
+                self._objects[row[5]].append(row)
+
     def _moved_from(self, stat: Stat) -> tuple[int, NodeId, Known, Path | None] | None:
         """The row whose object this is, if it does not stand where that row says any more; and where that is."""
-        candidates = self._db.execute(
-            "SELECT id, nid, l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen FROM node "
-            "WHERE l_ino=? AND l_kind=? AND l_kind<>0",
-            (stat.ino, int(stat.kind)),
-        ).fetchall()
-        for row, nid, *rest in candidates:
+        if stat.ino not in self._objects:
+            self._read_objects([stat])
+        for row, nid, *rest in self._objects[stat.ino]:
+            if rest[2] != stat.kind:
+                continue
             known = Known(row, False, *rest)
             if row in self._moved or row in self._kept or not is_same_object(stat, known):
                 continue
