@@ -383,6 +383,14 @@ class Roster:
         others = [other for other in self._others if other is not self._others[place]]
         return Roster(self._others[place], [self._state, *others])
 
+    def branch_that_keeps(self, member: MemberId) -> int | None:
+        """In a quarrel, where this member is still in: -1 for the chain, or the place of a branch; None: nowhere."""
+        for place, state in enumerate([self._state, *self._others], start=-1):
+            found = state.members.get(member)
+            if found is not None and found.status is Status.ACTIVE:
+                return place
+        return None
+
     # Before signing.
 
     def after(self, device: DeviceId, changes: Sequence[Change], now: int) -> Draft:

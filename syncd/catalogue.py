@@ -304,6 +304,13 @@ _ENTRIES = (
         "ask an owner or admin:  syncd members",
     ),
     Trouble(
+        "SY-SHARE-07",
+        Exit.USAGE,
+        "no such right, or not with this role",
+        "An editor can be given or denied: delete, links. An admin: any. Others have what their role has.",
+        "syncd members --json shows who has what",
+    ),
+    Trouble(
         "SY-SHARE-05",
         Exit.FAILED,
         "all pairing numbers are in use",
@@ -370,9 +377,16 @@ _ENTRIES = (
     Trouble(
         "SY-FORK-01",
         Exit.INTEGRITY,
-        "the membership list has two ends",
-        "Two entries name the same predecessor, so somebody signed twice. The folder has stopped.",
-        "compare with the other members before going on:  syncd members",
+        "two owners have taken out each other",
+        "Nobody knows who was first, so both are suspended and nothing is exchanged.",
+        "another owner decides:  syncd folder decide FOLDER --keep MEMBER, or syncd recover",
+    ),
+    Trouble(
+        "SY-FORK-02",
+        Exit.USAGE,
+        "there is nothing to decide",
+        "Only a quarrel of two owners has to be decided by a person; other forks end by themselves.",
+        "look at the folder:  syncd status",
     ),
     Trouble(
         "SY-CLOCK-01",

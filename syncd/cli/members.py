@@ -1,16 +1,31 @@
-"""Blocking. `syncd members`, `syncd member remove`, `syncd rotate`: who belongs to a folder."""
+"""Blocking. `syncd members`, `syncd member …`, `syncd rotate`: who belongs to a folder, and what they may do there."""
 
 from __future__ import annotations
 
-from datetime import UTC, tzinfo
-from typing import Annotated
+import time
+from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
 from syncd.cli import text
 from syncd.cli.client import Json
-from syncd.cli.session import Session, command, here
+from syncd.cli.session import Session, command, here, seconds
 
+
+class Role(StrEnum):
+    """What a member may be."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+    VAULT = "vault"
+
+
+_Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="Name, id or path.")]
+_Member = Annotated[str, typer.Argument(metavar="MEMBER", help="Name or id, as `syncd members` shows it.")]
 _MaybeFolder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")]
 
 
@@ -24,8 +39,8 @@ def members(session: Session, folder: _MaybeFolder = None) -> None:
 @command()
 def remove(
     session: Session,
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Name, id or path.")],
-    member: Annotated[str, typer.Argument(metavar="MEMBER", help="Name or id, as `syncd members` shows it.")],
+    folder: _Folder,
+    member: _Member,
 ) -> None:
     """Remove a member. The folder gets a new certificate at once, and their connections are cut.
 
@@ -41,6 +56,82 @@ def remove(
     session.confirm("Remove?")
     done = session.call("member.remove", folder=before["folder"], member=gone["id"], dry_run=False)
     session.show(done, lambda: removed_lines(done))
+
+
+@command()
+def role(
+    session: Session,
+    folder: _Folder,
+    member: _Member,
+    role: Annotated[Role, typer.Argument(metavar="ROLE", help="owner, admin, editor, viewer or vault.")],
+    can: Annotated[list[str] | None, typer.Option("--can", metavar="RIGHT", help="One more right.")] = None,
+    cannot: Annotated[list[str] | None, typer.Option("--cannot", metavar="RIGHT", help="One right less.")] = None,
+) -> None:
+    """Give a member another role. An editor with `--cannot delete` deletes nothing; every device enforces it.
+
+    Rights: read, write, delete, admit, remove, roles, policy, restore, audit, links, vaults.
+    `--json` prints syncd.member.change/1.
+    """
+    given = f"{role}" + "".join(f" +{name}" for name in can or []) + "".join(f" -{name}" for name in cannot or [])
+    rights = {"role": str(role), "can": can or [], "cannot": cannot or []}
+    _change(session, folder, member, "role", f"make {{who}} {given} in {{folder}}", **rights)
+
+
+@command()
+def suspend(session: Session, folder: _Folder, member: _Member) -> None:
+    """Take a member out until `member reactivate`: connections are cut, the certificate changes.
+
+    `--json` prints syncd.member.change/1.
+    """
+    _change(session, folder, member, "suspend", "suspend {who} in {folder}")
+
+
+@command()
+def reactivate(session: Session, folder: _Folder, member: _Member) -> None:
+    """Let a suspended member in again, with the rights it had. `--json` prints syncd.member.change/1."""
+    _change(session, folder, member, "reactivate", "reactivate {who} in {folder}")
+
+
+@command()
+def expire(
+    session: Session,
+    folder: _Folder,
+    member: _Member,
+    when: Annotated[str, typer.Argument(metavar="WHEN", help="30d, 2027-01-31, or never.")],
+) -> None:
+    """Say when a membership ends. Then the member is suspended everywhere, and the certificate changes.
+
+    `--json` prints syncd.member.change/1.
+    """
+    until = _moment(when)
+    words = "never end" if until is None else f"end on {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+    _change(session, folder, member, "expire", f"let the membership of {{who}} in {{folder}} {words}", until=until)
+
+
+def _change(session: Session, folder: str, member: str, what: str, words: str, **more: Any) -> None:
+    """Say what would change, ask, and change it."""
+    asked = {"folder": folder, "member": member, "what": what, **more}
+    before = session.call("member.change", **asked, dry_run=True)
+    gone = before["member"]
+    who = f"{text.escape(gone['name'])} ({gone['role']}, {text.count(gone['devices'], 'device')})"
+    sentence = words.format(who=who, folder=text.escape(before["name"]))
+    if session.flags.dry_run:
+        session.show(before, lambda: f"Would {sentence}.")
+        return
+    session.terminal.talk(f"About to {sentence}.")
+    session.confirm("Go on?")
+    done = session.call("member.change", **{**asked, "folder": before["folder"], "member": gone["id"]}, dry_run=False)
+    session.show(done, lambda: changed_lines(done))
+
+
+def _moment(when: str) -> float | None:
+    """Unix seconds from a duration or a date; None for never. Raises SyncdError SY-USE-01."""
+    if when == "never":
+        return None
+    try:
+        return datetime.fromisoformat(when).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return time.time() + seconds(when, "WHEN")
 
 
 @command(dry_run=False)
@@ -60,7 +151,7 @@ def member_lines(members: list[Json], zone: tzinfo | None) -> list[str]:
     rows = [
         [
             text.escape(member["name"]) + (" (you)" if member.get("you") else ""),
-            member["role"],
+            member["role"] if member["status"] == "active" else f"{member['role']}, {member['status']}",
             text.clock(member["since"], zone),
             ", ".join(_device(device) for device in member["devices"]),
             member["id"][:12],
@@ -80,6 +171,17 @@ def removed_lines(done: Json) -> list[str]:
     if not done["pending"]:
         return [first]
     return [first, "Still to fetch it: " + ", ".join(text.escape(name) for name in done["pending"])]
+
+
+def changed_lines(done: Json) -> list[str]:
+    member, name = done["member"], text.escape(done["name"])
+    until = "" if member["until"] is None else f", until {member['until']}"
+    first = (
+        f"{text.escape(member['name'])}: {member['role']}, {member['status']}{until} in {name}, epoch {done['epoch']}."
+    )
+    if not done["pending"]:
+        return [first]
+    return [first, "Still to hear of it: " + ", ".join(text.escape(name) for name in done["pending"])]
 
 
 def rotated_lines(done: Json) -> list[str]:

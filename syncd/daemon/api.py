@@ -7,21 +7,21 @@ with an id of the catalogue. This module finds what a person named; the work is 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import trio
 
 from ca.device import device_text, device_words
-from ca.roles import Action
 from syncd import __version__
 from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import conflicts, explain
+from syncd.daemon.governing import Governing
 from syncd.daemon.guarding import Guarding
 from syncd.daemon.looking import Looking
-from syncd.daemon.membership import FolderMembership
+from syncd.daemon.naming import MIN_PREFIX, not_found, one_of
 from syncd.daemon.operating import Operating
 from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
@@ -40,7 +40,7 @@ from syncd.daemon.views import (
     moment,
 )
 from syncd.daemon.waiting import wait_for
-from syncd.errors import ConfigError, SyncdError, TrustError
+from syncd.errors import ConfigError, SyncdError
 from syncd.protocol.tls import ALPN
 from syncd.treetypes import TreeError
 from syncd.web.server import PageServer
@@ -48,8 +48,6 @@ from syncd.web.server import PageServer
 T = TypeVar("T")
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
-
-MIN_PREFIX = 6
 
 
 class DaemonApi:
@@ -62,6 +60,7 @@ class DaemonApi:
         self._requests = Requests(daemon, self.find_folder)
         self._entering = Entering(daemon)
         self._guarding = Guarding(daemon, self.find_folder, self._push)
+        governing = Governing(daemon, self.find_folder, self._push)
         operating = Operating(daemon, manager or ServiceManager())
         self._looking = Looking(daemon, self.find_folder)
         self.page: PageServer | None = None
@@ -73,8 +72,13 @@ class DaemonApi:
             "folder.leave": self._folder_leave,
             "peers": self._peers,
             "members": self._members,
-            "member.remove": self._member_remove,
-            "rotate": self._rotate,
+            "member.remove": governing.remove,
+            "member.change": governing.change,
+            "device.archive": governing.archive,
+            "lockdown": governing.lockdown,
+            "folder.decide": governing.decide,
+            "recover": governing.recover,
+            "rotate": governing.rotate,
             "invites": self._sharing.invites,
             "invite.revoke": self._sharing.revoke,
             "requests": self._requests.requests,
@@ -123,14 +127,14 @@ class DaemonApi:
                 return inside
             if len(folders) == 1:
                 return folders[0]
-            raise _not_found("folder", "", [folder.name for folder in folders])
+            raise not_found("folder", "", [folder.name for folder in folders])
         found = [folder for folder in folders if folder.name == name]
         if not found and len(name) >= MIN_PREFIX:
             found = [folder for folder in folders if folder.id.hex().startswith(name.lower())]
         if not found:
             path = os.path.normpath(name if os.path.isabs(name) or cwd is None else os.path.join(cwd, name))
             found = [folder for folder in folders if as_text(folder.row.path) == path]
-        return _one(
+        return one_of(
             found, "folder", name, [folder.name for folder in folders], lambda f: f"{f.name} ({f.id.hex()[:12]})"
         )
 
@@ -146,19 +150,6 @@ class DaemonApi:
         if params["folder"] is not None:
             return [self.find_folder(params["folder"], params.get("cwd"))]
         return self._daemon.folders
-
-    def _member(self, membership: FolderMembership, name: str) -> MemberInfo:
-        members = membership.members()
-        found = [member for member in members if member.name == name]
-        if not found and len(name) >= MIN_PREFIX:
-            lowered = name.lower()
-            found = [
-                member
-                for member in members
-                if member.id.hex().startswith(lowered)
-                or any(d.id.hex().startswith(lowered) or device_text(d.id).startswith(name) for d in member.devices)
-            ]
-        return _one(found, "member", name, [m.name for m in members], lambda m: f"{m.name} ({m.id.hex()[:12]})")
 
     # looking -------------------------------------------------------------------------------------------------
 
@@ -323,7 +314,7 @@ class DaemonApi:
             "schema": "syncd.members/1",
             "folder": folder.id.hex(),
             "name": folder.name,
-            "members": [_member_json(member) for member in folder.membership.members()],
+            "members": [_member_json(member) for member in folder.membership.everybody()],
         }
 
     async def _key_show(self, params: Params, progress: Progress) -> Json:
@@ -348,53 +339,6 @@ class DaemonApi:
         }
 
     # membership ----------------------------------------------------------------------------------------------
-
-    async def _member_remove(self, params: Params, progress: Progress) -> Json:
-        folder = self.find_folder(params["folder"], None)
-        membership = folder.membership
-        member = self._member(membership, params["member"])
-        if member.is_us:
-            raise SyncdError("this is you", id="SY-SHARE-04", why="to go yourself, leave", fix="syncd folder leave")
-        if not membership.may(Action.REMOVE):
-            raise TrustError("your role does not allow to remove a member", id="SY-SHARE-04")
-        pending = [other.name for other in membership.members() if not other.is_us and other.id != member.id]
-        if not params["dry_run"]:
-            heads = [] if folder.task is None else await folder.task.journal_heads()
-            await membership.remove(member.id, heads)
-            pending = await self._push(folder)
-        return {
-            "schema": "syncd.member.remove/1",
-            "folder": folder.id.hex(),
-            "name": folder.name,
-            "member": {
-                "id": member.id.hex(),
-                "name": member.name,
-                "role": member.role.name.lower(),
-                "devices": len(member.devices),
-            },
-            "epoch": membership.epoch.number,
-            "epoch_id": membership.epoch.id.hex(),
-            "pending": pending,
-        }
-
-    async def _rotate(self, params: Params, progress: Progress) -> Json:
-        folder = self.find_folder(params["folder"], params["cwd"])
-        membership = folder.membership
-        if not membership.may(Action.OPEN_EPOCH):
-            raise TrustError("your role does not allow to rotate", id="SY-SHARE-04")
-        before = membership.epoch.number
-        await membership.rotate()
-        pending = await self._push(folder)
-        names = [member.name for member in membership.members() if not member.is_us]
-        return {
-            "schema": "syncd.rotate/1",
-            "folder": folder.id.hex(),
-            "name": folder.name,
-            "from": before,
-            "epoch": membership.epoch.number,
-            "epoch_id": membership.epoch.id.hex(),
-            "peers": [{"name": name, "has": name not in pending} for name in names],
-        }
 
     async def _push(self, folder: RunningFolder) -> list[str]:
         """Give the newest entry to everybody who can be reached now; the names of those who could not."""
@@ -452,30 +396,13 @@ def _member_json(member: MemberInfo) -> Json:
         "id": member.id.hex(),
         "name": member.name,
         "role": member.role.name.lower(),
+        "status": member.status.value,
+        "can": [capability.name.lower() for capability in member.capabilities if capability.name],
         "since": moment(member.since),
+        "until": None if member.until is None else moment(member.until),
         "you": member.is_us,
         "devices": [
             {"id": device_text(device.id), "name": device.name, "words": device_words(device.id)}
             for device in member.devices
         ],
     }
-
-
-def _one(found: Sequence[T], what: str, name: str, known: Sequence[str], show: Callable[[T], str]) -> T:
-    if not found:
-        raise _not_found(what, name, known)
-    if len(found) > 1:
-        candidates = ", ".join(show(one) for one in found)
-        raise SyncdError(
-            f"{name} is not the name of one {what} only",
-            id="SY-FIND-02",
-            why=f"it could be {candidates}",
-            fix="give more of the id",
-        )
-    return found[0]
-
-
-def _not_found(what: str, name: str, known: Sequence[str]) -> SyncdError:
-    listed = ", ".join(sorted(known)) if known else "there is none yet"
-    text = f"there is no {what} {name}" if name else f"which {what}?"
-    return SyncdError(text, id="SY-FIND-01", why=f"known here: {listed}")

@@ -75,7 +75,7 @@ class FolderMembership(People):
     """Made by the functions of `daemon.beginning`. What only reads is `People`; the rest belongs to the event loop."""
 
     def __init__(self, installation: Installation, standing: Standing) -> None:
-        super().__init__(standing)
+        super().__init__(standing, installation.now_s)
         self.on_update: list[Callable[[Update], None]] = []
         self._installation = installation
         self._keyring: Keyring | None = None

@@ -13,7 +13,7 @@ from ca import authority
 from ca.authority import Secrets
 from ca.device import PublicDevice
 from ca.ids import DeviceId, EntryHash, FolderId, MemberId
-from ca.roles import USUAL_CAPABILITIES, Action, Role, may_grant
+from ca.roles import USUAL_CAPABILITIES, Action, Capability, Role, held, may_grant
 from ca.roster import EpochInfo, Head, Member, Relation, Roster, Status
 from syncd.daemon.standing import Standing
 from syncd.errors import TrustError
@@ -32,7 +32,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class MemberInfo:
-    """A member as people see it; `since` in unix seconds."""
+    """A member as people see it; `since` and `until` in unix seconds."""
 
     id: MemberId
     name: str
@@ -40,6 +40,9 @@ class MemberInfo:
     since: int
     is_us: bool
     devices: tuple[DeviceInfo, ...]
+    status: Status = Status.ACTIVE
+    capabilities: Capability = Capability.NONE
+    until: int | None = None
 
 
 class People:
@@ -48,8 +51,10 @@ class People:
     Properties may be read from any thread.
     """
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, now_s: Callable[[], int]) -> None:
+        """`now_s`: our clock, for memberships that end."""
         self._standing = standing
+        self._now_s = now_s
 
     # what there is -------------------------------------------------------------------------------------------
 
@@ -144,36 +149,55 @@ class People:
 
     def members(self) -> tuple[MemberInfo, ...]:
         """Who is in the folder now, longest first."""
-        active = [member for member in self.roster.members.values() if member.status is Status.ACTIVE]
-        return tuple(self._info(member) for member in sorted(active, key=lambda member: (member.since, member.id)))
+        return tuple(member for member in self.everybody() if member.status is Status.ACTIVE)
+
+    def everybody(self) -> tuple[MemberInfo, ...]:
+        """Who is in the folder now, and who is suspended, longest first."""
+        known = [m for m in self.roster.members.values() if m.status in (Status.ACTIVE, Status.SUSPENDED)]
+        return tuple(self._info(member) for member in sorted(known, key=lambda member: (member.since, member.id)))
 
     def _info(self, member: Member) -> MemberInfo:
         secrets = self.secrets
         name = "" if secrets is None else _opened(authority.member_name, member, secrets)
         devices = tuple(DeviceInfo(device, self.device_name(device)) for device in member.devices)
-        return MemberInfo(member.id, name, member.role, member.since, self.device in member.devices, devices)
+        return MemberInfo(
+            member.id,
+            name,
+            member.role,
+            member.since,
+            self.device in member.devices,
+            devices,
+            member.status,
+            held(member.role, member.capabilities),
+            member.until,
+        )
 
     def devices(self) -> tuple[PublicDevice, ...]:
         """All active devices but this one."""
         return tuple(
             public
             for member in self.roster.members.values()
-            if member.status is Status.ACTIVE
+            if member.status is Status.ACTIVE and not member.has_expired(self._now_s())
             for device, public in member.devices.items()
             if device != self.device
         )
 
     def role_of(self, device: DeviceId) -> Role | None:
         """The role of a device that counts now."""
+        found = self._counting(device)
+        return None if found is None else found.role
+
+    def _counting(self, device: DeviceId) -> Member | None:
+        """The member of a device that counts now, by the roster and by our clock."""
         found = self.roster.device(device)
-        return None if found is None else found[0].role
+        return None if found is None or found[0].has_expired(self._now_s()) else found[0]
 
     # rights --------------------------------------------------------------------------------------------------
 
     def may(self, action: Action) -> bool:
         """Whether this device may do this now."""
-        found = self.roster.device(self.device)
-        return found is not None and not self.is_out and found[0].rights.allow(action)
+        found = self._counting(self.device)
+        return found is not None and not self.is_out and found.rights.allow(action)
 
     def may_admit(self, role: Role) -> bool:
         """Whether this device could admit somebody with this role now."""

@@ -85,6 +85,22 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "peers": Method(),
         "members": Method(_FOLDER),
         "member.remove": Method({"folder": Kind.TEXT, "member": Kind.TEXT, "dry_run": Kind.FLAG}),
+        "member.change": Method(
+            {
+                "folder": Kind.TEXT,
+                "member": Kind.TEXT,
+                "what": Kind.TEXT,
+                "role": Kind.MAYBE_TEXT,
+                "can": Kind.TEXTS,
+                "cannot": Kind.TEXTS,
+                "until": Kind.MAYBE_SECONDS,
+                "dry_run": Kind.FLAG,
+            }
+        ),
+        "device.archive": Method({"folder": Kind.TEXT, "device": Kind.TEXT, "dry_run": Kind.FLAG}),
+        "lockdown": Method({"device": Kind.TEXT, "dry_run": Kind.FLAG}),
+        "folder.decide": Method({"folder": Kind.TEXT, "keep": Kind.TEXT, "dry_run": Kind.FLAG}),
+        "recover": Method({**_FOLDER, "words": Kind.TEXT, "keep": Kind.TEXTS, "dry_run": Kind.FLAG}),
         "rotate": Method({**_FOLDER, "reason": Kind.MAYBE_TEXT, "wait": Kind.FLAG}, STREAMS),
         "invites": Method(_FOLDER),
         "invite.revoke": Method({"invite": Kind.TEXT}),
