@@ -138,7 +138,7 @@ class FolderMembership(People):
             return
         standing, own = self._standing, self._installation
         labels = set()
-        if standing.secrets is not None and not standing.is_out:
+        if standing.secrets is not None:  # also when we are out: who let us in again has to be able to say so
             label = control_label(standing.secrets.keys.contact_key, own.id)
             if label not in self._labels:
                 table.add_control(label, self.folder_id, own.certificate, own.keys.tls)

@@ -1,0 +1,115 @@
+"""What owners do with members and devices through the command line, with real daemons: it holds on every device."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ca.keyfiles import load_recovery
+from tests.helpers.computers import Computer, sharing_computers, wait_equal, wait_until
+
+FOLDER = "Notes"
+NEWS_S = 20.0
+HEARD_S = 20.0
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[list[Computer]]:
+    with sharing_computers(("anna", "ben", "carla"), tmp_path, FOLDER) as group:
+        for computer in group:
+            wait_until(lambda one=computer: len(connected(one)) == 2, NEWS_S, f"{computer.name} lacks peers")  # type: ignore[misc]
+        yield group
+
+
+def connected(computer: Computer) -> set[str]:
+    (folder,) = computer.ask("status")["folders"]
+    return {peer["name"] for peer in folder["peers"] if peer["connected"]}
+
+
+def role_of(computer: Computer, name: str) -> tuple[str, str]:
+    members = computer.ask("members", FOLDER)["members"]
+    return next((member["role"], member["status"]) for member in members if member["name"] == name)
+
+
+def test_editor_who_may_not_delete_deletes_nothing_elsewhere(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    (anna.folder / "kept").write_text("words")
+    wait_equal([computer.folder for computer in three], NEWS_S)
+    changed = anna.ask("member", "role", FOLDER, "carla", "editor", "--cannot", "delete", "--yes")
+    assert changed["member"]["role"] == "editor" and changed["pending"] == []
+    (carla.folder / "kept").unlink()
+    (carla.folder / "added").write_text("she may")
+    for other in (anna, ben):
+        wait_until((other.folder / "added").exists, NEWS_S, "what she may write does not arrive")
+        assert (other.folder / "kept").read_text() == "words"
+    assert not (carla.folder / "kept").exists(), "on her own disk she does as she likes"
+
+
+def test_suspended_member_is_out_and_comes_back(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    anna.ask("member", "suspend", FOLDER, "carla", "--yes")
+    assert role_of(ben, "carla") == ("editor", "suspended")
+    (anna.folder / "meanwhile").write_text("not for carla yet")
+    wait_until((ben.folder / "meanwhile").exists, NEWS_S, "the others do not go on")
+    assert not (carla.folder / "meanwhile").exists() and connected(anna) == {"ben"}
+    anna.ask("member", "reactivate", FOLDER, "carla", "--yes")
+    wait_until((carla.folder / "meanwhile").exists, NEWS_S, "carla does not come back")
+    (carla.folder / "here again").write_text("all")
+    wait_equal([computer.folder for computer in three], NEWS_S)
+
+
+def test_new_admin_can_remove_and_an_editor_cannot(three: list[Computer]) -> None:
+    anna, ben, _ = three
+    refused = ben.run("member", "remove", FOLDER, "carla", "--yes")
+    assert refused.returncode == 6 and "SY-SHARE-04" in refused.stderr
+    anna.ask("member", "role", FOLDER, "ben", "admin", "--yes")
+    ben.ask("member", "remove", FOLDER, "carla", "--yes")
+    members = {member["name"] for member in anna.ask("members", FOLDER)["members"]}
+    assert "carla" not in members and "ben" in members
+
+
+def test_membership_ends_at_its_time(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    anna.ask("member", "expire", FOLDER, "carla", "3s", "--yes")
+    wait_until(lambda: role_of(ben, "carla")[1] == "suspended", 60.0, "nobody ended the membership")
+    (anna.folder / "later").write_text("not for carla")
+    wait_until((ben.folder / "later").exists, NEWS_S, "the others do not go on")
+    assert not (carla.folder / "later").exists()
+    again = anna.run("member", "reactivate", FOLDER, "carla", "--yes")
+    assert again.returncode != 0 and "ended" in again.stderr
+
+
+def test_lockdown_takes_a_device_out_of_every_folder(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    done = anna.ask("lockdown", "carla", "--yes")
+    assert [one["out"] for one in done["folders"]] == [True] and done["pending"] == []
+    assert connected(anna) == {"ben"}
+    (anna.folder / "after").write_text("not for carla")
+    wait_until((ben.folder / "after").exists, NEWS_S, "the others do not go on")
+    assert not (carla.folder / "after").exists()
+    assert anna.run("lockdown", "carla", "--yes").returncode == 7
+
+
+def test_printed_key_makes_an_owner_when_every_owner_is_gone(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    key = load_recovery(anna.home)
+    assert key is not None
+    anna.kill()
+    wrong = recover(ben, "abandon " * 33)
+    assert wrong.returncode != 0
+    done = recover(ben, " ".join(key.words))
+    assert done.returncode == 0, done.stderr
+    assert role_of(ben, "ben") == ("owner", "active")
+    wait_until(lambda: role_of(carla, "ben")[0] == "owner", HEARD_S, "carla did not hear of it")
+    members = {member["name"] for member in carla.ask("members", FOLDER)["members"]}
+    assert "ben" in members and "carla" in members and len(members) == 2
+    (ben.folder / "new start").write_text("without anna")
+    wait_until((carla.folder / "new start").exists, NEWS_S, "they do not go on")
+
+
+def recover(computer: Computer, words: str) -> subprocess.CompletedProcess[str]:
+    command = computer.command("recover", FOLDER, "--keep", "carla", "--yes")
+    return subprocess.run(command, input=words + "\n", capture_output=True, text=True, timeout=60, check=False)
