@@ -1,7 +1,7 @@
 """Async. Accepts connections: bounds them, shakes hands, and gives each a task, a scope and a place in the registry.
 
 Strangers are cheap to turn away and cannot crowd out members: `protocol.door` says who gets a place before the
-handshake, and who has to go for it. A handshake has ten seconds and 64 KiB, and behind it everybody who proved nothing
+handshake, and who has to go for it. A handshake has eight seconds and 64 KiB, and behind it everybody who proved nothing
 yet shares a small budget with others like them. No byte of HTTP is read before the handshake is done, nor at all from
 an address that the folder's rules refuse.
 """
@@ -19,7 +19,7 @@ from ca.addresses import AddressRules, maybe_refusal
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.net.connections import Connection, Connections
 from syncd.net.sockets import split_address
-from syncd.net.stream import HANDSHAKE_S, TlsStream, accept_tls
+from syncd.net.stream import TlsStream, accept_tls
 from syncd.protocol.door import Door, DoorLimits, Guest, Turned
 from syncd.protocol.refusals import Event, Refusals
 from syncd.protocol.tls import Kind, LabelTable, UnknownLabel, WrongDates
@@ -27,6 +27,8 @@ from syncd.seams import Clock, Listener, RawStream
 
 log = logging.getLogger(__name__)
 
+GUEST_S: Final = 8.0
+"""How long a handshake may take: four round trips of two seconds. Everybody who says nothing is gone within ten."""
 GAVE_WAY: Final = "cut during its handshake: others wait for the place"
 
 
@@ -158,7 +160,7 @@ class Doorkeeper:
     async def _maybe_shake_hands(self, raw: RawStream, address: str, guest: Guest) -> TlsStream | None:
         """The handshake of a guest, as long as it has its place and its time."""
         scope = self._guests[guest]
-        scope.deadline = trio.current_time() + HANDSHAKE_S
+        scope.deadline = trio.current_time() + GUEST_S
         stream: TlsStream | None = None
         with scope:
             stream = await self._maybe_secured(raw, address)
