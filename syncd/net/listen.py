@@ -1,9 +1,9 @@
 """Async. Accepts connections: bounds them, shakes hands, and gives each a task, a scope and a place in the registry.
 
 Strangers are cheap to turn away and cannot crowd out members: `protocol.door` says who gets a place before the
-handshake, and who has to go for it. A handshake has eight seconds and 64 KiB, and behind it everybody who proved nothing
-yet shares a small budget with others like them. No byte of HTTP is read before the handshake is done, nor at all from
-an address that the folder's rules refuse.
+handshake, and who has to go for it. A handshake has eight seconds and 64 KiB, and behind it everybody who proved
+nothing yet shares a small budget with others like them. No byte of HTTP is read before the handshake is done, nor at
+all from an address that the folder's rules refuse.
 """
 
 from __future__ import annotations
