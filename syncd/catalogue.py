@@ -531,6 +531,13 @@ _ENTRIES = (
         "nothing: the content is in place",
     ),
     Trouble(
+        "SY-FILE-10",
+        Exit.PARTLY,
+        "a file changed without a trace",
+        "Its bytes are not what they were, and its times are: the disk forgets, or a program maps the file.",
+        "nothing; it is read once more, and then published as an edit or healed from another member",
+    ),
+    Trouble(
         "SY-ROOT-01",
         Exit.FAILED,
         "the folder's directory is missing",

@@ -183,6 +183,14 @@ class Reader(Protocol):
         """All `user.*` attributes; empty where the file system has none."""
         ...
 
+    def drop_cache(self) -> None:
+        """Let the next reading come from the disk, where the system can be asked for that."""
+        ...
+
+    def is_open_for_writing(self) -> bool:
+        """Whether another program has it open, or mapped, for writing, as far as can be told."""
+        ...
+
     def close(self) -> None: ...
 
 

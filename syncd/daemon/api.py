@@ -230,6 +230,7 @@ class DaemonApi:
             **folder_json(folder, self._peers_of(folder), waiting + _held(folder)),
             "members": len(folder.membership.members()),
             "in_sync": self._in_sync(folder),
+            "oldest_reading": None if folder.task is None else moment(folder.task.doubter.oldest_reading),
             "tls": {
                 "cert": str(tls.cert),
                 "key": str(tls.key),

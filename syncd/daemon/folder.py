@@ -13,6 +13,7 @@ import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.applying import Applier
+from syncd.daemon.doubting import Doubter
 from syncd.daemon.following import Follower
 from syncd.daemon.ground import Ground, Rights
 from syncd.daemon.keeping import Keeper
@@ -64,6 +65,7 @@ class FolderTask(Ground):
         self.applier = Applier(self, self.keeper, self.waves)
         self.follower = Follower(self)
         self.server = Server(self)
+        self.doubter = Doubter(self)
         self.keeper.on_root_moved = self.waves.on_release = self.scanner.rescan
 
     async def run(self, *, wait_for_peer: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -84,6 +86,7 @@ class FolderTask(Ground):
             nursery.start_soon(self.keeper.run)
             nursery.start_soon(self.puller.poll_again_forever)
             nursery.start_soon(self.keeper.watch_root)
+            nursery.start_soon(self.doubter.run)
 
     def hold(self) -> None:
         """Before `run`: take in what peers tell, but neither look at the disk nor change it until `go`."""

@@ -6,7 +6,7 @@ through it or through what `FolderTask` hands them. Everything here is touched b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
@@ -129,6 +129,9 @@ class Ground:
         self.retries: set[Path] = set()
         """Names that the next look is only for because they did not rest, or could not be read, at the last one."""
         self.ages = Ages()
+        self.doubted: set[Path] = set()
+        """Files of which a block was not what it should be when it was read for somebody."""
+        self.doubted_event = trio.Event()
         self.plan_event = trio.Event()
         self.is_planning = False
         self.is_scanning = False
@@ -176,6 +179,11 @@ class Ground:
             elif path:
                 self.work.add_names(path[:-1], frozenset(path[-1:]))
             self.retries.add(path)
+
+    def doubt(self, paths: Iterable[Path]) -> None:
+        """Read these files whole, soon: a block of them is not what it should be."""
+        self.doubted.update(paths)
+        self.doubted_event.set()
 
     def announce(self, newest: int) -> None:
         """Tell peers who wait for news."""

@@ -110,8 +110,10 @@ class Server:
                     yield sealed.frames
         finally:
             reader.close()
-            paths = [source.path for one in changed for source, _ in one.places]
-            self._ground.look_again([path for path in paths if path])
+            paths = [source.path for one in changed for source, _ in one.places if source.path]
+            self._ground.look_again(paths)
+            if paths:
+                self._ground.doubt(paths)
 
     def _seal(self, reader: SourceReader, batch: Sequence[Served], plain: memoryview, place: memoryview) -> _Sealed:
         end = ciphertext_bytes = 0

@@ -8,6 +8,7 @@ import stat as mode_bits
 from collections.abc import Mapping
 
 from syncd.seams import Buffer, Reader
+from syncd.store.syscalls import is_open_for_writing
 from syncd.treetypes import (
     Attributes,
     IsADirectory,
@@ -112,6 +113,13 @@ class FileReader:
             return get_xattrs(self._fd)
         except OSError as error:
             raise self._translated(error) from error
+
+    def drop_cache(self) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def is_open_for_writing(self) -> bool:
+        return is_open_for_writing(self._fd)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

@@ -184,6 +184,13 @@ def m004_waves(db: Database) -> None:
     )
 
 
+@FOLDER()
+def m005_doubts(db: Database) -> None:
+    """Files whose bytes changed under an unchanged stat, with what the last look saw; and what has rotted here."""
+    db.execute("CREATE TABLE doubt(node INTEGER PRIMARY KEY, digest BLOB NOT NULL, looked REAL NOT NULL, since REAL)")
+    db.execute("CREATE TABLE rot(id INTEGER PRIMARY KEY, node INTEGER, path BLOB, found REAL NOT NULL, size INTEGER)")
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

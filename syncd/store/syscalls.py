@@ -220,3 +220,19 @@ def inotify_remove(fd: int, watch: int) -> None:
     """End a watch. No error when its directory has gone already."""
     if _libc.inotify_rm_watch(fd, watch) != 0 and ctypes.get_errno() != errno.EINVAL:
         raise _fail()
+
+
+# --- who else has a file open --------------------------------------------------------------------------------------
+
+
+def is_open_for_writing(fd: int) -> bool:
+    """Whether anybody has the file open, or mapped, for writing: the kernel grants no read lease then. False where it
+    cannot be asked (another owner's file, a file system without leases, macOS)."""
+    if not LINUX:
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EBUSY)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False

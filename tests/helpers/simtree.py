@@ -71,6 +71,12 @@ class SimReader:
     def xattrs(self) -> dict[bytes, bytes]:
         return dict(self._use("xattrs").xattrs)
 
+    def drop_cache(self) -> None:
+        self._use("drop_cache")
+
+    def is_open_for_writing(self) -> bool:
+        return self._use("is_open_for_writing").opens > 1  # one is ours
+
     def write_at(self, offset: int, data: Buffer) -> None:
         self._disk.put(self._use("write"), offset, data)
 

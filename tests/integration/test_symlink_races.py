@@ -27,7 +27,7 @@ from tests.suites.tree_suite import MARKER
 SWAPS = int(os.environ.get("SYNCD_SWAPS", "1000"))  # per verb; a long run asks for 100000
 ROUNDS = 100
 SECRET = b"of the sentinel"
-PATIENCE_S = 120.0
+PATIENCE_S = float(os.environ.get("SYNCD_SWAP_PATIENCE_S", "120"))
 
 pytestmark = pytest.mark.needs("linux")
 
