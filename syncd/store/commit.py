@@ -52,10 +52,12 @@ class Committed:
 class Committer:
     """Notes outcomes in the rows. One object per transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, sources: Sources, now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, sources: Sources, now: float, tick_ns: int) -> None:
+        """`tick_ns`: of the times of files on this disk."""
         self._db = connection
         self._sources = sources
         self._now = now
+        self._tick_ns = tick_ns
         self._solved: list[tuple[int]] = []
         """Nodes of which nothing is wrong any more."""
         self._emptied: set[int] = set()
@@ -154,6 +156,7 @@ class Committer:
 
     def _to_old(self, row: NodeRow, token: bytes, outcome: Replaced) -> None:
         """What stood there lies in `.syncd/old` now, and goes on serving its blocks from there."""
+        outcome = self._with_doubt(outcome, row.l_ctime, row.l_seen)
         packed = packed_on_disk(self._db, row)
         _, content = disk_value(row)
         cursor = self._db.execute(
@@ -172,6 +175,12 @@ class Committer:
             self.committed.edited.append(cursor.lastrowid)
         else:
             blocks.hand_over(self._db, source, packed, source_of(SourceKind.OLD, cursor.lastrowid))
+
+    def _with_doubt(self, outcome: Replaced, ctime_ns: int | None, seen_ns: int | None) -> Replaced:
+        """Looked at within one tick of its last change, it may have been edited since and have the same times: its
+        content decides."""
+        is_racy = ctime_ns is None or seen_ns is None or ctime_ns >= seen_ns - self._tick_ns
+        return outcome._replace(edited=True) if is_racy else outcome
 
     # steps ---------------------------------------------------------------------------------------------------
 
@@ -223,11 +232,13 @@ class Committer:
     def _copy_step(self, operation: object, step: Step, outcome: Stat | Replaced | None, copy: int) -> None:
         if isinstance(operation, Retire):
             found = self._db.execute(
-                "SELECT node, cs, idx, l_name, l_kind, l_listed, l_blocks FROM copy WHERE id=?", (copy,)
+                "SELECT node, cs, idx, l_name, l_kind, l_listed, l_blocks, l_ctime, l_seen FROM copy WHERE id=?",
+                (copy,),
             ).fetchone()
             if found is None or not isinstance(outcome, Replaced):
                 return
-            node, cs, idx, name, kind, listed, content = found
+            node, cs, idx, name, kind, listed, content, ctime_ns, seen_ns = found
+            outcome = self._with_doubt(outcome, ctime_ns, seen_ns)
             packed = packed_entries(self._db, kind, listed, content)
             cursor = self._db.execute(
                 "INSERT OR REPLACE INTO old"

@@ -37,7 +37,7 @@ from syncd.store.packs import Packs
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
-from syncd.store.scan import Action, Gone, Ignored, Item, Walk
+from syncd.store.scan import Action, Gone, Ignored, Item, Walk, tick_of
 from syncd.store.survey import Survey
 from syncd.treetypes import NotThere, Path, TreeError
 
@@ -262,7 +262,7 @@ class FolderStore:
     def db_commit(self, done: Sequence[Done], now: float) -> Committed:
         """Note what was done to the disk."""
         with Transaction(self.connection):
-            return Committer(self.connection, self.journal.sources, now).note(done)
+            return Committer(self.connection, self.journal.sources, now, tick_of(self.tree)).note(done)
 
     def db_intents(self, wants: Sequence[Want]) -> list[Want]:
         """Say what is about to be put in place; the contents for which there still is one."""

@@ -28,6 +28,7 @@ from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import NoRight
 from syncd.store.prepare import Want, What, expected_stat
 from syncd.store.rows import PARKED_ROW, SYMLINK
+from syncd.store.scan import tick_of
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
 
@@ -65,7 +66,7 @@ def db_recover_intents(store: FolderStore, now: float) -> Committed:
         if outcome is not None:
             done.append(Done(want, outcome))
     with Transaction(connection):
-        committed = Committer(connection, store.journal.sources, now).note(done)
+        committed = Committer(connection, store.journal.sources, now, tick_of(store.tree)).note(done)
         connection.execute("DELETE FROM intent")
     return committed
 
@@ -190,16 +191,19 @@ def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) 
     """
     published = 0
     for old in old_ids:
-        found = store.connection.execute("SELECT token, node, cs, idx FROM old WHERE id=?", (old,)).fetchone()
+        found = store.connection.execute("SELECT token, node, cs, idx, blocks FROM old WHERE id=?", (old,)).fetchone()
         if found is None:
             continue
-        token, node, cs, idx = found
+        token, node, cs, idx, known = found
         row = rows.read_ids(store.connection, [node]).get(node)
         if row is None or cs is None:
             _keep_for_good(store, old)
             continue
         late = _late_edit(store, token.encode())
         if late is None:
+            continue
+        if late.is_like(known):
+            _note_stat(store, old, late.stat)
             continue
         version = store.journal.sources.version(cs, idx)
         try:
@@ -221,6 +225,17 @@ class _Late:
     stat: Stat
     content: Content
     hashed: Hashed | None = None
+
+    @property
+    def plain(self) -> bytes:
+        """As `old.blocks` has it: packed entries, or the target of a link."""
+        return self.content.target if self.hashed is None else self.hashed.packed
+
+    def is_like(self, known: bytes | None) -> bool:
+        """Whether it is no edit, but what lay there all along; `known`: as `plain`."""
+        if known is None or self.hashed is None:
+            return known == self.plain
+        return BlockList(known).pids() == BlockList(self.plain).pids()
 
 
 def _late_edit(store: FolderStore, token: bytes) -> _Late | None:
@@ -248,12 +263,16 @@ def _publish(store: FolderStore, old: int, record: Record, late: _Late, now_ms: 
             blocks.add(store.connection, [(source_of(SourceKind.OLD, old), late.hashed.packed)])
             keep_parts(store.connection, late.hashed.parts)
         store.journal.author([record], store.keyring, store.membership, now_ms)
-        stat = late.stat  # from before it was read: whoever writes meanwhile is noticed the next time
-        packed = late.content.target if late.hashed is None else late.hashed.packed
-        store.connection.execute(
-            "UPDATE old SET ino=?, size=?, mtime=?, ctime=?, checked=0, blocks=? WHERE id=?",
-            (stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, packed, old),
-        )
+        store.connection.execute("UPDATE old SET blocks=? WHERE id=?", (late.plain, old))
+        _note_stat(store, old, late.stat)
+
+
+def _note_stat(store: FolderStore, old: int, stat: Stat) -> None:
+    """`stat` is from before it was read: whoever writes meanwhile is noticed the next time."""
+    store.connection.execute(
+        "UPDATE old SET ino=?, size=?, mtime=?, ctime=?, checked=0 WHERE id=?",
+        (stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, old),
+    )
 
 
 def db_recheck_old(store: FolderStore, now: float, now_ms: int) -> int:

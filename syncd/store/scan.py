@@ -26,6 +26,12 @@ from syncd.treetypes import ROOT, Kind, LinkInTheWay, NotADirectory, NotThere, P
 GRANULARITY_NS = 10_000_000
 """Kernels stamp files with the time of their last tick: 4 ms at 250 Hz, 10 ms at 100 Hz."""
 
+
+def tick_of(tree: Tree) -> int:
+    """How far apart two changes of a file must be to be told by their times, in ns."""
+    return max(GRANULARITY_NS, tree.personality().mtime_step_ns)
+
+
 Ignored = Callable[[Path, bool], bool]
 """(path, is a directory) -> not to be synced."""
 
@@ -109,7 +115,7 @@ class Walk:
         self._db = connection
         self._sources = sources
         self._tree = tree
-        self._tick_ns = max(GRANULARITY_NS, tree.personality().mtime_step_ns)
+        self._tick_ns = tick_of(tree)
         self._ignored = ignored
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []

@@ -15,6 +15,7 @@ from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.prepare import Step, StepKind, expected_stat, forget_steps, standing_copy
 from syncd.store.rows import DIR, PARKED_ROW
+from syncd.store.scan import tick_of
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NotThere, Path, Replaced, Stat
 
@@ -30,7 +31,7 @@ def db_recover_steps(store: FolderStore, now: float) -> Committed:
         done = _Recovery(store, node, copy, token).find(StepKind(what), place)
         if done is not None:
             with Transaction(connection):
-                committed = Committer(connection, store.journal.sources, now).note([done])
+                committed = Committer(connection, store.journal.sources, now, tick_of(store.tree)).note([done])
             every.edited += committed.edited
             every.look_again += committed.look_again
             every.moved += committed.moved

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from trio.testing import MockClock
 
+from syncd.engine.plan import Retire
+from syncd.store import rows
+from syncd.store.apply import Done
+from syncd.store.commit import Committer
 from syncd.store.folder import FolderStore
+from syncd.store.prepare import Step
 from syncd.store.recovery import db_recheck_old, db_recover_intents
-from syncd.store.scan import Walk
+from syncd.store.scan import Walk, tick_of
+from syncd.treetypes import Replaced
 from tests.helpers.tasks import MOMENT, World
 
 FILE = (b"plan",)
@@ -25,10 +32,36 @@ async def test_edit_that_a_crash_kept_from_being_published_is_published_later(
     """The row of an inode that was edited in the last moment says so until the edit is published."""
     bob = world["bob"]
     store = bob.task.store
+    (name,) = bob.disk.directory((b".syncd", b"old")).names
+    bob.disk.write((b".syncd", b"old", name), b"late!!")
     store.connection.execute("UPDATE old SET ino=NULL, size=NULL, mtime=NULL, ctime=NULL")
     assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 1
     assert heads(store) == 2
     assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+
+
+async def test_old_inode_with_the_bytes_it_always_had_is_no_edit(world: World, autojump_clock: MockClock) -> None:
+    """As when it was looked at in the very tick of its last change: only its content can tell."""
+    store = world["bob"].task.store
+    store.connection.execute("UPDATE old SET ino=NULL, size=NULL, mtime=NULL, ctime=NULL")
+    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+    assert heads(store) == 1
+    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+
+
+@pytest.mark.parametrize(("seen_after_ns", "is_doubtful"), [(5_000_000, True), (50_000_000, False)])
+async def test_content_seen_in_the_tick_of_its_last_change_is_compared_when_replaced(
+    world: World, autojump_clock: MockClock, seen_after_ns: int, is_doubtful: bool
+) -> None:
+    bob = world["bob"]
+    connection = bob.task.store.connection
+    connection.execute("UPDATE node SET l_seen=l_ctime+? WHERE name=?", (seen_after_ns, *FILE))
+    row = rows.read(connection, "WHERE name=?", FILE)[0]
+    committer = Committer(connection, bob.task.store.journal.sources, MOMENT, tick_of(bob.task.store.tree))
+    stat = bob.task.store.tree.stat(FILE)
+    step = Step(Retire(row.id, None), FILE, stat, token=b"dd")
+    committed = committer.note([Done(step, Replaced(stat, edited=False, new=None))])
+    assert bool(committed.edited) is is_doubtful
 
 
 async def test_what_a_crash_left_between_two_names_is_no_deletion(world: World, autojump_clock: MockClock) -> None:
