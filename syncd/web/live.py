@@ -42,6 +42,11 @@ class Live:
         self._event: dict[str, Any] = {}
 
     @property
+    def listening(self) -> int:
+        """How many browsers listen."""
+        return len(self._listeners)
+
+    @property
     def is_full(self) -> bool:
         """Whether there is no room for another listener."""
         return len(self._listeners) >= MAX_LISTENERS

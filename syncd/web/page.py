@@ -123,7 +123,7 @@ class Page:
 
     async def _asked(self, request: Request, session: Session) -> Asked:
         status = await call(self._api, "status", {"folder": None, "cwd": None})
-        return Asked(session, request.query_params, self._api, self._now(), status)
+        return Asked(session, fields_of(request.url.query), self._api, self._now(), status)
 
     async def _join(self, asked: Asked) -> Shown:
         return await sharing.join(asked, self._jobs)
@@ -301,9 +301,14 @@ class Page:
 
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a form; of a name that is given twice the last one counts."""
-    body = (await request.body()).decode("utf-8", "replace")
+    return fields_of((await request.body()).decode("latin-1"))
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """The fields of a form or an address; nothing when there are too many. Bytes that are no UTF-8 are kept."""
     try:
-        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+        found = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="surrogateescape")
+        return dict(found)
     except ValueError:
         return {}
 

@@ -40,17 +40,21 @@ class Bar:
 
 # --- block strip ---------------------------------------------------------------------------------------------------
 
+SENDERS: Final = 3
+"""Hatchings for peers that are sending; with more of them, some share one."""
 STRIP_WORDS: Final = {"have": "here", "arriving": "arriving", "held": "waiting", "nobody": "nobody connected has it"}
 
 
 def strip(runs: Iterable[Json], width: float = 600.0, height: float = 14.0) -> list[Bar]:
     """One row of blocks: `runs` are `{"state", "blocks", "by", "holders"}` in the order of the file."""
     runs = list(runs)
+    senders = sorted({run["by"] for run in runs if run.get("by")})
     total = sum(run["blocks"] for run in runs) or 1
     bars, at = [], 0
     for run in runs:
         x, wide = at * width / total, run["blocks"] * width / total
-        bars.append(Bar(round(x, 2), 0, round(max(wide, 0.5), 2), height, run["state"], run_words(run, at)))
+        kind = f"arriving from{senders.index(run['by']) % SENDERS}" if run.get("by") else run["state"]
+        bars.append(Bar(round(x, 2), 0, round(max(wide, 0.5), 2), height, kind, run_words(run, at)))
         at += run["blocks"]
     return bars
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from hashlib import sha256
 from importlib import resources
 from typing import Any, Final
+from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
@@ -60,6 +61,7 @@ class Pages:
             duration=wording.duration,
             name=name,
             safe_text=wording.escape,
+            in_address=in_address,
         )
         self._environment.globals.update(state_of=state_of)
 
@@ -73,6 +75,11 @@ class Pages:
 def name(text: str | None) -> Markup:
     """A name that nobody can trust: visible, escaped, and alone in its direction."""
     return Markup("<bdi>{}</bdi>").format(wording.escape(text or ""))
+
+
+def in_address(text: str) -> str:
+    """A name as part of an address; bytes that are no UTF-8 survive the way there and back (`page.fields_of`)."""
+    return quote(text.encode("utf-8", "surrogateescape"), safe="")
 
 
 def _ago(text: str | None, now: datetime) -> Markup:

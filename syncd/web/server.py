@@ -60,8 +60,14 @@ class PageServer:
         self._app: Application | None = None
         self._address = ""
         self._opening = trio.Lock()
-        self._connections = 0
+        self.connections = 0
+        """How many are open now."""
         self._told_of_proxy = False
+
+    @property
+    def listeners(self) -> int:
+        """How many streams of events are open."""
+        return 0 if self._page is None else self._page.live.listening
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; listens from the first `open` on."""
@@ -117,7 +123,7 @@ class PageServer:
         try:
             while True:
                 stream, client = await listener.accept()
-                if self._connections < MAX_CONNECTIONS:
+                if self.connections < MAX_CONNECTIONS:
                     nursery.start_soon(self._serve, stream, client)
                 else:
                     await stream.aclose()
@@ -126,7 +132,7 @@ class PageServer:
 
     async def _serve(self, raw: RawStream, client: str) -> None:
         """Answer one connection. Nothing that happens here may end the daemon."""
-        self._connections += 1
+        self.connections += 1
         try:
             async with _Plain(raw) as stream, trio.open_nursery() as nursery:
                 assert self._app is not None
@@ -138,7 +144,7 @@ class PageServer:
         except Exception:  # the border of one connection
             log.exception("the page: the connection from %s failed", client)
         finally:
-            self._connections -= 1
+            self.connections -= 1
 
     def check(self, head: Head) -> http.Response | None:
         """What is refused before the application sees it."""

@@ -11,7 +11,8 @@ from syncd.cli.tree import TREE, Branch, Leaf
 from syncd.errors import ConfigError
 from syncd.web.actions import ACTIONS
 from syncd.web.methods import METHODS, parse_params_untrusted
-from syncd.web.page import STEPS, VIEWS
+from syncd.web.page import STEPS, VIEWS, fields_of
+from syncd.web.render import in_address
 from tests.helpers.sources import ROOT
 
 FORM = {
@@ -111,3 +112,8 @@ def test_field_that_does_not_fit_is_refused(name: str, field: str, value: str) -
     with pytest.raises(ConfigError) as raised:
         ACTIONS[name].params(FORM | {field: value})
     assert raised.value.id == "SY-WEB-02"
+
+
+@pytest.mark.parametrize("name", ["plain", "a b&c=d/e?f#g", "\udcff\udcfe", "日本", "%2e%2e", "+"])
+def test_name_in_an_address_comes_back_as_it_was(name: str) -> None:
+    assert fields_of(f"path={in_address(name)}&x=") == {"path": name, "x": ""}

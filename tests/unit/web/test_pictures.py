@@ -18,7 +18,7 @@ def run(state: str, blocks: int, by: str | None = None, holders: int = 0) -> dic
 
 def test_strip_fills_its_width_in_the_order_of_the_file() -> None:
     bars = pictures.strip([run("have", 5), run("arriving", 1, "ben"), run("held", 3, None, 2), run("nobody", 1)])
-    assert [bar.kind for bar in bars] == ["have", "arriving", "held", "nobody"]
+    assert [bar.kind for bar in bars] == ["have", "arriving from0", "held", "nobody"]
     assert bars[0].x == 0
     for bar, following in itertools.pairwise(bars):
         assert math.isclose(bar.x + bar.width, following.x, abs_tol=0.02)
