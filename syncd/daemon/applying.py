@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import trio
 
-from syncd.daemon.ground import Ground
+from syncd.daemon.ground import STALE_S, Ground
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.waves import Waves
@@ -75,6 +75,8 @@ class Applier:
         """How long until something that failed is due again: what the last sweep passed over."""
         due = await self._db(counts.db_next_retry, self._store.connection, self._swept_at)
         wait_s = LONGEST_SLEEP_S if due is None else max(0.05, due - self._clock.now())
+        if self._ground.counts_are_stale:
+            wait_s = min(wait_s, STALE_S)
         return min(wait_s, max(0.05, self._space_at - self._clock.monotonic())) if self._space_at else wait_s
 
     async def _sweep(self) -> bool:

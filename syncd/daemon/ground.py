@@ -27,6 +27,10 @@ from syncd.treetypes import Dirty, Marker, Path, RootState
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
+STALE_S = 1.0
+"""How old what `status` says may be while contents arrive."""
+COUNTING_SHARE = 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -116,6 +120,8 @@ class Ground:
         self.meter = meter
         self.counts = counts.Counts(0, 0, 0, 0, 0, 0, 0, 0)
         self.problems: list[counts.Problem] = []
+        self.counts_are_stale = False
+        self._recount_at = 0.0
         self.root_state = RootState.OK
         self.links: dict[DeviceId, LinkState] = {}
         self.peer_needs: dict[DeviceId, tuple[int, int]] = {}
@@ -215,7 +221,15 @@ class Ground:
     # what is known --------------------------------------------------------------------------------------------
 
     async def recount(self) -> None:
-        """Read again what `status` says."""
+        """Read again what `status` says.
+
+        Counting looks at all rows. While contents arrive, and with every group of them there is more to count, it may
+        take a twentieth of the time; `counts_are_stale` says that it was left out.
+        """
+        began = self.clock.monotonic()
+        self.counts_are_stale = bool(self.puller.busy) and began < self._recount_at
+        if self.counts_are_stale:
+            return
         await self.db(counts.db_drop_solved, self.store.connection)
         self.counts = await self.db(counts.db_counts, self.store.connection)
         self.problems = await self.db(counts.db_problems, self.store.connection)
@@ -223,6 +237,8 @@ class Ground:
             code = ROOT_IDS[self.root_state]
             why = f"the folder's directory: {self.root_state.value}"
             self.problems.insert(0, counts.Problem(code, b"", why, f"syncd help {code}", self.clock.now()))
+        now = self.clock.monotonic()
+        self._recount_at = now + min(STALE_S, COUNTING_SHARE * (now - began))
 
     @property
     def is_settled(self) -> bool:

@@ -29,6 +29,10 @@ EXAMINE_FILES = 1024
 FULL_SCAN_S = 3600.0
 RETRY_S = 2.0
 RESTLESS_S = 2.0
+REST_SHARE = 4.0
+LONGEST_REST_S = 1.0
+"""While contents arrive, most of what a watch reports is our own doing: a scan rests four times as long as the one
+before it took, so that several reports are looked at together."""
 COOKIE_S = 5.0
 
 
@@ -44,6 +48,7 @@ class Scanner:
         self._work = ground.work
         self._keeper = keeper
         self._waves = waves
+        self._rest_s = 0.0
         self._cookies_seen: frozenset[bytes] = frozenset()
         self._cookies_done: frozenset[bytes] = frozenset()
 
@@ -95,6 +100,8 @@ class Scanner:
                 await self._work.event.wait()
             if hour.cancelled_caught:
                 self._work.everything = True
+            if self._ground.puller.busy:
+                await trio.sleep(self._rest_s)
             if self._ground.root_state is not RootState.OK or not await self._keeper.check_root():
                 await trio.sleep(1)
                 self._work.event.set()
@@ -113,6 +120,7 @@ class Scanner:
                 self._ground.is_scanning = False
             self._ground.progress.scans_done = self._ground.progress.scans_begun
             self._ground.progress.scan_s = self._clock.monotonic() - began
+            self._rest_s = min(LONGEST_REST_S, REST_SHARE * self._ground.progress.scan_s)
             self._ground.knows_disk.set()
             self._cookies_done = cookies
             await self._ground.recount()
