@@ -10,7 +10,7 @@ help:
 	@echo "make lint      ruff format --check, ruff check, mypy --strict"
 	@echo "make prove     the long proofs, each by name, resumable; results in docs/proof.md; ONLY=name"
 	@echo "make simulate  whole daemons through random troubles on virtual time; SEEDS=20 JOBS=2 FIRST=1"
-	@echo "make bench     two daemons on this machine, workload by workload; W=large1 RUNS=3"
+	@echo "make bench     syncd beside Syncthing, rsync and unison, workload by workload; W=large1 RUNS=5"
 	@echo "make format    let ruff format the tree"
 	@echo "make clean     remove .venv and all caches"
 
@@ -37,7 +37,7 @@ simulate: setup
 	@SEEDS="$(SEEDS)" JOBS="$(JOBS)" FIRST="$(FIRST)" PYTHONHASHSEED=0 .venv/bin/python -m tests.simulation.run
 
 bench: setup
-	@.venv/bin/python -m tests.benchmarks.bench_pair $(W) --runs $(or $(RUNS),3)
+	@.venv/bin/python -m tests.benchmarks.run $(W) --runs $(or $(RUNS),1)
 
 clean:
 	rm -rf .venv .demo .prove .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

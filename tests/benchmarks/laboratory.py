@@ -1,0 +1,229 @@
+"""Blocking. Where a trial happens: a network namespace of its own, a file system made anew, and meters.
+
+The namespace has only a loopback, so what that counts as sent is exactly what both ends sent, headers included. The
+file system is fresh, because ext4 is slow to create files on a disk from which many were just deleted. Needs root on
+Linux.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DISK_BYTES = 6 << 30
+STOP_S = 15.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(slots=True)
+class End:
+    """One computer of the pair: what it syncs, what it keeps for itself, and its processes."""
+
+    name: str
+    place: Path
+    port: int
+    inside: tuple[str, ...]
+    """The command that runs another one in the namespace of the trial."""
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    ended_cpu_s: float = 0.0
+    peak_bytes: int = 0
+    """The most that one of its processes had in memory, as far as `collect` saw it."""
+
+    @property
+    def folder(self) -> Path:
+        return self.place / "folder"
+
+    @property
+    def home(self) -> Path:
+        return self.place / "home"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def spawn(self, *command: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a process whose time and memory count for this end."""
+        with (self.place / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [*self.inside, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "HOME": str(self.home), **(environment or {})},
+                start_new_session=True,
+            )
+        self.running.append(process)
+        return process
+
+    def ask(self, *command: str) -> str:
+        """Run a short command in the namespace and return what it prints. Its time counts as well."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([*self.inside, *command], capture_output=True, text=True, timeout=120, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.ended_cpu_s += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        if done.returncode:
+            raise RuntimeError(f"{self.name}: {' '.join(command)}: {done.stderr.strip()}\n{self.last_words()}")
+        return done.stdout
+
+    def collect(self) -> None:
+        """Look at the memory of what runs, and take the account of what has ended. Raises RuntimeError for a process
+        that failed."""
+        for process in list(self.running):
+            self.peak_bytes = max(self.peak_bytes, *map(_peak_bytes, _family(process.pid)))
+            pid, status, used = os.wait4(process.pid, os.WNOHANG)
+            if not pid:
+                continue
+            self.running.remove(process)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.ended_cpu_s += used.ru_utime + used.ru_stime
+            if process.returncode > 0:
+                raise RuntimeError(f"{self.name}: a process ended with {process.returncode}\n{self.last_words()}")
+
+    def cpu_s(self) -> float:
+        """Processor seconds so far, of what runs and of what has ended."""
+        self.collect()
+        return self.ended_cpu_s + sum(_cpu_s(pid) for process in self.running for pid in _family(process.pid))
+
+    def state_bytes(self) -> int:
+        """Disk blocks of what the program keeps for itself."""
+        return sum(path.lstat().st_blocks * 512 for path in self.home.rglob("*"))
+
+    def last_words(self) -> str:
+        log = self.place / "log"
+        return log.read_text(errors="replace")[-600:] if log.exists() else ""
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End every process: politely, and after a while not."""
+        for process in self.running:
+            process.send_signal(number)
+        for process in self.running:
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.running.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two ends on one wire."""
+
+    source: End
+    target: End
+    holder: int
+    """A process that lives in the namespace."""
+
+    @property
+    def ends(self) -> tuple[End, End]:
+        return self.source, self.target
+
+    def wire_bytes(self) -> int:
+        """Bytes sent so far, each counted once."""
+        for line in Path(f"/proc/{self.holder}/net/dev").read_text().splitlines():
+            name, _, counters = line.partition(":")
+            if name.strip() == "lo":
+                return int(counters.split()[8])
+        raise RuntimeError("the namespace has no loopback")
+
+    def cpu_s(self) -> float:
+        return sum(end.cpu_s() for end in self.ends)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that descend from it and run."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += map(int, children.read_text().split())
+            except OSError:  # ended in this moment
+                continue
+    return found
+
+
+def _cpu_s(pid: int) -> float:
+    """Of a process and its children that have ended; 0 for one that has ended itself."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / _TICKS
+
+
+def _peak_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return max((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), default=0)
+
+
+@contextmanager
+def pair() -> Iterator[Pair]:
+    """A fresh disk and network, with two ends that have empty folders."""
+    with _disk() as place, _namespace() as holder:
+        inside = ("nsenter", f"--net=/proc/{holder}/ns/net", "--")
+        ends = [End(name, place / name, 22100 + number, inside) for number, name in enumerate(("source", "target"))]
+        for end in ends:
+            end.folder.mkdir(parents=True)
+            end.home.mkdir(mode=0o700)
+        try:
+            yield Pair(ends[0], ends[1], holder)
+        finally:
+            for end in ends:
+                end.stop(signal.SIGKILL)
+
+
+@contextmanager
+def _namespace() -> Iterator[int]:
+    script = "ip link set lo up && echo up && exec sleep 100000"
+    command: Sequence[str] = ("unshare", "--net", "sh", "-c", script)
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    try:
+        assert holder.stdout is not None
+        if holder.stdout.readline() != b"up\n":
+            raise RuntimeError("no network namespace: root on Linux is needed")
+        yield holder.pid
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@contextmanager
+def _disk() -> Iterator[Path]:
+    """An ext4 made anew in a file, mounted."""
+    with tempfile.TemporaryDirectory(prefix="syncd-bench-") as place:
+        image, mounted = Path(place, "image"), Path(place, "disk")
+        mounted.mkdir()
+        with image.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        options = "lazy_itable_init=0,lazy_journal_init=0"
+        _run("mkfs.ext4", "-q", "-F", "-E", options, str(image))
+        _run("mount", "-o", "loop", str(image), str(mounted))
+        try:
+            yield mounted
+        finally:
+            _unmount(mounted)
+
+
+def _unmount(mounted: Path) -> None:
+    for _ in range(20):  # what was killed a moment ago may hold it still
+        if subprocess.run(["umount", str(mounted)], capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.25)
+    _run("umount", "--lazy", str(mounted))
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
