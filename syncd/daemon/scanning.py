@@ -13,6 +13,7 @@ import trio
 from syncd.daemon.ground import Ground
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
+from syncd.daemon.retrying import Retries
 from syncd.daemon.waves import Waves
 from syncd.model.ignores import parse_ignores
 from syncd.store import counts, waves
@@ -51,6 +52,8 @@ class Scanner:
         self._rest_s = 0.0
         self._cookies_seen: frozenset[bytes] = frozenset()
         self._cookies_done: frozenset[bytes] = frozenset()
+        self._retries = Retries()
+        self._full_at = self._clock.monotonic() + FULL_SCAN_S
 
     def dirty(self, dirty: Dirty) -> None:
         """What a watch reports."""
@@ -96,10 +99,7 @@ class Scanner:
         await self._ground.may_work.wait()
         self._work.event.set()  # the first scan waits for no event
         while True:
-            with trio.move_on_after(FULL_SCAN_S) as hour:
-                await self._work.event.wait()
-            if hour.cancelled_caught:
-                self._work.everything = True
+            await self._wait_for_work()
             if self._ground.puller.busy:
                 await trio.sleep(self._rest_s)
             if self._ground.root_state is not RootState.OK or not await self._keeper.check_root():
@@ -129,6 +129,16 @@ class Scanner:
                 self._work.event.set()
                 await trio.sleep(RESTLESS_S if self._ground.retries else 0)
 
+    async def _wait_for_work(self) -> None:
+        """Until something is dirty, or what gave trouble is due; everything is looked at each hour."""
+        due = min(self._full_at, self._retries.next_s())
+        with trio.move_on_after(max(0.0, due - self._clock.monotonic())):
+            await self._work.event.wait()
+        now = self._clock.monotonic()
+        self._work.deep.update(self._retries.take(now))
+        if now >= self._full_at:
+            self._work.everything = True
+
     async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._ground.retries.clear()
         rules = await self._blocking(self._store.tree.read_ignore)
@@ -136,15 +146,18 @@ class Scanner:
         await self._waves.begin_scan()
         walk = await self._db(self._store.walk, self._ground.ignores.match, dirty, deep)
         if dirty is None:
+            self._full_at = self._clock.monotonic() + FULL_SCAN_S
             await self._db(self._clear_folder_problems)
         else:
+            whole = [path for path, names in dirty.items() if names is None]
             paths = [(*path, name) for path, names in dirty.items() for name in names or ()]
-            await self._db(counts.db_clear_problems, self._store.connection, [*dirty, *paths])
+            await self._db(counts.db_clear_problems, self._store.connection, [*deep, *whole, *paths])
         while (found := await self._db(walk.step, SCAN_STEP)) is not None:
             await self._take_found(found)
         missing = await self._db(walk.missing)
         if missing and await self._keeper.check_root():
             await self._take_missing(missing)
+        self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
 
     async def _take_found(self, found: Found) -> None:
@@ -214,6 +227,10 @@ class Scanner:
 
         if trouble:
             await self._db(note)
+        now = self._clock.monotonic()
+        for item in trouble:
+            if item.error is not None or (item.stat is not None and item.stat.kind is Kind.BROKEN):
+                self._retries.failed(item.path, now)
 
     def _clear_folder_problems(self) -> None:
         self._store.connection.execute("DELETE FROM problem WHERE node=0 AND path<>x''")

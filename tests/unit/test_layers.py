@@ -130,6 +130,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.problems": PURE,
     "syncd.daemon.pulling": ASYNC,
     "syncd.daemon.requesting": ASYNC,
+    "syncd.daemon.retrying": PURE,
     "syncd.daemon.running": ASYNC,
     "syncd.daemon.scanning": ASYNC,
     "syncd.daemon.securitylog": ASYNC,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from syncd.engine.plan import MakeDir, Place
@@ -15,7 +16,7 @@ from syncd.store.folder import FolderStore
 from syncd.store.prepare import NEVER, Step, Want, What, still_wanted
 from syncd.store.scan import Action, Item, Walk
 from syncd.store.survey import Survey
-from syncd.treetypes import Displaced, Path, Stat
+from syncd.treetypes import Displaced, IoFailed, Path, Stat
 from tests.helpers.tasks import MOMENT, SimSite, World
 
 ONE, TWO, FILE, LINK = (b"one",), (b"two",), (b"plan",), (b"link",)
@@ -175,3 +176,23 @@ async def test_what_was_moved_and_given_another_mode_is_looked_at_once_more(
     assert publish(store, items).again == []
     assert row(store, b"moved", "mode, l_mode") == (0o750, 0o750)
     assert walk(store, {(): frozenset(moved)})[0] == []
+
+
+@pytest.mark.parametrize("step", ["stat_many", "read_many", "open_read"])
+async def test_what_a_disk_would_not_let_be_read_once_is_found_soon(autojump_clock: MockClock, step: str) -> None:
+    """No event names it again, and the next look at everything may be an hour away."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write(FILE, b"first")
+        await world.settle()
+        ann.disk.fail_at(1, IoFailed("simulated"), step)
+        ann.disk.write((b"small",), b"a few bytes")
+        ann.disk.write((b"large",), bytes(300_000))
+        began = trio.current_time()
+        while bob.disk.maybe(bob.disk.root, b"small") is None or bob.disk.maybe(bob.disk.root, b"large") is None:
+            await trio.sleep(1)
+            assert trio.current_time() - began < 60
+        assert ann.disk.steps[step] >= 2
+        await world.settle()
+        assert ann.problems() == []
