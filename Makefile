@@ -1,6 +1,6 @@
 # Every target does its own set-up (.ci/setup): Python 3.11, git and make are enough.
 # `make demo` N=3 for three computers, ONCE=1 to check itself and end. `make test` JOBS=4, ARGS="-k name". `make prove` ONLY=name.
-.PHONY: help demo test lint format prove simulate bench setup clean
+.PHONY: help demo test lint format prove fuzz simulate bench setup clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -9,6 +9,7 @@ help:
 	@echo "make test      all tests, at most 8 minutes on two cores; ARGS=... goes to pytest"
 	@echo "make lint      ruff format --check, ruff check, mypy --strict"
 	@echo "make prove     the long proofs, each by name, resumable; results in docs/proof.md; ONLY=name"
+	@echo "make fuzz      every way in from outside, SECONDS=600 in all; ONLY=name for one"
 	@echo "make simulate  whole daemons through random troubles on virtual time; SEEDS=20 JOBS=2 FIRST=1"
 	@echo "make bench     syncd beside Syncthing, rsync and unison, workload by workload; W=large1 RUNS=5"
 	@echo "make format    let ruff format the tree"
@@ -33,6 +34,10 @@ format: setup
 prove: setup
 	@.venv/bin/python -m tests.prove.run $(ONLY)
 
+fuzz: setup
+	@.venv/bin/python -c "import atheris" 2>/dev/null || .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[fuzz]" 2>/dev/null || true
+	@SECONDS_="$(SECONDS)" .venv/bin/python -m tests.fuzz.run $(ONLY)
+
 simulate: setup
 	@SEEDS="$(SEEDS)" JOBS="$(JOBS)" FIRST="$(FIRST)" PYTHONHASHSEED=0 .venv/bin/python -m tests.simulation.run
 
@@ -40,4 +45,4 @@ bench: setup
 	@.venv/bin/python -m tests.benchmarks.run $(W) --runs $(or $(RUNS),1)
 
 clean:
-	rm -rf .venv .demo .prove .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .fuzz .demo .prove .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -8,9 +8,7 @@ from pathlib import Path
 from tests.helpers.computers import Disappointment
 from tests.helpers.mutants import Copy, guards, suites
 
-CLAIM = (
-    "Each guard in trust, TLS, HTTP filter, bodies, paths and crypto (tests/mutants.toml), removed, breaks a test"
-)
+CLAIM = "Each guard in trust, TLS, HTTP filter, bodies, paths and crypto (tests/mutants.toml), removed, breaks a test"
 
 
 def prove(place: Path) -> str:
