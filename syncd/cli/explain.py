@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.history import absolute
 from syncd.cli.session import Session, command
 
 _STATES = {
@@ -29,19 +29,8 @@ def explain(
 
     PATH may start with the name of a folder, as `syncd status` prints it.
     """
-    found = session.call("explain", path=_absolute(session, path))
+    found = session.call("explain", path=absolute(session, path))
     session.show(found, lambda: explain_lines(found))
-
-
-def _absolute(session: Session, path: str) -> str:
-    """The path on disk. `Work/plan.xlsx`, where no such file is here, means the folder called Work."""
-    expanded = os.path.expanduser(path)
-    first, _, rest = path.partition("/")
-    if not os.path.isabs(expanded) and not os.path.lexists(expanded):
-        for folder in session.call("folders")["folders"]:
-            if folder["name"] == first:
-                return os.path.normpath(os.path.join(folder["path"], rest))
-    return os.path.abspath(expanded)
 
 
 def explain_lines(found: Json) -> list[str]:

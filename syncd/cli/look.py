@@ -9,6 +9,7 @@ import typer
 
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.history import At, Before, SnapshotName, absolute, moment_of, past_lines
 from syncd.cli.session import Session, command, here
 
 _HAS = {True: "●", False: "○", None: "?"}
@@ -20,11 +21,20 @@ def ls(
     folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
     path: Annotated[str | None, typer.Argument(metavar="PATH", help="A directory in it; default: its root.")] = None,
     after: Annotated[str | None, typer.Option("--after", help="Go on where a page ended.")] = None,
+    at: At = None,
+    before: Before = None,
+    snapshot: SnapshotName = None,
 ) -> None:
     """List a directory of a folder, a hundred entries at a time, and which peer has what. `--json` prints syncd.ls/1.
 
-    Peers that are connected are asked now; of others nothing is known.
+    Peers that are connected are asked now; of others nothing is known. With a moment: everything that stood in it then
+    (syncd.past/1).
     """
+    moment = moment_of(session, at, before, snapshot)
+    if any(value is not None for value in moment.values()):
+        past = session.call("past", path=absolute(session, "/".join([folder or ".", path or ""])), **moment)
+        session.show(past, lambda: past_lines(session, past))
+        return
     found = session.call("ls", **here(folder), path=path, after=after)
     session.show(found, lambda: ls_lines(found))
 

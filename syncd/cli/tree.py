@@ -79,6 +79,19 @@ TREE: Mapping[str, Leaf | Branch] = {
     "deny": Leaf("requests", "deny"),
     "conflicts": Leaf("conflicts", "conflicts"),
     "explain": Leaf("explain", "explain"),
+    "history": Leaf("history", "history"),
+    "diff": Leaf("history", "diff"),
+    "search": Leaf("history", "search"),
+    "restore": Leaf("restore", "restore"),
+    "undo": Leaf("restore", "undo"),
+    "snapshot": Branch(
+        "Moments with a name: list, add, remove.",
+        {
+            "list": Leaf("snapshots", "show"),
+            "add": Leaf("snapshots", "add"),
+            "remove": Leaf("snapshots", "remove"),
+        },
+    ),
     "key": Branch("The keys of this device: show.", {"show": Leaf("key", "show")}),
     "service": Branch(
         "syncd as a service: install, uninstall, start, stop, restart, logs, allow.",

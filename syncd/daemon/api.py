@@ -20,6 +20,7 @@ from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import conflicts, explain
 from syncd.daemon.governing import Governing
 from syncd.daemon.guarding import Guarding
+from syncd.daemon.history import History
 from syncd.daemon.looking import Looking
 from syncd.daemon.naming import MIN_PREFIX, not_found, one_of
 from syncd.daemon.operating import Operating
@@ -62,6 +63,7 @@ class DaemonApi:
         self._guarding = Guarding(daemon, self.find_folder, self._push)
         governing = Governing(daemon, self.find_folder, self._push)
         operating = Operating(daemon, manager or ServiceManager())
+        self._history = History(self.find_folder, self.folder_of_path)
         self._looking = Looking(daemon, self.find_folder)
         self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
@@ -99,6 +101,16 @@ class DaemonApi:
             "wait": self._wait,
             "security": self._guarding.security,
             "folder.addresses": self._guarding.addresses,
+            "history": self._history.history,
+            "past": self._history.tree,
+            "diff": self._history.diff,
+            "search": self._history.search,
+            "restore": self._history.restore,
+            "undo": self._history.undo,
+            "undo.list": self._history.undo_list,
+            "snapshots": self._history.snapshots,
+            "snapshot.add": self._history.snapshot_add,
+            "snapshot.remove": self._history.snapshot_remove,
             "key.show": self._key_show,
             "doctor": operating.doctor,
             "config.show": operating.config_show,

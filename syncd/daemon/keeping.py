@@ -10,6 +10,7 @@ import trio
 from syncd.daemon.ground import Ground
 from syncd.store import waves
 from syncd.store.packing import db_let_go, db_packed_of, db_superseded, pack_superseded
+from syncd.store.past import db_note_past
 from syncd.store.recovery import db_adopt_old, db_recheck_old, db_recover_intents, publish_late_edits
 from syncd.store.steps import db_recover_steps
 from syncd.treetypes import RootState, TreeError
@@ -56,6 +57,7 @@ class Keeper:
 
     async def _recover(self) -> None:
         await self._db(lambda: self._store.packs.db_adopt(self._store.keyring, self._clock.now()))
+        await self._db(db_note_past, self._store)
         staged = await self._blocking(self._store.tree.list_staged)
         self._puller.resumable = {token for token, _ in staged}
         async with self._puller.disk:  # what is being put in place now is no crash

@@ -201,7 +201,7 @@ class FolderStore:
         seen: set[int] = set()
         walk = [changeset]
         while walk:
-            for kept in self._named_by(walk.pop()):
+            for kept in self.named_by(walk.pop()):
                 if kept.seq in seen or kept.seq < oldest:
                     continue
                 seen.add(kept.seq)
@@ -215,7 +215,8 @@ class FolderStore:
         for seq, (head, past) in sorted(quarantined.items()):
             self.journal.release(seq, head, past)
 
-    def _named_by(self, changeset: Changeset) -> list[Kept]:
+    def named_by(self, changeset: Changeset) -> list[Kept]:
+        """What a changeset names, as far as it is here: its predecessor, and heads of other journals."""
         names = [(ref.device, ref.incarnation, ref.counter, ref.changeset) for ref in changeset.heads]
         if changeset.counter > 1:
             names.append((changeset.device, changeset.incarnation, changeset.counter - 1, changeset.previous))
@@ -303,8 +304,8 @@ class FolderStore:
         found = blocks.by_pid(self.connection, pids) if pids else {}
         if not found:
             return needed
-        survey = self._survey_of(found.values())
-        places = {pid: self._places(survey, locations) for pid, locations in found.items()}
+        survey = self.survey_of(found.values())
+        places = {pid: self.places_of(survey, locations) for pid, locations in found.items()}
         return [
             Needed(
                 item.want,
@@ -360,12 +361,12 @@ class FolderStore:
     def db_locate(self, cids: Sequence[Cid]) -> list[Served]:
         """How to answer a request for blocks; blocks that are nowhere have neither places nor bytes."""
         found = blocks.by_cid(self.connection, cids)
-        survey = self._survey_of(found.values())
+        survey = self.survey_of(found.values())
         served = []
         for index, cid in enumerate(cids):
             locations = found.get(cid)
             if locations is not None:
-                places = self._places(survey, locations)
+                places = self.places_of(survey, locations)
                 served.append(Served(index, BlockKind.DATA, locations[0].entry, places=places))
                 continue
             part = self._part_entry(cid)
@@ -382,7 +383,7 @@ class FolderStore:
                 return entry, bytes(plain)
         return None
 
-    def _survey_of(self, found: Iterable[Sequence[Location]]) -> Survey:
+    def survey_of(self, found: Iterable[Sequence[Location]]) -> Survey:
         """For the places of these blocks: the rows of all files they lie in are read together."""
         survey = Survey(self.connection, self.journal.sources)
         sources = {location.source for locations in found for location in locations}
@@ -390,7 +391,7 @@ class FolderStore:
         survey.remember(row for kind, row in kinds if kind is SourceKind.NODE)
         return survey
 
-    def _places(self, survey: Survey, locations: Iterable[Location]) -> tuple[tuple[BlockSource, int], ...]:
+    def places_of(self, survey: Survey, locations: Iterable[Location]) -> tuple[tuple[BlockSource, int], ...]:
         places = []
         for location in locations:
             source = self._source(survey, location)

@@ -63,6 +63,11 @@ class Packs:
         for pack in packs:
             self._add(pack.name, pack.kind, pack.size, pack.blocks, now)
 
+    def db_add_all(self, packs: Collection[Pack], now: float) -> None:
+        """As `db_add`, in a transaction of its own."""
+        with Transaction(self._db):
+            self.db_add(packs, now)
+
     def _add(self, name: str, kind: BlockKind, size: int, blocks: Collection[tuple[int, bytes]], now: float) -> None:
         cursor = self._db.execute(
             "INSERT OR IGNORE INTO pack(name, kind, size, blocks, made, verified) VALUES (?,?,?,?,?,?)",

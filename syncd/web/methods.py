@@ -38,6 +38,7 @@ class Method:
 
 
 _FOLDER = {"folder": Kind.MAYBE_TEXT, "cwd": Kind.MAYBE_TEXT}
+_MOMENT = {"at_s": Kind.MAYBE_SECONDS, "before": Kind.MAYBE_TEXT, "snapshot": Kind.MAYBE_TEXT}
 STREAMS = True
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -109,6 +110,19 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "deny": Method({"id": Kind.TEXT}),
         "conflicts": Method(_FOLDER),
         "explain": Method({"path": Kind.TEXT}),
+        "history": Method({"path": Kind.TEXT, "most": Kind.COUNT}),
+        "past": Method({"path": Kind.TEXT, **_MOMENT}),
+        "diff": Method({"path": Kind.TEXT, **_MOMENT, "to_s": Kind.MAYBE_SECONDS}),
+        "search": Method({**_FOLDER, "text": Kind.TEXT, "most": Kind.COUNT}),
+        "restore": Method(
+            {"path": Kind.TEXT, **_MOMENT, "only": Kind.MAYBE_TEXT, "to": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG},
+            STREAMS,
+        ),
+        "undo": Method({**_FOLDER, "id": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}, STREAMS),
+        "undo.list": Method(_FOLDER),
+        "snapshot.add": Method({**_FOLDER, "name": Kind.TEXT, "at_s": Kind.MAYBE_SECONDS}),
+        "snapshot.remove": Method({**_FOLDER, "name": Kind.TEXT}),
+        "snapshots": Method(_FOLDER),
         "ls": Method({**_FOLDER, "path": Kind.MAYBE_TEXT, "after": Kind.MAYBE_TEXT}),
         "transfers": Method(),
         "traffic": Method({"span": Kind.TEXT}),

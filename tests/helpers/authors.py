@@ -46,6 +46,7 @@ class Author:
         seen: Sequence[Author] = (),
         roster_head: EntryHash = ROSTER_HEAD,
         lamport: int | None = None,
+        time_ms: int = 0,
     ) -> Arrived:
         """The next changeset of this journal, as it arrives elsewhere. `seen`: whose newest ones it names."""
         before = self.newest
@@ -59,7 +60,7 @@ class Author:
             tuple(sorted(other.ref for other in seen)),
             self.lamport,
             roster_head,
-            0,
+            time_ms,
             self.name,
             records,
         )

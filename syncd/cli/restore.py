@@ -1,0 +1,126 @@
+"""Blocking. `syncd restore` brings back what was; `syncd undo` takes a restore, or a wave of deletions, back."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from syncd.cli import text
+from syncd.cli.client import Json
+from syncd.cli.history import At, Before, Path, SnapshotName, absolute, moment_of
+from syncd.cli.session import Session, command, here, usage
+
+_SHOWN = 20
+
+
+@command()
+def restore(
+    session: Session,
+    path: Path,
+    at: At = None,
+    before: Before = None,
+    snapshot: SnapshotName = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="DIR", help="Into a new directory, or a new .tar.")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only files that match.")] = None,
+) -> None:
+    """Bring a file, directory or folder back as it was. Says first what would happen. `--json` prints syncd.restore/1.
+
+    What is there now and was not then goes, into history. Everybody who shares the folder gets the result.
+    """
+    if at is None and before is None and snapshot is None:
+        raise usage("which moment?", fix="--at TIME, --before ID or --snapshot NAME")
+    target = None if to is None else os.path.abspath(os.path.expanduser(to))
+    request = {
+        "path": absolute(session, path),
+        **moment_of(session, at, before, snapshot),
+        "to": target,
+        "only": only,
+    }
+    if session.flags.dry_run or not session.flags.yes:
+        foreseen = session.stream("restore", _silent, **request, dry_run=True)
+        if session.flags.dry_run:
+            session.show(foreseen, lambda: _foreseen_lines(foreseen))
+            return
+        session.terminal.talk(_foreseen_lines(foreseen))
+        session.confirm("Restore?")
+    done = session.stream("restore", _silent, **request, dry_run=False)
+    session.show(done, lambda: _done_lines(done))
+
+
+def _silent(progress: Json) -> None:
+    """A restore says nothing while it is being published: `syncd status` shows how it arrives."""
+
+
+def _foreseen_lines(found: Json) -> list[str]:
+    counts = found["counts"]
+    said = [f"{count:,} {change}" for change, count in counts.items() if count]
+    lines = [", ".join(said) or "nothing would change"]
+    lines[0] += f"; {text.size(found['bytes'])} to write"
+    if found["from_peers"]["blocks"]:
+        lines.append(f"{text.size(found['from_peers']['bytes'])} of that come from peers")
+    if found["missing_blocks"]:
+        lines.append(f"{found['missing_blocks']:,} blocks are nowhere to be had: this cannot be restored now")
+    lines += [f"  {one['change']:10} {text.escape(one['path'])}" for one in found["differences"][:_SHOWN]]
+    if len(found["differences"]) > _SHOWN:
+        lines.append(f"  and {len(found['differences']) - _SHOWN:,} more")
+    return lines
+
+
+def _done_lines(found: Json) -> list[str]:
+    if found["to"] is not None:
+        return [f"restored to {text.escape(found['to'])}"]
+    if found["undo"] is None:
+        return ["nothing to do: it is as it was then"]
+    changed = sum(found["counts"].values())
+    return [f"restored {text.count(changed, 'name')}", f"to take it back: syncd undo {found['undo']}"]
+
+
+@command()
+def undo(
+    session: Session,
+    id_: Annotated[str | None, typer.Argument(metavar="ID", help="Default: the newest.")] = None,
+    folder: Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Default: where you stand.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List what can be undone.")] = False,
+) -> None:
+    """Take back a restore, an undo or a wave of deletions. What was changed since stays.
+
+    `--json` prints syncd.undo/1.
+    """
+    if list_:
+        found = session.call("undo.list", **here(folder))
+        session.show(found, lambda: _deed_lines(found["deeds"]))
+        return
+    if session.flags.dry_run or not session.flags.yes:
+        foreseen = session.stream("undo", _silent, **here(folder), id=id_, dry_run=True)
+        if session.flags.dry_run:
+            session.show(foreseen, lambda: _undo_lines(foreseen))
+            return
+        session.terminal.talk(_undo_lines(foreseen))
+        session.confirm("Undo it?")
+    done = session.stream("undo", _silent, **here(folder), id=id_, dry_run=False)
+    session.show(done, lambda: _undo_lines(done))
+
+
+def _deed_lines(deeds: list[Json]) -> list[str]:
+    rows = [
+        [
+            one["id"],
+            text.clock(one["time"], None),
+            one["kind"],
+            text.escape(one["about"]),
+            "undone" if one["undone"] else "",
+        ]
+        for one in deeds
+    ]
+    return text.table(rows) or ["nothing to undo"]
+
+
+def _undo_lines(found: Json) -> list[str]:
+    lines = [f"{found['of']['kind']} {found['of']['id']}: {text.count(found['names'], 'name')} back as before it"]
+    if found["changed_since"]:
+        lines.append(f"{text.count(found['changed_since'], 'name')} changed since, and stay as they are")
+    if found["undo"]:
+        lines.append(f"to take that back: syncd undo {found['undo']}")
+    return lines

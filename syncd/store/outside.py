@@ -1,0 +1,241 @@
+"""Blocking. Writing a past tree outside of the folder: into a new directory, or as a tar file.
+
+The target is one that a person named. It must not exist, or be an empty directory; nothing in it is ever overwritten,
+and every file has its name only when it is whole. Blocks are checked by pid as they are read, wherever they lie.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import RawIOBase
+from types import TracebackType
+from typing import Protocol
+
+from syncd.engine.timeline import Seen
+from syncd.errors import SyncdError
+from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
+from syncd.model.lists import Entry
+from syncd.model.paths import Path
+from syncd.model.records import ContentKind
+from syncd.store.folder import BlockSource, SourceReader
+from syncd.store.keyring import Keyring
+from syncd.treetypes import tree_error
+
+FILE_MODE, DIR_MODE = 0o644, 0o755
+Placed = tuple[Entry, tuple[tuple[BlockSource, int], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """One thing to write, and where its blocks lie."""
+
+    path: Path
+    seen: Seen
+    blocks: Sequence[Placed]
+
+
+class Target(Protocol):
+    """Where a tree is written."""
+
+    def __enter__(self) -> Target: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def directory(self, path: Path, mode: int) -> None: ...
+
+    def link(self, path: Path, target: bytes) -> None: ...
+
+    def file(self, path: Path, seen: Seen, chunks: Iterator[memoryview]) -> None: ...
+
+
+class BlockMissing(SyncdError):
+    """A block is not where it was thought to be, nor anywhere else on this disk."""
+
+
+def write_all(target: Target, items: Sequence[Writing], reader: SourceReader, keyring: Keyring) -> int:
+    """Write things in their order, directories before what is in them; the bytes of all files. Raises BlockMissing."""
+    for item in items:
+        try:
+            _write(target, item, reader, keyring)
+        except OSError as error:
+            raise tree_error(error.errno or 0, error.strerror or "refused", item.path) from error
+    return sum(item.seen.content.size for item in items)
+
+
+def _write(target: Target, item: Writing, reader: SourceReader, keyring: Keyring) -> None:
+    mode = item.seen.attributes.mode
+    match item.seen.content.kind:
+        case ContentKind.DIRECTORY:
+            target.directory(item.path, DIR_MODE if mode is None else mode)
+        case ContentKind.SYMLINK:
+            target.link(item.path, item.seen.content.target)
+        case _:
+            target.file(item.path, item.seen, _chunks(item, reader, keyring))
+
+
+def _chunks(item: Writing, reader: SourceReader, keyring: Keyring) -> Iterator[memoryview]:
+    cipher = keyring.cipher()
+    buffer = memoryview(bytearray(min(MAX_BLOCK_BYTES, max((entry.length for entry, _ in item.blocks), default=0))))
+    for entry, places in item.blocks:
+        view = buffer[: entry.length]
+        for source, offset in places:
+            if reader.read(source, offset, entry, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
+                break
+        else:
+            name = b"/".join(item.path).decode("utf-8", "backslashreplace")
+            raise BlockMissing(
+                f"a block of {name} is not on this disk any more",
+                id="SY-HIST-04",
+                why="a file or pack that held it was changed or damaged since it was last looked at",
+                fix="run the command again while a peer that has it is connected",
+            )
+        yield view
+
+
+class DirectoryTarget:
+    """Writes plain files."""
+
+    def __init__(self, path: bytes) -> None:
+        """Raises TreeError."""
+        self._path = path
+        try:
+            os.makedirs(path, exist_ok=True)
+            if os.listdir(path):
+                raise SyncdError(
+                    "the target directory is not empty",
+                    id="SY-HIST-05",
+                    why="nothing outside of the folder is ever overwritten",
+                    fix="name a directory that does not exist yet",
+                )
+        except OSError as error:
+            raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+        self._modes: list[tuple[bytes, int]] = []
+
+    def __enter__(self) -> DirectoryTarget:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for path, mode in reversed(self._modes):  # last, as one that may not be written cannot be filled
+            os.chmod(path, mode)
+
+    def _at(self, path: Path) -> bytes:
+        return os.path.join(self._path, *path)
+
+    def directory(self, path: Path, mode: int) -> None:
+        os.mkdir(self._at(path), 0o700)
+        self._modes.append((self._at(path), mode))
+
+    def link(self, path: Path, target: bytes) -> None:
+        os.symlink(target, self._at(path))
+
+    def file(self, path: Path, seen: Seen, chunks: Iterator[memoryview]) -> None:
+        at = self._at(path)
+        unfinished = os.path.join(self._path, b".syncd-unfinished")
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            for chunk in chunks:
+                rest = chunk
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+            os.fchmod(fd, FILE_MODE if seen.attributes.mode is None else seen.attributes.mode)
+            if seen.attributes.mtime_ns is not None:
+                os.utime(fd, ns=(seen.attributes.mtime_ns, seen.attributes.mtime_ns))
+            os.rename(unfinished, at)
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+        finally:
+            os.close(fd)
+
+
+class _Chunks(RawIOBase):
+    """Chunks as a file that can be read."""
+
+    def __init__(self, chunks: Iterator[memoryview]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if not self._rest:
+            self._rest = next(self._chunks, memoryview(b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def read(self, size: int = -1) -> bytes:
+        buffer = bytearray(max(size, 0))
+        view, done = memoryview(buffer), 0
+        while done < len(buffer) and (count := self.readinto(view[done:])):
+            done += count
+        return bytes(buffer[:done])
+
+
+class TarTarget:
+    """Writes one tar file (pax), which has its name only when it is whole."""
+
+    def __init__(self, path: bytes) -> None:
+        """Raises TreeError."""
+        self._path = path
+        try:
+            if os.path.lexists(path):
+                raise SyncdError(
+                    "the tar file is there already",
+                    id="SY-HIST-05",
+                    why="nothing outside of the folder is ever overwritten",
+                    fix="name a file that does not exist yet",
+                )
+            fd = os.open(path + b".part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+        self._file = os.fdopen(fd, "wb")
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape")
+
+    def __enter__(self) -> TarTarget:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._file.close()
+            os.unlink(self._path + b".part")
+            return
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.rename(self._path + b".part", self._path)
+
+    def _info(self, path: Path, kind: bytes, mode: int) -> tarfile.TarInfo:
+        info = tarfile.TarInfo(b"/".join(path).decode("utf-8", "surrogateescape"))
+        info.type, info.mode = kind, mode
+        return info
+
+    def directory(self, path: Path, mode: int) -> None:
+        self._tar.addfile(self._info(path, tarfile.DIRTYPE, mode))
+
+    def link(self, path: Path, target: bytes) -> None:
+        info = self._info(path, tarfile.SYMTYPE, 0o777)
+        info.linkname = target.decode("utf-8", "surrogateescape")
+        self._tar.addfile(info)
+
+    def file(self, path: Path, seen: Seen, chunks: Iterator[memoryview]) -> None:
+        mode = FILE_MODE if seen.attributes.mode is None else seen.attributes.mode
+        info = self._info(path, tarfile.REGTYPE, mode)
+        info.size = seen.content.size
+        mtime_ns = seen.attributes.mtime_ns or 0
+        info.mtime = mtime_ns // 1_000_000_000
+        if mtime_ns:
+            info.pax_headers = {"mtime": f"{mtime_ns // 1_000_000_000}.{mtime_ns % 1_000_000_000:09d}"}
+        self._tar.addfile(info, _Chunks(chunks))

@@ -1,0 +1,221 @@
+"""Blocking. Restoring in rows: what a restore or undo would do, whether all of it is to be had, and doing it.
+
+Nothing is touched before everything is known to be there: the right to publish, the space, every block here or asked
+for from a peer first. Then one transaction holds the changesets and the note by which they can be undone; the ordinary
+work of the folder carries them to this disk and to everybody else's. All of it is `db_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from syncd.engine.restore import Plan, plan_restore, plan_undo
+from syncd.engine.timeline import Difference, Seen, Tree, difference
+from syncd.model.ids import NodeId
+from syncd.model.join import UNKNOWN, NodeState
+from syncd.model.lists import BlockList, Entry
+from syncd.model.paths import Path
+from syncd.model.records import Content, ContentKind, Record
+from syncd.store import blocks, rows
+from syncd.store.contents import packed_entries, part_plain
+from syncd.store.db import Transaction
+from syncd.store.folder import BlockSource, FolderStore
+from syncd.store.past import Counts, Past
+
+BULK = 50
+"""Deletions in one changeset that are listed as something to undo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Which moment is meant: a time, or, exactly, everything this device knew before an arrival number."""
+
+    at_ms: int | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of the folder: what stands at a path and in it, and of that only names that match."""
+
+    path: Path = ()
+    only: str | None = None
+
+    def holds(self, path: Path, seen: Seen) -> bool:
+        if path[: len(self.path)] != self.path:
+            return False
+        if self.only is None:
+            return True
+        inside = b"/".join(path[len(self.path) :] or path[-1:]).decode("utf-8", "surrogateescape")
+        name = path[-1].decode("utf-8", "surrogateescape")
+        return not seen.is_directory and (fnmatchcase(inside, self.only) or fnmatchcase(name, self.only))
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a restore would do. `lacking`: blocks and parts of lists that are nowhere on this disk."""
+
+    differences: tuple[Difference, ...]
+    records: int
+    deletes: int
+    size: int
+    lacking: tuple[Entry, ...]
+    parts: frozenset[bytes]
+    """Cids of those of `lacking` that are parts of lists: more may be lacking once they are here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Something that was done with the past, and can be undone."""
+
+    id: str
+    kind: str
+    at: float
+    first: int
+    last: int
+    about: str
+    undone: str | None
+
+
+def db_tree(store: FolderStore, moment: Moment, path: Path = ()) -> dict[Path, Seen]:
+    """What stood at a path and in it. Raises EpochKeyMissing."""
+    past = Past(store)
+    return past.tree(_counts(past, moment), path)
+
+
+def _counts(past: Past, moment: Moment) -> Counts:
+    before = moment.before
+    if before is not None:
+        return lambda seq: seq < before
+    return past.counts_at(moment.at_ms)
+
+
+def db_foresee(store: FolderStore, moment: Moment, part: Part) -> Foreseen:
+    """What a restore of that part would do now."""
+    plan, then, now = _plan(store, moment, part)
+    lacking, parts = db_lacking(store, plan.contents)
+    differences = difference(_inside(now, part), _inside(then, part))
+    return Foreseen(tuple(differences), len(plan.records), plan.deletes, plan.size, lacking, parts)
+
+
+def _inside(tree: Tree, part: Part) -> dict[Path, Seen]:
+    return {path: seen for path, seen in tree.items() if part.holds(path, seen)}
+
+
+def _plan(store: FolderStore, moment: Moment, part: Part) -> tuple[Plan, Tree, Tree]:
+    past = Past(store)
+    then = past.tree(_counts(past, moment), part.path, above=True)
+    now = past.tree(lambda seq: True, part.path, above=True)
+
+    def state_of(node: NodeId) -> NodeState:
+        row = rows.read_nids(store.connection, [node]).get(node)
+        return UNKNOWN if row is None else past.states_of([row.id], lambda seq: True).get(node, UNKNOWN)
+
+    nodes = {seen.node for tree in (then, now) for seen in tree.values()}
+    known = rows.read_nids(store.connection, sorted(nodes))
+    states = past.states_of([row.id for row in known.values()], lambda seq: True)
+    plan = plan_restore(then, now, part.holds, lambda node: states[node] if node in states else state_of(node))
+    return plan, then, now
+
+
+def db_restore(store: FolderStore, moment: Moment, part: Part, about: str, now: float) -> Deed | None:
+    """Publish what brings a part back. None if it is already as it was then. Raises NoRight."""
+    plan, _, _ = _plan(store, moment, part)
+    return _publish(store, plan.records, "restore", about, now)
+
+
+def _publish(store: FolderStore, records: Sequence[Record], kind: str, about: str, now: float) -> Deed | None:
+    if not records:
+        return None
+    with Transaction(store.connection):
+        first = store.journal.newest_seq() + 1
+        store.journal.author(records, store.keyring, store.membership, int(now * 1000))
+        last = store.journal.newest_seq()
+        head, _ = store.journal.sealed_body(last)
+        deed = Deed(head.changeset.hex()[:8], kind, now, first, last, about, None)
+        store.connection.execute("INSERT INTO deed VALUES (?,?,?,?,?,?,NULL)", (deed.id, kind, now, first, last, about))
+    return deed
+
+
+# --- undo ------------------------------------------------------------------------------------------------------------
+
+
+def db_deeds(store: FolderStore) -> list[Deed]:
+    """What can be undone, the newest first."""
+    found = store.connection.execute("SELECT id, kind, at, first, last, about, undone FROM deed ORDER BY first DESC")
+    return [Deed(*line) for line in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What an undo does. `changed`: how many names it leaves alone, because they were changed since."""
+
+    records: int
+    deletes: int
+    size: int
+    changed: int
+    lacking: tuple[Entry, ...]
+    parts: frozenset[bytes]
+    deed: Deed | None = None
+
+
+def db_foresee_undo(store: FolderStore, deed: Deed) -> Undone:
+    """What taking a deed back would do now."""
+    plan, changed = _plan_undo(store, deed)
+    lacking, parts = db_lacking(store, plan.contents)
+    return Undone(len(plan.records), plan.deletes, plan.size, len(changed), lacking, parts)
+
+
+def db_undo(store: FolderStore, deed: Deed, now: float) -> Undone:
+    """Take a deed back, as far as nobody has changed since what it did. Raises NoRight."""
+    plan, changed = _plan_undo(store, deed)
+    done = _publish(store, plan.records, "undo", f"undo of {deed.id}", now)
+    if done is not None:
+        store.connection.execute("UPDATE deed SET undone=? WHERE id=?", (done.id, deed.id))
+    return Undone(len(plan.records), plan.deletes, plan.size, len(changed), (), frozenset(), done)
+
+
+def _plan_undo(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId]]:
+    past = Past(store)
+    touched = [record.node for seq in range(deed.first, deed.last + 1) for record in past.open(seq).records]
+    nodes = [row.id for row in rows.read_nids(store.connection, touched).values()]
+    before = past.states_of(nodes, lambda seq: seq < deed.first)
+    done = past.states_of(nodes, lambda seq: seq <= deed.last)
+    return plan_undo(before, done, past.states_of(nodes, lambda seq: True))
+
+
+# --- what is here ----------------------------------------------------------------------------------------------------
+
+
+def db_lacking(store: FolderStore, contents: Iterable[Content]) -> tuple[tuple[Entry, ...], frozenset[bytes]]:
+    """Blocks of files, and parts of their lists, that are nowhere on this disk; and which of them are parts."""
+    wanted: dict[bytes, Entry] = {}
+    parts: dict[bytes, Entry] = {}
+    for content in contents:
+        if content.kind is not ContentKind.FILE:
+            continue
+        if content.is_index:
+            missing = [entry for entry in content.list if part_plain(store.connection, entry.cid) is None]
+            parts.update((entry.cid, entry) for entry in missing)
+        for entry in BlockList(db_packed(store, content)):
+            wanted[entry.pid] = entry
+    known = blocks.by_pid(store.connection, [entry.pid for entry in wanted.values()])
+    lacking = [entry for pid, entry in wanted.items() if pid not in known]
+    return (*parts.values(), *lacking), frozenset(parts)
+
+
+def db_packed(store: FolderStore, content: Content) -> bytes:
+    """Packed entries of all blocks of a file; none if a part of its list is not here."""
+    value = rows.value_of(content)
+    return packed_entries(store.connection, value.kind, value.listed, value.blocks)
+
+
+def db_places(store: FolderStore, packed: bytes) -> list[tuple[Entry, tuple[tuple[BlockSource, int], ...]]]:
+    """Every block of a file with the places on this disk where it may lie."""
+    entries = list(BlockList(packed))
+    found = blocks.by_pid(store.connection, {entry.pid for entry in entries})
+    survey = store.survey_of(found.values())
+    places = {pid: store.places_of(survey, locations) for pid, locations in found.items()}
+    return [(entry, places.get(entry.pid, ())) for entry in entries]

@@ -1,0 +1,47 @@
+"""Blocking. Snapshots: moments with a name. Nothing is copied; a snapshot is a promise to keep what was there then.
+
+All of it is `db_`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from syncd.store.folder import FolderStore
+
+BY_PERSON, BY_SCHEDULE = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A moment with a name."""
+
+    name: str
+    at_ms: int
+    made: float
+    kind: int
+
+    @property
+    def is_scheduled(self) -> bool:
+        return self.kind == BY_SCHEDULE
+
+
+def db_list(store: FolderStore) -> list[Snapshot]:
+    """All of them, the newest moment first."""
+    query = "SELECT name, at_ms, made, kind FROM snapshot ORDER BY at_ms DESC, name"
+    return [Snapshot(*line) for line in store.connection.execute(query)]
+
+
+def db_find(store: FolderStore, name: str) -> Snapshot | None:
+    return next((one for one in db_list(store) if one.name == name), None)
+
+
+def db_add(store: FolderStore, name: str, at_ms: int, now: float, kind: int = BY_PERSON) -> None:
+    """Name a moment; a name that is taken is given to the new one."""
+    pinned = int(kind == BY_PERSON)
+    store.connection.execute("INSERT OR REPLACE INTO snapshot VALUES (?,?,?,?,?)", (name, at_ms, now, kind, pinned))
+
+
+def db_remove(store: FolderStore, name: str) -> bool:
+    """Forget a name; False if there is none."""
+    return store.connection.execute("DELETE FROM snapshot WHERE name=?", (name,)).rowcount > 0

@@ -1,0 +1,279 @@
+"""Back to any moment: exact on every device that kept what was there, safe against crashes, refused when it cannot be
+whole, and undone by one word."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from syncd.model.records import ContentKind
+from syncd.store import restoring
+from syncd.store.folder import FolderStore, SourceReader
+from syncd.store.journal import NoRight
+from syncd.store.looking import db_search, db_versions
+from syncd.store.packing import PACK_AFTER_S
+from syncd.store.restoring import Moment, Part
+from syncd.treetypes import Path
+from tests.helpers.simdisk import SimDisk
+from tests.helpers.tasks import SimSite, World
+
+Picture = dict[Path, bytes | None]
+NAMES = [b"a", b"b", b"c.txt", b"d", b"e.bin"]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World(["ann", "bob"])
+    async with world.running():
+        await world.settle()
+        yield world
+
+
+def now_ms(site: SimSite) -> int:
+    return int(site.clock.now() * 1000)
+
+
+def picture(site: SimSite) -> Picture:
+    return dict(site.disk.contents())
+
+
+def past(store: FolderStore, at_ms: int) -> Picture:
+    """What stood there at a moment, every byte read from what this device has kept."""
+    reader = SourceReader(store.tree, store.packs, store.keyring)
+    seen: Picture = {}
+    for path, one in restoring.db_tree(store, Moment(at_ms)).items():
+        content = one.content
+        if content.kind is ContentKind.DIRECTORY:
+            seen[path] = None
+        elif content.kind is ContentKind.SYMLINK:
+            seen[path] = b"-> " + content.target
+        else:
+            seen[path] = b""
+            for entry, places in restoring.db_places(store, restoring.db_packed(store, content)):
+                view = memoryview(bytearray(entry.length))
+                assert any(reader.read(source, offset, entry, view) for source, offset in places), path
+                assert store.keyring.cipher().pid(content.kind, view) == entry.pid  # type: ignore[arg-type]
+                seen[path] = (seen[path] or b"") + bytes(view)
+    return seen
+
+
+def edit(disk: SimDisk, chance: random.Random) -> None:
+    """One thing that somebody does: write, make, move, delete."""
+    shown = disk.contents()
+    directories: list[Path] = [(), *(path for path, content in shown.items() if content is None)]
+    path = (*chance.choice(directories), chance.choice(NAMES))
+    others = [other for other in shown if other != path]
+    match chance.choice(["write", "write", "write", "mkdir", "move", "delete", "link"]):
+        case "write" if shown.get(path, b"") is not None and not (shown.get(path) or b"").startswith(b"-> "):
+            disk.write(path, chance.randbytes(chance.choice([0, 5, 3000])))
+        case "mkdir" if path not in shown and len(path) < 4:
+            disk.mkdir(path)
+        case "link" if path not in shown:
+            disk.symlink(path, b"somewhere")
+        case "move" if others and path not in shown:
+            source = chance.choice(others)
+            if path[: len(source)] != source:
+                disk.rename(source, path)
+        case "delete" if others:
+            disk.delete(chance.choice(others))
+        case _:
+            pass
+
+
+async def live(world: World, chance: random.Random, edits: int) -> list[tuple[int, Picture]]:
+    """People work on both computers, now and then cut from each other; what was there when all was quiet."""
+    ann, bob = world["ann"], world["bob"]
+    moments = [(now_ms(ann), picture(ann))]
+    for number in range(edits):
+        is_apart = number % 9 == 5
+        if is_apart:
+            world.cut()
+        for site in (ann, bob) if is_apart else (ann if chance.random() < 0.7 else bob,):
+            edit(site.disk, chance)
+        await trio.sleep(5)
+        if is_apart:
+            world.mend()
+        await world.settle()
+        world.demand_equal()
+        moments.append((now_ms(ann), picture(ann)))
+        await trio.sleep(chance.choice([1, 30]))
+    return moments
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_every_moment_is_exact_on_both_devices(world: World, autojump_clock: MockClock, seed: int) -> None:
+    """Including what must not be there. The device that did not make a change has kept what it replaced."""
+    chance = random.Random(seed)
+    moments = await live(world, chance, 18)
+    world.cut()
+    await trio.sleep(2 * PACK_AFTER_S)
+    at_peer = {}
+    for at_ms, expected in moments:
+        for name in ("ann", "bob"):
+            store = world[name].task.store
+            tree = restoring.db_tree(store, Moment(at_ms))
+            assert tree.keys() == expected.keys()
+            lacking, _ = restoring.db_lacking(store, [seen.content for seen in tree.values()])
+            at_peer[name] = lacking
+            if not lacking:
+                assert past(store, at_ms) == expected
+        missing = {entry.pid for entry in at_peer["ann"]} & {entry.pid for entry in at_peer["bob"]}
+        assert not missing, "what one has changed the other has kept"
+
+
+async def restore(site: SimSite, at_ms: int, part: Part = Part()) -> str:  # noqa: B008 - a frozen value
+    store = site.task.store
+    deed = restoring.db_restore(store, Moment(at_ms), part, "test", site.clock.now())
+    site.task.announce(store.journal.newest_seq())
+    site.task.wake_plan()
+    return "" if deed is None else deed.id
+
+
+async def test_restored_folder_is_what_it_was_everywhere_and_undo_leads_back(
+    world: World, autojump_clock: MockClock
+) -> None:
+    chance = random.Random(7)
+    moments = await live(world, chance, 14)
+    bob = world["bob"]
+    for at_ms, expected in chance.sample(moments, 4):
+        before = picture(bob)
+        foreseen = restoring.db_foresee(bob.task.store, Moment(at_ms), Part())
+        if foreseen.lacking:
+            continue
+        deed = await restore(bob, at_ms)
+        await world.settle()
+        world.demand_equal()
+        assert picture(world["ann"]) == expected
+        if deed:
+            (known,) = [one for one in restoring.db_deeds(bob.task.store) if one.id == deed]
+            undone = restoring.db_undo(bob.task.store, known, bob.clock.now())
+            assert undone.changed == 0
+            bob.task.announce(bob.task.store.journal.newest_seq())
+            bob.task.wake_plan()
+            await world.settle()
+            world.demand_equal()
+            if not any(b" (conflict " in path[-1] for path in before):
+                assert picture(world["ann"]) == before
+    world.demand_no_trouble()
+
+
+@pytest.fixture
+async def changed(world: World) -> AsyncIterator[tuple[World, int]]:
+    """Ann replaced one file and deleted another; bob keeps what was there. And the moment before."""
+    ann = world["ann"]
+    ann.disk.write((b"plan",), b"first")
+    ann.disk.mkdir((b"d",))
+    ann.disk.write((b"d", b"x"), b"gone")
+    await world.settle()
+    at_ms = now_ms(ann)
+    await trio.sleep(10)
+    ann.disk.write((b"plan",), b"second")
+    ann.disk.delete((b"d",))
+    ann.disk.write((b"later",), b"later")
+    await world.settle()
+    yield world, at_ms
+
+
+async def test_power_cut_at_any_step_of_a_restore_leaves_the_old_tree_or_leads_to_the_new_one(
+    changed: tuple[World, int], autojump_clock: MockClock
+) -> None:
+    world, at_ms = changed
+    bob = world["bob"]
+    after = {(b"plan",): b"first", (b"d",): None, (b"d", b"x"): b"gone"}
+    for steps in range(2, 66, 5):
+        before = picture(bob)
+        bob.pull_plug_after(steps)
+        if bob.is_running:
+            await restore(bob, at_ms)
+        await trio.sleep(2)
+        await bob.crash(keep=10_000)
+        await world.start(bob)
+        await world.settle()
+        world.demand_equal()
+        deeds = restoring.db_deeds(bob.task.store)
+        if not deeds:
+            assert picture(bob) == before
+            continue
+        assert picture(bob) == after
+        restoring.db_undo(bob.task.store, deeds[0], bob.clock.now())
+        bob.task.announce(bob.task.store.journal.newest_seq())
+        bob.task.wake_plan()
+        await world.settle()
+        assert picture(bob) == before
+    world.demand_no_trouble()
+
+
+async def test_one_path_comes_back_and_nothing_else_is_touched(
+    changed: tuple[World, int], autojump_clock: MockClock
+) -> None:
+    world, at_ms = changed
+    await restore(world["bob"], at_ms, Part((b"d", b"x")))
+    await world.settle()
+    world.demand_equal()
+    expected = {(b"plan",): b"second", (b"later",): b"later", (b"d",): None, (b"d", b"x"): b"gone"}
+    assert picture(world["ann"]) == expected
+
+
+async def test_names_that_match_come_back_and_no_others(changed: tuple[World, int], autojump_clock: MockClock) -> None:
+    world, at_ms = changed
+    await restore(world["bob"], at_ms, Part((), "pl*"))
+    await world.settle()
+    assert picture(world["ann"]) == {(b"plan",): b"first", (b"later",): b"later"}
+
+
+async def test_what_only_a_peer_has_kept_is_said_before_anything_is_touched(
+    changed: tuple[World, int], autojump_clock: MockClock
+) -> None:
+    """Ann overwrote and deleted it herself; bob took it away when he was told, and kept it."""
+    world, at_ms = changed
+    for name, lacks in (("ann", 2), ("bob", 0)):
+        foreseen = restoring.db_foresee(world[name].task.store, Moment(at_ms), Part())
+        assert len(foreseen.lacking) == lacks
+        assert (foreseen.deletes, foreseen.size) == (1, 9)
+
+
+async def test_viewer_publishes_no_restore(changed: tuple[World, int], autojump_clock: MockClock) -> None:
+    world, at_ms = changed
+    bob = world["bob"]
+    world.members.viewers.add(bob.device)
+    newest = bob.task.store.journal.newest_seq()
+    with pytest.raises(NoRight):
+        restoring.db_restore(bob.task.store, Moment(at_ms), Part(), "test", bob.clock.now())
+    assert bob.task.store.journal.newest_seq() == newest
+    assert restoring.db_deeds(bob.task.store) == []
+
+
+async def test_undo_leaves_alone_what_was_edited_since(changed: tuple[World, int], autojump_clock: MockClock) -> None:
+    world, at_ms = changed
+    bob = world["bob"]
+    await restore(bob, at_ms)
+    await world.settle()
+    bob.disk.write((b"plan",), b"edited since")
+    await world.settle()
+    (deed,) = restoring.db_deeds(bob.task.store)
+    assert restoring.db_undo(bob.task.store, deed, bob.clock.now()).changed == 1
+    bob.task.wake_plan()
+    bob.task.announce(bob.task.store.journal.newest_seq())
+    await world.settle()
+    assert picture(world["ann"]) == {(b"plan",): b"edited since", (b"later",): b"later"}
+
+
+async def test_versions_of_a_path_and_names_that_are_gone_are_found(
+    changed: tuple[World, int], autojump_clock: MockClock
+) -> None:
+    world, _ = changed
+    store = world["bob"].task.store
+    lines = db_versions(store, (b"plan",), 10)
+    assert [(line.action, line.size, line.by, line.is_current) for line in lines] == [
+        ("changed", 6, "ann", True),
+        ("created", 5, "ann", False),
+    ]
+    assert [line.action for line in db_versions(store, (b"d", b"x"), 10)] == ["deleted", "created"]
+    assert db_versions(store, (b"never",), 10) == []
+    assert db_search(store, "LA", 10) == [((b"later",), True), ((b"plan",), True)]
+    assert db_search(store, "x", 10) == [((b"d", b"x"), False)]
+    assert db_search(store, "%", 10) == []
