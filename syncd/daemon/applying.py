@@ -82,6 +82,7 @@ class Applier:
     async def _sweep(self) -> bool:
         """Once through all pending nodes; True if that brought anything closer."""
         self._swept_at = self._clock.now()
+        await self._judge_again()
         await self._waves.hold_arriving()
         await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
         ignored = self._ground.ignores.match if self._ground.ignores.spec is not None else None
@@ -95,6 +96,16 @@ class Applier:
             if page.wants and self._ground.rights.exchanges and self._clock.monotonic() >= self._space_at:
                 await self._puller.offer(page.wants)
         return progress
+
+    async def _judge_again(self) -> None:
+        """Once for every state of the roster that lets us exchange: those who were taken out judge nothing."""
+        if self._ground.is_judged or not self._ground.rights.exchanges:
+            return
+        self._ground.is_judged = True
+        async with self._puller.disk:
+            aside = await self._db(self._store.db_judge_again)
+        if aside:
+            log.warning("folder %s: %s changesets of who lost the right to them were undone", self._ground.name, aside)
 
     async def _carry_out(self, page: Round) -> bool:
         """Do what needs no content. The puller's `disk` is held."""

@@ -140,6 +140,8 @@ class Ground:
         self.doubted_event = trio.Event()
         self.plan_event = trio.Event()
         self.is_planning = False
+        self.is_judged = False
+        """What was accepted was judged by the present roster."""
         self.is_scanning = False
         self.news = trio.Event()
         self.newest = 0
@@ -199,9 +201,11 @@ class Ground:
             self.news = trio.Event()
 
     def roster_moved(self) -> None:
-        """The roster has a new head: whoever waits for news is to learn it."""
+        """The roster has a new head: whoever waits for news is to learn it, and what was accepted is judged again."""
+        self.is_judged = False
         self.news.set()
         self.news = trio.Event()
+        self.wake_plan()
 
     def tell(self) -> None:
         """Wake whoever waits for this folder to change."""

@@ -228,15 +228,16 @@ class People:
         return rights is not None and rights.allow(Action.DELETE)
 
     def sealed_at(self, device: DeviceId, incarnation: Incarnation) -> int | None:
-        """The last counter of a journal that counts under rights since taken away; None when they were not.
+        """The last counter of a journal that counts under rights since taken away; None when they never were.
 
         A journal that the seals do not name was unknown to who made them, so nothing of it counts.
         """
         roster = self.roster
-        if self.may_publish(device, roster.head):
-            return None
-        counters = [seal.counter for _, seal in roster.journal_seals(device) if seal.incarnation == incarnation]
-        return counters[-1] if counters else 0
+        seals = roster.journal_seals(device)
+        counters = [seal.counter for _, seal in seals if seal.incarnation == incarnation]
+        if counters:
+            return counters[-1]
+        return None if not seals and self.may_publish(device, roster.head) else 0
 
 
 def _opened(open_name: Callable[[*Sealed], str], *sealed: *Sealed) -> str:

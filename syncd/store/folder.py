@@ -31,7 +31,8 @@ from syncd.store.departures import Departures
 from syncd.store.draft import Desk, Draft, Examined
 from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
-from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict
+from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict, may_now
+from syncd.store.judging import judge_again
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.packs import Packs
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
@@ -189,6 +190,11 @@ class FolderStore:
                 self._release_past(arrived.changeset, oldest)
         return accepted
 
+    def db_judge_again(self) -> int:
+        """The roster has moved: put aside what no longer counts. How many changesets that were."""
+        with Transaction(self.connection):
+            return judge_again(self.connection, self.journal, self.membership, self.open_changeset_untrusted)
+
     def _release_past(self, changeset: Changeset, oldest: int) -> None:
         """What someone with rights has seen counts, even if its author has lost his: it lies in the causal past.
 
@@ -210,7 +216,7 @@ class FolderStore:
                     continue
                 past = self.open_changeset_untrusted(head, body)
                 walk.append(past)
-                if kept.state == QUARANTINED:
+                if kept.state == QUARANTINED and may_now(past, changeset.device, self.membership):
                     quarantined[kept.seq] = head, past
         for seq, (head, past) in sorted(quarantined.items()):
             self.journal.release(seq, head, past)

@@ -104,16 +104,18 @@ def join_records(
     source: Source,
     records: Sequence[Record],
     before_write: Callable[[Sequence[NodeRow]], None] | None = None,
+    indices: Sequence[int] | None = None,
 ) -> Joined:
     """Join `records` of one changeset into the rows; every row touched becomes pending, and so does every other whose
     place in the view may have changed. Runs inside the caller's transaction.
 
     `before_write` sees the rows, one for each record that is not about the root, and may set Local and Synced columns.
+    `indices`: the places of the records in the changeset, where only some of them are joined.
     """
     sources.generation += 1
     strays = _strays(connection)
     work = _Join(connection, sources, source)
-    joined = Joined(work.run(records))
+    joined = Joined(work.run(records, range(len(records)) if indices is None else indices))
     if before_write is not None:
         before_write(joined.rows)
     touched = {row.id: row for row in joined.rows}
@@ -148,7 +150,7 @@ class _Join:
         self.came: set[Claim] = set()
         """Where something came or came to life."""
 
-    def run(self, records: Sequence[Record]) -> list[NodeRow]:
+    def run(self, records: Sequence[Record], indices: Sequence[int]) -> list[NodeRow]:
         nids = [record.node for record in records]
         nids += [record.place.parent for record in records if record.place is not None]
         self._rows = rows.read_nids(self._db, nids)
@@ -156,7 +158,7 @@ class _Join:
         (self._next_id,) = self._db.execute("SELECT coalesce(max(id),0)+1 FROM node").fetchone()
         touched = []
         past: list[tuple[int, int, int]] = []
-        for index, record in enumerate(records):
+        for index, record in zip(indices, records, strict=True):
             row = self._row(record.node)
             if row.id == rows.ROOT_ROW:
                 continue  # nothing about the root itself is shared

@@ -89,7 +89,8 @@ class Membership(Protocol):
         ...
 
     def sealed_at(self, device: DeviceId, incarnation: Incarnation) -> int | None:
-        """The last counter that still counts under rights since taken away; None when nothing was taken away."""
+        """The last counter of a journal that counts under rights since taken away. None when nothing was ever taken
+        away; 0 for a journal that was unknown to those who did."""
         ...
 
 
@@ -235,7 +236,7 @@ class Journal:
             self.begin_incarnation()
         journal = self._journal(head.device, head.incarnation)
         is_taken = self._is_taken(journal, head.counter)
-        if not self._counts(head, is_taken, membership):
+        if not self._counts(head, changeset, is_taken, membership):
             source = self._insert(journal, head, changeset, body, number, QUARANTINED)
             note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
             return Accepted(Verdict.QUARANTINED, source.seq)
@@ -253,6 +254,17 @@ class Journal:
         self.sources.add(source)
         joined = join_records(self._db, self.sources, source, changeset.records)
         return Accepted(Verdict.APPLIED, seq, joined.rows)
+
+    def take_back_tips(self) -> None:
+        """Let every journal end at what counts of it, after changesets were put aside."""
+        for (journal,) in self._db.execute("SELECT id FROM journal").fetchall():
+            newest = self._db.execute(
+                "SELECT counter, hash FROM changeset WHERE journal=? AND state<>? "
+                "ORDER BY counter DESC, hash DESC LIMIT 1",
+                (journal, QUARANTINED),
+            ).fetchone()
+            counter, hash_ = (0, None) if newest is None else newest
+            self._db.execute("UPDATE journal SET counter=?, hash=? WHERE id=?", (counter, hash_, journal))
 
     def oldest_quarantined(self) -> int | None:
         """The first number of what waits for somebody with rights; None if nothing does."""
@@ -292,10 +304,10 @@ class Journal:
         query = "SELECT 1 FROM changeset WHERE journal=? AND counter=? LIMIT 1"
         return self._db.execute(query, (journal, counter)).fetchone() is not None
 
-    def _counts(self, head: Head, is_taken: bool, membership: Membership) -> bool:
-        """What an author published counts while he may publish, and up to the seals that were set when he no longer
+    def _counts(self, head: Head, changeset: Changeset, is_taken: bool, membership: Membership) -> bool:
+        """What an author published counts while he may publish it, and up to the seals that were set when he no longer
         might. A second changeset with one number is none that those who sealed had seen."""
-        if membership.may_publish(head.device, membership.head):
+        if may_now(changeset, head.device, membership):
             return True
         sealed = membership.sealed_at(head.device, head.incarnation)
         return (sealed is None or head.counter <= sealed) and not is_taken
@@ -485,10 +497,19 @@ class _Newest:
 
 def _had_right(changeset: Changeset, membership: Membership) -> bool:
     """Whether its author could publish all of it at the roster entry that it names. The same answer everywhere."""
-    if not membership.may_publish(changeset.device, changeset.roster_head):
+    return _may_at(changeset, changeset.device, changeset.roster_head, membership)
+
+
+def may_now(changeset: Changeset, device: DeviceId, membership: Membership) -> bool:
+    """Whether a device may publish today all that stands in a changeset."""
+    return _may_at(changeset, device, membership.head, membership)
+
+
+def _may_at(changeset: Changeset, device: DeviceId, head: EntryHash, membership: Membership) -> bool:
+    if not membership.may_publish(device, head):
         return False
     deletes = any(record.content is not None and record.content.is_deleted for record in changeset.records)
-    return not deletes or membership.may_delete(changeset.device, changeset.roster_head)
+    return not deletes or membership.may_delete(device, head)
 
 
 def _fitting(records: Sequence[Record], start: int) -> int:

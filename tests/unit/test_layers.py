@@ -232,6 +232,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.hashing": BLOCKING,
     "syncd.store.joining": BLOCKING,
     "syncd.store.journal": BLOCKING,
+    "syncd.store.judging": BLOCKING,
     "syncd.store.keyring": BLOCKING,
     "syncd.store.lineage": BLOCKING,
     "syncd.store.listing": BLOCKING,

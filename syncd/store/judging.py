@@ -1,0 +1,165 @@
+"""Blocking. Judging again what was accepted before its author lost the right to it.
+
+A removal seals the journals of who is removed: what comes later under the old rights counts only if somebody with
+rights had seen it. A device that had taken it in before it heard of the removal undoes that: the changesets go back to
+quarantine, and the nodes that they told of are put together anew from everything that still counts. What then stands on
+the disk and is not wanted goes the way of everything that is replaced: into `.syncd/old` and the history.
+
+The verdict reads nothing but records and the roster, so all devices come to the same one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+
+from ca.ids import DeviceId
+from syncd.model.changesets import Changeset
+from syncd.model.heads import Head
+from syncd.store import rows
+from syncd.store.joining import ONLY_HERE, PENDING, join_records, wake_siblings, wake_view
+from syncd.store.journal import QUARANTINED, Journal, Membership, may_now
+from syncd.store.rows import NodeRow
+
+OpenChangeset = Callable[[Head, bytes], Changeset]
+
+
+def judge_again(
+    connection: sqlite3.Connection, journal: Journal, membership: Membership, open_changeset: OpenChangeset
+) -> int:
+    """Put aside what no longer counts; how many changesets. Inside the caller's transaction."""
+    late = set(_late(connection, journal, membership, open_changeset))
+    if not late:
+        return 0
+    late -= _vouched(connection, late, membership, journal, open_changeset)
+    if late:
+        _put_aside(connection, journal, late, open_changeset)
+    return len(late)
+
+
+def _late(
+    connection: sqlite3.Connection, journal: Journal, membership: Membership, open_changeset: OpenChangeset
+) -> Iterator[int]:
+    """Changesets that count now and lie behind the seals of an author who may no longer publish them."""
+    found = connection.execute("SELECT j.id, a.device, j.incarnation FROM journal j JOIN author a ON a.id=j.author")
+    for id, device, incarnation in found.fetchall():
+        may_publish = membership.may_publish(device, membership.head)
+        if may_publish and membership.may_delete(device, membership.head):
+            continue
+        sealed = membership.sealed_at(device, incarnation)
+        if sealed is None:
+            continue
+        behind = connection.execute(
+            "SELECT seq FROM changeset WHERE journal=? AND counter>? AND state<>? ORDER BY seq",
+            (id, sealed, QUARANTINED),
+        )
+        for (seq,) in behind.fetchall():
+            if not may_publish or not may_now(open_changeset(*journal.sealed_body(seq)), device, membership):
+                yield seq
+
+
+def _vouched(
+    connection: sqlite3.Connection,
+    late: set[int],
+    membership: Membership,
+    journal: Journal,
+    open_changeset: OpenChangeset,
+) -> set[int]:
+    """Those that somebody had seen who may publish the like today, in what counts."""
+    changesets = {seq: open_changeset(*journal.sealed_body(seq)) for seq in late}
+    vouched: set[int] = set()
+    for device, seqs in _others(connection, late):
+        able = {seq for seq in late - vouched if may_now(changesets[seq], device, membership)}
+        if able:
+            vouched |= able & _past_of(connection, [seq for seq in seqs if seq not in late], min(able))
+    return vouched
+
+
+def _others(connection: sqlite3.Connection, late: set[int]) -> Iterator[tuple[DeviceId, list[int]]]:
+    """By author, what counts of them since the first of the late ones."""
+    found = connection.execute(
+        "SELECT a.device, c.seq FROM changeset c JOIN author a ON a.id=c.author WHERE c.seq>? AND c.state<>? "
+        "ORDER BY a.device, c.seq",
+        (min(late), QUARANTINED),
+    ).fetchall()
+    for device, group in groupby(found, key=lambda row: DeviceId(row[0])):
+        yield device, [seq for _, seq in group]
+
+
+def _past_of(connection: sqlite3.Connection, seqs: Iterable[int], oldest: int) -> set[int]:
+    """What these changesets had seen, as far back as a number."""
+    seen: set[int] = set()
+    level = set(seqs)
+    while level:
+        found: set[int] = set()
+        for part in rows.chunks(sorted(level)):
+            query = f"SELECT seen FROM saw WHERE seen>=? AND cs IN ({rows.marks(part)})"
+            found |= {one for (one,) in connection.execute(query, (oldest, *part))}
+        level = found - seen
+        seen |= level
+    return seen
+
+
+# --- taking back -----------------------------------------------------------------------------------------------------
+
+
+def _put_aside(connection: sqlite3.Connection, journal: Journal, late: set[int], open_changeset: OpenChangeset) -> None:
+    nodes: set[int] = set()
+    for part in rows.chunks(sorted(late)):
+        marks = rows.marks(part)
+        nodes |= {node for (node,) in connection.execute(f"SELECT node FROM past WHERE cs IN ({marks})", part)}
+        connection.execute(f"UPDATE changeset SET state={QUARANTINED} WHERE seq IN ({marks})", part)
+        connection.execute(f"DELETE FROM past WHERE cs IN ({marks})", part)
+        connection.execute(f"DELETE FROM departed WHERE cs IN ({marks})", part)
+    ours = _ours(connection, journal, late)
+    journal.take_back_tips()
+    forgotten = _forget(connection, nodes, ours)
+    for seq, indices in _told_of(connection, nodes):
+        head, body = journal.sealed_body(seq)
+        changeset = open_changeset(head, body)
+        records = [changeset.records[index] for index in indices]
+        join_records(connection, journal.sources, journal.sources[seq], records, indices=indices)
+    claims = {(row.parent, row.name) for row in forgotten if row.parent is not None and row.name is not None}
+    wake_siblings(connection, nodes)
+    wake_view(connection, claims, (), nodes)
+    journal.sources.generation += 1
+
+
+def _ours(connection: sqlite3.Connection, journal: Journal, late: set[int]) -> set[int]:
+    """Nodes with a version of our own that we published too late: it stays on this disk, and only here."""
+    ours: set[int] = set()
+    for part in rows.chunks(sorted(late)):
+        query = (
+            "SELECT n.id FROM node n JOIN changeset c ON c.seq=n.s_ccs JOIN author a ON a.id=c.author "
+            f"WHERE a.device=? AND c.seq IN ({rows.marks(part)})"
+        )
+        ours |= {node for (node,) in connection.execute(query, (journal.device, *part))}
+    return ours
+
+
+def _forget(connection: sqlite3.Connection, nodes: set[int], ours: set[int]) -> list[NodeRow]:
+    """Leave of these nodes only what stands on the disk. The rows as they were."""
+    before: list[NodeRow] = []
+    for part in rows.chunks(sorted(nodes)):
+        before += rows.read_ids(connection, part).values()
+        for table in ("head", "replaced", "place"):
+            connection.execute(f"DELETE FROM {table} WHERE node IN ({rows.marks(part)})", part)
+    for row in rows.read_ids(connection, sorted(nodes)).values():
+        row.keep_disk_blocks()
+        row.p_cs = row.p_idx = row.parent = row.name = None
+        row.c_cs = row.c_idx = row.cls = row.size = row.listed = row.blocks = None
+        row.a_cs = row.a_idx = row.mode = row.mtime = row.xattrs = None
+        row.kind, row.heads, row.pending = rows.NONE, 0, ONLY_HERE if row.id in ours else PENDING
+        rows.write(connection, [row])
+    return before
+
+
+def _told_of(connection: sqlite3.Connection, nodes: set[int]) -> Iterator[tuple[int, list[int]]]:
+    """Every changeset that tells of these nodes, in the order of arrival, with the places of its records."""
+    found: list[tuple[int, int]] = []
+    for part in rows.chunks(sorted(nodes)):
+        query = f"SELECT cs, idx FROM past WHERE node IN ({rows.marks(part)})"
+        found += connection.execute(query, part).fetchall()
+    for seq, group in groupby(sorted(found), key=lambda row: row[0]):
+        yield seq, [index for _, index in group]
