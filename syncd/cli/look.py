@@ -1,8 +1,9 @@
-"""Blocking. `syncd ls`, `syncd transfers` and `syncd traffic`: who has what, what is on its way, what went over the
-wire."""
+"""Blocking. `syncd ls`, `transfers`, `traffic`, `changes`: who has what, what is on its way, what went over the wire,
+and what changed."""
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from typing import Annotated
 
 import typer
@@ -99,3 +100,29 @@ def traffic_lines(found: Json) -> list[str]:
         for peer in found["peers"]
     ]
     return text.table(rows, heading=("PEER", "RECEIVED", "SENT")) if rows else ["No traffic."]
+
+
+@command()
+def changes(
+    session: Session,
+    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    most: Annotated[int, typer.Option("-n", "--most", metavar="N", help="At most so many, the newest.")] = 50,
+) -> None:
+    """List the latest changes of a folder: when, by whom, how many files. `--json` prints syncd.changes/1."""
+    found = session.call("changes", **here(folder), most=most)
+    session.show(found, lambda: change_lines(found["changes"], UTC if session.flags.utc else None))
+
+
+def change_lines(found: list[Json], zone: tzinfo | None) -> list[str]:
+    """One line per change, the newest first."""
+    kinds = ("added", "changed", "deleted", "moved")
+    rows = [
+        [
+            text.clock(change["time"], zone),
+            change["id"],
+            text.escape(change["by"]),
+            ", ".join(f"{change[kind]:,} {kind}" for kind in kinds if change[kind]),
+        ]
+        for change in found
+    ]
+    return text.table(rows, heading=("WHEN", "ID", "BY", "WHAT")) if rows else ["Nothing has changed yet."]

@@ -45,6 +45,7 @@ TREE: Mapping[str, Leaf | Branch] = {
     "ls": Leaf("look", "ls"),
     "transfers": Leaf("look", "transfers"),
     "traffic": Leaf("look", "traffic"),
+    "changes": Leaf("look", "changes"),
     "folder": Branch(
         "One folder: show, rescan, addresses, decide, leave.",
         {

@@ -96,6 +96,7 @@ class DaemonApi:
             "ls": self._looking.ls,
             "transfers": self._looking.transfers,
             "traffic": self._looking.traffic,
+            "changes": self._looking.changes,
             "web": self._web,
             "web.pin": self._web_pin,
             "wait": self._wait,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import trio
@@ -18,6 +18,7 @@ from syncd.errors import ConfigError, PeerUnavailable, SyncdError
 from syncd.model.ids import Cid
 from syncd.model.lists import ENTRY_BYTES, Entry
 from syncd.protocol.exchange import Link
+from syncd.store.changes import Change, db_changes
 from syncd.store.listing import PAGE, Listed, db_list
 from syncd.store.rows import DIR, SYMLINK
 from syncd.store.staging import Staging
@@ -30,6 +31,9 @@ STRIP_CELLS: Final = 120
 HAVE_S: Final = 2.0
 """What a peer may take to say which blocks it has, before it counts as not knowing."""
 MAX_PEERS: Final = 32
+MAX_CHANGES: Final = 500
+BINS: Final = 60
+CHANGE_KINDS: Final = ("added", "changed", "deleted", "moved")
 _KINDS: Final = {DIR: "directory", SYMLINK: "link"}
 
 
@@ -166,6 +170,31 @@ class Looking:
                 nursery.start_soon(ask, device, state.link)
         return found
 
+    # changes -------------------------------------------------------------------------------------------------
+
+    async def changes(self, params: Mapping[str, Any], progress: object) -> Json:
+        """The latest changes of a folder, and all of them together in equal steps of the time they span."""
+        folder = self._find_folder(params["folder"], params["cwd"])
+        if folder.task is None:
+            raise SyncdError(f"{folder.name} is not running", id="SY-FIND-01")
+        found = await folder.task.db(db_changes, folder.task.store, min(params["most"], MAX_CHANGES))
+        return {
+            "schema": "syncd.changes/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "path": as_text(folder.row.path),
+            "bins": _bins(found, self._daemon.seams.clock.now()),
+            "changes": [
+                {
+                    "id": change.id,
+                    "time": moment(change.time_ms / 1000),
+                    "by": change.by,
+                    **{kind: getattr(change, kind) for kind in CHANGE_KINDS},
+                }
+                for change in found
+            ],
+        }
+
     # traffic -------------------------------------------------------------------------------------------------
 
     async def traffic(self, params: Mapping[str, Any], progress: object) -> Json:
@@ -214,6 +243,22 @@ async def _held(link: Link, cids: list[Cid]) -> frozenset[Cid] | None:
             if index // 8 < len(bitmap) and bitmap[index // 8] & (0x80 >> index % 8)
         )
     return None
+
+
+def _bins(changes: Sequence[Change], now: float) -> list[Json]:
+    """Sums of changes over time, from the oldest of them until now, in `BINS` steps."""
+    if not changes:
+        return []
+    began = min(change.time_ms for change in changes) / 1000
+    step = max(now - began, 60.0) / BINS
+    bins: list[Json] = [
+        {"began": moment(began + number * step), **dict.fromkeys(CHANGE_KINDS, 0)} for number in range(BINS)
+    ]
+    for change in changes:
+        found = bins[max(0, min(BINS - 1, int((change.time_ms / 1000 - began) / step)))]
+        for kind in CHANGE_KINDS:
+            found[kind] += getattr(change, kind)
+    return bins
 
 
 def _weight(cell: tuple[str, str | None, int]) -> int:

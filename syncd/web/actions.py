@@ -107,6 +107,16 @@ def _denied(done: Json) -> str:
     return f"{wording.escape(done['member'] or '')} was turned away."
 
 
+def _member(form: Form) -> dict[str, Any]:
+    return {"folder": _exact(form, "folder"), "member": _exact(form, "member"), "dry_run": False}
+
+
+def _changed(done: Json) -> str:
+    member, name = done["member"], wording.escape(done["name"])
+    is_out = "" if member["status"] == "active" else ", suspended"
+    return f"{wording.escape(member['name'])} is {member['role']}{is_out} in {name} now."
+
+
 def _removed(done: Json) -> str:
     told = ", ".join(wording.escape(name) for name in done["pending"])
     rest = f" Still to be told when they are reachable: {told}." if told else ""
@@ -144,6 +154,18 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
             lambda form: {"folder": _exact(form, "folder"), "member": _exact(form, "member"), "dry_run": False},
             _removed,
             leads_to="/sharing",
+        ),
+        "role": Action(
+            "member.change",
+            "member role",
+            lambda form: {**_member(form), "what": "role", "role": _one_of(form, "role", GIVEN_ROLES)},
+            _changed,
+        ),
+        "suspend": Action(
+            "member.change", "member suspend", lambda form: {**_member(form), "what": "suspend"}, _changed
+        ),
+        "reactivate": Action(
+            "member.change", "member reactivate", lambda form: {**_member(form), "what": "reactivate"}, _changed
         ),
         "revoke": Action(
             "invite.revoke",

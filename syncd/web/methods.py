@@ -126,6 +126,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "ls": Method({**_FOLDER, "path": Kind.MAYBE_TEXT, "after": Kind.MAYBE_TEXT}),
         "transfers": Method(),
         "traffic": Method({"span": Kind.TEXT}),
+        "changes": Method({**_FOLDER, "most": Kind.COUNT}),
         "web": Method({"read_only": Kind.FLAG}),
         "web.pin": Method({"pin": Kind.MAYBE_TEXT}),
         "key.show": Method(),

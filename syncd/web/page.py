@@ -55,7 +55,7 @@ STEPS: Final[Mapping[str, tuple[str, View]]] = {
     "/folder": ("Folder", home.folder),
     "/leave": ("Leave a folder", home.leave),
     "/rotate": ("New certificate", sharing.rotate),
-    "/remove": ("Remove a member", sharing.remove),
+    "/member": ("A member", sharing.member),
     "/invited": ("Invitation", sharing.invited),
 }
 """What other views lead to."""

@@ -189,11 +189,11 @@ def totals(traffic: Json, way: str) -> list[float]:
 
 # --- history -------------------------------------------------------------------------------------------------------
 
-TIMELINE_KINDS: Final = ("added", "changed", "deleted")
+TIMELINE_KINDS: Final = ("added", "changed", "moved", "deleted")
 
 
 def timeline(bins: Sequence[Json], width: float = 720.0, height: float = 120.0) -> list[Bar]:
-    """Stacked bars of changes over time: `bins` are `{"began", "added", "changed", "deleted"}`, oldest first."""
+    """Stacked bars of changes over time: `bins` are `{"began"}` and a number for each kind, the oldest first."""
     tallest = max((sum(found[kind] for kind in TIMELINE_KINDS) for found in bins), default=0)
     bars = []
     for number, found in enumerate(bins):

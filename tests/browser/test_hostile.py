@@ -24,7 +24,8 @@ chromium_needed = pytest.mark.needs("chromium")
 
 HARMLESS: Final = frozenset(
     {
-        "status", "peers", "requests", "members", "invites", "conflicts", "traffic", "transfers", "ls", "version",
+        "status", "peers", "requests", "members", "invites", "conflicts", "traffic", "transfers", "ls", "changes",
+        "version",
         "key.show", "doctor", "config.show",
     }
 )  # fmt: skip

@@ -26,7 +26,7 @@ PATHS = [
     *VIEWS,
     "/join",
     *(path + OF_A_FOLDER for path in ("/folder", "/leave", "/rotate")),
-    f"/remove{OF_A_FOLDER}&member=b",
+    f"/member{OF_A_FOLDER}&member={'bb' * 16}",
 ]
 PICTURED = {("busy", path) for path in VIEWS} | {
     ("broken", "/"),

@@ -77,7 +77,8 @@ def contact(id_: str, name: str, words: str, *, connected: bool = True, rtt: flo
 
 def member(id_: str, name: str, role: str, words: str, *, you: bool = False) -> Json:
     device = {"id": f"{name}-device", "name": name, "words": words}
-    return {"id": id_, "name": name, "role": role, "since": EARLIER, "you": you, "devices": [device]}
+    rights = {"role": role, "status": "active", "can": ["delete"] if role == "editor" else [], "until": None}
+    return {"id": id_, "name": name, **rights, "since": EARLIER, "you": you, "devices": [device]}
 
 
 def traffic(*peers: tuple[str, str, list[int], list[int]]) -> Json:
@@ -177,6 +178,22 @@ SETTINGS = [
 ]
 
 
+def changes(number: int) -> Json:
+    """So many changes, and sixty steps of time."""
+    kinds = ("added", "changed", "moved", "deleted")
+    bins = [
+        {"began": EARLIER, **{kind: (at * (at_kind + 3)) % (23 - 5 * at_kind) for at_kind, kind in enumerate(kinds)}}
+        for at in range(60)
+    ]
+    made = [
+        {"id": f"{at:012x}", "time": EARLIER, "by": ("ben-desktop", "anna-laptop", "nas")[at % 3], "added": at * 7 % 41,
+         "changed": at % 5, "moved": at % 2, "deleted": at * 3 % 4}
+        for at in range(number)
+    ]  # fmt: skip
+    about = {"schema": "syncd.changes/1", "folder": FOLDER, "name": "Photos", "path": "/home/anna/Photos"}
+    return {**about, "bins": bins if number else [], "changes": made}
+
+
 def script(state: Json, **answers: Any) -> Script:
     """Every method that a view may ask, quiet unless said otherwise."""
     nothing = {
@@ -189,6 +206,7 @@ def script(state: Json, **answers: Any) -> Script:
         "traffic": traffic(),
         "transfers": transfers(),
         "ls": ls([], []),
+        "changes": changes(0),
         "doctor": {"ok": True, "checks": DOCTOR},
         "config.show": {"settings": SETTINGS},
         "version": {
@@ -273,6 +291,7 @@ def busy() -> Script:
             rate=92_000_000,
         ),
         ls=ls(ENTRIES, photos["peers"]),
+        changes=changes(24),
     )
 
 
@@ -346,7 +365,7 @@ def million() -> Script:
     return script(
         status(photos, rates=(250_000_000, 90_000_000)),
         peers={"peers": [contact(one["id"], one["name"], "farmer-merit", connected=one["connected"]) for one in peers]},
-        members={"members": [member(f"{number:032x}", f"peer-{number:02}", "editor", "a-b") for number in range(40)]},
+        members={"members": [*MEMBERS, *(member(f"{at:032x}", f"peer-{at:02}", "editor", "a-b") for at in range(40))]},
         traffic=traffic(
             *((one["id"], one["name"], _wave(at, 9_000_000), _wave(at + 1, 4_000_000)) for at, one in enumerate(peers))
         ),
@@ -358,6 +377,7 @@ def million() -> Script:
             total=2_048,
         ),
         ls=ls(entries, peers[:32], after="MDAwMDA5OS5qcGc="),
+        changes=changes(500),
         conflicts={
             "conflicts": [
                 {

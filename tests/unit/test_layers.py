@@ -217,6 +217,7 @@ COLOURS: dict[str, str] = {
     "syncd.seams": PURE,
     "syncd.store.apply": BLOCKING,
     "syncd.store.blocks": BLOCKING,
+    "syncd.store.changes": BLOCKING,
     "syncd.store.commit": BLOCKING,
     "syncd.store.contents": BLOCKING,
     "syncd.store.counts": BLOCKING,

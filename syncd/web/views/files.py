@@ -7,6 +7,8 @@ from syncd.web.asking import Asked, Json, Shown, maybe_call
 from syncd.web.views.home import missing
 
 SAFE_COPIES = 2
+MOST_CHANGES = 500
+SHOWN_CHANGES = 50
 
 
 async def files(asked: Asked) -> Shown:
@@ -55,12 +57,15 @@ async def conflicts(asked: Asked) -> Shown:
 async def history(asked: Asked) -> Shown:
     """What changed when, and by whom."""
     folder = asked.folder()
-    found = None if folder is None else await maybe_call(asked.api, "changes", folder=folder["id"], cwd=None)
+    if folder is None and asked.status["folders"]:
+        return missing("There is no such folder here.")
+    found = None if folder is None else await maybe_call(asked.api, "changes", folder=folder["id"], most=MOST_CHANGES)
     return Shown(
         "history.html",
         {
             "folder": folder,
-            "changes": found,
+            "changes": [] if found is None else found["changes"][:SHOWN_CHANGES],
             "bars": [] if found is None else pictures.timeline(found["bins"]),
+            "began": found["bins"][0]["began"] if found is not None and found["bins"] else None,
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ca.roles import USUAL_CAPABILITIES, Action, Role, may
+from ca.roles import Action, Capability, Role, may
 from syncd.web import pictures
 from syncd.web.actions import GIVEN_ROLES, LIFETIMES
 from syncd.web.asking import Asked, Json, Shown
@@ -43,7 +43,11 @@ async def sharing(asked: Asked) -> Shown:
 
 def _with_rights(member: Json) -> Json:
     role = Role[member["role"].upper()]
-    return {**member, "may": [may(role, USUAL_CAPABILITIES[role], action) for action, _ in RIGHTS]}
+    capabilities = Capability.NONE
+    for name in member["can"]:
+        capabilities |= Capability[name.upper()]
+    rights = [member["status"] == "active" and may(role, capabilities, action) for action, _ in RIGHTS]
+    return {**member, "may": rights}
 
 
 async def invited(asked: Asked) -> Shown:
@@ -55,14 +59,18 @@ async def invited(asked: Asked) -> Shown:
     return Shown("invited.html", {"invite": invite, "qr": pictures.qr(invite["link"]) if invite["link"] else None})
 
 
-async def remove(asked: Asked) -> Shown:
-    """What removing a member would do, before it is done."""
+async def member(asked: Asked) -> Shown:
+    """One member: another role, a suspension, and what removing would do before it is done."""
     folder = asked.folder()
     if folder is None:
         return missing("There is no such folder here.")
-    member = asked.query.get("member", "")
-    preview = await asked.call("member.remove", folder=folder["id"], member=member, dry_run=True)
-    return Shown("remove.html", {"folder": folder, "preview": preview})
+    wanted = asked.query.get("member", "")
+    members = (await asked.call("members", folder=folder["id"], cwd=None))["members"]
+    found = next((one for one in members if one["id"] == wanted and not one["you"]), None)
+    if found is None:
+        return missing("There is no such member.")
+    preview = await asked.call("member.remove", folder=folder["id"], member=wanted, dry_run=True)
+    return Shown("member.html", {"folder": folder, "member": found, "preview": preview, "roles": GIVEN_ROLES})
 
 
 async def rotate(asked: Asked) -> Shown:

@@ -84,7 +84,7 @@ def test_nothing_makes_an_empty_chart() -> None:
 
 
 def test_timeline_stacks_kinds_upwards() -> None:
-    bins = [{"began": "2026-11-20T10:00:00Z", "added": 2, "changed": 1, "deleted": 0}]
+    bins = [{"began": "2026-11-20T10:00:00Z", "added": 2, "changed": 1, "moved": 0, "deleted": 0}]
     added, changed = pictures.timeline(bins)
     assert added.y > changed.y
     assert changed.title == "2026-11-20 10:00: 1 changed"

@@ -1,0 +1,64 @@
+"""Blocking. The latest changes of a folder: when, by whom, and how many files were added, changed and deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from syncd.model.heads import decode_head_untrusted
+from syncd.model.records import Record
+from syncd.store.folder import FolderStore
+from syncd.store.journal import QUARANTINED
+from syncd.store.keyring import EpochKeyMissing
+
+MOST_BYTES = 4 << 20
+"""Of changesets, as they travel, that are opened for one answer."""
+
+
+@dataclass(slots=True)
+class Change:
+    """One changeset, counted."""
+
+    id: str
+    """The first twelve digits of its hash."""
+    time_ms: int
+    by: str
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    moved: int = 0
+
+
+def db_changes(store: FolderStore, most: int) -> list[Change]:
+    """The newest first, as many as were asked for or as fit the bound. What has no key here yet is left out."""
+    query = (
+        "SELECT time_ms, author_name, hash, head, body FROM changeset WHERE state<>? ORDER BY time_ms DESC, seq DESC "
+        "LIMIT ?"
+    )
+    found: list[Change] = []
+    size = 0
+    for time_ms, by, name, head, body in store.connection.execute(query, (QUARANTINED, most)):
+        size += len(body)
+        if size > MOST_BYTES and found:
+            break
+        change = Change(bytes(name).hex()[:12], time_ms, by)
+        try:
+            changeset = store.open_changeset_untrusted(decode_head_untrusted(head), bytes(body))
+        except EpochKeyMissing:
+            continue
+        for record in changeset.records:
+            _count(change, record)
+        found.append(change)
+    return found
+
+
+def _count(change: Change, record: Record) -> None:
+    """Directories count as files do; attributes alone count as a change."""
+    if record.content is None:
+        change.moved += record.place is not None
+        change.changed += record.place is None
+    elif record.content.is_deleted:
+        change.deleted += 1
+    elif record.replaces_content:
+        change.changed += 1
+    else:
+        change.added += 1
