@@ -1,6 +1,6 @@
 # Every target does its own set-up (.ci/setup): Python 3.11, git and make are enough.
 # `make demo` N=3 for three computers, ONCE=1 to check itself and end. `make test` JOBS=4, ARGS="-k name". `make prove` ONLY=name.
-.PHONY: help demo test lint format prove fuzz simulate bench setup clean
+.PHONY: help demo test lint format prove fuzz simulate bench setup clean docs man package
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -12,6 +12,9 @@ help:
 	@echo "make fuzz      every way in from outside, SECONDS=600 in all; ONLY=name for one"
 	@echo "make simulate  whole daemons through random troubles on virtual time; SEEDS=20 JOBS=2 FIRST=1"
 	@echo "make bench     syncd beside Syncthing, rsync and unison, workload by workload; W=large1 RUNS=5"
+	@echo "make docs      the site of docs/ in build/docs"
+	@echo "make man       manual pages in build/man"
+	@echo "make package   wheel, sdist, .deb and bill of materials in dist/"
 	@echo "make format    let ruff format the tree"
 	@echo "make clean     remove .venv and all caches"
 
@@ -43,6 +46,15 @@ simulate: setup
 
 bench: setup
 	@.venv/bin/python -m tests.benchmarks.run $(W) --runs $(or $(RUNS),1)
+
+docs: setup
+	@.venv/bin/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"
+
+man: setup
+	@.venv/bin/python -m release.man build/man
+
+package: setup
+	@.venv/bin/python -m release.build dist
 
 clean:
 	rm -rf .venv .fuzz .demo .prove .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -447,6 +447,13 @@ _ENTRIES = (
         "install that version again",
     ),
     Trouble(
+        "SY-DB-03",
+        Exit.FAILED,
+        "a database cannot be migrated",
+        "A step from the format of before to that of this program failed; the database is as it was.",
+        "syncd db rollback, and the version of before",
+    ),
+    Trouble(
         "SY-DISK-01",
         Exit.FAILED,
         "the disk is full",

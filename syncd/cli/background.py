@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -90,8 +89,7 @@ def start(place: Place) -> None:
 
 def _command(place: Place) -> list[str]:
     where = ["--home", str(place.home), "--socket", str(place.socket)]
-    # -P: else Python would import modules from the directory in which the person stands, which others may write to.
-    return [sys.executable, "-P", "-m", "syncd", *where, "--json", "run"]
+    return [*supervisors.own_program(), *where, "--json", "run"]
 
 
 def _private(path: str, flags: int) -> int:

@@ -73,7 +73,18 @@ again on SIGHUP: then log, notify and peers change at once, the rest with the ne
   level = "info"                 debug, info, warning, error
   format = "auto"                console, journal, json, syslog; auto: journal under systemd, else console"""
 
+_SECURITY = """\
+What syncd promises, in one line each; docs/threat-model.md has the proofs and the limits.
+
+Nobody who is not a member reads or changes anything: every folder has a certificate and keys of its own.
+Who was removed gets nothing from that moment on; certificate and keys change at once.
+A member cannot change what others wrote under their name: every change is signed by the device that made it.
+Nothing is overwritten or deleted at once: what goes is set aside first, and a wave of deletions waits for you.
+Keys lie in the home, for your user alone; who has your unlocked disk has them. Encrypt the disk.
+Nobody outside the project has reviewed it. Keep a backup."""
+
 TOPICS = {
+    "security": _SECURITY,
     "first-steps": _FIRST_STEPS,
     "words": _WORDS,
     "scripts": _SCRIPTS,

@@ -88,12 +88,12 @@ def _invitation(session: Session, given: str | None) -> str:
     given = (given or os.environ.get("SYNCD_CODE") or "").strip()
     if not given:
         given = session.terminal.prompt(
-            "Code", flag="the code or link as an argument, or SYNCD_CODE", complete=_complete
+            "Code", flag="the code or link as an argument, or SYNCD_CODE", complete=complete_code
         )
     return given
 
 
-def _complete(typed: str) -> list[str]:
+def complete_code(typed: str) -> list[str]:
     """Candidates for a code that is being typed: its last word, from the list that codes are made of."""
     from ca.words import WORDS
 

@@ -90,10 +90,17 @@ def is_available(home: Path, environ: Mapping[str, str]) -> bool:
 
 
 def daemon_command(home: Path) -> list[str]:
-    """The program of this installation, run for this home. -P: not from the directory in which it starts."""
+    """The program of this installation, run for this home."""
+    return [*own_program(), "--home", str(home), "run"]
+
+
+def own_program() -> list[str]:
+    """How to start this very installation: its script beside Python, or the module.
+
+    -P: else Python would import modules from the directory in which the person stands, which others may write to.
+    """
     program = shutil.which("syncd", path=os.path.dirname(sys.executable))
-    first = [program] if program else [sys.executable, "-P", "-m", "syncd"]
-    return [*first, "--home", str(home), "run"]
+    return [program] if program else [sys.executable, "-P", "-m", "syncd"]
 
 
 def service_name(home: Path) -> str:

@@ -119,6 +119,11 @@ TREE: Mapping[str, Leaf | Branch] = {
             "test": Leaf("notify", "test"),
         },
     ),
+    "db": Branch(
+        "The databases of this home: check, backup, rollback, vacuum.",
+        {word: Leaf("db", word) for word in ("check", "backup", "rollback", "vacuum")},
+    ),
+    "completion": Leaf("completion", "completion"),
     "log": Leaf("log", "log"),
     "run": Leaf("run", "run"),
     "stop": Leaf("run", "stop"),

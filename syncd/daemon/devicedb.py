@@ -17,6 +17,7 @@ from ca.codec import array, bytes_of, bytes_up_to, decode_untrusted, encode
 from ca.ids import DeviceId, EpochId, FolderId
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
 from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
+from syncd.store.migrating import OnProgress
 from syncd.store.schema import DEVICE
 
 DATABASE_NAME: Final = "device.db"
@@ -103,16 +104,16 @@ class DeviceDb:
         self.moved_aside = moved_aside
 
     @classmethod
-    def open(cls, open_: Open, set_aside: SetAside) -> DeviceDb:
+    def open(cls, open_: Open, set_aside: SetAside, tell: OnProgress = lambda line: None) -> DeviceDb:
         """Open or begin it. Raises what `store.db.open_database` raises."""
-        opened = open_database(open_, set_aside, DEVICE)
+        opened = open_database(open_, set_aside, DEVICE, tell)
         return cls(opened.connection, opened.moved_aside)
 
     @classmethod
-    def open_in(cls, home: Path) -> DeviceDb:
+    def open_in(cls, home: Path, tell: OnProgress = lambda line: None) -> DeviceDb:
         """The one in a home."""
         file = HomeDatabase(home, DATABASE_NAME)
-        return cls.open(file.open, file.set_aside)
+        return cls.open(file.open, file.set_aside, tell)
 
     def close(self) -> None:
         self._db.close()

@@ -33,6 +33,8 @@ class Installation:
     sealer: Sealer = HPKE
     recovery: PublicRecovery | None = None
     """Who may recover the folders made here; None: the home's recovery key, made when it is first needed."""
+    tell_migration: Callable[[str], None] = field(default=lambda line: None, compare=False)
+    """Hears, in a worker, how the migration of a database goes."""
     certificate: bytes = field(init=False)
     """DER that this device shows on control connections."""
     _lane: Lane = field(default_factory=lambda: Lane("device"))

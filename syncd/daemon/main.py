@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -30,6 +31,8 @@ from syncd.workers import ThreadWorkers
 log = logging.getLogger("syncd")
 
 THREADS = 6
+MIGRATION_STEP_S = 60.0
+"""How long one step of a migration may be silent before the service manager gives up."""
 
 
 class SystemClock:
@@ -66,8 +69,9 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
     workers = ThreadWorkers(THREADS)
     run = workers.run_blocking
     keys = await run(keyfiles.load_or_create, settings.home, random.token)
-    db = await run(DeviceDb.open_in, settings.home)
-    installation = Installation(keys, db, workers, clock, random, settings.home)
+    tell_migration = functools.partial(_tell_migration, manager)
+    db = await run(DeviceDb.open_in, settings.home, tell_migration)
+    installation = Installation(keys, db, workers, clock, random, settings.home, tell_migration=tell_migration)
     network = SocketNetwork(_neighbourhood(random) if settings.discovery else None)
     seams = Seams(clock, random, network, LocalTrees(workers, clock.monotonic), workers)
     daemon = Daemon(settings, seams, installation)
@@ -107,6 +111,12 @@ def _neighbourhood(random: Random) -> Neighbourhood:
     from syncd.net.discovery import Discovery  # zeroconf takes longer to load than half of syncd
 
     return Discovery(random.token)
+
+
+def _tell_migration(manager: ServiceManager, line: str) -> None:
+    """A migration may take longer than the service manager waits: it is asked for more while this one moves."""
+    log.info("migrating: %s", line)
+    manager.extend(MIGRATION_STEP_S, line)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -233,7 +233,11 @@ async def _open(folder: RunningFolder, installation: Installation) -> sqlite3.Co
     name = database_name(folder.id)
     workers = installation.workers
     opened = await workers.run_blocking(
-        open_database, lambda: folder.tree.open_database(name), lambda: folder.tree.set_database_aside(name), FOLDER
+        open_database,
+        lambda: folder.tree.open_database(name),
+        lambda: folder.tree.set_database_aside(name),
+        FOLDER,
+        installation.tell_migration,
     )
     if opened.moved_aside is not None:
         folder.database_moved = opened.moved_aside

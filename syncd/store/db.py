@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Migrations
 
 from syncd.errors import StoreCorrupt
+from syncd.store.migrating import OnProgress, migrate
 
 Open = Callable[[], sqlite3.Connection]
 SetAside = Callable[[], str]
@@ -36,25 +37,27 @@ class Opened:
     moved_aside: str | None
 
 
-def open_database(open_: Open, set_aside: SetAside, migrations: Migrations) -> Opened:
-    """Open, check and migrate; on damage move the old file aside and begin a new one.
+def open_database(
+    open_: Open, set_aside: SetAside, migrations: Migrations, tell: OnProgress = lambda line: None
+) -> Opened:
+    """Open, check and migrate; on damage move the old file aside and begin a new one. `tell` hears how it goes.
 
-    Raises DatabaseNewer when a newer program wrote it, sqlite3.OperationalError when the disk refuses.
+    Raises DatabaseNewer when a newer program wrote it, MigrationFailed, sqlite3.OperationalError when the disk refuses.
     """
     moved: str | None = None
     try:
-        connection = _prepare(open_(), migrations)
+        connection = _prepare(open_(), migrations, tell)
     except sqlite3.OperationalError:
         raise
     except (sqlite3.DatabaseError, StoreCorrupt) as error:
         if isinstance(error, DatabaseNewer):
             raise
         moved = set_aside()
-        connection = _prepare(open_(), migrations)
+        connection = _prepare(open_(), migrations, tell)
     return Opened(connection, moved)
 
 
-def _prepare(connection: sqlite3.Connection, migrations: Migrations) -> sqlite3.Connection:
+def _prepare(connection: sqlite3.Connection, migrations: Migrations, tell: OnProgress) -> sqlite3.Connection:
     try:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
@@ -68,14 +71,12 @@ def _prepare(connection: sqlite3.Connection, migrations: Migrations) -> sqlite3.
                 f"this database has format {version}, this program knows {newest}",
                 id="SY-DB-02",
                 why="a newer syncd has used this home",
-                fix="install that version again, or move the home aside",
+                fix="install that version again; or syncd db rollback, to go back to before it",
             )
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise StoreCorrupt(f"the database is damaged: {verdict}", id="SY-DB-01")
-        database = Database(connection, execute_plugins=False)
-        if migrations.pending(database):
-            migrations.apply(database)
+        migrate(connection, migrations, newest, tell)
         connection.execute(f"PRAGMA user_version={newest}")
     except BaseException:
         connection.close()

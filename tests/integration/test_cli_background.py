@@ -14,6 +14,7 @@ import pytest
 
 from syncd.cli import background
 from syncd.cli.session import Place
+from syncd.cli.supervisors import own_program
 from syncd.home import LOG_NAME, is_locked
 from tests.integration.cli_tools import Cli
 
@@ -109,5 +110,5 @@ def test_daemon_that_says_nothing_is_given_up(
 def test_command_names_home_and_socket(tmp_path: Path) -> None:
     command = background._command(Place(tmp_path, tmp_path / "s"))
     assert command == [
-        sys.executable, "-P", "-m", "syncd", "--home", str(tmp_path), "--socket", str(tmp_path / "s"), "--json", "run",
+        *own_program(), "--home", str(tmp_path), "--socket", str(tmp_path / "s"), "--json", "run",
     ]  # fmt: skip

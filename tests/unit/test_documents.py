@@ -12,6 +12,7 @@ import pytest
 
 from syncd.catalogue import CATALOGUE, Exit
 from syncd.cli.root import application
+from syncd.config import known_keys
 from tests.helpers.sources import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -110,3 +111,8 @@ def test_every_command_and_flag_is_documented() -> None:
 def test_every_exit_code_is_documented() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == [str(int(code)) for code in Exit]
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE)) == sorted(known_keys())

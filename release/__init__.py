@@ -1,0 +1,1 @@
+"""What makes packages of a checkout. Nothing of it is installed."""

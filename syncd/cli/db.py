@@ -1,0 +1,129 @@
+"""Blocking. `syncd db`: the databases of a home, while no daemon has them open: check, copy, go back, make small."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from syncd.catalogue import Exit
+from syncd.cli import text
+from syncd.cli.session import Session, command
+from syncd.errors import SyncdError
+from syncd.home import lock_home
+
+SCHEMA = "syncd.db/1"
+
+
+@command()
+def check(session: Session) -> int:
+    """Read every page of every database. Exit 13 if one is damaged. `--json` prints syncd.db/1."""
+    with lock_home(_home(session)):
+        found = [_checked(path) for path in _databases(session)]
+    result = {"schema": SCHEMA, "action": "check", "databases": found}
+    rows = [[one["name"], text.size(one["bytes"]), f"format {one['format']}", one["why"] or "whole"] for one in found]
+    session.show(result, lambda: text.table(rows) if rows else ["There is no database yet."])
+    return Exit.INTEGRITY if any(one["why"] for one in found) else Exit.DONE
+
+
+@command()
+def backup(
+    session: Session, directory: Annotated[str, typer.Argument(metavar="DIRECTORY", help="Made if it is missing.")]
+) -> None:
+    """Copy every database to a directory. Keys are not among them. `--json` prints syncd.db/1."""
+    target = Path(os.path.abspath(os.path.expanduser(directory)))
+    with lock_home(_home(session)):
+        if not session.flags.dry_run:
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in _databases(session):
+                _copy(path, target / path.name)
+        found = [_about(path) for path in _databases(session)]
+    session.show(
+        {"schema": SCHEMA, "action": "backup", "databases": found}, lambda: f"{len(found)} databases are in {target}."
+    )
+
+
+@command()
+def rollback(session: Session) -> None:
+    """Go back to the copies that were made before the last migration. `--json` prints syncd.db/1."""
+    from syncd.store.migrating import copies, roll_back
+
+    with lock_home(_home(session)):
+        there = [path.name for path in _databases(session) if copies(path)]
+        if not there:
+            raise SyncdError("there is no copy to go back to", id="SY-FIND-01", why="No database was migrated here.")
+        if not session.flags.dry_run:
+            session.terminal.talk(f"What was noted since then is noted again from disk and peers: {', '.join(there)}")
+            session.confirm("Go back?")
+        done = [] if session.flags.dry_run else [*roll_back(session.place.home)]
+    found: list[dict[str, Any]] = [{"name": one.name, "kept": one.kept} for one in done]
+    found = found or [{"name": name, "kept": None} for name in there]
+    lines = [f"{one['name']} is the one of before; the other is {one['kept']}" for one in found]
+    would = [f"{name} would be the one of before" for name in there]
+    session.show({"schema": SCHEMA, "action": "rollback", "databases": found}, lambda: lines if done else would)
+
+
+@command()
+def vacuum(session: Session) -> None:
+    """Write every database anew, without the room that deleted rows left. `--json` prints syncd.db/1."""
+    with lock_home(_home(session)):
+        before = sum(path.stat().st_size for path in _databases(session))
+        for path in () if session.flags.dry_run else _databases(session):
+            connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+        found = [_about(path) for path in _databases(session)]
+    after = sum(one["bytes"] for one in found)
+    session.show(
+        {"schema": SCHEMA, "action": "vacuum", "databases": found},
+        lambda: f"{text.size(before)} before, {text.size(after)} now",
+    )
+
+
+def _home(session: Session) -> Path:
+    """The home, if there is one: looking makes none."""
+    home = session.place.home
+    if not home.is_dir():
+        raise SyncdError(f"there is no home at {home}", id="SY-FIND-01", why="Nothing was shared or joined here yet.")
+    return home
+
+
+def _databases(session: Session) -> list[Path]:
+    return sorted(session.place.home.glob("*.db"))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "bytes": path.stat().st_size}
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """What is wrong with a database; `why` None: nothing."""
+    connection = sqlite3.connect(path)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        return {**_about(path), "format": None, "why": str(error)}
+    finally:
+        connection.close()
+    return {**_about(path), "format": version, "why": None if verdict == "ok" else verdict}
+
+
+def _copy(path: Path, target: Path) -> None:
+    """A copy of what was committed, whatever still lies in the log beside the file. Replaces an older copy whole."""
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    source, copy = sqlite3.connect(path), sqlite3.connect(part)
+    try:
+        source.backup(copy)
+    finally:
+        copy.close()
+        source.close()
+    part.replace(target)

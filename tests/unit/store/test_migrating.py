@@ -1,0 +1,122 @@
+"""Migrations: a copy before, nothing lost when one fails, and the way back."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database, Migrations
+
+from syncd.store import db as databases
+from syncd.store.db import HomeDatabase, open_database
+from syncd.store.migrating import MigrationFailed, copies, copying_line, roll_back
+
+NAME = "syncd-test"
+
+
+def steps(count: int, *, fails: bool = False) -> Migrations:
+    """Steps that each add a table; the last one of those that fail does so after it has written."""
+    made = Migrations(NAME)
+
+    def add(number: int) -> None:
+        @made(name=f"m{number:03}")
+        def step(db: Database) -> None:
+            db.execute(f"CREATE TABLE t{number}(x)")
+            if fails and number == count:
+                db.execute("UPDATE everything SET gone=1")
+
+    for number in range(1, count + 1):
+        add(number)
+    return made
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a database of format 1 and something in it."""
+    monkeypatch.setitem(databases.NEWEST, NAME, 1)
+    file = HomeDatabase(tmp_path, "x.db")
+    opened = open_database(file.open, file.set_aside, steps(1))
+    opened.connection.execute("INSERT INTO t1 VALUES ('precious')")
+    opened.connection.close()
+    assert copies(tmp_path / "x.db") == [], "a new database needs no copy"
+    return tmp_path
+
+
+def migrate(home: Path, monkeypatch: pytest.MonkeyPatch, to: int, *, fails: bool = False) -> list[str]:
+    """Open it with a program of format `to`; what was told meanwhile."""
+    monkeypatch.setitem(databases.NEWEST, NAME, to)
+    file, told = HomeDatabase(home, "x.db"), list[str]()
+    open_database(file.open, file.set_aside, steps(to, fails=fails), told.append).connection.close()
+    return told
+
+
+def content(path: Path) -> tuple[set[str], list[tuple[str]]]:
+    connection = sqlite3.connect(path)
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE name GLOB 't[0-9]'")}
+        return tables, connection.execute("SELECT x FROM t1").fetchall()
+    finally:
+        connection.close()
+
+
+def test_copy_is_made_before_and_told_with_rate_and_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = migrate(home, monkeypatch, 3)
+    (copy,) = copies(home / "x.db")
+    assert copy.name == "x.db.before-3"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert content(copy) == ({"t1"}, [("precious",)])
+    assert content(home / "x.db") == ({"t1", "t2", "t3"}, [("precious",)])
+    assert any("MiB/s" in line for line in told)
+    assert copying_line("x.db", 10 << 20, 40 << 20, 2.0) == "x.db: copied 10 of 40 MiB, 5 MiB/s, 6 s left"
+
+
+def test_only_the_newest_copy_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(home, monkeypatch, 2)
+    migrate(home, monkeypatch, 3)
+    assert [copy.name for copy in copies(home / "x.db")] == ["x.db.before-3"]
+    assert migrate(home, monkeypatch, 3) == [], "nothing is pending: no copy, no word"
+
+
+def test_failed_step_loses_nothing_and_is_no_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MigrationFailed) as caught:
+        migrate(home, monkeypatch, 3, fails=True)
+    assert caught.value.id == "SY-DB-03"
+    assert content(home / "x.db")[1] == [("precious",)]
+    assert "t3" not in content(home / "x.db")[0]
+    assert not list(home.glob("*.broken-*"))
+    migrate(home, monkeypatch, 3)
+    assert content(home / "x.db") == ({"t1", "t2", "t3"}, [("precious",)])
+
+
+def test_full_disk_is_told_with_numbers_before_anything_is_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 1000))
+    with pytest.raises(MigrationFailed) as caught:
+        migrate(home, monkeypatch, 2)
+    assert caught.value.id == "SY-DISK-01" and "MiB" in caught.value.why
+    assert content(home / "x.db") == ({"t1"}, [("precious",)])
+    assert copies(home / "x.db") == []
+
+
+def test_going_back_restores_the_copy_and_keeps_the_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(home, monkeypatch, 2)
+    (done,) = roll_back(home)
+    assert (done.name, done.kept) == ("x.db", "x.db.newer-1")
+    assert content(home / "x.db") == ({"t1"}, [("precious",)])
+    assert content(home / "x.db.newer-1")[0] == {"t1", "t2"}
+    monkeypatch.setitem(databases.NEWEST, NAME, 1)
+    file = HomeDatabase(home, "x.db")
+    open_database(file.open, file.set_aside, steps(1)).connection.close()  # the program of before reads it again
+    assert list(roll_back(home)) == [], "a copy is used once"
+
+
+def test_newer_database_names_the_way_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(home, monkeypatch, 2)
+    monkeypatch.setitem(databases.NEWEST, NAME, 1)
+    file = HomeDatabase(home, "x.db")
+    with pytest.raises(databases.DatabaseNewer) as caught:
+        open_database(file.open, file.set_aside, steps(1))
+    assert caught.value.id == "SY-DB-02" and "syncd db rollback" in caught.value.fix
