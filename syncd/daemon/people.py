@@ -121,7 +121,7 @@ class People:
     @property
     def is_complete(self) -> bool:
         """Nothing of what we know to exist is missing; else ask any member (`catch_up`)."""
-        return self._standing.asks_after == self._standing.roster.number
+        return self._standing.is_complete
 
     def relation(self, head: Head) -> Relation:
         """How somebody's roster head stands to ours."""

@@ -43,12 +43,14 @@ from syncd.engine.membership import Update, compare, takes_out
 from syncd.errors import StoreCorrupt
 from syncd.model.cipher import Padding
 from syncd.protocol.invitation import Admission, Offer
-from syncd.protocol.messages import MAX_ENTRIES_IN_PAGE, MAX_PAGE_BYTES, MAX_WRAPS, RosterPage, RosterSubmit
+from syncd.protocol.messages import MAX_ENTRIES_IN_PAGE, MAX_PAGE_BYTES, RosterPage, RosterSubmit
 from syncd.protocol.requests import Route
 from syncd.store.keyring import EpochKeys, Keyring
 
 _SUBMIT_MARGIN_BYTES: Final = 64 * 1024
 _WRAP_OVERHEAD_BYTES: Final = 64
+MAX_SHARED_WRAPS: Final = 512
+"""In larger folders a change would cost every node a megabyte and more, instead of its own secret and a proof."""
 MAX_EVIDENCE_BYTES: Final = 256 << 20
 MAX_KEPT_ENTRIES: Final = 1 << 20
 
@@ -91,9 +93,19 @@ class Standing:
     @property
     def asks_after(self) -> int:
         """The number after which to ask others for entries: before the epoch's when its wraps are still missing."""
-        if self.is_out or (self.is_current and self.wraps):
+        if self.is_out or (self.is_current and (self.wraps or not self.keeps_wraps)):
             return self.roster.number
         return max(0, self._epoch_number - 1)
+
+    @property
+    def keeps_wraps(self) -> bool:
+        """Whether every device keeps the sealed secrets of all. In very large folders only who made them does."""
+        return self.roster.epoch.wraps_count <= MAX_SHARED_WRAPS
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing of what is known to exist is missing."""
+        return self.asks_after == self.roster.number
 
     @property
     def _epoch_number(self) -> int:
@@ -125,7 +137,7 @@ class Standing:
             self.roster.number,
             self.wraps[device],
             self._tree.proof(device),
-            everybodys if len(everybodys) <= MAX_WRAPS else (),
+            everybodys if self.keeps_wraps else (),
         )
 
     def _entries_after(self, after: int) -> tuple[bytes, ...]:
@@ -143,7 +155,7 @@ class Standing:
         entry = self.roster.entries[-1]
         room = Route.SUBMIT_ENTRY.max_body_bytes - len(entry.raw) - _SUBMIT_MARGIN_BYTES
         size = sum(len(wrap) + _WRAP_OVERHEAD_BYTES for wrap in self.wraps.values())
-        fits = entry.epoch is not None and size <= room and len(self.wraps) <= MAX_WRAPS
+        fits = entry.epoch is not None and size <= room and self.keeps_wraps
         return RosterSubmit(entry.raw, tuple(sorted(self.wraps.items())) if fits else ())
 
 
