@@ -10,8 +10,8 @@ from tests.helpers.computers import Disappointment
 from tests.simulation.removing import CUT_S, run_partitions, run_removals
 
 CLAIM = (
-    "In 1,000 removals of a linked member everybody cuts it off within 5 s and it gets 0 bytes of content afterwards; in "
-    "500 partition schedules nothing written by who knows of a removal ever reaches the removed device"
+    "In 1,000 removals of a linked member everybody cuts it off within 5 s and it gets 0 bytes of content afterwards; "
+    "in 500 partition schedules nothing written by who knows of a removal ever reaches the removed device"
 )
 
 REMOVALS, ROUNDS, SCHEDULES = 1_000, 20, 500
