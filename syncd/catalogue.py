@@ -347,6 +347,20 @@ _ENTRIES = (
     ),
     # --- trust
     Trouble(
+        "SY-FIND-04",
+        Exit.NOT_FOUND,
+        "there is no conflict at this path",
+        "Neither the file nor a copy of it has two versions that count.",
+        "syncd conflicts",
+    ),
+    Trouble(
+        "SY-FIND-05",
+        Exit.FAILED,
+        "the folder is not at work",
+        "It is paused, or it has stopped.",
+        "syncd status",
+    ),
+    Trouble(
         "SY-TRUST-01",
         Exit.NOT_ALLOWED,
         "not trusted",

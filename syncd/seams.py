@@ -460,6 +460,10 @@ class Trees(Protocol):
         """Make the directory of a folder to be, with those above it. No error when it is there."""
         ...
 
+    def move_root(self, source: bytes, target: bytes) -> None:
+        """Move the directory of a folder, on its file system. Raises TreeError; nothing is ever replaced."""
+        ...
+
     def watch(self, tree: Tree) -> TreeEvents:
         """Watch a tree whose root is open. A root that was away and came back must be watched anew."""
         ...

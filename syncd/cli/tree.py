@@ -47,10 +47,11 @@ TREE: Mapping[str, Leaf | Branch] = {
     "traffic": Leaf("look", "traffic"),
     "changes": Leaf("look", "changes"),
     "folder": Branch(
-        "One folder: show, rescan, addresses, decide, leave.",
+        "One folder: show, rescan, move, addresses, decide, leave.",
         {
             "show": Leaf("folders", "show"),
             "rescan": Leaf("folders", "rescan"),
+            "move": Leaf("tending", "move"),
             "leave": Leaf("folders", "leave"),
             "addresses": Leaf("security", "addresses"),
             "decide": Leaf("emergency", "decide"),
@@ -79,6 +80,14 @@ TREE: Mapping[str, Leaf | Branch] = {
     "approve": Leaf("requests", "approve"),
     "deny": Leaf("requests", "deny"),
     "conflicts": Leaf("conflicts", "conflicts"),
+    "resolve": Leaf("tending", "resolve"),
+    "pause": Leaf("tending", "pause"),
+    "resume": Leaf("tending", "resume"),
+    "check": Leaf("tending", "check"),
+    "db": Branch(
+        "The databases of this device: check, backup.",
+        {"check": Leaf("tending", "db_check"), "backup": Leaf("tending", "db_backup")},
+    ),
     "explain": Leaf("explain", "explain"),
     "history": Leaf("history", "history"),
     "diff": Leaf("history", "diff"),

@@ -30,6 +30,7 @@ from syncd.daemon.requesting import Requests
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
 from syncd.daemon.systemd import ServiceManager
+from syncd.daemon.tending import Tending
 from syncd.daemon.tlsfiles import folder_tls_files, roster_file
 from syncd.daemon.views import (
     Json,
@@ -64,6 +65,7 @@ class DaemonApi:
         governing = Governing(daemon, self.find_folder, self._push)
         operating = Operating(daemon, manager or ServiceManager())
         self._history = History(self.find_folder, self.folder_of_path)
+        tending = Tending(daemon, self.find_folder, self.folder_of_path)
         self._looking = Looking(daemon, self.find_folder)
         self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
@@ -92,6 +94,13 @@ class DaemonApi:
             "join.cancel": self._entering.cancel,
             "join": self._entering.join,
             "conflicts": self._conflicts,
+            "pause": tending.pause,
+            "resume": tending.resume,
+            "resolve": tending.resolve,
+            "check": tending.check,
+            "folder.move": tending.move,
+            "db.check": tending.db_check,
+            "db.backup": tending.db_backup,
             "explain": self._explain,
             "ls": self._looking.ls,
             "transfers": self._looking.transfers,

@@ -10,7 +10,7 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -23,7 +23,7 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.pulling import ByteBudget, Meter
-from syncd.daemon.running import RunningFolder, marker_of, run_folder
+from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
 from syncd.daemon.securitylog import SecurityLog
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, SyncdError
@@ -171,11 +171,29 @@ class Daemon:
         await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
         self._tell()
 
+    async def move_folder(self, folder: RunningFolder, path: bytes, *, is_there: bool) -> None:
+        """Let a folder lie elsewhere: stop it, move its directory unless that `is_there`, and go on."""
+        folder.scope.cancel()
+        folder.membership.uninstall()
+        self._started.pop(folder.id, None)
+        row = replace(folder.row, path=path)
+        try:
+            if not is_there:
+                await self.seams.workers.run_blocking(self.seams.trees.move_root, folder.row.path, path)
+        except TreeError:
+            row = folder.row
+            raise
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.installation.on_disk(self.installation.db.put_folder, row)
+                await self._start_folder(row, folder.membership, wait_for_peer=False)
+
     async def _start_folder(
         self, row: FolderRow, membership: FolderMembership, *, wait_for_peer: bool, held: bool = False
     ) -> RunningFolder:
         tree = self.seams.trees.open(row.path, str(self.settings.home))
         folder = RunningFolder(row, membership, tree, marker_of(row, self.installation.id))
+        folder.paused_until = pause_of(row.state)
         self._started[row.id] = _Started(folder)
         membership.install(self.table)
         membership.on_update.append(lambda update: self._membership_moved(folder, update))

@@ -43,9 +43,9 @@ class Doubter:
                 except TreeError as error:
                     log.warning("folder %s: reading again stopped: %s", self._ground.name, error)
 
-    async def step(self, *, everything: bool = False) -> Judged:
-        """Read what is due; `everything`: also what was read not long ago."""
-        now = self._clock.now()
+    async def step(self, *, everything: bool = False, before: float | None = None) -> Judged:
+        """Read what is due; `everything`: all that was not read since `before`."""
+        now = self._clock.now() if before is None else before
         due = await self._db(lambda: doubts.db_due(self._store, now, everything=everything))
         return await self._look(due)
 

@@ -32,7 +32,7 @@ class Contact(Protocol):
 
 async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, Contact]) -> Json:
     """One reason and one next step for a path of a folder."""
-    inside = _inside(folder.row.path, path)
+    inside = inside_of(folder.row.path, path)
     names: Path = tuple(inside.split(b"/")) if inside else ()
     task = folder.task
     state, why = "unknown", "the folder is not running"
@@ -64,7 +64,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     }
 
 
-def _inside(root: bytes, path: str) -> bytes:
+def inside_of(root: bytes, path: str) -> bytes:
     """The part of an absolute path below the folder's root."""
     return os.fsencode(os.path.normpath(path))[len(root) :].strip(b"/")
 

@@ -36,6 +36,9 @@ log = logging.getLogger("syncd.daemon")
 
 REFRESH_RIGHTS_S = 300.0
 BEGIN_AGAIN_S = 5.0
+LOOK_AT_CLOCK_S = 60.0
+"""A pause ends by the wall clock, which may be set meanwhile."""
+_PAUSED = "paused "
 DISK_IDS = {
     sqlite3.SQLITE_FULL: "SY-DISK-01",
     sqlite3.SQLITE_READONLY: "SY-DISK-02",
@@ -60,6 +63,19 @@ class RunningFolder:
     watch_limited: bool = False
     watch_overflows: int = 0
     database_moved: str | None = None
+    paused_until: float | None = None
+    """Unix seconds, infinity for no end; None: it works."""
+    turn: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """From opening the database to the next stop or pause."""
+    pause_changed: trio.Event = field(default_factory=trio.Event)
+
+    def pause(self, until: float | None) -> None:
+        """Rest until some moment, or (None) work again."""
+        self.paused_until = until
+        self.pause_changed.set()
+        self.pause_changed = trio.Event()
+        if until is not None:
+            self.turn.cancel()
 
     @property
     def id(self) -> FolderId:
@@ -74,12 +90,24 @@ class RunningFolder:
         """What `status` shows."""
         if self.why_stopped is not None or self.membership.is_out:
             return State.STOPPED
+        if self.paused_until is not None:
+            return State.PAUSED
         return State.STARTING if self.task is None else self.task.state
 
 
 def database_name(folder: FolderId) -> str:
     """The file of a folder's database in the home."""
     return f"folder-{folder.hex()[:16]}.db"
+
+
+def pause_text(until: float | None) -> str:
+    """A pause as the row of the folder keeps it."""
+    return "" if until is None else f"{_PAUSED}{until}"
+
+
+def pause_of(state: str) -> float | None:
+    """Until when a folder is paused, as its row says."""
+    return float(state.removeprefix(_PAUSED)) if state.startswith(_PAUSED) else None
 
 
 def marker_of(row: FolderRow, device: bytes) -> Marker:
@@ -114,9 +142,17 @@ async def run_folder(
     folder.membership.on_update.append(lambda update: _membership_moved(folder, update))
     with folder.scope:
         while True:
-            stop = await _run_once(
-                folder, installation, trees, budget, meter, wait_for_peer, held, attach, on_change, ready
-            )
+            await _rest(folder, installation, on_change, ready)
+            stop: Stop | None = None
+            with trio.CancelScope() as folder.turn:
+                stop = await _run_once(
+                    folder, installation, trees, budget, meter, wait_for_peer, held, attach, on_change, ready
+                )
+            if stop is None:  # paused
+                if folder.task is not None:
+                    folder.task.stopped()
+                folder.task = None
+                continue
             folder.why_stopped = stop.why
             if folder.task is not None:
                 folder.task.stopped()
@@ -126,6 +162,21 @@ async def run_folder(
             else:
                 await trio.sleep(stop.again_s)
             folder.task = None
+
+
+async def _rest(
+    folder: RunningFolder, installation: Installation, on_change: Callable[[], None], ready: Callable[[], None]
+) -> None:
+    """While the folder is paused."""
+    while folder.paused_until is not None:
+        ready()
+        changed = folder.pause_changed
+        left_s = folder.paused_until - installation.clock.now()
+        if left_s <= 0:
+            folder.paused_until = None
+        with trio.move_on_after(min(max(left_s, 0), LOOK_AT_CLOCK_S)):
+            await changed.wait()
+    on_change()
 
 
 async def _run_once(

@@ -21,7 +21,7 @@ from syncd.store.migrating import OnProgress, migrate
 Open = Callable[[], sqlite3.Connection]
 SetAside = Callable[[], str]
 
-NEWEST = {"syncd-folder": 3, "syncd-device": 1}
+NEWEST = {"syncd-folder": 5, "syncd-device": 1}
 """user_version that this program writes, for each set of migrations."""
 
 
@@ -123,3 +123,18 @@ class Transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._connection.execute("ROLLBACK" if kind is not None else "COMMIT")
+
+
+def is_sound(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong with a database; nothing if it is sound."""
+    found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check")]
+    return [] if found == ["ok"] else found
+
+
+def back_up(connection: sqlite3.Connection, place: str, name: str) -> str:
+    """A consistent copy of a database that is in use; its path."""
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    path = os.path.join(place, name)
+    connection.execute("VACUUM INTO ?", (path,))
+    os.chmod(path, 0o600)
+    return path

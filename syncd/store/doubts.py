@@ -63,6 +63,7 @@ class Judged:
     """Edits: the scan is to look at them."""
     suspects: list[Path]
     rotten: list[Path]
+    read: int = 0
 
 
 def db_due(store: FolderStore, now: float, *, everything: bool = False) -> list[Due]:
@@ -159,7 +160,7 @@ def _read(store: FolderStore, due: Due, now: float) -> Read:
 
 def db_judge(store: FolderStore, reads: Sequence[Read], now: float) -> Judged:
     """Note what was read: sound, suspect, an edit, or rot that is to be healed."""
-    judged = Judged([], [], [])
+    judged = Judged([], [], [], len(reads))
     is_local = store.tree.personality().local
     with Transaction(store.connection):
         found = rows.read_ids(store.connection, [read.due.row for read in reads])

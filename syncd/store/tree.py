@@ -38,7 +38,7 @@ from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes
 from syncd.store.places import Places
 from syncd.store.probe import probe
 from syncd.store.shelf import HomeShelf
-from syncd.store.syscalls import Renames, flush_file, flush_file_system, open_beneath
+from syncd.store.syscalls import O_DIR, Renames, flush_file, flush_file_system, open_beneath
 from syncd.treetypes import (
     PRIVATE,
     Attributes,
@@ -118,6 +118,20 @@ def make_root(root: bytes) -> None:
         raise tree_error(
             error.errno or errno.EIO, error.strerror or "cannot be made", (os.path.basename(root),)
         ) from None
+
+
+def move_root(source: bytes, target: bytes) -> None:
+    """Move the directory of a folder to a path where nothing is. Raises TreeError."""
+    try:
+        here, there = os.open(os.path.dirname(source), O_DIR), os.open(os.path.dirname(target), O_DIR)
+        try:
+            Renames().noreplace(here, os.path.basename(source), there, os.path.basename(target))
+        finally:
+            os.close(here)
+            os.close(there)
+    except OSError as error:
+        reason = error.strerror or "cannot be moved"
+        raise tree_error(error.errno or errno.EIO, reason, (os.path.basename(target),)) from None
 
 
 class DirTree:

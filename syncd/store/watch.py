@@ -18,7 +18,7 @@ from syncd.seams import Tree, TreeEvents, Workers
 from syncd.store import syscalls
 from syncd.store.places import COOKIES
 from syncd.store.settle import Settling
-from syncd.store.tree import DirTree, count_tree, make_root
+from syncd.store.tree import DirTree, count_tree, make_root, move_root
 from syncd.treetypes import PRIVATE, ROOT, Change, Dirty, Kind, Path, RawEvent, TreeError
 
 GATHER_S = 0.05  # between two batches, so that a burst makes few large ones
@@ -61,6 +61,9 @@ class LocalTrees:
 
     def make_root(self, root: bytes) -> None:
         make_root(root)
+
+    def move_root(self, source: bytes, target: bytes) -> None:
+        move_root(source, target)
 
     def open(self, root: bytes, home: str) -> DirTree:
         return DirTree(root, home, self._monotonic)

@@ -25,6 +25,7 @@ from syncd.treetypes import (
     NameRefused,
     NotADirectory,
     NotEmpty,
+    NotSupported,
     NotThere,
     Path,
     Personality,
@@ -596,6 +597,9 @@ class SimTrees:
 
     def make_root(self, root: bytes) -> None:
         self.disk(root)
+
+    def move_root(self, source: bytes, target: bytes) -> None:
+        raise NotSupported("a simulated folder lies where it lies")
 
     def open(self, root: bytes, home: str) -> Tree:
         return SimTree(self.disk(root), self.homes.setdefault(home, SimDatabases()))
