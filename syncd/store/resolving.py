@@ -81,7 +81,7 @@ def _choose(store: FolderStore, heads: list[HeadRow], keep: str, this: tuple[int
     if not candidates:
         raise NoConflict("no version is yours" if keep == "mine" else "every version is yours")
 
-    def age(head: HeadRow) -> tuple[int, Stamp]:
+    def age(head: HeadRow) -> tuple[int, tuple[int, bytes, int, bytes]]:
         (time_ms,) = store.connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (head.cs,)).fetchone()
         return time_ms, sources.stamp(head.cs, head.idx)
 

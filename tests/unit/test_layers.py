@@ -9,6 +9,8 @@ The order, each layer importing only from those before it:
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from tests.helpers.sources import Import, Module, modules
@@ -341,6 +343,20 @@ SOLE_IMPORTERS: dict[str, set[str]] = {
     "zeroconf": {"syncd.net.discovery"},
 }
 
+# Who touches files at all. The user's folder is touched by `store.tree` and its parts alone, always from a descriptor
+# (tests/unit/store/test_tree_real.py); everybody else here touches syncd's home, or is a program of a person.
+TREE = {f"syncd.store.{name}" for name in ("tree", "descent", "directory", "files", "places", "probe", "syscalls")}
+HOME = {
+    "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
+    "syncd.daemon.measuring", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db",
+    "syncd.store.shelf", "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
+}  # fmt: skip
+BY_PATH = {
+    "open", "stat", "lstat", "mkdir", "makedirs", "unlink", "remove", "rmdir", "rename", "replace", "link", "symlink",
+    "readlink", "chmod", "chown", "utime", "listdir", "scandir", "walk", "fwalk", "truncate", "mkfifo", "mknod",
+    "access", "getxattr", "setxattr", "listxattr", "removexattr",
+}  # fmt: skip
+
 MODULES = modules()
 WITH_CODE = {name: module for name, module in MODULES.items() if not module.empty}
 each_module = pytest.mark.parametrize("module", WITH_CODE.values(), ids=WITH_CODE.keys())
@@ -432,3 +448,36 @@ def test_rule_itself(importer: str, target: str, allowed: bool) -> None:
 
 def test_command_line_may_load_the_daemon_late() -> None:
     assert may_import("syncd.cli.run", Import("syncd.daemon", line=1, at_top=False))
+
+
+@each_module
+def test_nobody_else_touches_files(module: Module) -> None:
+    is_allowed = module.name in TREE | HOME or is_within(module.name, "ca") or is_within(module.name, "syncd.cli")
+    if not is_allowed:
+        assert calls_by_path(MODULE_SOURCES[module.name]) == []
+
+
+def calls_by_path(source: str) -> list[str]:
+    """Lines that open, name or list files, and imports of the libraries that do."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr=name)) if name in BY_PATH:
+                found.append(f"line {node.lineno}: os.{name}")
+            case ast.Call(func=ast.Name(id="open")):
+                found.append(f"line {node.lineno}: open")
+            case ast.Import(names=names) if any(one.name in FILE_LIBRARIES for one in names):
+                found.append(f"line {node.lineno}: import")
+            case ast.ImportFrom(module=name) if name in FILE_LIBRARIES:
+                found.append(f"line {node.lineno}: import")
+    return found
+
+
+FILE_LIBRARIES = {"glob", "pathlib", "shutil", "tempfile"}
+MODULE_SOURCES = {name: module.path.read_text(encoding="utf-8") for name, module in WITH_CODE.items()}
+
+
+def test_reader_of_calls_sees_what_it_is_there_to_see() -> None:
+    assert calls_by_path("import os\nos.rename(a, b)") == ["line 2: os.rename"]
+    assert calls_by_path("from pathlib import Path\nopen(x)") == ["line 1: import", "line 2: open"]
+    assert calls_by_path("import os\nos.path.join(a, b)\nself.open(x)") == []

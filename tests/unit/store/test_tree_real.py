@@ -378,7 +378,12 @@ _BY_PATH = {
     "getxattr", "setxattr", "listxattr", "removexattr",
 }  # fmt: skip
 _DESCRIPTORS = {"fd", "place", "opened", "private", "root"}
-_HOME_AND_ROOT = {"open_root", "open_database", "set_database_aside"}  # paths of syncd's home, and the root itself
+_HOME_AND_ROOT = {
+    "open_root",
+    "open_database",
+    "set_database_aside",
+    "move_root",
+}  # paths of syncd's home, and the root itself
 
 
 @pytest.mark.parametrize("module", ["tree", "descent", "directory", "files", "places", "probe", "syscalls"])
