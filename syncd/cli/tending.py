@@ -1,4 +1,4 @@
-"""Blocking. `syncd pause`, `resume`, `resolve`, `check`, `folder move`, `db`: a folder as a whole, and conflicts."""
+"""Blocking. `syncd pause`, `resume`, `resolve`, `check`, `folder move`: a folder as a whole, and conflicts."""
 
 from __future__ import annotations
 
@@ -84,20 +84,3 @@ def move(
     done = session.call("folder.move", **here(folder), path=os.path.abspath(path), dry_run=session.flags.dry_run)
     verb = "would lie" if session.flags.dry_run else "lies"
     session.show(done, lambda: f"{text.escape(done['name'])} {verb} at {text.escape(done['path'])}")
-
-
-@command(dry_run=False)
-def db_check(session: Session) -> None:
-    """Let SQLite check the databases of this device. Exit 13 if one is damaged. `--json` prints syncd.db.check/1."""
-    done = session.call("db.check")
-    rows = [[text.escape(one["name"]), ", ".join(one["problems"]) or "sound"] for one in done["databases"]]
-    session.show(done, lambda: text.table(rows))
-    if not done["good"]:
-        raise typer.Exit(Exit.INTEGRITY)
-
-
-@command(dry_run=False)
-def db_backup(session: Session) -> None:
-    """Copy the databases of this device into its home, while the daemon works. `--json` prints syncd.db.backup/1."""
-    done = session.call("db.backup")
-    session.show(done, lambda: f"{text.count(len(done['files']), 'database')} in {text.escape(done['path'])}")

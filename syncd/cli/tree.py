@@ -84,10 +84,6 @@ TREE: Mapping[str, Leaf | Branch] = {
     "pause": Leaf("tending", "pause"),
     "resume": Leaf("tending", "resume"),
     "check": Leaf("tending", "check"),
-    "db": Branch(
-        "The databases of this device: check, backup.",
-        {"check": Leaf("tending", "db_check"), "backup": Leaf("tending", "db_backup")},
-    ),
     "explain": Leaf("explain", "explain"),
     "history": Leaf("history", "history"),
     "diff": Leaf("history", "diff"),

@@ -99,8 +99,6 @@ class DaemonApi:
             "resolve": tending.resolve,
             "check": tending.check,
             "folder.move": tending.move,
-            "db.check": tending.db_check,
-            "db.backup": tending.db_backup,
             "explain": self._explain,
             "ls": self._looking.ls,
             "transfers": self._looking.transfers,

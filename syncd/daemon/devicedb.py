@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from ca.codec import array, bytes_of, bytes_up_to, decode_untrusted, encode
 from ca.ids import DeviceId, EpochId, FolderId
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
-from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, back_up, is_sound, open_database
+from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
 from syncd.store.migrating import OnProgress
 from syncd.store.schema import DEVICE
 
@@ -122,14 +122,6 @@ class DeviceDb:
         """Begin and end a transaction of writing, which writes nothing: whoever waits knows that the database works."""
         with Transaction(self._db):
             pass
-
-    def problems(self) -> list[str]:
-        """What SQLite finds wrong with it."""
-        return is_sound(self._db)
-
-    def back_up(self, place: str, name: str) -> str:
-        """A copy of it; its path."""
-        return back_up(self._db, place, name)
 
     # folders -------------------------------------------------------------------------------------------------
 

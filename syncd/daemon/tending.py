@@ -1,4 +1,4 @@
-"""Async. What a person does with a whole folder here, or with a conflict in it: pause, resume, move, check, back up,
+"""Async. What a person does with a whole folder here, or with a conflict in it: pause, resume, move, check,
 resolve."""
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import trio
 from syncd.daemon.app import Daemon
 from syncd.daemon.explaining import inside_of
 from syncd.daemon.folder import FolderTask
-from syncd.daemon.running import RunningFolder, absolute, database_name, pause_text, refuse_root
+from syncd.daemon.running import RunningFolder, absolute, pause_text, refuse_root
 from syncd.daemon.views import as_text, moment
 from syncd.errors import ConfigError, SyncdError
 from syncd.store import resolving
-from syncd.store.db import back_up, is_sound
+from syncd.store.db import is_sound
 from syncd.treetypes import RootState
 
 Json = dict[str, Any]
@@ -132,28 +132,6 @@ class Tending:
             )
         good = all(not (one["suspect"] or one["rotten"] or one["database"]) for one in checked)
         return {"schema": "syncd.check/1", "good": good, "folders": checked}
-
-    async def db_check(self, params: Params, progress: Progress) -> Json:
-        """Every database of this device, as SQLite judges it."""
-        own = self._daemon.installation
-        listed = [{"name": "device", "problems": await own.on_disk(own.db.problems)}]
-        for folder in self._daemon.folders:
-            if folder.task is not None:
-                found = await folder.task.db(is_sound, folder.task.store.connection)
-                listed.append({"name": folder.name, "problems": found})
-        return {"schema": "syncd.db.check/1", "good": not any(one["problems"] for one in listed), "databases": listed}
-
-    async def db_backup(self, params: Params, progress: Progress) -> Json:
-        """A copy of every database in the home, consistent while the daemon works."""
-        own, now = self._daemon.installation, moment(self._daemon.seams.clock.now())
-        assert now is not None
-        place = self._daemon.settings.home / "backups" / now.replace(":", "")
-        files = [await own.on_disk(own.db.back_up, str(place), "device.db")]
-        for folder in self._daemon.folders:
-            if folder.task is not None:
-                connection, name = folder.task.store.connection, database_name(folder.id)
-                files.append(await folder.task.db(back_up, connection, str(place), name))
-        return {"schema": "syncd.db.backup/1", "path": str(place), "files": files}
 
     # conflicts -----------------------------------------------------------------------------------------------
 

@@ -129,12 +129,3 @@ def is_sound(connection: sqlite3.Connection) -> list[str]:
     """What SQLite finds wrong with a database; nothing if it is sound."""
     found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check")]
     return [] if found == ["ok"] else found
-
-
-def back_up(connection: sqlite3.Connection, place: str, name: str) -> str:
-    """A consistent copy of a database that is in use; its path."""
-    os.makedirs(place, mode=0o700, exist_ok=True)
-    path = os.path.join(place, name)
-    connection.execute("VACUUM INTO ?", (path,))
-    os.chmod(path, 0o600)
-    return path

@@ -114,8 +114,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "resolve": Method({"path": Kind.TEXT, "keep": Kind.TEXT}),
         "check": Method(_FOLDER, STREAMS),
         "folder.move": Method({**_FOLDER, "path": Kind.TEXT, "dry_run": Kind.FLAG}),
-        "db.check": Method(),
-        "db.backup": Method(),
         "explain": Method({"path": Kind.TEXT}),
         "history": Method({"path": Kind.TEXT, "most": Kind.COUNT}),
         "past": Method({"path": Kind.TEXT, **_MOMENT}),

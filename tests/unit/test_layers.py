@@ -350,7 +350,8 @@ OUTSIDE = {"syncd.store.outside"}  # where a person has old versions written
 HOME = {
     "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
     "syncd.daemon.measuring", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db",
-    "syncd.store.shelf", "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
+    "syncd.store.migrating", "syncd.store.shelf",
+    "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
 }  # fmt: skip
 BY_PATH = {
     "open", "stat", "lstat", "mkdir", "makedirs", "unlink", "remove", "rmdir", "rename", "replace", "link", "symlink",
