@@ -81,3 +81,28 @@ def _wait_for_carrier(machine: Machine) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError("the cable between two namespaces never came up")
         time.sleep(0.01)
+
+
+@contextmanager
+def switched_machines(count: int, network: str = "10.78.0") -> Iterator[list[Machine]]:
+    """Machines on one switch, `.1` and on of the network. A cable that is pulled out concerns only its own machine."""
+    switch = f"syncd-{os.getpid()}-switch"
+    machines = [Machine(f"syncd-{os.getpid()}-{number}", f"{network}.{number}") for number in range(1, count + 1)]
+    try:
+        ip("netns", "add", switch)
+        ip("-n", switch, "link", "add", "name", "bridge", "type", "bridge")
+        ip("-n", switch, "link", "set", "bridge", "up")
+        for number, machine in enumerate(machines):
+            ip("netns", "add", machine.name)
+            ip("link", "add", "eth0", "netns", machine.name, "type", "veth",
+               "peer", "name", f"port{number}", "netns", switch)  # fmt: skip
+            ip("-n", switch, "link", "set", f"port{number}", "master", "bridge", "up")
+            machine.ip("addr", "add", f"{machine.host}/24", "dev", "eth0")
+            machine.ip("link", "set", "eth0", "up")
+            machine.ip("link", "set", "lo", "up")
+        for machine in machines:
+            _wait_for_carrier(machine)
+        yield machines
+    finally:
+        for name in (switch, *(machine.name for machine in machines)):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=TIMEOUT_S, check=False)
