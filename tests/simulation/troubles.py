@@ -334,7 +334,7 @@ TROUBLES: dict[Trouble, int] = {
     failing_for_ever: 3,
     full_disk: 2,
     failing_flush_and_power_cut: 2,
-    quick_hands: 4,
+    quick_hands: 6,
     late_writer: 3,
     older_databases: 3,
     lost_database: 2,
