@@ -46,12 +46,17 @@ class Defect:
 
     name: str
     edits: Sequence[Edit]
+    troubles: frozenset[str] = frozenset()
+    """Only stories with one of these troubles are told; all, if there are none."""
 
 
 def read_defects() -> dict[str, Defect]:
     """All of them, by name."""
     listed = tomllib.loads(DEFECTS.read_text())["defect"]
-    return {one["name"]: Defect(one["name"], [Edit(**edit) for edit in one["edits"]]) for one in listed}
+    return {
+        one["name"]: Defect(one["name"], [Edit(**edit) for edit in one["edits"]], frozenset(one.get("troubles", ())))
+        for one in listed
+    }
 
 
 class _Defective(importlib.machinery.SourceFileLoader):
@@ -94,9 +99,13 @@ def install(defect: Defect) -> None:
 
 
 def main(name: str, first: int, end: int) -> None:
-    install(read_defects()[name])
+    defect = read_defects()[name]
+    install(defect)
     story = importlib.import_module("tests.simulation.story")
     for seed in range(first, end):
+        troubles = {trouble.__name__ for trouble in story.troubles_of(seed)}
+        if defect.troubles and not defect.troubles & troubles:
+            continue
         outcome = story.run_seed(seed)
         if outcome.why:
             sys.stdout.write(json.dumps({"seed": seed, "why": reason(outcome.why)}) + "\n")

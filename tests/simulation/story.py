@@ -1,7 +1,8 @@
 """Async. The random story that `make simulate` tells of each seed, and what is claimed of it.
 
-Three computers share a folder, a trouble or two come over them while people work, and in the end the claim must hold of all who are honest and members: all say that they are in sync, the trees are equal, and each content
-that nobody gave up who had seen it is in every tree.
+Three computers share a folder, a trouble or two come over them while people work, and in the end the claim must hold of
+all who are honest and members: all say that they are in sync, the trees are equal, and each content that nobody gave up
+who had seen it is in every tree.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.helpers.simulation import SimComputer, Simulation, simulate
 from tests.helpers.users import ODD_NAMES, Book
 from tests.simulation.claim import COLLISION, check
 from tests.simulation.tale import Tale
-from tests.simulation.troubles import TROUBLES, liar
+from tests.simulation.troubles import TROUBLES, Trouble, liar
 
 CLAIM = "everybody converges and no version is lost"
 NAMES = ("ana", "bert", "cleo")
@@ -69,6 +70,12 @@ def personalities_of(seed: int) -> dict[str, Personality]:
     return {name: PERSONALITIES[chance.choice(kinds)] for name in chance.sample(NAMES, chance.randint(1, 2))}
 
 
+def troubles_of(seed: int) -> list[Trouble]:
+    """What comes over them."""
+    chance = Random(f"troubles {seed}")
+    return chance.choices(list(TROUBLES), list(TROUBLES.values()), k=chance.choice(ROUNDS))
+
+
 @dataclass(slots=True)
 class Telling:
     """A story, and what is counted meanwhile."""
@@ -86,8 +93,7 @@ class Telling:
         tale = Tale(simulation, chance, self.faults, list(simulation))
         await simulation.share_with_all()
         await check(tale)
-        for _ in range(chance.choice(ROUNDS)):
-            (trouble,) = chance.choices(list(TROUBLES), list(TROUBLES.values()))
+        for trouble in troubles_of(simulation.seed):
             simulation.trace.note("story", trouble.__name__)
             self.faults[trouble.__name__.replace("_", " ")] += 1
             await trouble(tale)
