@@ -24,7 +24,7 @@ def bad_blocks(server: Server, chance: Random) -> None:
     honest = server.serve_blocks
 
     async def serve_blocks(cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
-        async for part in honest(cids):
+        async for part in honest(cids, device):
             octets = bytearray(part)
             at = 0
             while at < len(octets):
