@@ -20,22 +20,25 @@ Lie = Callable[[Server, Random], None]
 
 
 def bad_blocks(server: Server, chance: Random) -> None:
-    """Blocks arrive with one bit changed."""
+    """Most blocks arrive with one bit changed."""
     honest = server.serve_blocks
 
-    async def serve_blocks(cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
-        async for part in honest(cids, device):
-            octets = bytearray(part)
-            at = 0
-            while at < len(octets):
-                begin = at + HEAD_BYTES
-                length = int.from_bytes(octets[begin - 4 : begin], "big")
-                if length and chance.random() < 0.7:
-                    octets[begin + chance.randrange(length)] ^= 1 << chance.randrange(8)
-                at = begin + length
-            yield bytes(octets)
+    async def serve_blocks(cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
+        async for frames in honest(cids, device):
+            yield _spoilt(bytearray(frames), chance)
 
     _replace(server, "serve_blocks", serve_blocks)
+
+
+def _spoilt(frames: bytearray, chance: Random) -> bytearray:
+    at = 0
+    while at < len(frames):
+        length = int.from_bytes(frames[at + HEAD_BYTES - 4 : at + HEAD_BYTES], "big")
+        at += HEAD_BYTES
+        if length and chance.random() < 0.7:
+            frames[at + chance.randrange(length)] ^= 1 << chance.randrange(8)
+        at += length
+    return frames
 
 
 def false_have(server: Server, chance: Random) -> None:
@@ -45,7 +48,7 @@ def false_have(server: Server, chance: Random) -> None:
         bits = (1 << len(cids)) - 1 << -len(cids) % 8  # the first in the highest bit
         return bits.to_bytes((len(cids) + 7) // 8, "big")
 
-    async def serve_blocks(cids: Sequence[Cid]) -> AsyncIterator[Buffer]:
+    async def serve_blocks(cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         for index in range(len(cids)):
             yield pack_frame(index, FrameStatus.GONE)
 
