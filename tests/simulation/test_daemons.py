@@ -122,6 +122,25 @@ def test_edit_within_one_tick_of_a_coarse_disk_is_noticed() -> None:
     simulate(story, SEED, personalities={"bert": Personality(mtime_step_ns=10_000_000_000)})
 
 
+def test_clone_takes_over_and_the_original_comes_back() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = await begin(simulation)
+        await cleo.stop()
+        twin = cleo.clone("cleo2")
+        await simulation.start(twin)
+        written = write_everywhere(simulation, b"plan")  # Cleo's own wait on the disk of the one that is off
+        write(twin, (b"of the twin",), b"written there")
+        await settle(simulation, ana, bert, twin)
+        await twin.stop()
+        twin.trees.close()
+        await simulation.start(cleo)
+        write(bert, (b"afterwards",), b"by bert")
+        await settle(simulation)
+        assert contents(cleo) == sorted([b"of ana", b"written there", b"by bert", *written])
+
+    simulate(story, SEED)
+
+
 def test_both_sides_of_a_partition_work_on_and_meet_again() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = await begin(simulation)
