@@ -1,6 +1,6 @@
 # Every target does its own set-up (.ci/setup): Python 3.11, git and make are enough.
 # `make demo` N=3 for three computers, ONCE=1 to check itself and end. `make test` JOBS=4, ARGS="-k name". `make prove` ONLY=name.
-.PHONY: help demo test lint format prove fuzz simulate bench setup clean docs man package
+.PHONY: help demo test lint format prove fuzz simulate bench setup clean docs schema man package
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -13,6 +13,7 @@ help:
 	@echo "make simulate  whole daemons through random troubles on virtual time; SEEDS=20 JOBS=2 FIRST=1"
 	@echo "make bench     syncd beside Syncthing, rsync and unison, workload by workload; W=large1 RUNS=5"
 	@echo "make docs      the site of docs/ in build/docs"
+	@echo "make schema    docs/schema.json: what --json prints"
 	@echo "make man       manual pages in build/man"
 	@echo "make package   wheel, sdist, .deb and bill of materials in dist/"
 	@echo "make format    let ruff format the tree"
@@ -49,6 +50,9 @@ bench: setup
 
 docs: setup
 	@.venv/bin/sphinx-build -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"
+
+schema: setup
+	@.venv/bin/python -m release.schema
 
 man: setup
 	@.venv/bin/python -m release.man build/man

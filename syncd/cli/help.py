@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from syncd.catalogue import CATALOGUE, EXIT_MEANING, Exit, Trouble
 from syncd.cli import text
 from syncd.cli.session import Session, command
+from syncd.cli.shapes import document
 from syncd.errors import SyncdError
 
 SCHEMA = "syncd.help/1"
@@ -111,6 +113,8 @@ def explain(words: list[str]) -> str:
         return _overview()
     if asked in ("exit-codes", "exit", "codes"):
         return _exit_codes()
+    if asked == "json":
+        return json.dumps(document(), indent=1)
     if asked == "errors":
         return "\n".join(text.table([entry.id, entry.title] for entry in CATALOGUE.values()))
     if entry := CATALOGUE.get(asked.upper()):
@@ -123,7 +127,7 @@ def explain(words: list[str]) -> str:
 def _overview() -> str:
     root = _root()
     context = root.make_context("syncd", [], resilient_parsing=True)
-    topics = ", ".join([*TOPICS, "exit-codes", "errors"])
+    topics = ", ".join([*TOPICS, "exit-codes", "errors", "json"])
     usage: str = root.get_help(context)
     return f"{usage}\n\nTopics for `syncd help TOPIC`: {topics}; or an id as SY-PAIR-03."
 
@@ -137,7 +141,7 @@ def _command_help(words: list[str]) -> str:
             raise SyncdError(
                 f"there is no command or topic {text.escape(' '.join(words))}",
                 id="SY-FIND-01",
-                why="The topics are " + ", ".join([*TOPICS, "exit-codes", "errors"]) + ".",
+                why="The topics are " + ", ".join([*TOPICS, "exit-codes", "errors", "json"]) + ".",
                 fix="syncd help",
             )
         context = found.make_context(word, [], parent=context, resilient_parsing=True)

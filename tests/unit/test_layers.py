@@ -92,6 +92,7 @@ COLOURS: dict[str, str] = {
     "syncd.cli.security": BLOCKING,
     "syncd.cli.service": BLOCKING,
     "syncd.cli.session": BLOCKING,
+    "syncd.cli.shapes": PURE,
     "syncd.cli.share": BLOCKING,
     "syncd.cli.snapshots": BLOCKING,
     "syncd.cli.status": BLOCKING,
