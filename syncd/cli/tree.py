@@ -90,6 +90,9 @@ TREE: Mapping[str, Leaf | Branch] = {
     "search": Leaf("history", "search"),
     "restore": Leaf("restore", "restore"),
     "undo": Leaf("restore", "undo"),
+    "retention": Leaf("keep", "retention"),
+    "prune": Leaf("keep", "prune"),
+    "scrub": Leaf("keep", "scrub"),
     "snapshot": Branch(
         "Moments with a name: list, add, remove.",
         {

@@ -26,6 +26,7 @@ from syncd.daemon.naming import MIN_PREFIX, not_found, one_of
 from syncd.daemon.operating import Operating
 from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
+from syncd.daemon.promising import Promises
 from syncd.daemon.requesting import Requests
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
@@ -66,6 +67,7 @@ class DaemonApi:
         operating = Operating(daemon, manager or ServiceManager())
         self._history = History(self.find_folder, self.folder_of_path)
         tending = Tending(daemon, self.find_folder, self.folder_of_path)
+        self._keeping = Promises(self.find_folder)
         self._looking = Looking(daemon, self.find_folder)
         self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
@@ -116,9 +118,12 @@ class DaemonApi:
             "restore": self._history.restore,
             "undo": self._history.undo,
             "undo.list": self._history.undo_list,
-            "snapshots": self._history.snapshots,
-            "snapshot.add": self._history.snapshot_add,
-            "snapshot.remove": self._history.snapshot_remove,
+            "snapshots": self._keeping.snapshots,
+            "retention": self._keeping.retention,
+            "prune": self._keeping.prune,
+            "scrub": self._keeping.scrub,
+            "snapshot.add": self._keeping.snapshot_add,
+            "snapshot.remove": self._keeping.snapshot_remove,
             "key.show": self._key_show,
             "doctor": operating.doctor,
             "config.show": operating.config_show,

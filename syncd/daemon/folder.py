@@ -13,6 +13,7 @@ import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.applying import Applier
+from syncd.daemon.archiving import Archivist
 from syncd.daemon.doubting import Doubter
 from syncd.daemon.following import Follower
 from syncd.daemon.ground import Ground, Rights
@@ -60,6 +61,7 @@ class FolderTask(Ground):
         super().__init__(name, store, marker, workers, clock, lane, budget, meter, rights)
         self.stopped_why: str | None = None
         self.keeper = Keeper(self)
+        self.archivist = Archivist(self)
         self.waves = Waves(self)
         self.scanner = Scanner(self, self.keeper, self.waves)
         self.applier = Applier(self, self.keeper, self.waves)
@@ -86,6 +88,7 @@ class FolderTask(Ground):
             nursery.start_soon(self.keeper.run)
             nursery.start_soon(self.puller.poll_again_forever)
             nursery.start_soon(self.keeper.watch_root)
+            nursery.start_soon(self.archivist.run)
             nursery.start_soon(self.doubter.run)
 
     def hold(self) -> None:

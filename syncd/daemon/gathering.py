@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
-from syncd.daemon.folder import FolderTask
+from syncd.daemon.ground import Ground
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.model.cipher import BlockKind, max_ciphertext
 from syncd.model.ids import Cid
@@ -23,7 +23,7 @@ FETCH_BYTES = 4 << 20
 PATIENCE_S = 30.0
 
 
-async def held_by_peers(task: FolderTask, entries: Sequence[Entry]) -> set[bytes]:
+async def held_by_peers(task: Ground, entries: Sequence[Entry]) -> set[bytes]:
     """Cids that a connected peer says it has."""
     found: set[bytes] = set()
     for state in list(task.links.values()):
@@ -43,7 +43,7 @@ async def _held(link: Link, cids: Sequence[Cid]) -> set[Cid]:
     return found
 
 
-async def fetch(task: FolderTask, entries: Sequence[Entry], parts: frozenset[bytes]) -> int:
+async def fetch(task: Ground, entries: Sequence[Entry], parts: frozenset[bytes]) -> int:
     """Fetch blocks, and `parts` of lists, from whoever has them; how many came."""
     left = {entry.cid: entry for entry in entries}
     for state in list(task.links.values()):
@@ -73,7 +73,7 @@ def _batches(entries: Sequence[Entry]) -> Iterable[list[Entry]]:
         yield batch
 
 
-async def _fetch(task: FolderTask, link: Link, entries: Sequence[Entry]) -> list[tuple[Entry, bytes]]:
+async def _fetch(task: Ground, link: Link, entries: Sequence[Entry]) -> list[tuple[Entry, bytes]]:
     arrived: list[tuple[Entry, bytes]] = []
     with trio.move_on_after(PATIENCE_S) as patience:
         limits = [max_ciphertext(entry.length) for entry in entries]
@@ -89,7 +89,7 @@ async def _fetch(task: FolderTask, link: Link, entries: Sequence[Entry]) -> list
     return arrived
 
 
-async def _keep(task: FolderTask, got: Sequence[tuple[Entry, bytes]], parts: frozenset[bytes]) -> None:
+async def _keep(task: Ground, got: Sequence[tuple[Entry, bytes]], parts: frozenset[bytes]) -> None:
     store = task.store
     plains = [(entry, store.open_part_untrusted(entry, sealed)) for entry, sealed in got if entry.cid in parts]
     if plains:
@@ -98,7 +98,7 @@ async def _keep(task: FolderTask, got: Sequence[tuple[Entry, bytes]], parts: fro
     await task.db(store.packs.db_add_all, packs, task.clock.now())
 
 
-def _pack(task: FolderTask, got: Sequence[tuple[Entry, bytes]]) -> list[Pack]:
+def _pack(task: Ground, got: Sequence[tuple[Entry, bytes]]) -> list[Pack]:
     """Check each block, and put the good ones on the shelf."""
     store = task.store
     builder = PackBuilder(store.keyring.folder, BlockKind.DATA)

@@ -143,6 +143,8 @@ class Ground:
         self.is_judged = False
         """What was accepted was judged by the present roster."""
         self.is_scanning = False
+        self.packing = trio.Lock()
+        """Held by whoever puts blocks into packs because others are there, or takes packs away."""
         self.news = trio.Event()
         self.newest = 0
         self.may_scan = trio.Event()

@@ -51,7 +51,7 @@ class History:
         if folder is None:
             raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
         inside = os.fsencode(os.path.normpath(path))[len(folder.row.path) :].strip(b"/")
-        return folder, _task(folder), tuple(inside.split(b"/")) if inside else ()
+        return folder, task_of(folder), tuple(inside.split(b"/")) if inside else ()
 
     async def _moment(self, task: FolderTask, params: Params) -> Moment:
         """The moment that is meant: a time, just before a change, or a snapshot; now, if none is named."""
@@ -59,7 +59,7 @@ class History:
         if params["snapshot"] is not None:
             found = await task.db(snapshots.db_find, store, params["snapshot"])
             if found is None:
-                raise _unknown("snapshot", params["snapshot"])
+                raise unknown("snapshot", params["snapshot"])
             return Moment(at_ms=found.at_ms)
         if params["before"] is not None:
             prefix = params["before"]
@@ -68,9 +68,9 @@ class History:
                 return Moment(before=deeds[0].first)
             seqs = await task.db(looking.db_find_changeset, store, prefix)
             if len(seqs) != 1:
-                raise _unknown("change", prefix)
+                raise unknown("change", prefix)
             return Moment(before=seqs[0])
-        return Moment(at_ms=_ms(params["at_s"]))
+        return Moment(at_ms=moment_ms(params["at_s"]))
 
     # looking -------------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class History:
     async def diff(self, params: Params, progress: Progress) -> Json:
         folder, task, path = self._at_path(params["path"])
         before = await task.db(restoring.db_tree, task.store, await self._moment(task, params), path)
-        after = await task.db(restoring.db_tree, task.store, Moment(at_ms=_ms(params["to_s"])), path)
+        after = await task.db(restoring.db_tree, task.store, Moment(at_ms=moment_ms(params["to_s"])), path)
         found = difference(before, after)
         return {
             "schema": "syncd.diff/1",
@@ -134,7 +134,7 @@ class History:
 
     async def search(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = _task(folder)
+        task = task_of(folder)
         found = await task.db(looking.db_search, task.store, params["text"], params["most"])
         return {
             "schema": "syncd.search/1",
@@ -254,7 +254,7 @@ class History:
 
     async def undo(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = _task(folder)
+        task = task_of(folder)
         deed = await self._deed(task, params["id"])
         foreseen = await task.db(restoring.db_foresee_undo, task.store, deed)
         undo: Deed | None = None
@@ -282,7 +282,7 @@ class History:
 
     async def undo_list(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = _task(folder)
+        task = task_of(folder)
         deeds = await task.db(restoring.db_deeds, task.store)
         return {
             "schema": "syncd.undo.list/1",
@@ -296,58 +296,19 @@ class History:
         for deed in deeds:
             if deed.id == id_ or (id_ is None and deed.undone is None and deed.kind != "undo"):
                 return deed
-        raise _unknown("undo", id_ or "")
-
-    # snapshots -----------------------------------------------------------------------------------------------
-
-    async def snapshots(self, params: Params, progress: Progress) -> Json:
-        folder = self._find(params["folder"], params["cwd"])
-        task = _task(folder)
-        return await self._snapshots_json(folder, task)
-
-    async def _snapshots_json(self, folder: RunningFolder, task: FolderTask) -> Json:
-        return {
-            "schema": "syncd.snapshots/1",
-            "folder": folder.id.hex(),
-            "name": folder.name,
-            "snapshots": [
-                {
-                    "name": one.name,
-                    "time": moment(one.at_ms / 1000),
-                    "made": moment(one.made),
-                    "scheduled": one.is_scheduled,
-                }
-                for one in await task.db(snapshots.db_list, task.store)
-            ],
-        }
-
-    async def snapshot_add(self, params: Params, progress: Progress) -> Json:
-        folder = self._find(params["folder"], params["cwd"])
-        task = _task(folder)
-        now = task.clock.now()
-        at_ms = _ms(params["at_s"])
-        at_ms = int(now * 1000) if at_ms is None else at_ms
-        await task.db(snapshots.db_add, task.store, params["name"], at_ms, now)
-        return await self._snapshots_json(folder, task)
-
-    async def snapshot_remove(self, params: Params, progress: Progress) -> Json:
-        folder = self._find(params["folder"], params["cwd"])
-        task = _task(folder)
-        if not await task.db(snapshots.db_remove, task.store, params["name"]):
-            raise _unknown("snapshot", params["name"])
-        return await self._snapshots_json(folder, task)
+        raise unknown("undo", id_ or "")
 
 
 _ELSEWHERE = "restore to a directory of your own: --to DIR"
 
 
-def _task(folder: RunningFolder) -> FolderTask:
+def task_of(folder: RunningFolder) -> FolderTask:
     if folder.task is None:
         raise SyncdError(f"the folder {folder.name} is not running", id="SY-FIND-01", fix="syncd status")
     return folder.task
 
 
-def _ms(at_s: float | None) -> int | None:
+def moment_ms(at_s: float | None) -> int | None:
     """A time as a person gives it, to the millisecond; a whole second means all of it."""
     if at_s is None:
         return None
@@ -417,5 +378,5 @@ def _not_kept(count: int) -> SyncdError:
     return SyncdError(f"{count:,} blocks of that moment are nowhere to be had", id="SY-HIST-02")
 
 
-def _unknown(what: str, name: str) -> SyncdError:
+def unknown(what: str, name: str) -> SyncdError:
     return SyncdError(f"there is no {what} {name}".rstrip(), id="SY-HIST-06")

@@ -85,9 +85,10 @@ class Keeper:
                 edits = await self._db(db_recheck_old, self._store, self._clock.now(), self._ground.now_ms())
                 due = await self._db(db_superseded, self._store, self._clock.now())
                 if due:
-                    known = await self._db(db_packed_of, self._store, due)
-                    compared = await self._blocking(pack_superseded, self._store, due, known)
-                    edits += await self._db(db_let_go, self._store, compared, self._clock.now())
+                    async with self._ground.packing:
+                        known = await self._db(db_packed_of, self._store, due)
+                        compared = await self._blocking(pack_superseded, self._store, due, known)
+                        edits += await self._db(db_let_go, self._store, compared, self._clock.now())
             except TreeError as error:
                 log.warning("folder %s: %s", self._ground.name, error)
                 continue

@@ -68,6 +68,7 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
             "plain_bytes": 0 if task is None else task.counts.old_bytes,
             "packs": 0 if task is None else task.counts.packs,
             "packed_bytes": 0 if task is None else task.counts.packed_bytes,
+            "read_since": None if task is None else moment(task.counts.read_since),
         },
         "problems": folder_problems(folder),
         "peers": list(peers),

@@ -29,6 +29,8 @@ class Counts:
     """Plain inodes that wait in `.syncd/old`; `old_bytes` are theirs."""
     packs: int = 0
     packed_bytes: int = 0
+    read_since: float | None = None
+    """Every pack was read and found right since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,25 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
     ).fetchone()
     (conflicts,) = connection.execute("SELECT count(*) FROM copy").fetchone()
     old_files, old_bytes = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM old").fetchone()
-    packs, packed_bytes = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM pack").fetchone()
+    packs, packed_bytes, read_since = connection.execute(
+        "SELECT count(*), coalesce(sum(size),0), min(verified) FROM pack"
+    ).fetchone()
     (only_here,) = connection.execute("SELECT count(*) FROM node WHERE pending=2 AND pending<>0").fetchone()
     held_files = "SELECT count(*) FROM held_node h JOIN node n ON n.id=h.node WHERE n.l_kind IN (1,3)"
     (held,) = connection.execute(held_files).fetchone()
     return Counts(
-        files, size, need_files, need_bytes, conflicts, old_bytes, only_here, held, old_files, packs, packed_bytes
+        files,
+        size,
+        need_files,
+        need_bytes,
+        conflicts,
+        old_bytes,
+        only_here,
+        held,
+        old_files,
+        packs,
+        packed_bytes,
+        read_since,
     )
 
 

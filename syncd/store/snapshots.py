@@ -45,3 +45,8 @@ def db_add(store: FolderStore, name: str, at_ms: int, now: float, kind: int = BY
 def db_remove(store: FolderStore, name: str) -> bool:
     """Forget a name; False if there is none."""
     return store.connection.execute("DELETE FROM snapshot WHERE name=?", (name,)).rowcount > 0
+
+
+def db_drop_scheduled(store: FolderStore, before_ms: int) -> None:
+    """Forget scheduled snapshots of moments that nothing is promised of any more."""
+    store.connection.execute("DELETE FROM snapshot WHERE kind=? AND at_ms<?", (BY_SCHEDULE, before_ms))

@@ -1,0 +1,90 @@
+"""Blocking. `syncd retention`, `prune`, `scrub`: what is kept of the past, letting go of the rest, reading it again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from syncd.cli import text
+from syncd.cli.client import Json
+from syncd.cli.session import Session, command, here
+
+Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: the one you stand in.")]
+
+
+@command(dry_run=False)
+def retention(
+    session: Session,
+    folder: Folder = None,
+    keep: Annotated[str | None, typer.Option("--keep", metavar="TIERS", help='As "all 90d, daily 1y".')] = None,
+    space: Annotated[str | None, typer.Option("--space", metavar="SIZE", help="500M, 20G, none.")] = None,
+) -> None:
+    """Show or set how long this device keeps old versions. `--json` prints syncd.retention/1.
+
+    Steps are all, hourly, daily, weekly, biweekly, monthly, yearly; times are in d, w or y.
+    """
+    found = session.call("retention", **here(folder), keep=keep, space=space)
+    session.show(found, lambda: _retention_lines(found))
+
+
+def _retention_lines(found: Json) -> list[str]:
+    space = found["space_bytes"]
+    rows = [
+        ["keep", found["keep"]],
+        ["space", "no limit" if space is None else text.size(space)],
+        ["always", found["always"]],
+    ]
+    return text.table(rows)
+
+
+@command()
+def prune(session: Session, folder: Folder = None) -> None:
+    """Let go of versions that no promise covers; daily it happens by itself. `--json` prints syncd.prune/1.
+
+    `--dry-run` says what would go. Without `--yes` it asks.
+    """
+    if session.flags.dry_run or not session.flags.yes:
+        foreseen = session.stream("prune", _silent, **here(folder), dry_run=True)
+        if session.flags.dry_run:
+            session.show(foreseen, lambda: _prune_lines(foreseen))
+            return
+        session.terminal.talk(_prune_lines(foreseen))
+        session.confirm("Let go of them?")
+    done = session.stream("prune", _silent, **here(folder), dry_run=False)
+    session.show(done, lambda: _prune_lines(done))
+
+
+def _silent(progress: Json) -> None:
+    """There is nothing to say on the way."""
+
+
+def _prune_lines(found: Json) -> list[str]:
+    versions = text.count(found["versions"], "version")
+    freed, kept = text.size(found["freed_bytes"]), text.size(found["kept_bytes"])
+    lines = [f"{versions} under no promise, {freed} to free, {kept} stay", f"promised: {found['keep']}"]
+    if found["short_of_space"]:
+        lines.append("even what is always kept takes more than the space allowed")
+    return lines
+
+
+@command()
+def scrub(session: Session, folder: Folder = None) -> None:
+    """Read every pack of old versions now, and heal what is damaged from a peer. `--json` prints syncd.scrub/1.
+
+    Exit 13 if something is lost.
+    """
+    found = session.stream("scrub", _silent, **here(folder))
+    session.show(found, lambda: _scrub_lines(found))
+    if found["lost_blocks"]:
+        raise typer.Exit(13)
+
+
+def _scrub_lines(found: Json) -> list[str]:
+    lines = [f"{text.count(found['packs'], 'pack')} read, {text.size(found['bytes'])}"]
+    if found["damaged"]:
+        lines.append(
+            f"{text.count(found['damaged'], 'pack')} damaged: {text.count(found['healed_blocks'], 'block')} came back "
+            f"from peers, {text.count(found['lost_blocks'], 'block')} did not"
+        )
+    return lines

@@ -1,0 +1,157 @@
+"""Async. Looking after the packs of a folder: snapshots by the schedule, reading packs again, letting go of what no
+promise covers.
+
+Everything here is slow and in no hurry; it holds `Ground.packing` only while it exchanges packs.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import trio
+
+from syncd.daemon.gathering import fetch
+from syncd.daemon.ground import Ground
+from syncd.engine.retention import Policy, ladder, show_tiers
+from syncd.model.lists import BlockList
+from syncd.store import pruning, snapshots
+from syncd.store.pruning import Collection, Marking
+from syncd.treetypes import RootState, TreeError
+
+log = logging.getLogger("syncd.history")
+
+ROUND_S = 300.0
+SNAPSHOT_EVERY_S = 12 * 3600.0
+KEEP_SNAPSHOTS_S = 90 * 86400.0
+"""Of the schedule; those that a person made stay until a person removes them."""
+SCRUB_WITHIN_S = 14 * 86400.0
+COLLECT_EVERY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a pruning does, or would do. `keep`: the promise that was kept, smaller where space is short."""
+
+    versions: int
+    freed: int
+    kept_bytes: int
+    packs: int
+    keep: str
+    is_short: bool
+    """Even what is promised at least takes more than the space allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrub:
+    """What reading packs showed."""
+
+    packs: int
+    size: int
+    damaged: int
+    healed: int
+    lost: int
+
+
+class Archivist:
+    """One folder's."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._db = ground.db
+        self._blocking = ground.workers.run_blocking
+        self._clock = ground.clock
+        self._collected_at = ground.clock.monotonic()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await trio.sleep(ROUND_S)
+            if self._ground.root_state is not RootState.OK:
+                continue
+            try:
+                await self._db(self._take_snapshot)
+                await self.scrub(SCRUB_WITHIN_S, most=1)
+                if self._clock.monotonic() >= self._collected_at + COLLECT_EVERY_S:
+                    self._collected_at = self._clock.monotonic()
+                    await self.prune(dry_run=False)
+            except TreeError as error:
+                log.warning("folder %s: its history waits: %s", self._ground.name, error)
+
+    # snapshots -----------------------------------------------------------------------------------------------
+
+    def _take_snapshot(self) -> None:
+        """Every twelve hours; after a time of sleep at once, and one only."""
+        now = self._clock.now()
+        taken = [one.made for one in snapshots.db_list(self._store) if one.is_scheduled]
+        if taken and max(taken) <= now < max(taken) + SNAPSHOT_EVERY_S:
+            return
+        name = datetime.fromtimestamp(now, UTC).strftime("auto-%Y-%m-%dT%H:%M")
+        snapshots.db_add(self._store, name, int(now * 1000), now, snapshots.BY_SCHEDULE)
+        snapshots.db_drop_scheduled(self._store, int((now - KEEP_SNAPSHOTS_S) * 1000))
+
+    # scrub ---------------------------------------------------------------------------------------------------
+
+    async def scrub(self, within_s: float, most: int | None = None) -> Scrub:
+        """Read packs that were not read for so long, the longest first; heal what is damaged."""
+        packs = size = damaged = healed = lost = 0
+        before = self._clock.now() - within_s
+        while most is None or packs < most:
+            due = await self._db(pruning.db_to_scrub, self._store, before)
+            if due is None:
+                break
+            name, length, blocks = due
+            async with self._ground.packing:
+                found = await self._blocking(pruning.scrub, self._store, name, length, blocks)
+                packs, size = packs + 1, size + length
+                if found.is_good:
+                    await self._db(pruning.db_verified, self._store, name, self._clock.now())
+                    continue
+                rescued = await self._blocking(pruning.rescue, self._store, found)
+                await self._db(pruning.db_retire_damaged, self._store, found, rescued, self._clock.now())
+            entries = [entry for raw in found.damaged for entry in BlockList(raw)]
+            came = await fetch(self._ground, entries, frozenset())
+            damaged, healed, lost = damaged + 1, healed + came, lost + len(entries) - came
+            log.error(
+                "folder %s: a pack of old versions was damaged: %s blocks came back from peers, %s did not",
+                self._ground.name,
+                came,
+                len(entries) - came,
+            )
+        return Scrub(packs, size, damaged, healed, lost)
+
+    # pruning -------------------------------------------------------------------------------------------------
+
+    async def prune(self, *, dry_run: bool) -> Pruned:
+        """Let go of what no promise covers."""
+        policy: Policy = await self._db(pruning.db_policy, self._store)
+        for tiers in ladder(policy):
+            marking, collection = await self._mark(Policy(tiers, policy.floor))
+            fits = policy.space_bytes is None or collection.kept_bytes <= policy.space_bytes
+            if fits:
+                break
+        if not dry_run and collection.packs:
+            await self._collect(marking, collection)
+        keep = show_tiers(tiers)
+        return Pruned(marking.pruned, collection.freed, collection.kept_bytes, len(collection.packs), keep, not fits)
+
+    async def _mark(self, policy: Policy) -> tuple[Marking, Collection]:
+        promised = await self._db(pruning.db_promise, self._store, policy, self._clock.now(), UTC)
+        marking = Marking(self._store, promised)
+        while await self._db(marking.db_step):
+            pass
+        return marking, await self._db(pruning.db_collection, self._store, marking)
+
+    async def _collect(self, marking: Marking, collection: Collection) -> None:
+        async with self._ground.packing:
+            rest = list(collection.packs)
+            while rest:
+                size, some = 0, []
+                while rest and size < pruning.BYTES_AT_ONCE:
+                    some.append(rest.pop())
+                    size += some[-1].size
+                rewritten = await self._blocking(pruning.rewrite, self._store, some)
+                if not await self._db(pruning.db_exchange, self._store, marking, rewritten, self._clock.now()):
+                    return  # somebody has published meanwhile: another time

@@ -1,0 +1,129 @@
+"""Async. What a device promises to keep of a folder's past, as a person asks for it: snapshots, retention, pruning,
+scrub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from syncd.daemon.folder import FolderTask
+from syncd.daemon.history import Params, Progress, moment_ms, task_of, unknown
+from syncd.daemon.running import RunningFolder
+from syncd.daemon.views import Json, moment
+from syncd.engine.retention import Policy, Tier, parse_tiers, show_tiers
+from syncd.errors import SyncdError
+from syncd.store import pruning, snapshots
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Promises:
+    """The methods of the control socket that are about what is kept."""
+
+    def __init__(self, find: Callable[[str | None, str | None], RunningFolder]) -> None:
+        self._find = find
+
+    # snapshots -----------------------------------------------------------------------------------------------
+
+    async def snapshots(self, params: Params, progress: Progress) -> Json:
+        folder = self._find(params["folder"], params["cwd"])
+        task = task_of(folder)
+        return await self._snapshots_json(folder, task)
+
+    async def _snapshots_json(self, folder: RunningFolder, task: FolderTask) -> Json:
+        return {
+            "schema": "syncd.snapshots/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "snapshots": [
+                {
+                    "name": one.name,
+                    "time": moment(one.at_ms / 1000),
+                    "made": moment(one.made),
+                    "scheduled": one.is_scheduled,
+                }
+                for one in await task.db(snapshots.db_list, task.store)
+            ],
+        }
+
+    async def snapshot_add(self, params: Params, progress: Progress) -> Json:
+        folder = self._find(params["folder"], params["cwd"])
+        task = task_of(folder)
+        now = task.clock.now()
+        at_ms = moment_ms(params["at_s"])
+        at_ms = int(now * 1000) if at_ms is None else at_ms
+        await task.db(snapshots.db_add, task.store, params["name"], at_ms, now)
+        return await self._snapshots_json(folder, task)
+
+    async def snapshot_remove(self, params: Params, progress: Progress) -> Json:
+        folder = self._find(params["folder"], params["cwd"])
+        task = task_of(folder)
+        if not await task.db(snapshots.db_remove, task.store, params["name"]):
+            raise unknown("snapshot", params["name"])
+        return await self._snapshots_json(folder, task)
+
+    # what is kept --------------------------------------------------------------------------------------------
+
+    async def retention(self, params: Params, progress: Progress) -> Json:
+        folder = self._find(params["folder"], params["cwd"])
+        task = task_of(folder)
+        policy: Policy = await task.db(pruning.db_policy, task.store)
+        if params["keep"] is not None or params["space"] is not None:
+            tiers = policy.tiers if params["keep"] is None else _tiers(params["keep"])
+            space = policy.space_bytes if params["space"] is None else _space(params["space"])
+            policy = Policy(tiers, space_bytes=space)
+            await task.db(pruning.db_set_policy, task.store, policy)
+        return {
+            "schema": "syncd.retention/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "keep": show_tiers(policy.tiers),
+            "space_bytes": policy.space_bytes,
+            "always": show_tiers(policy.floor),
+        }
+
+    async def prune(self, params: Params, progress: Progress) -> Json:
+        folder = self._find(params["folder"], params["cwd"])
+        pruned = await task_of(folder).archivist.prune(dry_run=params["dry_run"])
+        return {
+            "schema": "syncd.prune/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "versions": pruned.versions,
+            "freed_bytes": pruned.freed,
+            "kept_bytes": pruned.kept_bytes,
+            "packs": pruned.packs,
+            "keep": pruned.keep,
+            "short_of_space": pruned.is_short,
+            "dry_run": params["dry_run"],
+        }
+
+    async def scrub(self, params: Params, progress: Progress) -> Json:
+        folder = self._find(params["folder"], params["cwd"])
+        found = await task_of(folder).archivist.scrub(0.0)
+        return {
+            "schema": "syncd.scrub/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "packs": found.packs,
+            "bytes": found.size,
+            "damaged": found.damaged,
+            "healed_blocks": found.healed,
+            "lost_blocks": found.lost,
+        }
+
+
+def _tiers(text: str) -> tuple[Tier, ...]:
+    try:
+        return parse_tiers(text)
+    except ValueError as error:
+        raise SyncdError(f"{error}", id="SY-USE-01", fix='--keep "all 90d, daily 1y, monthly 5y"') from error
+
+
+def _space(text: str) -> int | None:
+    """`10G`, or `none`."""
+    if text == "none":
+        return None
+    number, unit = text[:-1], text[-1:].upper()
+    if unit not in _UNITS or not number.isdigit():
+        raise SyncdError(f"{text!r} is not a size", id="SY-USE-01", fix="--space 500M, 20G, 1T or none")
+    return int(number) * _UNITS[unit]

@@ -1,0 +1,299 @@
+"""Blocking. Collecting what no promise covers any more, out of the packs.
+
+First every version is judged by the promise (`engine.retention`) and the blocks of those it covers are marked; then
+packs that hold too little of what is marked are written anew without the rest, or go as a whole. A block goes only if
+it is in no version that stands now, or stood at a promised moment. A new pack is on the shelf before its rows are
+committed together with the end of the old one's, and only then does the old one go: a crash at any point costs nothing
+but a second copy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+from syncd.engine.retention import DEFAULT, Policy, Promise, parse_tiers, promise, show_tiers
+from syncd.model.cipher import BlockKind
+from syncd.model.ids import VersionId, cid_of, version_id
+from syncd.model.lists import ENTRY_BYTES, BlockList
+from syncd.model.packs import Pack, PackBuilder, name_of
+from syncd.model.records import ContentKind
+from syncd.store import snapshots
+from syncd.store.blocks import SourceKind, source_of
+from syncd.store.db import Transaction
+from syncd.store.folder import FolderStore
+from syncd.store.journal import QUARANTINED
+from syncd.store.keyring import EpochKeyMissing
+from syncd.store.past import Past
+from syncd.store.restoring import db_packed
+from syncd.treetypes import NotThere, TreeError
+
+CHANGESETS_PER_STEP = 32
+WORTH_KEEPING = 0.7
+"""A pack of which less is marked is written anew."""
+SMALL_PACK_BYTES = 4 << 20
+MANY_SMALL = 16
+"""So many packs below SMALL_PACK_BYTES are put together."""
+BYTES_AT_ONCE = 64 << 20
+
+
+# --- the policy ------------------------------------------------------------------------------------------------------
+
+
+def db_policy(store: FolderStore) -> Policy:
+    """What this device promises to keep of this folder."""
+    found = store.connection.execute("SELECT value FROM meta WHERE key='retention'").fetchone()
+    if found is None:
+        return DEFAULT
+    value = json.loads(found[0])
+    return Policy(parse_tiers(value["keep"]), space_bytes=value["space"])
+
+
+def db_set_policy(store: FolderStore, policy: Policy) -> None:
+    """Promise something else from now on."""
+    value = json.dumps({"keep": show_tiers(policy.tiers), "space": policy.space_bytes}).encode()
+    store.connection.execute("INSERT OR REPLACE INTO meta VALUES ('retention', ?)", (value,))
+
+
+def db_promise(store: FolderStore, policy: Policy, now: float, zone: tzinfo) -> Promise:
+    """The policy's promise now, with the moments that have a name."""
+    pinned = [one.at_ms for one in snapshots.db_list(store)]
+    return promise(policy.tiers, int(now * 1000), zone, pinned)
+
+
+# --- marking ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Marking:
+    """Goes twice through all changesets, some at a time: when each version ended, then what must be kept."""
+
+    store: FolderStore
+    promise: Promise
+    ended: dict[VersionId, int] = field(default_factory=dict)
+    kept: set[bytes] = field(default_factory=set)
+    """Pids of all blocks that a version under the promise has."""
+    pruned: int = 0
+    """Versions that no promise covers."""
+    _after: int = 0
+    _is_second: bool = False
+    newest: int = 0
+    """The last changeset that was judged; a collection is void if another has come since."""
+
+    def db_step(self) -> bool:
+        """Some more of it; False when all is marked."""
+        found = self.store.connection.execute(
+            "SELECT c.seq, m.at_ms FROM changeset c JOIN moment m ON m.seq=c.seq WHERE c.seq>? ORDER BY c.seq LIMIT ?",
+            (self._after, CHANGESETS_PER_STEP),
+        ).fetchall()
+        past = Past(self.store)
+        for seq, at_ms in found:
+            self._after = seq
+            if self._is_second:
+                self._judge(past, seq, at_ms)
+            else:
+                self._note_ends(past, seq, at_ms)
+        if found:
+            return True
+        if self._is_second:
+            return self._after < self.store.journal.newest_seq()
+        self.newest = self._after
+        self._is_second, self._after = True, 0
+        return True
+
+    def _is_quarantined(self, seq: int) -> bool:
+        query = "SELECT 1 FROM changeset WHERE seq=? AND state=?"
+        return self.store.connection.execute(query, (seq, QUARANTINED)).fetchone() is not None
+
+    def _note_ends(self, past: Past, seq: int, at_ms: int) -> None:
+        if self._is_quarantined(seq):
+            return  # it has replaced nothing, and may yet count
+        for record in past.open(seq).records:
+            for version in record.replaces_content:
+                self.ended[version] = min(at_ms, self.ended.get(version, at_ms))
+
+    def _judge(self, past: Past, seq: int, at_ms: int) -> None:
+        hash_ = self.store.journal.sources[seq].hash
+        for index, record in enumerate(past.open(seq).records):
+            content = record.content
+            if content is None or content.kind is not ContentKind.FILE:
+                continue
+            end_ms = self.ended.get(version_id(hash_, index))
+            if self.promise.covers(at_ms, end_ms):
+                packed = db_packed(self.store, content)
+                self.kept.update(packed[start : start + 32] for start in range(0, len(packed), ENTRY_BYTES))
+            else:
+                self.pruned += 1
+
+
+# --- collecting ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PackUse:
+    """A pack, and what of it is marked: (offset of the ciphertext, packed entry)."""
+
+    name: str
+    size: int
+    marked: tuple[tuple[int, bytes], ...]
+    marked_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a collection would do: packs to write anew or drop, and the bytes that this frees."""
+
+    packs: tuple[PackUse, ...]
+    freed: int
+    kept_bytes: int
+
+
+def db_collection(store: FolderStore, marking: Marking) -> Collection:
+    """Which packs hold too little of what is marked. The same block in two packs is kept in one."""
+    seen: set[bytes] = set()
+    uses = []
+    marked_in: dict[int, list[tuple[int, bytes]]] = {}
+    for source, offset, entry in store.connection.execute("SELECT src, off, entry FROM block WHERE src%4=3"):
+        if entry[:32] in marking.kept and entry[:32] not in seen:
+            seen.add(entry[:32])
+            marked_in.setdefault(source, []).append((offset, entry))
+    for pack, name, size in store.connection.execute("SELECT id, name, size FROM pack WHERE kind=1 ORDER BY id"):
+        marked = marked_in.get(source_of(SourceKind.PACK, pack), [])
+        length = sum(int.from_bytes(entry[64:68], "big") + 16 + ENTRY_BYTES for _, entry in marked)
+        uses.append(PackUse(name, size, tuple(sorted(marked)), length))
+    small = [use for use in uses if use.size < SMALL_PACK_BYTES]
+    chosen = [use for use in uses if use.marked_bytes < WORTH_KEEPING * use.size]
+    if len(small) >= MANY_SMALL:
+        chosen = [use for use in uses if use in small or use.marked_bytes < WORTH_KEEPING * use.size]
+    freed = sum(use.size - use.marked_bytes for use in chosen if use.marked_bytes < WORTH_KEEPING * use.size)
+    return Collection(tuple(chosen), max(0, freed), sum(use.marked_bytes for use in uses))
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """Old packs, and the new ones on the shelf that hold what was marked in them."""
+
+    old: tuple[PackUse, ...]
+    new: tuple[Pack, ...]
+
+
+def rewrite(store: FolderStore, packs: Sequence[PackUse]) -> Rewritten:
+    """Write new packs of what is marked in old ones. A pack with a damaged block stays for the scrub. Touches no row.
+
+    Raises TreeError when the shelf refuses: nothing has gone then.
+    """
+    builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
+    old, new = [], []
+    for use in packs:
+        try:
+            blocks = [(entry, _read(store, use.name, offset, entry)) for offset, entry in use.marked]
+        except (_Damaged, EpochKeyMissing):
+            continue
+        for entry, sealed in blocks:
+            builder.add(entry, sealed)
+            if builder.is_full:
+                new.append(_put(store, builder))
+        old.append(use)
+    if not builder.is_empty:
+        new.append(_put(store, builder))
+    return Rewritten(tuple(old), tuple(new))
+
+
+class _Damaged(Exception):
+    """A block is not what its name says."""
+
+
+def _read(store: FolderStore, name: str, offset: int, packed_entry: bytes) -> bytes:
+    (entry,) = BlockList(packed_entry)
+    cipher = store.keyring.cipher_of(entry.epoch_prefix)
+    sealed = store.packs.read_at(name, offset, cipher.sealed_length(entry.length))
+    if cid_of(sealed) != entry.cid:
+        raise _Damaged
+    return sealed
+
+
+def _put(store: FolderStore, builder: PackBuilder) -> Pack:
+    pack = builder.finish(store.keyring.cipher())
+    store.packs.shelf.put(pack.name, pack.content)
+    return pack.without_content()
+
+
+def db_exchange(store: FolderStore, marking: Marking, rewritten: Rewritten, now: float) -> bool:
+    """Let the new packs take the place of the old ones. False, and nothing is done, if changesets have come since the
+    marking: they may speak of blocks that were not marked."""
+    if store.journal.newest_seq() != marking.newest:
+        return False
+    names = {pack.name for pack in rewritten.new}
+    with Transaction(store.connection):
+        for use in rewritten.old:
+            if use.name not in names:
+                store.packs.db_forget(use.name)
+        store.packs.db_add(rewritten.new, now)
+    for use in rewritten.old:
+        if use.name not in names:
+            store.packs.shelf.drop(use.name)
+    return True
+
+
+# --- scrub -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """What reading a pack showed: `good` as a whole; else its blocks that are whole, and those that are not."""
+
+    name: str
+    is_good: bool
+    whole: tuple[tuple[int, bytes], ...] = ()
+    damaged: tuple[bytes, ...] = ()
+
+
+def db_to_scrub(store: FolderStore, before: float) -> tuple[str, int, list[tuple[int, bytes]]] | None:
+    """The pack that was not read for the longest time, if that was before a moment: name, size, blocks."""
+    found = store.connection.execute(
+        "SELECT id, name, size FROM pack WHERE verified<? ORDER BY verified LIMIT 1", (before,)
+    ).fetchone()
+    if found is None:
+        return None
+    pack, name, size = found
+    query = "SELECT off, entry FROM block WHERE src=? ORDER BY off"
+    return name, size, store.connection.execute(query, (source_of(SourceKind.PACK, pack),)).fetchall()
+
+
+def scrub(store: FolderStore, name: str, size: int, blocks: Sequence[tuple[int, bytes]]) -> Scrubbed:
+    """Read every byte of a pack. Raises TreeError only for a shelf that does not answer at all."""
+    try:
+        content = store.packs.read_at(name, 0, size + 1)
+    except NotThere:
+        return Scrubbed(name, False, (), tuple(entry for _, entry in blocks))
+    if len(content) == size and name_of(content) == name:
+        return Scrubbed(name, True)
+    whole, damaged = [], []
+    for offset, packed_entry in blocks:
+        try:
+            _read(store, name, offset, packed_entry)
+        except (_Damaged, EpochKeyMissing, TreeError):
+            damaged.append(packed_entry)
+        else:
+            whole.append((offset, packed_entry))
+    return Scrubbed(name, False, tuple(whole), tuple(damaged))
+
+
+def db_verified(store: FolderStore, name: str, now: float) -> None:
+    """Every byte of a pack was found right."""
+    store.connection.execute("UPDATE pack SET verified=? WHERE name=?", (now, name))
+
+
+def db_retire_damaged(store: FolderStore, scrubbed: Scrubbed, rescued: Rewritten, now: float) -> None:
+    """What was whole in a damaged pack is in another now; what was not is not offered any more. The pack goes."""
+    with Transaction(store.connection):
+        store.packs.db_forget(scrubbed.name)
+        store.packs.db_add(rescued.new, now)
+    store.packs.shelf.drop(scrubbed.name)
+
+
+def rescue(store: FolderStore, scrubbed: Scrubbed) -> Rewritten:
+    """Write what is whole in a damaged pack into another."""
+    return rewrite(store, [PackUse(scrubbed.name, 0, scrubbed.whole, 0)])

@@ -1,0 +1,183 @@
+"""What no promise covers goes, what one covers stays through every crash, and what rots comes back from a peer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from syncd.daemon.archiving import ROUND_S, SCRUB_WITHIN_S
+from syncd.engine.retention import Policy, Step, Tier
+from syncd.store import pruning, restoring, snapshots
+from syncd.store.folder import FolderStore
+from syncd.store.restoring import Moment
+from tests.helpers.simtree import SimShelf
+from tests.helpers.tasks import SimClock, SimSite, World
+from tests.simulation.test_restoring import past
+
+DAY_S = 86_400
+FILE = (b"plan",)
+
+
+def shelf(store: FolderStore) -> SimShelf:
+    assert isinstance(store.packs.shelf, SimShelf)
+    return store.packs.shelf
+
+
+def packed(store: FolderStore) -> int:
+    """Blocks in all packs."""
+    (count,) = store.connection.execute("SELECT coalesce(sum(blocks),0) FROM pack").fetchone()
+    return int(count)
+
+
+def lacking(site: SimSite, at_ms: int) -> int:
+    """Blocks of a moment that this device has not."""
+    store = site.task.store
+    tree = restoring.db_tree(store, Moment(at_ms))
+    return len(restoring.db_lacking(store, [seen.content for seen in tree.values()])[0])
+
+
+class Calendar(SimClock):
+    """Days pass at a word."""
+
+    days = 0.0
+
+    def now(self) -> float:
+        return super().now() + Calendar.days * DAY_S
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[tuple[World, list[int]]]:
+    """Ann wrote a file anew on five days; bob has packed what was there. And a moment of each of these days."""
+    world = World(["ann", "bob"])
+    Calendar.days = 0.0
+    for site in world:
+        site.clock = Calendar()
+    moments = []
+    async with world.running():
+        for day in range(5):
+            world["ann"].disk.write(FILE, b"day %d" % day)
+            await world.settle()
+            moments.append(int(world["ann"].clock.now() * 1000))
+            await trio.sleep(70)
+            Calendar.days += 1
+            await trio.sleep(70)
+        world.cut()
+        yield world, moments
+
+
+async def test_only_what_no_promise_covers_goes(world: tuple[World, list[int]], autojump_clock: MockClock) -> None:
+    bob = world[0]["bob"]
+    moments = world[1]
+    store = bob.task.store
+    assert packed(store) == 4
+    assert [lacking(bob, at_ms) for at_ms in moments] == [0] * 5
+    store.connection.execute("DELETE FROM snapshot")
+    pruning.db_set_policy(store, Policy((Tier(Step.ALL, 3),), ()))
+    foreseen = await bob.task.archivist.prune(dry_run=True)
+    assert foreseen.versions == 2
+    assert packed(store) == 4
+    await bob.task.archivist.prune(dry_run=False)
+    assert [lacking(bob, at_ms) for at_ms in moments] == [1, 1, 0, 0, 0]
+    assert past(store, moments[2]) == {FILE: b"day 2"}
+    assert past(store, moments[3]) == {FILE: b"day 3"}
+
+
+async def test_snapshot_outlasts_every_rule(world: tuple[World, list[int]], autojump_clock: MockClock) -> None:
+    bob = world[0]["bob"]
+    store = bob.task.store
+    store.connection.execute("DELETE FROM snapshot")
+    snapshots.db_add(store, "before the move", world[1][1], bob.clock.now())
+    pruning.db_set_policy(store, Policy((Tier(Step.YEAR, 1),), ()))
+    await bob.task.archivist.prune(dry_run=False)
+    assert [lacking(bob, at_ms) for at_ms in world[1]] == [1, 0, 1, 1, 0]
+
+
+async def test_space_shrinks_the_promise_down_to_its_floor_and_no_further(
+    world: tuple[World, list[int]], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = world[0]["bob"]
+    store = bob.task.store
+    store.connection.execute("DELETE FROM snapshot")
+    floor = (Tier(Step.ALL, 2),)
+    policy = Policy((Tier(Step.ALL, 90),), floor, space_bytes=1)
+    monkeypatch.setattr(pruning, "db_policy", lambda store: policy)
+    pruned = await bob.task.archivist.prune(dry_run=False)
+    assert pruned.is_short
+    assert [lacking(bob, at_ms) for at_ms in world[1]][-2:] == [0, 0]
+
+
+async def test_snapshots_are_taken_twice_a_day_and_after_a_sleep_once(
+    world: tuple[World, list[int]], autojump_clock: MockClock
+) -> None:
+    bob = world[0]["bob"]
+    store = bob.task.store
+    store.connection.execute("DELETE FROM snapshot")
+    for hours, count in ((0, 1), (6, 1), (6, 2), (6, 2), (6, 3), (100, 4)):
+        Calendar.days += hours / 24
+        await trio.sleep(1.1 * ROUND_S)
+        assert len(snapshots.db_list(store)) == count
+    Calendar.days += 91
+    await trio.sleep(1.1 * ROUND_S)
+    assert len(snapshots.db_list(store)) == 1
+
+
+async def test_power_cut_at_any_step_of_a_collection_loses_nothing_promised(
+    world: tuple[World, list[int]], autojump_clock: MockClock
+) -> None:
+    bob = world[0]["bob"]
+    moments = world[1]
+    bob.task.store.connection.execute("DELETE FROM snapshot")
+    pruning.db_set_policy(bob.task.store, Policy((Tier(Step.ALL, 3),), ()))
+    before = packed(bob.task.store)
+    for steps in range(1, 60, 2):
+        bob.pull_plug_after(steps)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_prune, bob)
+        await bob.crash(keep=1000)
+        await world[0].start(bob)
+        await trio.sleep(2)
+        store = bob.task.store
+        assert past(store, moments[2]) == {FILE: b"day 2"}
+        assert past(store, moments[3]) == {FILE: b"day 3"}
+    assert packed(bob.task.store) < before
+
+
+async def _prune(site: SimSite) -> None:
+    try:
+        await site.task.archivist.prune(dry_run=False)
+    except BaseException as error:  # the power failed
+        if type(error).__name__ != "PowerCut":
+            raise
+
+
+async def test_flipped_bit_is_found_within_one_scrub_and_healed_from_a_peer(
+    world: tuple[World, list[int]], autojump_clock: MockClock
+) -> None:
+    """Ann has the bytes of the second day in another file; the rest of the damaged packs only bob had."""
+    net, moments = world
+    ann, bob = net["ann"], net["bob"]
+    bob.task.store.connection.execute("DELETE FROM meta WHERE key='retention'")
+    net.mend()
+    ann.disk.write((b"copy",), b"day 1")
+    await net.settle()
+    bob.task.store.connection.execute("DELETE FROM block WHERE src%4<>3")  # else bob would find it in his tree
+    files = shelf(bob.task.store).files
+    for name, content in list(files.items()):
+        files[name] = content[:66] + bytes([content[66] ^ 1]) + content[67:]
+    count = len(files)
+    scrubbed = await bob.task.archivist.scrub(0.0)
+    assert (scrubbed.damaged, scrubbed.healed) == (count, 1)
+    assert lacking(bob, moments[1]) == 0
+    assert (await bob.task.archivist.scrub(-1.0)).damaged == 0
+
+
+async def test_every_pack_is_read_again_in_time(world: tuple[World, list[int]], autojump_clock: MockClock) -> None:
+    bob = world[0]["bob"]
+    (oldest,) = bob.task.store.connection.execute("SELECT min(verified) FROM pack").fetchone()
+    bob.task.store.connection.execute("UPDATE pack SET verified=?", (oldest - SCRUB_WITHIN_S,))
+    await trio.sleep(6 * ROUND_S)
+    (oldest,) = bob.task.store.connection.execute("SELECT min(verified) FROM pack").fetchone()
+    assert oldest > bob.clock.now() - 7 * ROUND_S
