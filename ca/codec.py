@@ -91,8 +91,8 @@ def _encode_array(value: Sequence[Any], parts: list[bytes], depth: int) -> None:
             length = len(item)
             append(_SHORT_BYTES_HEADS[length] if length < 256 else _head(_BYTES, length))
             append(item)
-        elif kind is int and 0 <= item < 24:
-            append(_ONE_BYTE_HEADS[item])
+        elif kind is int:
+            append(_head(_UINT, item) if item >= 0 else _head(_NEGATIVE, -1 - item))
         elif kind is list or kind is tuple:
             _encode_array(item, parts, depth + 1)
         elif item is None:

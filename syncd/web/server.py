@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -19,7 +19,9 @@ from syncd.web import gate, pin
 from syncd.web.asgi import Application, Bridge
 from syncd.web.asking import Json
 from syncd.web.control import Api
-from syncd.web.page import Page
+
+if TYPE_CHECKING:
+    from syncd.web.page import Page
 
 log = logging.getLogger("syncd.web")
 
@@ -100,6 +102,8 @@ class PageServer:
         listeners = await self._listen()
         self._address = listeners[0].address
         self._hosts = gate.hosts_of(self._address, self._more_hosts)
+        from syncd.web.page import Page  # Starlette and Jinja only where somebody asks for the page
+
         self._page = Page(self._api, self._clock, self._random, self._workers, self._home, nursery)
         self._app = self._page.application()
         nursery.start_soon(self._page.live.run)
