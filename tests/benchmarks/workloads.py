@@ -188,9 +188,12 @@ def edit1(trial: Trial) -> None:
             file.write(new)
 
     def done() -> bool:
-        with (trial.target / "big").open("rb") as file:
-            file.seek(GIB // 2)
-            return file.read(len(new)) == new
+        try:
+            with (trial.target / "big").open("rb") as file:
+                file.seek(GIB // 2)
+                return file.read(len(new)) == new
+        except FileNotFoundError:  # some take the old one away first
+            return False
 
     trial.change("edit1", make, done)
 
@@ -206,7 +209,7 @@ def insert1(trial: Trial) -> None:
     def make() -> None:
         aside.replace(trial.source / "big")
 
-    trial.change("insert1", make, lambda: (trial.target / "big").stat().st_size == size)
+    trial.change("insert1", make, all_there(trial.target, {Path("big"): size}))
 
 
 def rename(trial: Trial) -> None:
