@@ -44,6 +44,9 @@ class Program(Protocol):
     def changed(self, pair: Pair) -> None:
         """The source has changed."""
 
+    def permit(self, pair: Pair) -> None:
+        """A person says that the change of this moment, which looks like an accident, is meant."""
+
     def is_busy(self, pair: Pair) -> bool:
         """A run is under way."""
 
@@ -78,6 +81,18 @@ class Syncd:
 
     def changed(self, pair: Pair) -> None:
         """It has seen that."""
+
+    def permit(self, pair: Pair) -> None:
+        source = pair.source
+        waiting: list[str] = []
+
+        def is_asked() -> bool:
+            waiting[:] = [one["id"] for one in json.loads(self._ask(source, "requests", "--json"))["requests"]]
+            return bool(waiting)
+
+        wait_until(is_asked, START_S, "the brake did not ask")
+        for request in waiting:
+            self._ask(source, "approve", request, "--yes")
 
     def is_busy(self, pair: Pair) -> bool:
         return False
@@ -174,6 +189,9 @@ class Syncthing:
     def changed(self, pair: Pair) -> None:
         """It notices by itself."""
 
+    def permit(self, pair: Pair) -> None:
+        """It does not ask."""
+
     def is_busy(self, pair: Pair) -> bool:
         return False
 
@@ -230,6 +248,9 @@ class _Runs:
         script = 'for i in $(seq 100); do "$@" && exit 0; sleep 0.02; done; exit 1'
         command = ("sh", "-c", script, "sh", *self.command(pair))
         self._run = pair.target.spawn(*command, environment=self.environment(pair.target))
+
+    def permit(self, pair: Pair) -> None:
+        """It does not ask."""
 
     def is_busy(self, pair: Pair) -> bool:
         pair.target.collect()
