@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,8 +102,10 @@ class End:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End every process: politely, and after a while not."""
-        for process in self.running:
-            process.send_signal(number)
+        family = [pid for process in self.running for pid in _family(process.pid)]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
         for process in self.running:
             try:
                 process.wait(STOP_S)

@@ -14,6 +14,7 @@ import argparse
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def main() -> None:
         parser.error(f"no such workload: {', '.join(sorted(unknown))}")
     if os.geteuid() != 0 or sys.platform != "linux":
         parser.error("root on Linux is needed, for a network and a disk of its own")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # whatever runs is ended, the disk unmounted
     chosen = [make() for name, make in PROGRAMS.items() if options.only is None or name in options.only]
     for program in chosen:
         if not is_installed(program):
