@@ -68,6 +68,16 @@ def _path(form: Form) -> str:
     return path
 
 
+def _restore(form: Form) -> dict[str, Any]:
+    at, before = _maybe(form, "at"), _maybe(form, "before")
+    if at is not None and not (at.isascii() and at.isdigit()):
+        raise ConfigError("this moment is not understood", id="SY-WEB-02")
+    if at is None and before is None:
+        raise ConfigError("no moment was chosen", id="SY-WEB-02")
+    moment = {"at_s": None if at is None else int(at), "before": before, "snapshot": None}
+    return {"path": _path(form), **moment, "only": None, "to": None, "dry_run": False}
+
+
 def _share(form: Form) -> dict[str, Any]:
     kind = _one_of(form, "kind", ("code", "link"))
     lifetime = _one_of(form, "expires", LIFETIMES)
@@ -177,6 +187,14 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
             "approve", "approve", lambda form: {"id": _exact(form, "id"), "role": _maybe(form, "role")}, _approved
         ),
         "deny": Action("deny", "deny", lambda form: {"id": _exact(form, "id")}, _denied),
+        "restore": Action("restore", "restore", _restore, leads_to="/restore", takes_long=True),
+        "undo": Action(
+            "undo",
+            "undo",
+            lambda form: {"folder": _exact(form, "folder"), "id": _exact(form, "id"), "dry_run": False},
+            lambda done: f"{wording.escape(done['name'])} is as it was before: {done['names']:,} names put back.",
+            leads_to="/history",
+        ),
         "share": Action("share", "share", _share, lambda done: "", leads_to="/invited"),
         "find": Action("join.find", "join", _find, leads_to="/join", takes_long=True),
         "look": Action(

@@ -30,7 +30,7 @@ from syncd.web.gate import HEADERS, UNLOCKED_S, Patience, Refusal, Session, Sess
 from syncd.web.jobs import Jobs
 from syncd.web.live import Live
 from syncd.web.render import Pages, read_assets
-from syncd.web.views import files, home, network, sharing, upkeep
+from syncd.web.views import files, home, network, past, sharing, upkeep
 
 View = Callable[[Asked], Awaitable[Shown]]
 
@@ -45,7 +45,7 @@ VIEWS: Final[Mapping[str, tuple[str, View]]] = {
     "/files": ("Who has what", files.files),
     "/transfers": ("Transfers", files.transfers),
     "/traffic": ("Traffic", network.traffic),
-    "/history": ("History", files.history),
+    "/history": ("History", past.history),
     "/conflicts": ("Conflicts", files.conflicts),
     "/sharing": ("Sharing", sharing.sharing),
     "/settings": ("Settings", upkeep.settings),
@@ -57,6 +57,7 @@ STEPS: Final[Mapping[str, tuple[str, View]]] = {
     "/rotate": ("New certificate", sharing.rotate),
     "/member": ("A member", sharing.member),
     "/invited": ("Invitation", sharing.invited),
+    "/versions": ("Versions", past.versions),
 }
 """What other views lead to."""
 
@@ -87,7 +88,7 @@ class Page:
 
     def application(self) -> Starlette:
         """All routes. Anything else is 404."""
-        views = {**VIEWS, **STEPS, "/join": ("Join a folder", self._join)}
+        views = {**VIEWS, **STEPS, "/join": ("Join a folder", self._join), "/restore": ("Go back", self._restore)}
         return Starlette(
             routes=[
                 *(Route(path, self._showing(path, *view), methods=["GET"]) for path, view in views.items()),
@@ -127,6 +128,9 @@ class Page:
 
     async def _join(self, asked: Asked) -> Shown:
         return await sharing.join(asked, self._jobs)
+
+    async def _restore(self, asked: Asked) -> Shown:
+        return await past.restore(asked, self._jobs)
 
     def _around(self, request: Request, session: Session, asked: Asked) -> dict[str, Any]:
         """What the frame of every view shows."""
@@ -234,8 +238,9 @@ class Page:
         key = self.sessions.name()
         if action.takes_long:
             self._jobs.start(self._nursery, key, session.key, action.method, params)
-            earlier = dict(parse_qsl(back.partition("?")[2])) if back.startswith(goal) else {}
-            return self._finished(RedirectResponse(f"{goal}?{urlencode({**earlier, name: key})}", SEE_OTHER))
+            earlier = fields_of(back.partition("?")[2]) if back.startswith(goal) else {}
+            query = urlencode({**earlier, name: key}, errors="surrogateescape")
+            return self._finished(RedirectResponse(f"{goal}?{query}", SEE_OTHER))
         done = await call(self._api, action.method, params)
         session.keep(
             key, {"text": action.says(done), "invite": done} if name == "share" else {"text": action.says(done)}

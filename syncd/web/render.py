@@ -62,6 +62,7 @@ class Pages:
             name=name,
             safe_text=wording.escape,
             in_address=in_address,
+            setting=setting,
         )
         self._environment.globals.update(state_of=state_of)
 
@@ -75,6 +76,15 @@ class Pages:
 def name(text: str | None) -> Markup:
     """A name that nobody can trust: visible, escaped, and alone in its direction."""
     return Markup("<bdi>{}</bdi>").format(wording.escape(text or ""))
+
+
+def setting(value: object) -> str:
+    """A value of the configuration in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(wording.escape(str(one)) for one in value) or "none"
+    return "not set" if value is None else wording.escape(str(value))
 
 
 def in_address(text: str) -> str:

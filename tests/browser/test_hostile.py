@@ -25,6 +25,7 @@ chromium_needed = pytest.mark.needs("chromium")
 HARMLESS: Final = frozenset(
     {
         "status", "peers", "requests", "members", "invites", "conflicts", "traffic", "transfers", "ls", "changes",
+        "diff", "history",
         "version",
         "key.show", "doctor", "config.show",
     }

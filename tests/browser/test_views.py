@@ -22,7 +22,13 @@ pytestmark = pytest.mark.needs("chromium")
 PICTURES = ROOT / "docs" / "pictures"
 FIRST_PAINT_MS = 1000.0
 OF_A_FOLDER = f"?folder={FOLDER}"
+PAST = [
+    f"/history{OF_A_FOLDER}&at=1763000000",
+    f"/versions{OF_A_FOLDER}&path=notes.txt",
+    f"/restore{OF_A_FOLDER}&before=ab",
+]
 PATHS = [
+    *PAST,
     *VIEWS,
     "/join",
     *(path + OF_A_FOLDER for path in ("/folder", "/leave", "/rotate")),

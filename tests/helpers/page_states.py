@@ -194,6 +194,37 @@ def changes(number: int) -> Json:
     return {**about, "bins": bins if number else [], "changes": made}
 
 
+def difference(path: str, change: str, before: int | None, after: int | None) -> Json:
+    about = {"change": change, "path": path, "from": None, "by": "anna-laptop"}
+    return {**about, "size_before": before, "size": after}
+
+
+DIFFERENCES = [
+    difference("2025/beach.jpg", "added", None, 4_812_300),
+    difference("notes.txt", "changed", 812, 900),
+    difference("old/draft.txt", "deleted", 12_000, None),
+]
+COUNTS = {"added": 1, "changed": 1, "attributes": 0, "moved": 0, "deleted": 1}
+RESTORED = {
+    "name": "Photos",
+    "counts": COUNTS,
+    "bytes": 12_812,
+    "from_peers": {"blocks": 2, "bytes": 12_000},
+    "missing_blocks": 0,
+    "differences": [{"change": one["change"], "path": one["path"]} for one in DIFFERENCES],
+    "dry_run": True,
+    "undo": "d1",
+}
+
+
+def version(id_: str, action: str, kept: str, *, current: bool = False) -> Json:
+    about = {"id": id_ * 12, "time": EARLIER, "by": "anna-laptop", "device": "anna-laptop", "action": action}
+    return {**about, "size": 812, "current": current, "kept": kept}
+
+
+VERSIONS = [version("a", "changed", "here", current=True), version("b", "changed", "peer"), version("c", "added", "no")]
+
+
 def script(state: Json, **answers: Any) -> Script:
     """Every method that a view may ask, quiet unless said otherwise."""
     nothing = {
@@ -207,6 +238,9 @@ def script(state: Json, **answers: Any) -> Script:
         "transfers": transfers(),
         "ls": ls([], []),
         "changes": changes(0),
+        "diff": {"counts": COUNTS, "differences": DIFFERENCES},
+        "history": {"versions": VERSIONS},
+        "restore": RESTORED,
         "doctor": {"ok": True, "checks": DOCTOR},
         "config.show": {"settings": SETTINGS},
         "version": {

@@ -297,6 +297,7 @@ COLOURS: dict[str, str] = {
     "syncd.web.views.files": ASYNC,
     "syncd.web.views.home": ASYNC,
     "syncd.web.views.network": ASYNC,
+    "syncd.web.views.past": ASYNC,
     "syncd.web.views.sharing": ASYNC,
     "syncd.web.views.upkeep": ASYNC,
     "syncd.wording": PURE,

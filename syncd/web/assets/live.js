@@ -86,6 +86,11 @@ function patch(old, fresh) {
   [...old.children].forEach((child, at) => patch(child, fresh.children[at]));
 }
 
+// The handle on the timeline says where it stands.
+document.addEventListener("input", ({ target }) => {
+  if (target.id === "at") document.getElementById("moment").value = new Date(target.value * 1000).toLocaleString("sv").slice(0, 16);
+});
+
 function always() {
   if (document.querySelector('[data-live="always"]')) refreshSoon(ALWAYS_MS);
 }

@@ -1,4 +1,4 @@
-"""Async. The views of contents: who has which file, what is on its way, which files have two versions, what was."""
+"""Async. The views of contents: who has which file, what is on its way, and which files have two versions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from syncd.web.asking import Asked, Json, Shown, maybe_call
 from syncd.web.views.home import missing
 
 SAFE_COPIES = 2
-MOST_CHANGES = 500
-SHOWN_CHANGES = 50
 
 
 async def files(asked: Asked) -> Shown:
@@ -52,20 +50,3 @@ async def conflicts(asked: Asked) -> Shown:
     """Files of which two versions are kept, side by side."""
     found = await asked.call("conflicts", folder=None, cwd=None)
     return Shown("conflicts.html", {"conflicts": found["conflicts"]})
-
-
-async def history(asked: Asked) -> Shown:
-    """What changed when, and by whom."""
-    folder = asked.folder()
-    if folder is None and asked.status["folders"]:
-        return missing("There is no such folder here.")
-    found = None if folder is None else await maybe_call(asked.api, "changes", folder=folder["id"], most=MOST_CHANGES)
-    return Shown(
-        "history.html",
-        {
-            "folder": folder,
-            "changes": [] if found is None else found["changes"][:SHOWN_CHANGES],
-            "bars": [] if found is None else pictures.timeline(found["bins"]),
-            "began": found["bins"][0]["began"] if found is not None and found["bins"] else None,
-        },
-    )

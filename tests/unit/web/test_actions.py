@@ -27,6 +27,8 @@ FORM = {
     "expires": "15m",
     "code": "7-guitar-uncle-merit",
     "join": "00" * 8,
+    "at": "1700000000",
+    "before": "",
 }
 SHOWN_WITHOUT_ASKING = {"config.show": ("config", "settings_with_origin")}
 """Methods whose command needs no daemon: its module, and the function of the daemon's side that it calls itself."""
@@ -105,6 +107,8 @@ def test_no_view_changes_anything() -> None:
         ("share", "kind", "pigeon"),
         ("share", "expires", "9999d"),
         ("find", "code", " "),
+        ("restore", "at", "yesterday"),
+        ("restore", "at", ""),
         ("join", "path", "~/Photos"),
     ],
 )

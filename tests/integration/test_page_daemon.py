@@ -1,0 +1,155 @@
+"""The page of a real daemon, opened by the real command: what it shows is so, and what it does happens."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from tests.helpers.computers import Computer, computers, join, loopback_config, share, start_all, wait_until
+
+NAMES = ("anna", "ben")
+SYNC_S = 60.0
+WAIT_S = 20.0
+
+
+class Visitor:
+    """A browser without scripts: keeps a cookie, follows redirects, fills in forms."""
+
+    def __init__(self, link: str) -> None:
+        parts = urlsplit(link)
+        self.host = parts.netloc
+        self.cookie = ""
+        self.csrf = ""
+        self.status = 0
+        token = parts.query.partition("=")[2]
+        self.page = self._ask("POST", "/enter", {"token": token})
+        self.csrf = self.get("/settings").partition('name="csrf" value="')[2].partition('"')[0]
+
+    def get(self, path: str) -> str:
+        """A page, whose text is kept in `page`."""
+        self.page = self._ask("GET", path, None)
+        return self.page
+
+    def do(self, action: str, **fields: str) -> str:
+        """Send a form of the page, and come where it leads."""
+        self.page = self._ask("POST", f"/do/{action}", {"csrf": self.csrf, **fields})
+        return self.page
+
+    def _ask(self, method: str, path: str, form: dict[str, str] | None) -> str:
+        headers = {"Sec-Fetch-Site": "same-origin"} | ({"Cookie": self.cookie} if self.cookie else {})
+        body = None
+        if form is not None:
+            headers |= {"Origin": f"http://{self.host}", "Content-Type": "application/x-www-form-urlencoded"}
+            body = urlencode(form)
+        connection = http.client.HTTPConnection(self.host, timeout=WAIT_S)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        self.status = answer.status
+        if cookie := answer.headers["Set-Cookie"]:
+            self.cookie = cookie.partition(";")[0]
+        if answer.status == 303:
+            return self._ask("GET", answer.headers["Location"], None)
+        return text
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[list[Computer]]:
+    with computers(NAMES, tmp_path, "Photos") as both:
+        for one in both:
+            one.config = loopback_config(one.port) + '[web]\nlisten = "127.0.0.1:0"\n'
+        start_all(both)
+        yield both
+
+
+def together(pair: list[Computer]) -> tuple[Computer, Computer, str]:
+    """Both share one folder with something in it; its id."""
+    anna, ben = pair
+    (anna.folder / "room").mkdir()
+    (anna.folder / "room" / "notes.txt").write_text("first")
+    (anna.folder / "long.bin").write_bytes(os.urandom(2 << 20))
+    link = share(anna, "Photos")
+    join(ben, link)
+    ben.wait_synced(SYNC_S)
+    anna.wait_synced(SYNC_S)
+    return anna, ben, str(anna.ask("status")["folders"][0]["id"])
+
+
+def visit(computer: Computer, *flags: str) -> Visitor:
+    return Visitor(computer.run("web", "--print", *flags).stdout.strip())
+
+
+def test_page_shows_what_the_command_line_says_and_does_what_it_does(pair: list[Computer]) -> None:
+    anna, ben, folder = together(pair)
+    visitor = visit(anna)
+    assert "All in sync." in visitor.get("/")
+    assert "ben" in visitor.get("/network") and "TLS 1.3" in visitor.page
+    files = visitor.get(f"/files?folder={folder}")
+    assert "long.bin" in files and "has it" in files
+    assert "notes.txt" in visitor.get(f"/files?folder={folder}&path=room")
+    listed = anna.ask("ls", "Photos", "room")["entries"]
+    assert [(one["name"], list(one["peers"].values())) for one in listed] == [("notes.txt", [True])]
+    sent = sum(anna.ask("traffic")["peers"][0]["sent"])
+    assert sent >= 2 << 20
+    assert "long.bin" not in visitor.get("/transfers")
+    assert anna.ask("transfers")["files"] == []
+    assert "Invite" in visitor.get("/sharing") and "ben" in visitor.page
+    invited = visitor.do("share", path=str(anna.folder), role="viewer", kind="code", expires="1h", back="/sharing")
+    code = anna.ask("invites")["invites"][0]["code"]
+    assert code in invited
+    assert "works no more" in visitor.do("revoke", invite=anna.ask("invites")["invites"][0]["id"], back="/sharing")
+    assert anna.ask("invites")["invites"] == []
+    members = {one["name"]: one for one in anna.ask("members", "Photos")["members"]}
+    visitor.do("role", folder=folder, member=members["ben"]["id"], role="viewer", back="/sharing")
+    assert {one["name"]: one["role"] for one in anna.ask("members", "Photos")["members"]}["ben"] == "viewer"
+    assert "was removed" in visitor.do("remove", folder=folder, member=members["ben"]["id"], back="/sharing")
+    assert [one["name"] for one in anna.ask("members", "Photos")["members"]] == ["anna"]
+    assert ben.run("status").returncode == 0
+
+
+def test_folder_goes_back_to_a_moment_and_forth_again(pair: list[Computer]) -> None:
+    anna, ben, folder = together(pair)
+    notes = anna.folder / "room" / "notes.txt"
+    notes.write_text("second, and longer")
+    wait_until(lambda: len(anna.ask("changes", "Photos")["changes"]) > 1, WAIT_S, "the change is not seen")
+    anna.wait_synced(SYNC_S)
+    change = anna.ask("changes", "Photos")["changes"][0]
+    visitor = visit(anna)
+    assert change["id"] in visitor.get(f"/history?folder={folder}")
+    assert "room/notes.txt" in visitor.get(f"/history?folder={folder}&before={change['id']}")
+    assert "Restore this" in visitor.get(f"/versions?folder={folder}&path=room/notes.txt")
+    back = f"/restore?folder={folder}&before={change['id']}"
+    assert "Go back to this" in visitor.get(back)
+    visitor.do("restore", path=str(anna.folder), before=change["id"], at="", back=back)
+    where = visitor.page
+    wait_until(lambda: notes.read_text() == "first", WAIT_S, f"nothing was restored: {where}")
+    undo = anna.ask("undo", "--list", "Photos")
+    assert undo
+    wait_until(lambda: (ben.folder / "room" / "notes.txt").read_text() == "first", SYNC_S, "ben does not follow")
+
+
+def test_session_ends_with_the_daemon_and_a_link_for_looking_changes_nothing(pair: list[Computer]) -> None:
+    anna, _ = pair
+    share(anna, "Photos")
+    looker = visit(anna, "--read-only")
+    looker.do("share", path=str(anna.folder), role="owner", kind="link", expires="7d", back="/")
+    assert looker.status == 403
+    visitor = visit(anna)
+    assert visitor.status == 200
+    anna.stop()
+    anna.start()
+    again = visit(anna)
+    assert again.status == 200
+    visitor.host = again.host
+    visitor.get("/")
+    assert visitor.status == 401
+    assert json.loads(anna.run("version", "--json").stdout)["version"]
