@@ -37,7 +37,7 @@ from syncd.seams import Random
 from syncd.store import rows
 from syncd.store.joining import Joined, Source, Sources, join_records
 from syncd.store.keyring import Keyring
-from syncd.store.moments import note_moment
+from syncd.store.moments import note_deletions, note_moment
 from syncd.store.rows import NodeRow
 
 APPLIED, QUARANTINED, FORKED = 1, 2, 3
@@ -193,6 +193,7 @@ class Journal:
         source = self._insert(own, head, changeset, body, number, APPLIED)
         seen = [named.seq for named in moved] + ([] if previous is None else [previous.seq])
         note_moment(self._db, source.seq, changeset.time_ms, seen)
+        self._note_deletions(source, changeset)
         self._db.executemany("UPDATE journal SET told=? WHERE id=?", [(named.seq, named.journal) for named in moved])
 
         def settle(touched: Sequence[NodeRow]) -> None:
@@ -242,8 +243,14 @@ class Journal:
             return Accepted(Verdict.QUARANTINED, source.seq)
         source = self._insert(journal, head, changeset, body, number, FORKED if is_taken else APPLIED)
         note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
+        self._note_deletions(source, changeset)
         joined = join_records(self._db, self.sources, source, changeset.records)
         return Accepted(Verdict.FORKED if is_taken else Verdict.APPLIED, source.seq, joined.rows)
+
+    def _note_deletions(self, source: Source, changeset: Changeset) -> None:
+        count = sum(record.content is not None and record.content.is_deleted for record in changeset.records)
+        name = source.hash.hex()[:8]
+        note_deletions(self._db, source.seq, name, count, changeset.time_ms, changeset.author_name)
 
     def release(self, seq: int, head: Head, changeset: Changeset) -> Accepted:
         """Let a quarantined changeset count, because someone with rights had seen it."""

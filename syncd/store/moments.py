@@ -24,6 +24,27 @@ def note_moment(connection: sqlite3.Connection, seq: int, time_ms: int, seen: It
     )
 
 
+BULK = 50
+"""Deletions in one changeset that are something to undo as a whole."""
+
+
+def note_deletions(connection: sqlite3.Connection, seq: int, name: str, count: int, time_ms: int, by: str) -> None:
+    """Many names were deleted at once: that can be undone as a whole. What came in several changesets is one deed.
+
+    Inside the caller's transaction. `name`: of the changeset, as people type it.
+    """
+    if count < BULK:
+        return
+    about = f"deletions by {by}"
+    joined = connection.execute(
+        "UPDATE deed SET last=? WHERE last=? AND kind='delete' AND about=?", (seq, seq - 1, about)
+    )
+    if joined.rowcount == 0:
+        connection.execute(
+            "INSERT OR IGNORE INTO deed VALUES (?,'delete',?,?,?,?,NULL)", (name, time_ms / 1000, seq, seq, about)
+        )
+
+
 def counting_at(connection: sqlite3.Connection, at_ms: int) -> set[int]:
     """The changesets (arrival numbers) of which the state at a moment is made."""
     return {seq for (seq,) in connection.execute("SELECT seq FROM moment WHERE at_ms<=?", (at_ms,))}

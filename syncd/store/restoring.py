@@ -24,9 +24,6 @@ from syncd.store.db import Transaction
 from syncd.store.folder import BlockSource, FolderStore
 from syncd.store.past import Counts, Past
 
-BULK = 50
-"""Deletions in one changeset that are listed as something to undo."""
-
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -135,6 +132,7 @@ def _publish(store: FolderStore, records: Sequence[Record], kind: str, about: st
         last = store.journal.newest_seq()
         head, _ = store.journal.sealed_body(last)
         deed = Deed(head.changeset.hex()[:8], kind, now, first, last, about, None)
+        store.connection.execute("DELETE FROM deed WHERE first BETWEEN ? AND ?", (first, last))  # its own deletions
         store.connection.execute("INSERT INTO deed VALUES (?,?,?,?,?,?,NULL)", (deed.id, kind, now, first, last, about))
     return deed
 

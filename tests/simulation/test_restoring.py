@@ -262,6 +262,37 @@ async def test_undo_leaves_alone_what_was_edited_since(changed: tuple[World, int
     assert picture(world["ann"]) == {(b"plan",): b"edited since", (b"later",): b"later"}
 
 
+async def test_wave_of_deletions_is_undone_as_a_whole(world: World, autojump_clock: MockClock) -> None:
+    ann, bob = world["ann"], world["bob"]
+    ann.disk.mkdir((b"many",))
+    for number in range(60):
+        ann.disk.write((b"many", b"%d" % number), b"number %d" % number)
+    ann.disk.write((b"few",), b"few")
+    await world.settle()
+    before = picture(bob)
+    ann.disk.delete((b"few",))
+    await world.settle()
+    assert restoring.db_deeds(bob.task.store) == []
+    ann.disk.delete((b"many",))
+    await trio.sleep(5)
+    for wave in await ann.task.waves.held():
+        await ann.task.waves.approve(wave.id)
+    await trio.sleep(5)
+    for wave in await bob.task.waves.held():
+        await bob.task.waves.approve(wave.id)
+    await world.settle()
+    assert picture(bob) == {}
+    (deed,) = restoring.db_deeds(bob.task.store)
+    assert (deed.kind, deed.about) == ("delete", "deletions by ann")
+    restoring.db_undo(bob.task.store, deed, bob.clock.now())
+    bob.task.announce(bob.task.store.journal.newest_seq())
+    bob.task.wake_plan()
+    await world.settle()
+    world.demand_equal()
+    del before[(b"few",)]
+    assert picture(ann) == before
+
+
 async def test_versions_of_a_path_and_names_that_are_gone_are_found(
     changed: tuple[World, int], autojump_clock: MockClock
 ) -> None:
