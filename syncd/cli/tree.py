@@ -84,6 +84,10 @@ TREE: Mapping[str, Leaf | Branch] = {
     "pause": Leaf("tending", "pause"),
     "resume": Leaf("tending", "resume"),
     "check": Leaf("tending", "check"),
+    "filter": Branch(
+        "What is left out of a folder: list, test.",
+        {"list": Leaf("tending", "filter_list"), "test": Leaf("tending", "filter_test")},
+    ),
     "explain": Leaf("explain", "explain"),
     "history": Leaf("history", "history"),
     "diff": Leaf("history", "diff"),

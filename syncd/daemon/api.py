@@ -100,6 +100,7 @@ class DaemonApi:
             "resume": tending.resume,
             "resolve": tending.resolve,
             "check": tending.check,
+            "filter": tending.filters,
             "folder.move": tending.move,
             "explain": self._explain,
             "ls": self._looking.ls,

@@ -15,10 +15,10 @@ from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.retrying import Retries
 from syncd.daemon.waves import Waves
-from syncd.model.ignores import parse_ignores
-from syncd.store import counts, waves
+from syncd.store import counts, filtering, waves
 from syncd.store.draft import Draft
 from syncd.store.examine import examine
+from syncd.store.filtering import read_rules
 from syncd.store.scan import Found, Gone, Item, Trouble
 from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
 
@@ -141,8 +141,13 @@ class Scanner:
 
     async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._ground.retries.clear()
-        rules = await self._blocking(self._store.tree.read_ignore)
-        self._ground.ignores = parse_ignores(rules or b"")
+        rules = await self._blocking(read_rules, self._store.tree)
+        if rules != self._ground.ignores:
+            if dirty is not None:  # what was left out so far may be anywhere
+                self._work.everything = True
+            self._ground.ignores = rules
+            await self._db(filtering.db_reconsider, self._store.connection)
+            self._ground.wake_plan()
         await self._waves.begin_scan()
         walk = await self._db(self._store.walk, self._ground.ignores.match, dirty, deep)
         if dirty is None:

@@ -16,8 +16,10 @@ from syncd.daemon.folder import FolderTask
 from syncd.daemon.running import RunningFolder, absolute, pause_text, refuse_root
 from syncd.daemon.views import as_text, moment
 from syncd.errors import ConfigError, SyncdError
+from syncd.model.ignores import parse_ignores
 from syncd.store import resolving
 from syncd.store.db import is_sound
+from syncd.store.filtering import Effect, compare_rules, read_rules
 from syncd.treetypes import RootState
 
 Json = dict[str, Any]
@@ -133,6 +135,25 @@ class Tending:
         good = all(not (one["suspect"] or one["rotten"] or one["database"]) for one in checked)
         return {"schema": "syncd.check/1", "good": good, "folders": checked}
 
+    # filters -------------------------------------------------------------------------------------------------
+
+    async def filters(self, params: Params, progress: Progress) -> Json:
+        """The rules that hold, and with `rules` what these would change; nothing is changed by asking."""
+        folder = self._find_folder(params["folder"], params["cwd"])
+        task = self._task(folder)
+        rules = await task.blocking(read_rules, task.store.tree)
+        more = parse_ignores("\n".join(params["rules"]).encode("utf-8", "surrogateescape"))
+        leaving, entering = await task.blocking(compare_rules, task.store.tree, rules, rules.and_own(more))
+        return {
+            "schema": "syncd.filter/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "rules": list(rules.lines),
+            "problems": [*rules.problems, *more.problems],
+            "leave": _effect_json(leaving),
+            "enter": _effect_json(entering),
+        }
+
     # conflicts -----------------------------------------------------------------------------------------------
 
     async def resolve(self, params: Params, progress: Progress) -> Json:
@@ -168,3 +189,8 @@ class Tending:
             fix = f"syncd resume {folder.name}" if folder.paused_until is not None else "syncd status"
             raise SyncdError(f"{folder.name} is not at work", id="SY-FIND-05", fix=fix)
         return folder.task
+
+
+def _effect_json(effect: Effect) -> Json:
+    paths = [as_text(b"/".join(path)) for path in effect.paths]
+    return {"files": effect.files, "bytes": effect.size, "paths": paths}

@@ -1,4 +1,5 @@
-"""Pure. Which paths of a folder stay on this device: the rules of `.syncd/ignore`, written as in a .gitignore.
+"""Pure. Which paths of a folder are not synced: the rules of `.syncdignore`, which all members share, and those of
+`.syncd/ignore`, which are this device's own; both written as in a .gitignore.
 
 As git documents it, nothing below an ignored directory can be taken back by a later `!` rule. A rule that cannot be
 understood is reported and left out; the others hold. `.syncd` is always ignored, in every spelling and at every depth.
@@ -16,6 +17,9 @@ from syncd.model.paths import RESERVED_NAME, Path, is_reserved, show
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec  # loaded only where there are rules: most folders have none
+
+SHARED_NAME: Final = b".syncdignore"
+"""At the root of a folder, and synced like any file: no rule leaves it out, so that every member can take one back."""
 
 # Stands for a newline within a name, which no rule can contain and which `.` and `$` would treat differently. No byte
 # decodes to this one.
@@ -38,9 +42,15 @@ class Ignores:
             # A test of one byte for almost every name: every other spelling begins with something that is not ASCII.
             if (name[0] == _DOT or name[0] >= 0x80) and is_reserved(name):
                 return True
-        if self.spec is None:
+        if self.spec is None or path == (SHARED_NAME,):
             return False
         return any(self.spec.match_file(text) for text in _with_directories(path, is_directory))
+
+    def and_own(self, own: Ignores) -> Ignores:
+        """These rules, which all members share, and then this device's own, which may take one back with `!`."""
+        lines = (*self.lines, *own.lines)
+        problems = tuple(f"{SHARED_NAME.decode()}: {problem}" for problem in self.problems)
+        return Ignores(_spec(list(lines)) if lines else None, (*problems, *own.problems), lines)
 
     def rule(self, path: Path, is_directory: bool) -> str | None:
         """The line of the ignore file because of which `match` says yes; None where there is none."""

@@ -113,6 +113,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "resume": Method(_FOLDER),
         "resolve": Method({"path": Kind.TEXT, "keep": Kind.TEXT}),
         "check": Method(_FOLDER, STREAMS),
+        "filter": Method({**_FOLDER, "rules": Kind.TEXTS}),
         "folder.move": Method({**_FOLDER, "path": Kind.TEXT, "dry_run": Kind.FLAG}),
         "explain": Method({"path": Kind.TEXT}),
         "history": Method({"path": Kind.TEXT, "most": Kind.COUNT}),

@@ -241,6 +241,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.draft": BLOCKING,
     "syncd.store.examine": BLOCKING,
     "syncd.store.files": BLOCKING,
+    "syncd.store.filtering": BLOCKING,
     "syncd.store.folder": BLOCKING,
     "syncd.store.hashing": BLOCKING,
     "syncd.store.joining": BLOCKING,
