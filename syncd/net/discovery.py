@@ -9,7 +9,9 @@ network, a cable back in) the appearance ends and another begins under a new id,
 can tell that the same machine was in both.
 
 Neighbours are not trusted to be few or friendly. `protocol/neighbours.py` decides what is passed on; announcements are
-looked at no faster than `LOOKS_PER_S`, and what was passed over is looked at again a little later. Multicast that does
+looked at no faster than `LOOKS_PER_S`, and what was passed over is looked at again a little later. Packets beyond
+`PACKETS_PER_S` are dropped unread, and when that happens again and again the whole thread pauses, so that the kernel
+drops the rest for nothing: what is true is announced again. Multicast that does
 not work is told as `Unheard`: no network, no sockets, or a firewall of this machine, which shows by our own
 announcement not coming back to us. What a switch or an access point swallows, nobody can see from here.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -32,7 +35,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from syncd.errors import RemoteProtocolError
 from syncd.net.interfaces import Address, machine_addresses
-from syncd.protocol.allowance import Allowance
+from syncd.protocol.allowance import Allowance, Pace
 from syncd.protocol.announcements import (
     INSTANCE_BYTES,
     SERVICE_TYPE,
@@ -50,6 +53,12 @@ log = logging.getLogger(__name__)
 LOOKS_PER_S: Final = 20.0
 WATCH_S: Final = 2.0
 """How often the machine's addresses are compared, neighbours passed over are looked at, and lost hints sent again."""
+PACKETS_PER_S: Final = 300.0
+SOURCE_PACKETS_PER_S: Final = 100.0
+"""A network of a hundred machines sends some ten packets a second; one that wakes up, a hundred at once."""
+DROPS_BEFORE_PAUSE: Final = 64
+PAUSE_S: Final = 0.5
+"""In that time a flood fills the socket's buffer of some 300 packets, and what follows costs us nothing."""
 RETRY_S: Final = 30.0
 """After so long without multicast everything is set up anew."""
 ECHO_S: Final = 5.0
@@ -180,6 +189,38 @@ class _Hints:
         return False
 
 
+class _SlowedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose datagrams come at a bounded pace. It is zeroconf's alone, and where its sockets are made."""
+
+    async def create_datagram_endpoint(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
+        """As in asyncio, with the pace between socket and protocol."""
+        protocol = protocol_factory()
+        transport, _ = await super().create_datagram_endpoint(lambda: _Slowed(protocol, self.time), *args, **options)
+        return transport, protocol
+
+
+class _Slowed(asyncio.DatagramProtocol):
+    """Hands on so many datagrams a second, from one address and in all, and drops the rest."""
+
+    _dropped = 0
+
+    def __init__(self, protocol: asyncio.DatagramProtocol, now: Callable[[], float]) -> None:
+        self._protocol = protocol
+        self._pace = Pace(PACKETS_PER_S, SOURCE_PACKETS_PER_S, now())
+        self._now = now
+        self.connection_made = protocol.connection_made  # type: ignore[method-assign]
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+        self.error_received = protocol.error_received  # type: ignore[method-assign]
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if self._pace.take(str(addr[0]), self._now()):
+            self._protocol.datagram_received(data, addr)
+            return
+        self._dropped += 1
+        if self._dropped % DROPS_BEFORE_PAUSE == 0:
+            time.sleep(PAUSE_S)  # this thread, and with it the reading, is discovery's alone
+
+
 class _Appearance:
     """One instance id on one set of addresses. All but `announce` and `stop` runs in zeroconf's thread."""
 
@@ -227,7 +268,8 @@ class _Appearance:
     def run(self) -> str:
         """Until stopped, or unheard for long. Returns why it does not work at all, or ""."""
         try:
-            asyncio.run(self._run())
+            with asyncio.Runner(loop_factory=_SlowedLoop) as runner:
+                runner.run(self._run())
         except (OSError, RuntimeError, zeroconf.Error) as error:
             return f"multicast does not work here: {error}"
         return ""

@@ -329,6 +329,7 @@ BEHIND_SEAMS: dict[str, set[str]] = {
         "syncd.store.staging",
     },  # ciphers of a thread, a lock on a file; starts no thread
     "time": {  # the real clock, that of the service manager, the doctor's look at it
+        "syncd.net.discovery",  # its own thread pauses under a flood
         "syncd.daemon.main",
         "syncd.daemon.systemd",
         "syncd.checks",
