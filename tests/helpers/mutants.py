@@ -6,20 +6,25 @@ The list is `tests/mutants.toml`. A guard is a statement; removing it leaves `pa
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import shutil
-import subprocess
+import signal
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+
+import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LIST: Final = ROOT / "tests" / "mutants.toml"
 COPIED: Final = ("ca", "syncd", "tests", "pyproject.toml", "docs")
 TESTS_S: Final = 300.0
+LIBRARIES: Final = ("trio.testing", "hypothesis.strategies", "OpenSSL.SSL", "cryptography.x509", "h11", "pydantic")
 BROKEN: Final = 1
 """Exit code of pytest when tests fail, and not when it cannot run any."""
 
@@ -90,16 +95,41 @@ class Copy:
             file.write_text(source)
 
     def run(self, tests: tuple[str, ...]) -> int:
-        """The exit code of pytest; of tests that hang, the code for broken ones."""
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.place)}
-        try:
-            done = subprocess.run(
-                command, cwd=self.place, capture_output=True, timeout=TESTS_S, check=False, env=environment
-            )
-        except subprocess.TimeoutExpired:
-            return BROKEN
-        return done.returncode
+        """The exit code of pytest; of tests that hang, the code for broken ones.
+
+        In a fork of this process, which has the libraries in memory and nothing of the tree: that halves the time.
+        """
+        for library in LIBRARIES:
+            importlib.import_module(library)
+        child = os.fork()
+        if child == 0:
+            _test_here(self.place, tests)
+        give_up_at = time.monotonic() + TESTS_S
+        while time.monotonic() < give_up_at:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return BROKEN
+
+
+def _test_here(place: Path, tests: tuple[str, ...]) -> NoReturn:
+    """In the child: run pytest in the copy of the tree, silently, and end."""
+    code = 3
+    try:
+        silence = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(silence, descriptor)
+        os.chdir(place)
+        sys.path.insert(0, str(place))
+        sys.dont_write_bytecode = True
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "ca", "syncd")]:
+            del sys.modules[name]
+        code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+    finally:
+        os._exit(code)
 
 
 def suites(chosen: list[Guard]) -> Iterator[tuple[str, ...]]:
