@@ -178,6 +178,9 @@ class Doorkeeper:
             self._refusals.note(Event.CLOCK, address, error.what)
         except (TrustError, RemoteProtocolError, PeerUnavailable) as error:
             self._refusals.note(Event.HANDSHAKE, address, error.what)
+        except Exception:  # whatever a stranger made fail, it is his connection and no other
+            self._refusals.note(Event.HANDSHAKE, address, "a fault of our own")
+            log.exception("the handshake with %s failed", address)
         return None
 
 

@@ -21,6 +21,7 @@ reader must know before changing a line (each sentence has its test in tests/int
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -29,6 +30,7 @@ from typing import TypeAlias
 
 import OpenSSL.version
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
@@ -221,9 +223,9 @@ def connect_pairing(label: str, certificate: bytes, key: PrivateKey) -> Outgoing
 
 
 def peer_certificate(connection: SSL.Connection) -> bytes | None:
-    """DER of what the peer presented."""
-    certificate = connection.get_peer_certificate(as_cryptography=True)
-    return None if certificate is None else certificate.public_bytes(Encoding.DER)
+    """DER of what the peer presented, as OpenSSL has it: nothing else reads it before it is compared."""
+    certificate = connection.get_peer_certificate()
+    return None if certificate is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 
 def own_certificate(connection: SSL.Connection) -> bytes:
@@ -270,10 +272,15 @@ def check_dates(endpoint: Endpoint, now: float) -> None:
 
 
 def certificate_key_untrusted(certificate: bytes) -> bytes | None:
-    """The raw Ed25519 public key inside a certificate (DER), or None when it holds anything else."""
+    """The raw Ed25519 public key inside a certificate (DER), or None when it holds anything else.
+
+    The certificate may be anybody's: what OpenSSL let pass need not be one for this library, in several ways.
+    """
     try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
-    except ValueError:  # includes unsupported keys and broken DER that OpenSSL let pass
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of serial numbers below zero, into our log
+            key = x509.load_der_x509_certificate(certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         return None

@@ -5,6 +5,7 @@ The attackers here are OpenSSL contexts made by hand: they do what our own diall
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,16 +15,16 @@ import pytest
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
-from syncd.errors import ConfigError, PeerUnavailable, TrustError
+from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.http import Client
 from syncd.net.dial import dial
 from syncd.net.sockets import SocketNetwork
 from syncd.net.stream import TlsStream, _shake_hands, accept_tls, connect_tls
 from syncd.protocol import tls
 from tests.helpers.folders import NOW, Folder, Identity, make_device_identity, make_folder, make_identity
-from tests.helpers.listener import CIPHERTEXT, listening
+from tests.helpers.listener import CIPHERTEXT, StillClock, listening
 from tests.helpers.pipes import pipe_pair, shake_hands
 
 FOLDER = make_folder(1)
@@ -138,6 +139,33 @@ async def test_same_key_in_another_certificate_is_refused() -> None:
 
 async def test_device_certificate_on_a_folder_label_is_refused() -> None:
     assert isinstance(await knock(attacker(make_device_identity()), folder_table()), TrustError)
+
+
+@pytest.mark.parametrize("version", [0x22, 0x00, 0x7F])
+async def test_certificate_that_only_openssl_can_read_ends_its_connection_and_no_other(version: int) -> None:
+    """On labels where unknown certificates belong, anybody can show one whose version does not exist."""
+    device = make_device_identity()
+    strange = device.certificate.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + bytes([version]), 1)
+    assert strange != device.certificate
+    table = folder_table()
+    table.add_control("control1", FOLDER.folder_id, device.certificate, device.key)
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.use_privatekey(device.key)
+    with pytest.warns(DeprecationWarning):  # the newer way in would refuse to read it
+        context.use_certificate(crypto.load_certificate(crypto.FILETYPE_ASN1, strange))
+    async with listening(table) as server:
+        client = SSL.Connection(context, None)
+        client.set_tlsext_host_name(b"control1")
+        client.set_connect_state()
+        endpoint = tls.Endpoint(tls.Kind.PAIRING, "control1")
+        raw = await SocketNetwork().connect(server.address)
+        with contextlib.suppress(TrustError, PeerUnavailable, RemoteProtocolError):
+            stream = await connect_tls(raw, Handmade(endpoint, client.get_context(), connection=client), NOW)
+            stream.abort()
+        member = await dial(SocketNetwork(), StillClock(), server.address, FOLDER.dial())
+        reply = await Client(member, host=FOLDER.label).request("GET", BLOCK)
+        assert await reply.body.read(1 << 20) == CIPHERTEXT
+        member.abort()
 
 
 async def test_tls_1_2_is_refused() -> None:
