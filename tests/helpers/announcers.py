@@ -13,7 +13,7 @@ import time
 from zeroconf import ServiceInfo
 from zeroconf._protocol.outgoing import DNSOutgoing
 
-PER_MIN = 100_000
+PER_MIN = 110_000  # a little more than is claimed: the machine of the proof is busy
 ADDRESS = "10.77.0.1"
 GROUP = ("224.0.0.251", 5353)
 _IS_ANSWER = 0x8400
