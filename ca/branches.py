@@ -12,7 +12,7 @@ from typing import Final
 from ca.device import Purpose, verify
 from ca.entries import ChangeCapabilities, ChangeRole, Recover, SignedEntry
 from ca.errors import TrustError
-from ca.forks import decide, last_shared, standing
+from ca.forks import decide, departures, last_shared, standing
 from ca.ids import EpochId, FolderId
 from ca.membership import TAKES_OUT, Fold, begin_fold
 from ca.roles import Role
@@ -124,7 +124,7 @@ def _matters(chain: State, other: State) -> bool:
     """Whether a branch that lost has to be kept: something on it counts and is not settled yet, or an epoch of it is
     linked nowhere."""
     found = decide(chain, other)
-    if found.winner is None:
+    if found.winner is None or any(departures(chain, other, found.void[1])):
         return True
     return any(
         signed.entry.hash not in chain.settled

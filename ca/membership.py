@@ -76,7 +76,7 @@ class Fold:
         if found is None:
             raise TrustError("the entry is signed by a device that is not a member's")
         member, public = found
-        if member.has_expired(time):
+        if member.has_expired(max(time, self.state.entries[-1].time)):
             raise TrustError("the signer's membership had ended")
         return member, public.sign
 

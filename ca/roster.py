@@ -353,8 +353,10 @@ class Roster:
 
     @property
     def is_unmerged(self) -> bool:
-        """A branch that lost has entries that no merge has settled."""
-        return any(entry.hash not in self._state.settled for branch in self.branches for entry in branch)
+        """A branch that lost has entries that no merge has settled, or none of a rank that could."""
+        return bool(self.departures) or any(
+            entry.hash not in self._state.settled for branch in self.branches for entry in branch
+        )
 
     @property
     def links(self) -> Mapping[EpochId, LinkedEpoch]:

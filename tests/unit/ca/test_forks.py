@@ -9,13 +9,13 @@ import pytest
 
 from ca import authority
 from ca.authority import receive_wrap, with_links
-from ca.entries import Merge, Remove, decode_entry_untrusted
+from ca.entries import Merge, Remove, Rotate, decode_entry_untrusted
 from ca.errors import TrustError
 from ca.ids import DeviceId
 from ca.roles import Capability, Role
 from ca.roster import Gap, Head, Relation, Roster, Status
 from ca.wraps import WrapTree
-from tests.helpers.rosters import Company, parted
+from tests.helpers.rosters import Company, epoch_after, forge, parted
 
 Act = Callable[[Company], object]
 
@@ -291,6 +291,36 @@ def test_admin_who_may_not_merge_can_still_act(company: Company) -> None:
         authority.merge(company.roster, company.secrets, company.signer("alex"))
     company.remove("ed", by="alex")
     assert company.roster.is_unmerged and not is_in(company.roster, company, "ed")
+
+
+def test_merge_by_a_lower_rank_settles_no_removal(company: Company) -> None:
+    """Whom an owner took out on the branch that lost cannot call that settled."""
+    other = parted(company, "other")
+    company.rotate(by="ann")
+    other.remove("ada", by="otto")
+    lost = tuple(entry.hash for entry in other.roster.entries[-1:])
+    company.did(
+        authority.compose(
+            company.roster, company.secrets, company.signer("ada"), [Merge(other.roster.entries[-2].hash, lost, ())]
+        )
+    )
+    seen = seen_by_all(company, other)
+    assert seen.head == company.roster.head and not is_in(seen, company, "ada") and seen.is_unmerged
+    company.meet(other)
+    outcome = company.rotate(by="ann")
+    assert company.people["ada"].id not in (outcome.wraps or {}) and not company.roster.is_unmerged
+
+
+def test_who_expired_cannot_date_an_entry_back(company: Company) -> None:
+    ada = company.member("ada").id
+    company.did(authority.expire(company.roster, company.secrets, company.signer("ann"), ada, company.now + 100))
+    company.now += 50
+    company.rotate(by="ada")  # the partner: in time
+    company.now += 100
+    company.rotate(by="ann")
+    late = forge(company, [Rotate()], epoch_after(company), by="ada").but(time=company.now - 120)
+    with pytest.raises(TrustError, match="ended"):
+        company.roster.take_untrusted([late.raw()])
 
 
 def test_epoch_of_the_branch_that_lost_opens_for_all_once_it_is_linked(company: Company) -> None:
