@@ -169,6 +169,7 @@ class Daemon:
         self.connections.close_folder(folder.id)
         self._started.pop(folder.id, None)
         await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
+        await self.installation.keep_copy()
         self._tell()
 
     async def move_folder(self, folder: RunningFolder, path: bytes, *, is_there: bool) -> None:
@@ -274,8 +275,7 @@ class Daemon:
     async def _load(self) -> None:
         moved = self.installation.db.moved_aside
         if moved is not None:
-            why = f"its database was damaged and lies in {moved}; which folders there were is not known any more"
-            fix = "the files are all there: join each folder again, with an invitation of another member"
+            why, fix = await self._what_is_left(moved)
             self.problems["database"] = DeviceProblem("SY-DB-01", why, fix)
             log.error("the device's database was damaged and lies in %s now", moved)
         for row in await self.installation.on_disk(self.installation.db.folders):
@@ -287,6 +287,13 @@ class Daemon:
                 self.problems[row.id.hex()] = DeviceProblem(error.id or "SY-DB-01", why, error.fix or "see the log")
                 continue
             await self._start_folder(row, membership, wait_for_peer=bool(membership.devices()))
+
+    async def _what_is_left(self, moved: str) -> tuple[str, str]:
+        """Why and what to do, after the device's database was found damaged."""
+        if await self.installation.on_disk(self.installation.db.folders):
+            return f"its database was damaged and lies in {moved}; its copy was taken", "nothing: all folders are there"
+        why = f"its database was damaged and lies in {moved}; which folders there were is not known any more"
+        return why, "the files are all there: join each folder again, with an invitation of another member"
 
     async def _listen(self) -> Sequence[Listener]:
         listeners: list[Listener] = []

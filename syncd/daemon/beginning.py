@@ -89,6 +89,7 @@ async def _begin(
 ) -> FolderMembership:
     change = steps.change_between(before, after)
     await installation.on_disk(installation.db.save_roster, change, [] if also is None else [also])
+    await installation.keep_copy()
     membership = FolderMembership(installation, after)
     await membership.open_keyring()
     return membership

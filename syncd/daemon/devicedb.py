@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from ca.codec import array, bytes_of, bytes_up_to, decode_untrusted, encode
 from ca.ids import DeviceId, EpochId, FolderId
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
+from syncd.store.copies import DatabaseCopy
 from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
 from syncd.store.migrating import OnProgress
 from syncd.store.schema import DEVICE
@@ -98,10 +99,14 @@ class Address:
 class DeviceDb:
     """Calls run in the database's lane, one at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, moved_aside: str | None = None) -> None:
-        """`moved_aside`: the name of a broken database in whose place this one was begun."""
+    def __init__(
+        self, connection: sqlite3.Connection, moved_aside: str | None = None, copy: DatabaseCopy | None = None
+    ) -> None:
+        """`moved_aside`: the name of a broken database in whose place this one was begun. `copy`: where it is copied
+        to whenever a membership has changed, so that a damaged file does not cost a sole owner the folder."""
         self._db = connection
         self.moved_aside = moved_aside
+        self._copy = copy
 
     @classmethod
     def open(cls, open_: Open, set_aside: SetAside, tell: OnProgress = lambda line: None) -> DeviceDb:
@@ -111,12 +116,24 @@ class DeviceDb:
 
     @classmethod
     def open_in(cls, home: Path, tell: OnProgress = lambda line: None) -> DeviceDb:
-        """The one in a home."""
-        file = HomeDatabase(home, DATABASE_NAME)
-        return cls.open(file.open, file.set_aside, tell)
+        """The one in a home; when it is damaged its copy takes its place, if that is sound."""
+        file, copy = HomeDatabase(home, DATABASE_NAME), DatabaseCopy(home, DATABASE_NAME)
+
+        def set_aside() -> str:
+            name = file.set_aside()
+            copy.take_place()
+            return name
+
+        opened = open_database(file.open, set_aside, DEVICE, tell)
+        return cls(opened.connection, opened.moved_aside, copy)
 
     def close(self) -> None:
         self._db.close()
+
+    def keep_copy(self) -> None:
+        """Copy the database as it is now, if it has a place for that."""
+        if self._copy is not None:
+            self._copy.renew(self._db)
 
     def touch(self) -> None:
         """Begin and end a transaction of writing, which writes nothing: whoever waits knows that the database works."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,8 @@ from ca.recovery import PublicRecovery
 from ca.wraps import Sealer
 from syncd.daemon.devicedb import DeviceDb
 from syncd.seams import Clock, Lane, Random, Workers
+
+log = logging.getLogger("syncd.daemon")
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -58,6 +62,13 @@ class Installation:
     def book(self) -> AddressBook:
         """Where devices were seen."""
         return AddressBook(self)
+
+    async def keep_copy(self) -> None:
+        """Renew the copy of the database. That it cannot be written is no reason to stop: the one before stays."""
+        try:
+            await self.on_disk(self.db.keep_copy)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("the copy of the device's database cannot be renewed: %s", error)
 
     async def on_disk(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """Call a method of `db` in its lane."""

@@ -403,6 +403,7 @@ class FolderMembership(People):
             self._moved = trio.Event()
             for callback in self.on_update:
                 callback(update)
+            await own.keep_copy()
             if update.epoch_changed:
                 await self.drop_tls_files()
 

@@ -234,6 +234,22 @@ def test_broken_configuration(carla: Computer) -> None:
     config.write_text(content)
 
 
+def test_damaged_device_database_costs_a_sole_owner_nothing(carla: Computer) -> None:
+    carla.start()
+    carla.run("share", str(carla.folder), "--link", "--yes", "--no-wait")
+    before = look(carla, "folders")["folders"]
+    carla.stop()
+    make_text(carla.home / "device.db")
+    carla.start()
+    wait_problem(carla, "SY-DB-01")
+    after = look(carla, "folders")["folders"]
+    assert [(one["id"], one["epoch"], one["role"]) for one in after] == [
+        (one["id"], one["epoch"], one["role"]) for one in before
+    ]
+    carla.stop()
+    demand_quiet_log(carla)
+
+
 def test_damaged_device_database_leaves_the_files_and_the_folder_can_be_joined_again(
     two: tuple[Computer, Computer], carla: Computer
 ) -> None:
@@ -244,6 +260,7 @@ def test_damaged_device_database_leaves_the_files_and_the_folder_can_be_joined_a
     shared.wait_synced()
     carla.stop()
     make_text(carla.home / "device.db")
+    make_text(carla.home / "device.db.copy")
     carla.start()
     wait_problem(carla, "SY-DB-01")
     assert look(carla, "folders")["folders"] == []

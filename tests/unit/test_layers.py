@@ -232,6 +232,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.changes": BLOCKING,
     "syncd.store.commit": BLOCKING,
     "syncd.store.contents": BLOCKING,
+    "syncd.store.copies": BLOCKING,
     "syncd.store.counts": BLOCKING,
     "syncd.store.db": BLOCKING,
     "syncd.store.departures": BLOCKING,
