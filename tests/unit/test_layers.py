@@ -359,8 +359,8 @@ TREE = {f"syncd.store.{name}" for name in ("tree", "descent", "directory", "file
 OUTSIDE = {"syncd.store.outside"}  # where a person has old versions written
 HOME = {
     "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
-    "syncd.daemon.measuring", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.copies", "syncd.store.db",
-    "syncd.store.migrating", "syncd.store.shelf",
+    "syncd.daemon.measuring", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db",
+    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
     "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
 }  # fmt: skip
 BY_PATH = {
