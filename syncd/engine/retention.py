@@ -157,7 +157,8 @@ def parse_tiers(text: str) -> tuple[Tier, ...]:
     for part in text.split(","):
         word, _, span = part.strip().partition(" ")
         factor = {"d": 1, "w": 7, "y": 365}[span[-1:]] if span[-1:] in "dwy" and span else 0
-        if not factor or not span[:-1].isdigit() or not 0 < int(span[:-1]) * factor <= 100 * 365:
+        is_known = word in {step.value for step in Step}
+        if not is_known or not factor or not span[:-1].isdigit() or not 0 < int(span[:-1]) * factor <= 100 * 365:
             raise ValueError(f"{part.strip()!r} is not a step and a time")
         tiers.append(Tier(Step(word), int(span[:-1]) * factor))
     return tuple(tiers)

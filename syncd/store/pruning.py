@@ -30,7 +30,7 @@ from syncd.store.past import Past
 from syncd.store.restoring import db_packed
 from syncd.treetypes import NotThere, TreeError
 
-CHANGESETS_PER_STEP = 32
+CHANGESETS_PER_STEP = 4
 WORTH_KEEPING = 0.7
 """A pack of which less is marked is written anew."""
 SMALL_PACK_BYTES = 4 << 20
@@ -74,16 +74,24 @@ class Marking:
     promise: Promise
     ended: dict[VersionId, int] = field(default_factory=dict)
     kept: set[bytes] = field(default_factory=set)
-    """Pids of all blocks that a version under the promise has."""
+    """Pids of the packed blocks that a version under the promise has."""
     pruned: int = 0
     """Versions that no promise covers."""
     _after: int = 0
     _is_second: bool = False
+    _packed: frozenset[bytes] | None = None
+    """Pids of all packed blocks: of others nothing need be remembered."""
+    newest_pack: int = 0
+    """Packs that came later are none of this marking's business."""
     newest: int = 0
     """The last changeset that was judged; a collection is void if another has come since."""
 
     def db_step(self) -> bool:
         """Some more of it; False when all is marked."""
+        if self._packed is None:
+            entries = self.store.connection.execute("SELECT entry FROM block WHERE src%4=3")
+            self._packed = frozenset(entry[:32] for (entry,) in entries)
+            (self.newest_pack,) = self.store.connection.execute("SELECT coalesce(max(id),0) FROM pack").fetchone()
         found = self.store.connection.execute(
             "SELECT c.seq, m.at_ms FROM changeset c JOIN moment m ON m.seq=c.seq WHERE c.seq>? ORDER BY c.seq LIMIT ?",
             (self._after, CHANGESETS_PER_STEP),
@@ -123,7 +131,8 @@ class Marking:
             end_ms = self.ended.get(version_id(hash_, index))
             if self.promise.covers(at_ms, end_ms):
                 packed = db_packed(self.store, content)
-                self.kept.update(packed[start : start + 32] for start in range(0, len(packed), ENTRY_BYTES))
+                pids = (packed[start : start + 32] for start in range(0, len(packed), ENTRY_BYTES))
+                self.kept.update(pid for pid in pids if self._packed and pid in self._packed)
             else:
                 self.pruned += 1
 
@@ -155,11 +164,14 @@ def db_collection(store: FolderStore, marking: Marking) -> Collection:
     seen: set[bytes] = set()
     uses = []
     marked_in: dict[int, list[tuple[int, bytes]]] = {}
-    for source, offset, entry in store.connection.execute("SELECT src, off, entry FROM block WHERE src%4=3"):
+    last = source_of(SourceKind.PACK, marking.newest_pack)
+    query = "SELECT src, off, entry FROM block WHERE src%4=3 AND src<=?"
+    for source, offset, entry in store.connection.execute(query, (last,)):
         if entry[:32] in marking.kept and entry[:32] not in seen:
             seen.add(entry[:32])
             marked_in.setdefault(source, []).append((offset, entry))
-    for pack, name, size in store.connection.execute("SELECT id, name, size FROM pack WHERE kind=1 ORDER BY id"):
+    query = "SELECT id, name, size FROM pack WHERE kind=1 AND id<=? ORDER BY id"
+    for pack, name, size in store.connection.execute(query, (marking.newest_pack,)):
         marked = marked_in.get(source_of(SourceKind.PACK, pack), [])
         length = sum(int.from_bytes(entry[64:68], "big") + 16 + ENTRY_BYTES for _, entry in marked)
         uses.append(PackUse(name, size, tuple(sorted(marked)), length))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC
 
 import pytest
 import trio
@@ -10,8 +11,12 @@ from trio.testing import MockClock
 
 from syncd.daemon.archiving import ROUND_S, SCRUB_WITHIN_S
 from syncd.engine.retention import Policy, Step, Tier
+from syncd.model.cipher import BlockKind
+from syncd.model.lists import pack_entry
+from syncd.model.packs import PackBuilder
 from syncd.store import pruning, restoring, snapshots
 from syncd.store.folder import FolderStore
+from syncd.store.pruning import Marking
 from syncd.store.restoring import Moment
 from tests.helpers.simtree import SimShelf
 from tests.helpers.tasks import SimClock, SimSite, World
@@ -83,6 +88,28 @@ async def test_only_what_no_promise_covers_goes(world: tuple[World, list[int]], 
     assert [lacking(bob, at_ms) for at_ms in moments] == [1, 1, 0, 0, 0]
     assert past(store, moments[2]) == {FILE: b"day 2"}
     assert past(store, moments[3]) == {FILE: b"day 3"}
+
+
+async def test_pack_that_comes_during_the_marking_is_left_alone(
+    world: tuple[World, list[int]], autojump_clock: MockClock
+) -> None:
+    store = world[0]["bob"].task.store
+    policy = Policy((Tier(Step.YEAR, 1),), ())
+    store.connection.execute("DELETE FROM snapshot")
+    marking = Marking(store, pruning.db_promise(store, policy, world[0]["bob"].clock.now(), UTC))
+    marking.db_step()
+    builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
+    cipher = store.keyring.cipher()
+    sealed = cipher.seal(BlockKind.DATA, b"late")
+    builder.add(pack_entry(sealed.pid, sealed.cid, 4, cipher.epoch), sealed.ciphertext)
+    late = builder.finish(cipher)
+    store.packs.shelf.put(late.name, late.content)
+    store.packs.db_add_all([late], 0.0)
+    while marking.db_step():
+        pass
+    chosen = pruning.db_collection(store, marking).packs
+    assert chosen
+    assert late.name not in {use.name for use in chosen}
 
 
 async def test_snapshot_outlasts_every_rule(world: tuple[World, list[int]], autojump_clock: MockClock) -> None:
