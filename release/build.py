@@ -22,7 +22,22 @@ def build(target: Path) -> list[Path]:
     (target / "constraints.txt").write_bytes((ROOT / "constraints.txt").read_bytes())
     (target / "sbom.cdx.json").write_text(json.dumps(bill("syncd"), indent=1) + "\n")
     made += [target / "constraints.txt", target / "sbom.cdx.json"]
-    return [*made, build_deb(target / "deb")] if shutil.which("dpkg-deb") else made
+    if shutil.which("dpkg-deb"):
+        made.append(build_deb(target / "deb"))
+        check_deb(made[-1], target / "deb" / "unpacked")
+    return made
+
+
+def check_deb(package: Path, place: Path) -> None:
+    """lintian finds neither error nor warning, and what is inside runs without anything from outside."""
+    if shutil.which("lintian"):
+        subprocess.run(["lintian", "--fail-on", "error,warning", str(package)], check=True)
+    shutil.rmtree(place, ignore_errors=True)
+    subprocess.run(["dpkg-deb", "--extract", str(package), str(place)], check=True)
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from syncd.cli import main; main()"
+    library = str(place / "usr" / "lib" / "syncd")
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, library, "version"], check=True)
+    shutil.rmtree(place)
 
 
 def build_sdist(target: Path) -> Path:

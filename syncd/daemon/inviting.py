@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -116,6 +117,7 @@ class Inviter:
     ) -> None:
         self.on_event: list[Callable[[InviterEvent], None]] = []
         self.on_numbers: list[Callable[[], None]] = []
+        self._opened = trio.Event()
         """Called when `numbers` has changed."""
         self.numbers: tuple[int, ...] = ()
         """Of the codes that are open, for the announcement."""
@@ -149,7 +151,9 @@ class Inviter:
             async with self._lock:
                 await self._forget_what_is_over()
             self._relabel()
-            await trio.sleep(HOUSEKEEPING_S)
+            self._opened = trio.Event()
+            with trio.move_on_after(HOUSEKEEPING_S if self._invites or self._requests else math.inf):
+                await self._opened.wait()
 
     async def _forget_what_is_over(self) -> None:
         own, now = self._installation, self._installation.now_s()
@@ -477,6 +481,7 @@ class Inviter:
 
     def _relabel(self) -> None:
         """Answer the labels of open invitations, and no others."""
+        self._opened.set()
         now = self._installation.now_s()
         wanted = {_label(invite): invite.id for invite in self._invites.values() if rules.answers(invite, now)}
         for label in self._labels.keys() - wanted.keys():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import sys
+
 from syncd.treetypes import (
     Denied,
     IoFailed,
@@ -44,8 +47,18 @@ ROOT_IDS = {
 }
 
 
-def problem_of(error: TreeError, *, reading: bool) -> tuple[str, str, str]:
+def _is_privacy(error: TreeError) -> bool:
+    """The privacy guard of macOS refuses with EPERM what modes and owners (EACCES) would allow.
+
+    It stays so until a person has opened the folder; nothing is "tried again by itself".
+    """
+    return isinstance(error, Denied) and getattr(error.__cause__, "errno", None) == errno.EPERM
+
+
+def problem_of(error: TreeError, *, reading: bool, platform: str = sys.platform) -> tuple[str, str, str]:
     """(id, why, what to do)."""
+    if platform == "darwin" and _is_privacy(error):
+        return "SY-TCC-01", f"macOS keeps it from syncd: {error}", "syncd service allow PATH says how to open it"
     if isinstance(error, Denied):
         verb, id_ = ("read", "SY-FILE-01") if reading else ("write", "SY-FILE-02")
         return id_, str(error), f"allow syncd to {verb} it"

@@ -548,6 +548,8 @@ class Puller:
     async def poll_again_forever(self) -> None:
         """While blocks are wanted that no connected peer had when it was asked, ask again now and then."""
         while True:
+            if not self.pull.wanted_bytes and not self.starved:
+                await self._work.wait()
             await trio.sleep(POLL_AGAIN_S)
             if not self._links:
                 continue
