@@ -39,22 +39,31 @@ def prove(place: Path) -> str:
         join(ben, share(anna, "Notes"))
         change_everything(anna.folder, chance)
         wait_equal([anna.folder, ben.folder], SYNC_S)
-        calls_of_start = count_calls(ben)
-        rounds = 0
-        while sum(killed.values()) < POINTS:
-            call = CALLS[rounds % len(CALLS)]
-            nth = calls_of_start.get(call, 0) + 1 + chance.randrange(30)
-            rounds += 1
-            if rounds > 10 * POINTS:
-                raise Disappointment(f"only {sum(killed.values())} of {POINTS} points were reached: {killed}")
-            if die_at(anna, ben, call, nth, chance):
-                killed[call] = killed.get(call, 0) + 1
-            ben.inside = ()
-            ben.start()
-            wait_equal([anna.folder, ben.folder], SYNC_S)
-            demand_no_conflict(ben)
+        try:
+            kill_again_and_again(anna, ben, killed, chance)
+        finally:
+            if ben.inside:
+                end(ben)
     points = ", ".join(f"{call} {count}" for call, count in sorted(killed.items()))
     return f"{sum(killed.values())} kills ({points}): equal trees, no conflict, nothing lost"
+
+
+def kill_again_and_again(anna: Computer, ben: Computer, killed: dict[str, int], chance: random.Random) -> None:
+    """Until enough points were reached; `killed` counts them by call."""
+    calls_of_start = count_calls(ben)
+    rounds = 0
+    while sum(killed.values()) < POINTS:
+        call = CALLS[rounds % len(CALLS)]
+        nth = calls_of_start.get(call, 0) + 1 + chance.randrange(30)
+        rounds += 1
+        if rounds > 10 * POINTS:
+            raise Disappointment(f"only {sum(killed.values())} of {POINTS} points were reached: {killed}")
+        if die_at(anna, ben, call, nth, chance):
+            killed[call] = killed.get(call, 0) + 1
+        ben.inside = ()
+        ben.start()
+        wait_equal([anna.folder, ben.folder], SYNC_S)
+        demand_no_conflict(ben)
 
 
 def count_calls(computer: Computer) -> dict[str, int]:
