@@ -83,16 +83,19 @@ class Syncd:
         """It has seen that."""
 
     def permit(self, pair: Pair) -> None:
-        source = pair.source
+        for end in pair.ends:  # each computer asks for itself
+            self._approve(end)
+
+    def _approve(self, end: End) -> None:
         waiting: list[str] = []
 
         def is_asked() -> bool:
-            waiting[:] = [one["id"] for one in json.loads(self._ask(source, "requests", "--json"))["requests"]]
+            waiting[:] = [one["id"] for one in json.loads(self._ask(end, "requests", "--json"))["requests"]]
             return bool(waiting)
 
-        wait_until(is_asked, START_S, "the brake did not ask")
+        wait_until(is_asked, START_S, f"the brake of {end.name} did not ask")
         for request in waiting:
-            self._ask(source, "approve", request, "--yes")
+            self._ask(end, "approve", request, "--yes")
 
     def is_busy(self, pair: Pair) -> bool:
         return False

@@ -225,7 +225,7 @@ def rename(trial: Trial) -> None:
 
 
 def delete(trial: Trial) -> None:
-    """5,000 of 10,000 files are deleted. syncd takes that for an accident and asks, at both ends; answers come at once."""
+    """5,000 of 10,000 files are deleted. syncd takes that for an accident and asks; answers come at once."""
     many10k(trial)
     gone = [path.relative_to(trial.source) for path in trial.files(trial.source)][::2]
 
