@@ -76,6 +76,7 @@ def test_rules_are_read_as_they_were_written() -> None:
         [[1, b"\x0a\0\0\1", 8, None]],
         [[1, b"\x0a\0\0\0", 33, None]],
         [[1, b"\x0a\0\0\0\0", 8, None]],
+        [[1, bytes(8), 8, None]],
         [[2, b"\x0a\0\0\0", 8, None]],
         [[1, b"\x0a\0\0\0", 8, b"short"]],
         [[1, b"\x0a\0\0\0", 8]],

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from ca.certs import public_point
 from ca.epochs import (
@@ -103,3 +104,11 @@ def test_lengths_of_names_hardly_show() -> None:
 def test_too_long_a_name_is_refused() -> None:
     with pytest.raises(ValueError, match="128"):
         seal_name(KEY, b"ann", "é" * 65)
+
+
+@pytest.mark.parametrize("padded", [bytes((200,)) + b"x" * 31, b"\x01a" + b"behind the name".ljust(30, b"\0")])
+def test_sealed_bytes_that_are_no_name_are_refused(padded: bytes) -> None:
+    """Whoever has the key can seal anything; a name has one form."""
+    sealed = AESGCMSIV(KEY).encrypt(bytes(12), padded, b"ann")
+    with pytest.raises(TrustError, match="malformed"):
+        open_name(KEY, b"ann", sealed)

@@ -150,6 +150,14 @@ def test_a_body_that_its_head_does_not_announce_is_refused(change: dict[str, byt
         open_announced_untrusted(cipher(), lying, sealed.block.ciphertext)
 
 
+def test_head_with_another_public_name_for_the_body_is_refused() -> None:
+    """The author lies to vaults, which know a body by this name alone."""
+    head, body = announce()
+    with pytest.raises(RemoteProtocolError, match="public name"):
+        open_announced_untrusted(cipher(), replace(head, cid=Cid(bytes(32))), body)
+    assert open_announced_untrusted(cipher(), head, body) == CHANGESET
+
+
 def test_what_vaults_may_read_holds_no_name_of_a_plaintext() -> None:
     head, _ = announce()
     encoded = encode_head(head)
