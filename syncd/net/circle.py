@@ -22,12 +22,12 @@ from syncd.net.contacts import Contacts, Place, Source, place_of
 from syncd.net.folders import AddressBook, Membership
 from syncd.net.greeting import Others
 from syncd.net.link import Line, PeerLink
+from syncd.net.selection import Distance, Selection
 from syncd.net.serve import Server
 from syncd.protocol.messages import MAX_ADDRESSES_OF_OTHER, MAX_OTHERS, Hello
 from syncd.protocol.refusals import Refusals
 from syncd.seams import Clock, Network, Random
 
-MAX_LINKS: Final = 32
 CLIENT_LIMITS: Final = Limits(answer_s=30.0)
 
 FAILURE: Final = (PeerUnavailable, TrustError, RemoteProtocolError)
@@ -90,6 +90,7 @@ class Circle:
         self.membership = membership
         self.contacts = Contacts(self.luck)
         self.peers: dict[DeviceId, Peer] = {}
+        self.selection = Selection(around.random.token(16))
         self.woken = trio.Event()
         """Somebody may be worth a call now."""
         self._nursery: trio.Nursery | None = None
@@ -186,11 +187,36 @@ class Circle:
         return sorted(device for device, peer in self.peers.items() if peer.link is not None)
 
     def lacking(self) -> set[DeviceId]:
-        """Members to whom we have no link, as long as we may and want to have more."""
-        if self.membership.is_out or len(self.linked()) >= MAX_LINKS:
+        """Members to whom we have no link, as long as we may and want to have more: when all places are taken, those
+        only who are worth more than somebody linked."""
+        if self.membership.is_out:
             return set()
-        devices = [device.id for device in self.membership.devices()]
-        return {device for device in devices if self.peer(device).link is None and not self.is_shunned(device)}
+        devices = {device.id for device in self.membership.devices()}
+        free = {device for device in devices if self.peer(device).link is None and not self.is_shunned(device)}
+        linked = self.linked()
+        if not free or len(linked) < self.selection.most:
+            return free
+        chosen = self._chosen()
+        return free & chosen if set(linked) - chosen else set()
+
+    def shed(self) -> None:
+        """End the link that is worth least, if there is one too many."""
+        linked = self.linked()
+        if len(linked) > self.selection.most:
+            surplus = self.selection.maybe_surplus(linked, self._chosen(), self._distance)
+            link = None if surplus is None else self.peer(surplus).link
+            if link is not None:
+                link.scope.cancel()
+
+    def _chosen(self) -> set[DeviceId]:
+        members = [device.id for device in self.membership.devices() if device.id != self.membership.device]
+        return self.selection.chosen(members, self._distance)
+
+    def _distance(self, device: DeviceId) -> Distance:
+        """How far a member is, by where it is and was."""
+        addresses = self.contacts.addresses_of(device)
+        order = [Place.HERE, Place.LAN, Place.WAN]
+        return min((order.index(place_of(address)) for address in addresses), default=len(order))
 
     def is_shunned(self, device: DeviceId) -> bool:
         """Whether we have nothing to do with a device for now."""

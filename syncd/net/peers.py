@@ -214,7 +214,7 @@ class PeerKeeper:
         contacts = self._contacts
         line = await self._open(address, contacts.device_at(address))
         contacts.reached(address, line.device, trio.current_time())
-        if self._circle.peer(line.device).link is None:
+        if line.device in self._circle.lacking():
             await self._use(line, address)
             contacts.ended(address, trio.current_time())
             if not self._circle.is_shunned(line.device):
@@ -365,6 +365,7 @@ class PeerKeeper:
         peer.link, peer.is_offered = link, is_offered
         peer.contact = Contact(True, self._around.clock.now(), address, how(address), link.rtt_ms)
         log.info("connected to %s", address)
+        self._circle.shed()
         try:
             yield
         finally:
@@ -430,8 +431,8 @@ class PeerKeeper:
     def wants_lines(self, device: DeviceId) -> bool:
         """Whether we would ask on a connection that this device dialled (`serve.Host`)."""
         peer = self._circle.peer(device)
-        has_own = peer.link is not None and not peer.is_offered
-        return self.is_open and not has_own and not self._circle.is_shunned(device)
+        is_wanted = peer.is_offered if peer.link is not None else device in self._circle.lacking()
+        return self.is_open and is_wanted and not self._circle.is_shunned(device)
 
     async def adopt(self, connection: Connection, device: DeviceId) -> None:
         """The HTTP roles were swapped: ask on this connection until it ends (`serve.Host`)."""

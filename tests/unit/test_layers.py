@@ -204,6 +204,7 @@ COLOURS: dict[str, str] = {
     "syncd.net.listen": ASYNC,
     "syncd.net.meetings": ASYNC,
     "syncd.net.peers": ASYNC,
+    "syncd.net.selection": PURE,
     "syncd.net.serve": ASYNC,
     "syncd.net.sockets": ASYNC,
     "syncd.net.stream": ASYNC,

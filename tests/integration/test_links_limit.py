@@ -1,0 +1,45 @@
+"""More members than links: the limit is kept, the near ones get their places, and everybody gets the news."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from syncd.net import circle
+from syncd.net.selection import Selection
+from tests.helpers.peers import Node, village
+
+NEAR = [f"10.0.0.{number}" for number in range(1, 4)]
+FAR = [f"8.8.0.{number}" for number in range(1, 7)]
+MOST = 4
+
+
+@pytest.fixture
+def few_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circle, "Selection", lambda luck: Selection(luck, most=MOST, by_chance=2))
+
+
+def most_linked(nodes: list[Node]) -> int:
+    return max(len(node.linked()) for node in nodes)
+
+
+async def test_limit_is_kept_and_news_reach_everybody(autojump_clock: MockClock, few_links: None) -> None:
+    async with village(*NEAR, *FAR) as (_, nodes):
+        for _ in range(60):
+            await trio.sleep(1)
+            assert most_linked(nodes) <= MOST + 1  # for the moment in which one takes another's place
+        await trio.sleep(60)
+        assert most_linked(nodes) <= MOST
+        assert min(len(node.linked()) for node in nodes) >= 2
+        begun = sum(node.folder.links_begun for node in nodes)
+        await trio.sleep(120)
+        assert sum(node.folder.links_begun for node in nodes) == begun  # at rest: nobody takes turns
+
+
+async def test_the_near_ones_have_places(autojump_clock: MockClock, few_links: None) -> None:
+    async with village(*FAR, *NEAR) as (_, nodes):
+        await trio.sleep(180)
+        near = {node.device: node for node in nodes if node.name in NEAR}
+        for node in near.values():
+            assert node.linked() >= near.keys() - {node.device}
