@@ -54,5 +54,5 @@ def measure(jobs: int) -> str:
     cpu_s, real_s, simulated_s = (sum(values) for values in zip(*took, strict=True))
     return (
         f"workload (three nodes, {FILES} files, an operation every {PERIOD_S:.0f} s): {simulated_s / cpu_s:.0f} "
-        f"simulated seconds per second of a processor; {simulated_s / real_s * jobs:.0f} per real second, {jobs} at a time"
+        f"simulated seconds per second of a processor, {simulated_s / real_s * jobs:.0f} per real second with {jobs}"
     )
