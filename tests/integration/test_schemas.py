@@ -37,6 +37,11 @@ invites
 requests
 conflicts
 changes Photos
+retention Photos
+prune Photos --dry-run
+scrub Photos
+filter list Photos
+filter test *.tmp Photos
 check Photos
 pause Photos
 resume Photos
