@@ -299,7 +299,9 @@ class _Join:
     def _has_children(self, row: NodeRow) -> bool:
         if row.id in self._named:
             return True
-        return self._db.execute("SELECT 1 FROM node WHERE parent=? LIMIT 1", (row.id,)).fetchone() is not None
+        # A node whose place in this one was undone, to close no cycle, is in it again if this one moves out of the way.
+        query = "SELECT 1 FROM node WHERE parent=?1 UNION ALL SELECT 1 FROM place WHERE parent=?1 LIMIT 1"
+        return self._db.execute(query, (row.id,)).fetchone() is not None
 
     def _attributes(self, row: NodeRow, attributes: Attributes, index: int) -> None:
         source = self._source

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -153,6 +154,26 @@ class Rows:
                 assert name not in below, "two on one name"
                 below[name] = (row.nid, self.sources.version(head.cs, head.idx))
         return children
+
+
+def test_place_undone_for_a_cycle_comes_back_when_the_file_it_was_in_moves_away() -> None:
+    """Nothing is in the file any more by then, as the only place in it counts as not made."""
+    inner, outer = node_id(3), node_id(4)
+    made = [
+        Batch(0, 0, 3, (Record(inner, None, (), Place(outer, b"a"), (), None, ()),)),
+        Batch(1, 0, 2, (Record(outer, file_with(1), (), Place(inner, b"a"), (), None, ()),)),
+        Batch(2, 0, 4, (Record(outer, None, (), Place(ROOT_NODE, b"a"), (), None, ()),)),
+    ]
+    places = settle_places({node: state.places for node, state in model_states(made).items()})
+    for order in permutations(made):
+        database = Rows()
+        for seq, batch in enumerate(order, start=1):
+            database.join(seq, batch)
+        found = {row.nid: None if row.p_cs is None else order[row.p_cs - 1].number for row in database.all()}
+        expected = {node: places[node] for node in (inner, outer)}
+        assert {node: version_id(made[number].hash, 0) for node, number in found.items() if number is not None} == {
+            node: place.version for node, place in expected.items() if place is not None
+        }
 
 
 @given(batches(), st.randoms(use_true_random=False))
