@@ -1,12 +1,13 @@
 # Every target does its own set-up (.ci/setup): Python 3.11, git and make are enough.
 # `make demo` N=3 for three computers, ONCE=1 to check itself and end. `make test` JOBS=4, ARGS="-k name". `make prove` ONLY=name.
-.PHONY: help demo test lint format prove fuzz simulate bench setup clean docs schema man package
+.PHONY: help demo test test-long lint format prove fuzz simulate bench setup clean docs schema man package
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make demo      two daemons on this machine keep a folder equal; N=3, ONCE=1"
-	@echo "make test      all tests, at most 8 minutes on two cores; ARGS=... goes to pytest"
+	@echo "make test      the tests, at most 8 minutes on two cores; ARGS=... goes to pytest"
+	@echo "make test-long those that take longer: 200 random stories, the page in a browser, 100,000 files"
 	@echo "make lint      ruff format --check, ruff check, mypy --strict"
 	@echo "make prove     the long proofs, each by name, resumable; results in docs/proof.md; ONLY=name"
 	@echo "make fuzz      every way in from outside, SECONDS=600 in all; ONLY=name for one"
@@ -27,6 +28,9 @@ demo: setup
 
 test: setup
 	@.ci/test $(ARGS)
+
+test-long: setup
+	@WHICH=long .ci/test $(ARGS)
 
 lint: setup
 	@.ci/lint

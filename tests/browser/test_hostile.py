@@ -20,6 +20,8 @@ from tests.helpers.chromium import Browser, Tab
 from tests.helpers.page import Served, serving
 from tests.helpers.page_states import FOLDER, HOSTILE_NAMES, busy, hostile
 
+pytestmark = pytest.mark.long
+
 chromium_needed = pytest.mark.needs("chromium")
 
 HARMLESS: Final = frozenset(

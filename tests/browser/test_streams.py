@@ -15,7 +15,7 @@ from tests.helpers.chromium import Browser
 from tests.helpers.page import serving
 from tests.helpers.page_states import STATES, asks_to_join, busy, status
 
-pytestmark = pytest.mark.needs("chromium")
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.long]
 
 TABS = 50
 

@@ -17,7 +17,7 @@ from tests.helpers.page import Served, serving
 from tests.helpers.page_states import FOLDER, STATES
 from tests.helpers.sources import ROOT
 
-pytestmark = pytest.mark.needs("chromium")
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.long]
 
 PICTURES = ROOT / "docs" / "pictures"
 FIRST_PAINT_MS = 1000.0

@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.computers import Computer, free_ports, share
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 DIRECTORIES, FILES_EACH = 400, 250
 SERVICE_S = 5.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from syncd.model.paths import Path
 from syncd.model.records import DELETED, DIRECTORY, Attributes, Place, Record
 from tests.helpers.model_values import file_with, id32, node_id
 from tests.helpers.tasks import device_keys
+
+pytestmark = pytest.mark.long
 
 DEVICES = [device_keys(name).public.id for name in ("ann", "bob", "dan")]
 NAMES = (b"a", b"b.txt", b"c")

@@ -22,6 +22,8 @@ from tests.helpers.simtree import SimShelf
 from tests.helpers.tasks import SimClock, SimSite, World
 from tests.simulation.test_restoring import past
 
+pytestmark = pytest.mark.long
+
 DAY_S = 86_400
 FILE = (b"plan",)
 

@@ -21,6 +21,8 @@ from syncd.treetypes import Path
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.tasks import SimSite, World
 
+pytestmark = pytest.mark.long
+
 Picture = dict[Path, bytes | None]
 NAMES = [b"a", b"b", b"c.txt", b"d", b"e.bin"]
 

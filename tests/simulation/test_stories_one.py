@@ -6,6 +6,8 @@ import pytest
 
 from tests.simulation.seeds import chunks, hold
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("first", chunks(0, 2))
 def test_claim_holds_for_ten_seeds_from(first: int) -> None:
