@@ -16,7 +16,8 @@ FILES = {"tls": TLS, "roster": "/h/rosters/x.roster"}
 FOLDERS = [
     {k: folder()[k] for k in ("id", "name", "path", "role", "state", "files", "bytes", "epoch")} | {"members": 2}
 ]
-ANNA = {"id": "11" * 16, "name": "anna", "role": "editor", "since": "2026-11-20T12:00:00Z", "you": False, "devices": [
+ANNA = {"id": "11" * 16, "name": "anna", "role": "editor", "status": "active", "since": "2026-11-20T12:00:00Z",
+    "you": False, "devices": [
     {"id": "K4", "name": "anna-laptop", "words": "tulip-orbit"}]}  # fmt: skip
 REMOVED = {
     "schema": "syncd.member.remove/1", "folder": FOLDER_ID, "name": "Photos", "epoch": 3, "epoch_id": EPOCH_ID,
@@ -30,7 +31,7 @@ JOIN_REQUEST = {
 }  # fmt: skip
 HELD = {
     "id": "h1", "kind": "held", "folder": FOLDER_ID, "name": "Photos", "since": "2020-01-01T00:00:00Z", "author": "nas",
-    "files": 600, "of_files": 1_000, "paths": ["a.jpg", "b\x1b.jpg"], "direction": "here",
+    "files": 600, "of_files": 1_000, "paths": ["a.jpg", "b\x1b.jpg"], "direction": "here", "why": "gone",
 }  # fmt: skip
 DECIDED = {"id": "r1", "kind": "join", "folder": FOLDER_ID, "name": "Photos", "member": "anna"}
 
