@@ -203,7 +203,7 @@ def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) 
         if late is None:
             continue
         if late.is_like(known):
-            _note_stat(store, old, late.stat)
+            _trust_again(store, old, known or b"", late)
             continue
         version = store.journal.sources.version(cs, idx)
         try:
@@ -212,6 +212,16 @@ def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) 
         except NoRight:
             _keep_for_good(store, old)
     return published
+
+
+def _trust_again(store: FolderStore, old: int, known: bytes, late: _Late) -> None:
+    """It was doubted for nothing, and serves its blocks again: they may be in no other place."""
+    with Transaction(store.connection):
+        if late.hashed is not None:
+            source = source_of(SourceKind.OLD, old)
+            blocks.drop(store.connection, source, known)  # where the doubt came later than the inode
+            blocks.add(store.connection, [(source, known)])
+        _note_stat(store, old, late.stat)
 
 
 def _keep_for_good(store: FolderStore, old: int) -> None:

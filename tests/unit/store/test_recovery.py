@@ -8,10 +8,12 @@ from trio.testing import MockClock
 from syncd.engine.plan import Retire
 from syncd.store import rows
 from syncd.store.apply import Done
+from syncd.store.blocks import SourceKind, source_of
 from syncd.store.commit import Committer
+from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.prepare import Step
-from syncd.store.recovery import db_recheck_old, db_recover_intents
+from syncd.store.recovery import db_recheck_old, db_recover_intents, publish_late_edits
 from syncd.store.scan import Walk, tick_of
 from syncd.treetypes import Replaced
 from tests.helpers.tasks import MOMENT, World
@@ -62,6 +64,36 @@ async def test_content_seen_in_the_tick_of_its_last_change_is_compared_when_repl
     step = Step(Retire(row.id, None), FILE, stat, token=b"dd")
     committed = committer.note([Done(step, Replaced(stat, edited=False, new=None))])
     assert bool(committed.edited) is is_doubtful
+
+
+def served_from_old(store: FolderStore) -> list[int]:
+    """Rows of the one block of each inode in `.syncd/old`, by which it is found there."""
+    query = "SELECT count(*) FROM block WHERE src=? AND entry=?"
+    return [
+        store.connection.execute(query, (source_of(SourceKind.OLD, old), entry)).fetchone()[0]
+        for old, entry in store.connection.execute("SELECT id, blocks FROM old ORDER BY id").fetchall()
+    ]
+
+
+async def test_old_inode_that_was_doubted_for_nothing_serves_its_blocks(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """They may be nowhere else: of a version that is to be a conflict copy beside a directory, for one."""
+    store = world["bob"].task.store
+    connection = store.connection
+    connection.execute("UPDATE node SET l_seen=l_ctime WHERE name=?", FILE)
+    row = rows.read(connection, "WHERE name=?", FILE)[0]
+    step = Step(Retire(row.id, None), FILE, store.tree.stat(FILE), token=b"dd")
+    replaced = store.tree.retire(FILE, b"dd", store.tree.stat(FILE))
+    committer = Committer(connection, store.journal.sources, MOMENT, tick_of(store.tree))
+    with Transaction(connection):
+        committed = committer.note([Done(step, replaced)])
+    assert served_from_old(store) == [1, 0]
+    assert publish_late_edits(store, committed.edited, NOW_MS) == 0
+    assert served_from_old(store) == [1, 1]
+    connection.execute("UPDATE old SET mtime=NULL, checked=0")  # doubted later on, while it serves them
+    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+    assert served_from_old(store) == [1, 1]
 
 
 async def test_what_a_crash_left_between_two_names_is_no_deletion(world: World, autojump_clock: MockClock) -> None:
