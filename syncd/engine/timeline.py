@@ -106,9 +106,10 @@ class Difference:
 
 
 def difference(before: Tree, after: Tree) -> list[Difference]:
-    """Everything that differs, by path. A node that has another path, or stands in a moved directory, is *moved*."""
+    """Everything that differs, by path. A node that has another path, or stands in a moved directory, is *moved*; what
+    stands at its old path is *added*, however equal it is."""
     where_before = {(seen.node, seen.copy): path for path, seen in before.items()}
-    kept = {(seen.node, seen.copy) for seen in after.values()}
+    where_after = {(seen.node, seen.copy): path for path, seen in after.items()}
     found: list[Difference] = []
     for path, seen in after.items():
         was = where_before.get((seen.node, seen.copy))
@@ -117,13 +118,13 @@ def difference(before: Tree, after: Tree) -> list[Difference]:
             found.append(Difference(change, path, before[was], seen, was))
             continue
         there = before.get(path)
-        if there is None:
+        if there is None or where_after.get((there.node, there.copy), path) != path:
             found.append(Difference(Change.ADDED, path, None, seen))
         elif not there.same_as(seen):
             same = there.content.same_as(seen.content)
             found.append(Difference(Change.ATTRIBUTES if same else Change.CHANGED, path, there, seen))
     for path, seen in before.items():
-        if (seen.node, seen.copy) not in kept and path not in after:
+        if (seen.node, seen.copy) not in where_after and path not in after:
             found.append(Difference(Change.DELETED, path, seen, None))
     return sorted(found, key=lambda one: one.path)
 

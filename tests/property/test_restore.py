@@ -1,5 +1,10 @@
 """Whatever people did to a folder: after a restore the chosen part is what it was, everything else is what it is, and
-an undo leads back."""
+an undo leads back.
+
+The names of others are no part of this where several things want one name: who shows it, and who a conflict name, is a
+view of what is there. When the one that shows it goes, the next one takes it, though no record touches that one; and
+who comes back to a name that is taken since may get a conflict name.
+"""
 
 from __future__ import annotations
 
@@ -133,6 +138,19 @@ def shown(tree: Tree) -> dict[Path, object]:
     }
 
 
+def contested(tree: Tree, states: Mapping[NodeId, NodeState]) -> set[Path]:
+    """Paths that several things want, each under the name that it was given, and the paths that they got."""
+    wanting: dict[Path, set[Path]] = {}
+    for path, seen in tree.items():
+        place = states[seen.node].place
+        wanting.setdefault((*path[:-1], path[-1] if place is None else place.value.name), set()).add(path)
+    return {path for wanted, got in wanting.items() if len(got) > 1 for path in (wanted, *got)}
+
+
+def within(path: Path, tops: set[Path]) -> bool:
+    return any(path[:length] in tops for length in range(1, len(path) + 1))
+
+
 PARTS = st.sampled_from([(), (b"a",), (b"c",), (b"a", b"b.txt"), (b"c", b"a")])
 
 
@@ -147,10 +165,15 @@ def test_restored_part_is_what_it_was_and_the_rest_what_it_is(
     after = tree_of(known)
     event(f"{min(len(plan.records), 3)} records")
     expected = {path: value for path, value in shown(then).items() if path[: len(part)] == part}
-    assert {path: value for path, value in shown(after).items() if path[: len(part)] == part} == expected
+    several = contested(now, states) | contested(after, known)
+    outside = {path for path in now if path[: len(part)] != part and part[: len(path)] != path}
     if expected or part == ():
-        outside = {path for path in now if path[: len(part)] != part and part[: len(path)] != path}
+        outside = {path for path in outside if not within(path, several)}
         assert {path: shown(after).get(path) for path in outside} == {path: shown(now)[path] for path in outside}
+    if within(part, several):
+        event("others want that name")
+        return
+    assert {path: value for path, value in shown(after).items() if path[: len(part)] == part} == expected
     assert plan_for(then, known, part, None).records == []
 
 
@@ -158,15 +181,45 @@ def test_restored_part_is_what_it_was_and_the_rest_what_it_is(
 def test_restore_of_some_names_touches_no_others(life: tuple[dict[NodeId, NodeState], dict[NodeId, NodeState]]) -> None:
     then, states = tree_of(life[0]), life[1]
     now = tree_of(states)
-    plan = plan_for(then, states, (), b"b.txt")
-    after = tree_of(published(states, plan.records, 1))
+    known = published(states, plan_for(then, states, (), b"b.txt").records, 1)
+    after = tree_of(known)
+    several = contested(now, states) | contested(after, known)
+    event("some want one name" if several else "names are enough")
+
     files = {path for path, seen in then.items() if path[-1] == b"b.txt" and not seen.is_directory}
     files -= {path for path, seen in now.items() if seen.is_directory}  # it keeps the name, as directories always do
+    files = {path for path in files if not within(path, several)}
     assert {path: shown(after)[path] for path in files} == {path: shown(then)[path] for path in files}
-    gone = {path for path, seen in now.items() if path[-1] == b"b.txt" and not seen.is_directory} - then.keys()
-    assert gone.isdisjoint(after)
-    others = {path for path in now if path[-1] != b"b.txt"}
-    assert {path: shown(after).get(path) for path in others} == {path: shown(now)[path] for path in others}
+
+    chosen = {path for path, seen in now.items() if path[-1] == b"b.txt" and not seen.is_directory}
+    gone = chosen - then.keys()
+    assert {path for path in gone if path in after} <= several
+    assert all((after[path].node, after[path].copy) != (now[path].node, now[path].copy) for path in gone & after.keys())
+
+    others = {seen.node for seen in now.values()} - {now[path].node for path in chosen}
+    assert {node: known[node] for node in others} == {node: states[node] for node in others}
+    paths = {path for path in now.keys() - chosen if not within(path, several)}
+    assert {path: shown(after).get(path) for path in paths} == {path: shown(now)[path] for path in paths}
+
+
+def test_who_wanted_the_same_name_takes_it_when_the_restored_file_goes() -> None:
+    """Two people made `b.txt`, and nobody had at the moment that is restored: the one that shows it goes. The other was
+    not chosen, for it stood under a conflict name; it stays as it is, and the name is free for it now."""
+    first, second = Desk(0), Desk(1, lamport=6)
+    for desk, node in ((first, node_id(1)), (second, node_id(2))):
+        made = file_with(desk.number)
+        desk.publish(
+            [Record(node, made, (), Place(ROOT_NODE, b"b.txt"), (), Attributes(0o644, 1), ())], 100 + desk.lamport
+        )
+    first.learn(second)
+    now = tree_of(first.states)
+    assert now[(b"b.txt",)].node == node_id(1)
+    assert len(now) == 2
+    plan = plan_for({}, first.states, (), b"b.txt")
+    assert [record.node for record in plan.records] == [node_id(1)]
+    known = published(first.states, plan.records, 1)
+    assert known[node_id(2)] == first.states[node_id(2)]
+    assert {path: seen.node for path, seen in tree_of(known).items()} == {(b"b.txt",): node_id(2)}
 
 
 @given(lives(), PARTS)

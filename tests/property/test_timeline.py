@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from syncd.engine.timeline import Change, below, counting, counts, difference, tree_of
+from syncd.engine.timeline import Change, Seen, below, counting, counts, difference, tree_of
 from syncd.model.ids import ROOT_NODE, NodeId, VersionId, version_id
 from syncd.model.join import UNKNOWN, NodeState, join_record, stamps
 from syncd.model.records import DELETED, DIRECTORY, Attributes, Place, Record
@@ -136,3 +136,15 @@ def test_difference_leads_from_one_moment_to_the_other(told: list[Told], first: 
     }
     assert sum(counts(found).values()) == len(found)
     assert difference(after, after) == []
+
+
+def test_what_took_the_name_of_something_moved_is_added_however_equal_it_is() -> None:
+    """Else whoever follows the differences would take the name away with the move, and give it to nobody."""
+    old, new = (Seen(node_id(number), None, DIRECTORY, Attributes(0o755), None, "") for number in (1, 2))
+    found = difference({(b"a",): old}, {(b"a",): new, (b"c",): old})
+    assert [(one.change, one.path, one.moved_from) for one in found] == [
+        (Change.ADDED, (b"a",), None),
+        (Change.MOVED, (b"c",), (b"a",)),
+    ]
+    found = difference({(b"a",): old}, {(b"a",): new})
+    assert found == []  # the same to whoever looks: nothing left that name
