@@ -1,6 +1,7 @@
 """Pure. Two histories of one roster: which of them counts, and what of the other stands all the same.
 
-Every device that knows the same entries decides alike, in whatever order they came. Both branches are weighed whole:
+Every device that knows the same entries is to decide alike, in whatever order they came; of two branches it does, but
+for one case, of three or more not always (docs/adr/0016-forks-weighed-whole.md, "Known fault"). Both are weighed whole:
 
 1. Whoever is taken out, suspended or given less on one branch counts for nothing on the other, by the rank of who did
    it: the recovery key over an owner over an admin. So a day on which they still counted helps nobody who is out, and
