@@ -3,7 +3,8 @@ an undo leads back.
 
 The names of others are no part of this where several things want one name: who shows it, and who a conflict name, is a
 view of what is there. When the one that shows it goes, the next one takes it, though no record touches that one; and
-who comes back to a name that is taken since may get a conflict name.
+who comes back to a name that is taken since may get a conflict name. And a deleted directory that lived only because
+of what was in it goes with the last of that.
 """
 
 from __future__ import annotations
@@ -198,7 +199,8 @@ def test_restore_of_some_names_touches_no_others(life: tuple[dict[NodeId, NodeSt
 
     others = {seen.node for seen in now.values()} - {now[path].node for path in chosen}
     assert {node: known[node] for node in others} == {node: states[node] for node in others}
-    paths = {path for path in now.keys() - chosen if not within(path, several)}
+    lasting = {path for path, seen in now.items() if not (seen.is_directory and seen.version is None)}
+    paths = {path for path in lasting - chosen if not within(path, several)}
     assert {path: shown(after).get(path) for path in paths} == {path: shown(now)[path] for path in paths}
 
 
@@ -220,6 +222,20 @@ def test_who_wanted_the_same_name_takes_it_when_the_restored_file_goes() -> None
     known = published(first.states, plan.records, 1)
     assert known[node_id(2)] == first.states[node_id(2)]
     assert {path: seen.node for path, seen in tree_of(known).items()} == {(b"b.txt",): node_id(2)}
+
+
+def test_deleted_directory_goes_with_the_restored_file_that_kept_it() -> None:
+    desk, other = Desk(0), Desk(1)
+    desk.publish([Record(node_id(1), DIRECTORY, (), Place(ROOT_NODE, b"a"), (), Attributes(0o755), ())], 100)
+    other.learn(desk)
+    other.publish([Record(node_id(1), DELETED, _heads(other, node_id(1)))], 200)
+    place = Place(node_id(1), b"b.txt")
+    desk.publish([Record(node_id(2), file_with(1), (), place, (), Attributes(0o644, 1), ())], 300)
+    desk.learn(other)
+    assert set(tree_of(desk.states)) == {(b"a",), (b"a", b"b.txt")}
+    plan = plan_for({}, desk.states, (), b"b.txt")
+    assert [record.node for record in plan.records] == [node_id(2)]
+    assert tree_of(published(desk.states, plan.records, 1)) == {}
 
 
 @given(lives(), PARTS)
