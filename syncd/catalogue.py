@@ -608,6 +608,21 @@ _ENTRIES = (
         "raise fs.inotify.max_user_watches",
     ),
     Trouble(
+        "SY-TWIN-01",
+        Exit.FAILED,
+        "another computer runs with the keys of this one",
+        "Its home was copied, and both copies are at work. Others keep a link to one of them only, so what the other "
+        "one changes may reach nobody.",
+        "stop syncd on one of the two; there, move its home away and join again. Its files stay and are merged",
+    ),
+    Trouble(
+        "SY-TWIN-02",
+        Exit.FAILED,
+        "a member's device runs on two computers",
+        "Two daemons with the keys of one device answer. What one of them changes may not arrive here.",
+        "tell its owner: one of the two has to move its home away and join again",
+    ),
+    Trouble(
         "SY-BRAKE-01",
         Exit.REFUSED,
         "a wave of deletions is held",

@@ -25,6 +25,7 @@ from syncd.daemon.membership import FolderMembership
 from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
 from syncd.daemon.securitylog import SecurityLog
+from syncd.daemon.twinning import note_twins
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, SyncdError
 from syncd.net.circle import Surroundings
@@ -34,6 +35,7 @@ from syncd.net.peers import PeerKeeper
 from syncd.net.serve import Server
 from syncd.protocol.refusals import Event
 from syncd.protocol.tls import LabelTable
+from syncd.protocol.twins import RUN_BYTES, Twins
 from syncd.seams import Announcement, Clock, Found, Listener, Network, Random, Trees, Unheard, Workers
 from syncd.treetypes import TreeError
 
@@ -95,7 +97,8 @@ class Daemon:
         self.security_log = SecurityLog(installation)
         self.refusals = self.security_log.refusals
         self.inviter = Inviter(installation, self.table, self.membership, self._about)
-        self.server = Server(installation.keys, self.reachable_at, self.keeper, self.inviter, self.refusals)
+        twins = Twins(seams.random.token(RUN_BYTES))
+        self.server = Server(installation.keys, self.reachable_at, self.keeper, self.inviter, self.refusals, twins.own)
         self.surroundings = Surroundings(
             network=seams.network,
             clock=seams.clock,
@@ -107,6 +110,7 @@ class Daemon:
             listening=self.reachable_at,
             server=self.server,
             refusals=self.refusals,
+            twins=twins,
         )
         self.inviter.on_event.append(self._invitation_moved)
         self.inviter.on_numbers.append(self._announce)
@@ -394,6 +398,8 @@ class Daemon:
     async def _sample(self) -> None:
         while True:
             self.meter.sample(self.seams.clock.monotonic())
+            if note_twins(self.folders, self.surroundings.twins, trio.current_time()):
+                self._tell()
             await trio.sleep(1)
 
     def _tell(self) -> None:

@@ -68,6 +68,8 @@ class RunningFolder:
     turn: trio.CancelScope = field(default_factory=trio.CancelScope)
     """From opening the database to the next stop or pause."""
     pause_changed: trio.Event = field(default_factory=trio.Event)
+    twins: tuple[tuple[str, str, str], ...] = ()
+    """Devices of this folder that are two computers by now: (id, why, what to do)."""
 
     def pause(self, until: float | None) -> None:
         """Rest until some moment, or (None) work again."""

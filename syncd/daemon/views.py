@@ -83,6 +83,7 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
         problems.append(
             _device_problem(stopped.id or "SY-BUG-01", stopped.why or str(stopped), stopped.fix or "see the log")
         )
+    problems += [_device_problem(*twin) for twin in folder.twins]
     for code, why in folder.membership.problems():
         problems.append(_device_problem(code, why, f"syncd help {code}"))
     if folder.database_moved is not None:
@@ -105,11 +106,19 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
 
 
 def is_in_sync(folder: RunningFolder, other_members: int) -> bool:
-    """Settled here, and, if there are other members, level with at least one of them since this start."""
+    """Settled here, and, if there are other members, level with at least one of them since this start.
+
+    Never while another daemon is this device as well: what is changed here may reach nobody.
+    """
     task = folder.task
-    if task is None or folder.why_stopped is not None or task.root_state is not RootState.OK:
+    if task is None or folder.why_stopped is not None or task.root_state is not RootState.OK or has_twin(folder):
         return False
     return task.is_settled and (other_members == 0 or task.heads_reached)
+
+
+def has_twin(folder: RunningFolder) -> bool:
+    """Whether another daemon is known to be this very device."""
+    return any(code == "SY-TWIN-01" for code, _, _ in folder.twins)
 
 
 def _device_problem(code: str, why: str, fix: str) -> Json:

@@ -16,7 +16,7 @@ from ca.device import device_text
 from syncd.daemon.app import Daemon
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
-from syncd.daemon.views import folder_problems
+from syncd.daemon.views import folder_problems, has_twin
 from syncd.errors import SyncdError
 
 Json = dict[str, Any]
@@ -86,7 +86,7 @@ async def _wait_task(folder: RunningFolder, task: FolderTask, goal: str) -> None
     if goal == "scanned":
         return
     await _everything_asked_of_peers(task)
-    while not _is_reached(folder, task, device):
+    while has_twin(folder) or not _is_reached(folder, task, device):
         await task.changed()
 
 

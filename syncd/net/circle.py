@@ -26,6 +26,7 @@ from syncd.net.selection import Distance, Selection
 from syncd.net.serve import Server
 from syncd.protocol.messages import MAX_ADDRESSES_OF_OTHER, MAX_OTHERS, Hello
 from syncd.protocol.refusals import Refusals
+from syncd.protocol.twins import Twins
 from syncd.seams import Clock, Network, Random
 
 CLIENT_LIMITS: Final = Limits(answer_s=30.0)
@@ -49,6 +50,7 @@ class Surroundings:
     listening: Callable[[], tuple[str, ...]] = tuple
     """Where we can be reached; nothing for a node that only dials."""
     server: Server | None = None
+    twins: Twins = field(default_factory=Twins)
 
 
 @dataclass(frozen=True, slots=True)

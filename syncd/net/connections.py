@@ -18,6 +18,7 @@ from syncd.errors import TrustError
 from syncd.net.stream import MAX_CONNECTION_S, TlsStream
 from syncd.protocol.door import Known
 from syncd.protocol.tls import Kind
+from syncd.protocol.twins import NO_RUN
 
 
 @dataclass(eq=False, slots=True)
@@ -29,6 +30,8 @@ class Connection:
     accepted: bool
     scope: trio.CancelScope
     device: DeviceId | None = None
+    run: bytes = NO_RUN
+    """Of that device's daemon, as its hello said."""
 
     @property
     def host(self) -> str:

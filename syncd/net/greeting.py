@@ -14,6 +14,7 @@ from syncd.protocol.exchange import FolderServer
 from syncd.protocol.hello import check_hello, prove
 from syncd.protocol.messages import Hello
 from syncd.protocol.requests import LOG_ID_BYTES, Route, target_of
+from syncd.protocol.twins import NO_RUN
 
 NO_DIGEST: Final = bytes(32)
 NO_LOG: Final = bytes(LOG_ID_BYTES)
@@ -32,6 +33,7 @@ async def make_hello(
     *,
     swap: bool,
     others: Others = (),
+    run: bytes = NO_RUN,
 ) -> Hello:
     """Our hello on a channel. `server` is None on control connections, `peer` while it is not known."""
     digest, log_id, newest = NO_DIGEST, NO_LOG, None
@@ -39,7 +41,7 @@ async def make_hello(
         digest, log_id = await server.digest(), server.log_id
         newest = None if peer is None else await server.newest_of(peer)
     proof = prove(stream.channel(), keys, head.hash)
-    return Hello(keys.public, proof, head.hash, head.number, log_id, digest, newest, listening, swap, others)
+    return Hello(keys.public, proof, head.hash, head.number, log_id, digest, newest, listening, swap, others, run)
 
 
 async def greet(
@@ -53,16 +55,17 @@ async def greet(
     *,
     swap: bool = False,
     others: Others = (),
+    run: bytes = NO_RUN,
 ) -> tuple[PublicDevice, Hello]:
     """Say hello as the client; the device that answered, proved, and its hello. `peer` is whom we expect, if anybody.
 
-    Raises: PeerUnavailable when it refuses us, TrustError (Reflection) when its proof does not hold,
+    Raises: PeerUnavailable when it refuses us, TrustError (Reflection, Twin) when its proof does not hold,
     RemoteProtocolError.
     """
-    ours = await make_hello(stream, keys, head, listening, server, peer, swap=swap, others=others)
+    ours = await make_hello(stream, keys, head, listening, server, peer, swap=swap, others=others, run=run)
     reply = await client.request(Route.HELLO.method.decode(), target_of(Route.HELLO), body=ours.encode())
     theirs = Hello.decode_untrusted(await _body(reply))
-    return check_hello(stream.channel(), theirs, keys.id), theirs
+    return check_hello(stream.channel(), theirs, keys.id, run), theirs
 
 
 async def _body(reply: Reply) -> bytes:

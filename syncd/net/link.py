@@ -17,7 +17,7 @@ from typing import Final
 
 import trio
 
-from ca.ids import DeviceId, EntryHash
+from ca.ids import DeviceId
 from syncd.errors import PeerUnavailable
 from syncd.http import Client, Reply
 from syncd.model.ids import Cid
@@ -155,13 +155,13 @@ class Lines:
 class PeerLink:
     """Implements `protocol.exchange.Link`. Run what uses it inside `scope`: it is cancelled when the peer is lost."""
 
-    def __init__(self, news: Line, lines: Lines, on_roster_head: Callable[[EntryHash], None]) -> None:
-        """`on_roster_head` hears of the roster head that the peer goes by, with every page."""
+    def __init__(self, news: Line, lines: Lines, on_page: Callable[[Line, HeadsPage, float], None]) -> None:
+        """`on_page` hears of every page: on which line it came, and when it had been asked for."""
         self.scope = trio.CancelScope()
         self.rtt_ms = round(news.rtt_s * 1000, 2)
         self._news = news
         self._lines = lines
-        self._on_roster_head = on_roster_head
+        self._on_page = on_page
 
     @property
     def device(self) -> DeviceId:
@@ -176,9 +176,10 @@ class PeerLink:
         with self._or_lost():
             wait_s = await self._renew_news()
             fields = heads_fields(log, wait_s) if log else ()
+            asked_at = trio.current_time()
             reply = await self._news.ask(Route.HEADS, number=after, fields=fields, answer_s=wait_s + ANSWER_S)
             page = HeadsPage.decode_untrusted(await reply.body.read(MAX_HEADS_PAGE_BYTES))
-        self._on_roster_head(page.roster_head)
+        self._on_page(self._news, page, asked_at)
         return page
 
     async def _renew_news(self) -> int:

@@ -172,7 +172,13 @@ class Meetings:
         with around.connections.hold(stream, address, accepted=False) as connection:
             client = Client(stream, host=stream.endpoint.label, limits=CLIENT_LIMITS)
             public, hello = await greet(
-                client, stream, around.keys, membership.head_at, around.listening(), others=self._circle.others(device)
+                client,
+                stream,
+                around.keys,
+                membership.head_at,
+                around.listening(),
+                others=self._circle.others(device),
+                run=around.twins.own,
             )
             if public.id != device:
                 raise TrustError("another device answered the control connection")

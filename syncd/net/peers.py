@@ -35,12 +35,14 @@ from syncd.net.folders import Membership
 from syncd.net.greeting import Others, greet, head_of
 from syncd.net.link import Line, Lines, PeerLink
 from syncd.net.meetings import Meetings
+from syncd.net.serve import where
 from syncd.protocol import announcements
 from syncd.protocol.exchange import FolderServer, Link
-from syncd.protocol.hello import Reflection
-from syncd.protocol.messages import Hello, RosterSubmit
+from syncd.protocol.hello import Reflection, Twin
+from syncd.protocol.messages import HeadsPage, Hello, RosterSubmit
 from syncd.protocol.refusals import Event
 from syncd.protocol.tls import Kind, UnknownLabel
+from syncd.protocol.twins import NO_RUN
 from syncd.seams import Found
 
 log = logging.getLogger(__name__)
@@ -196,6 +198,10 @@ class PeerKeeper:
             await self._link_at(address)
         except Reflection:
             contacts.is_us(address)
+        except Twin as error:
+            self.met_twin(address)
+            self._note_trouble(address, error)
+            contacts.failed(address, trio.current_time())
         except UnknownLabel as error:
             self._note_trouble(address, error)
             moved = head != self.membership.head or await self._meetings.consult(address)
@@ -286,12 +292,14 @@ class PeerKeeper:
                 device,
                 swap=swap,
                 others=self._circle.others(device),
+                run=around.twins.own,
             )
         except PeerUnavailable:
             if stream.refusal is not None:  # in TLS 1.3 the listener judges our certificate after we are done
                 raise UnknownLabel(f"the peer turned our certificate down ({stream.refusal})") from None
             raise
-        connection.device = public.id
+        connection.device, connection.run = public.id, hello.run
+        around.twins.heard(public.id, hello.run, connection.address, trio.current_time())
         self._heard(public.id, hello)
         if membership.role_of(public.id) is None:
             raise TrustError("the device that answered is not a member that we know")
@@ -331,7 +339,7 @@ class PeerKeeper:
 
     async def _run_link(self, news: Line, lines: Lines, address: str, *, is_offered: bool) -> None:
         """Let the folder work with a link, whatever comes of it."""
-        link = PeerLink(news, lines, self._roster_head_of(news.device))
+        link = PeerLink(news, lines, self._page_came)
         with self._linked(link, address, is_offered):
             try:
                 async with trio.open_nursery() as nursery:
@@ -385,13 +393,14 @@ class PeerKeeper:
             with trio.CancelScope(shield=True):
                 await book.seen(folder, device)
 
-    def _roster_head_of(self, device: DeviceId) -> Callable[[EntryHash], None]:
-        def heard(head: EntryHash) -> None:
-            self._circle.peer(device).head = head
-            if not self.membership.roster.knows(head):
-                self.catch_up_soon(device)
-
-        return heard
+    def _page_came(self, line: Line, page: HeadsPage, asked_at: float) -> None:
+        """What a page says beside its heads: the roster head that the peer goes by, and whether it hears us twice."""
+        now = trio.current_time()
+        self._around.twins.answered(line.device, line.connection.run, asked_at, now)
+        self._around.twins.told(line.device, page.twin, now)
+        self._circle.peer(line.device).head = page.roster_head
+        if not self.membership.roster.knows(page.roster_head):
+            self.catch_up_soon(line.device)
 
     # peers that cannot reach us ------------------------------------------------------------------------------
 
@@ -476,6 +485,8 @@ class PeerKeeper:
         self._heard(device, hello)
         if self.membership.role_of(device) is None:
             return
+        if self._around.twins.heard(device, hello.run, where(connection, hello), trio.current_time()):
+            self._cut_other_runs(device, hello.run)
         if connection.epoch_id is not None:
             peer.callers.add(connection)
             peer.contact = replace(peer.contact, last_seen=self._around.clock.now())
@@ -484,6 +495,28 @@ class PeerKeeper:
         if peer.link is None:
             self._contacts.kick(trio.current_time(), device)
             self._circle.wake()
+
+    def answered(self, connection: Connection, since: float) -> str | None:
+        """A device asks again after an answer that was given at `since` (`serve.Host`)."""
+        device, twins, now = connection.device, self._around.twins, trio.current_time()
+        if device is None:
+            return None
+        before = twins.addresses(device, now)
+        twins.answered(device, connection.run, since, now)
+        if not before and twins.addresses(device, now):
+            self._cut_other_runs(device, connection.run)  # they call again at once, and are told
+        return twins.other_than(device, connection.run, now)
+
+    def met_twin(self, address: str) -> None:
+        """Another daemon has proved that it has the keys of this device (`serve.Host`)."""
+        self._around.twins.met(address, trio.current_time())
+
+    def _cut_other_runs(self, device: DeviceId, run: bytes) -> None:
+        """What earlier or other daemons of a device have open with us ends here: who still lives calls again, and only
+        so we learn of it soon."""
+        self._around.connections.close_where(
+            lambda one: one.accepted and one.device == device and one.run not in (run, NO_RUN)
+        )
 
     def gone(self, connection: Connection) -> None:
         """A connection on which we answered has ended."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Final, Protocol
 
 import trio
@@ -30,12 +31,13 @@ from syncd.protocol.allowance import Allowance
 from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
 from syncd.protocol.exchange import FolderServer
 from syncd.protocol.frames import FrameReader, FrameStatus
-from syncd.protocol.hello import check_hello
+from syncd.protocol.hello import Twin, check_hello
 from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Needs, RosterSubmit
 from syncd.protocol.pairing import THINKING_S
 from syncd.protocol.refusals import Event, Refusals
 from syncd.protocol.requests import Request, Route, request_untrusted
 from syncd.protocol.tls import Kind
+from syncd.protocol.twins import NO_RUN
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,15 @@ class Host(Protocol):
         """A connection has ended."""
         ...
 
+    def answered(self, connection: Connection, since: float) -> str | None:
+        """A device asks again after an answer that was given at `since`. Where another daemon of that device is heard,
+        if there is one."""
+        ...
+
+    def met_twin(self, address: str) -> None:
+        """Another daemon of this very device is connected to us."""
+        ...
+
     def others(self, device: DeviceId) -> Others:
         """Where members were seen, for one of them."""
         ...
@@ -105,8 +116,11 @@ class Server:
         host_of: Callable[[FolderId], Host | None],
         pairing: Pairing,
         refusals: Refusals,
+        run: bytes = NO_RUN,
     ) -> None:
+        """`run`: of this daemon."""
         self._keys = keys
+        self._run = run
         self._refusals = refusals
         self._listening = listening
         self._host_of = host_of
@@ -134,7 +148,7 @@ class Server:
         """Answer requests on a connection of one folder, also on one that we dialled and swapped."""
         stream = connection.stream
         gates = _Gates(self._refusals, self._unproved, self._submits)
-        exchange = _Exchange(connection, host, self._keys, self._listening, gates)
+        exchange = _Exchange(connection, host, self._keys, self._run, self._listening, gates)
         try:
             swapped = await http.serve(
                 stream,
@@ -181,15 +195,18 @@ class _Exchange:
         connection: Connection,
         host: Host,
         keys: DeviceKeys,
+        run: bytes,
         listening: Callable[[], tuple[str, ...]],
         gates: _Gates,
     ) -> None:
         self._connection = connection
         self._host = host
         self._keys = keys
+        self._run = run
         self._listening = listening
         self._gates = gates
         self._news_asked = False
+        self._answered_at = -inf
 
     async def handle(self, request: Request, body: Body) -> Response:
         """One request, authorised now."""
@@ -198,6 +215,13 @@ class _Exchange:
             return Response(verdict.status, close=True)
         if verdict.unproved and not self._gates.unproved.take(trio.current_time()):
             return Response(429)
+        if self._connection.device is not None:
+            self._host.answered(self._connection, self._answered_at)
+        response = await self._answer(request, body)
+        self._answered_at = trio.current_time()
+        return response
+
+    async def _answer(self, request: Request, body: Body) -> Response:
         match request.route:
             case Route.HELLO:
                 return await self._hello(body)
@@ -256,11 +280,13 @@ class _Exchange:
             raise RemoteProtocolError("a second hello")
         hello = Hello.decode_untrusted(await body.read(Route.HELLO.max_body_bytes))
         try:
-            device = check_hello(stream.channel(), hello, self._keys.id).id
+            device = check_hello(stream.channel(), hello, self._keys.id, self._run).id
         except TrustError as error:
+            if isinstance(error, Twin):
+                host.met_twin(where(connection, hello))
             self._refuse(Event.HELLO, error.what)
             return Response(403, close=True)
-        connection.device = device
+        connection.device, connection.run = device, hello.run
         is_member = stream.endpoint.kind is Kind.MEMBER
         if is_member and isinstance(verdict := self._judge(Route.HEADS), Refuse):
             return Response(verdict.status, close=True)
@@ -268,7 +294,9 @@ class _Exchange:
         swap = hello.swap and is_member and host.wants_lines(device)
         server = host.server if is_member else None
         head, others = host.membership.head_at, host.others(device)
-        ours = await make_hello(stream, self._keys, head, self._listening(), server, device, swap=swap, others=others)
+        ours = await make_hello(
+            stream, self._keys, head, self._listening(), server, device, swap=swap, others=others, run=self._run
+        )
         return Response(200, ours.encode(), swap=swap)
 
     async def _heads(self, request: Request) -> Response:
@@ -278,7 +306,10 @@ class _Exchange:
         log_id = request.log_id or b""
         page = await self._host.server.heads_after(self._device, log_id, request.number, wait_s)
         verdict = self._judge(Route.HEADS)  # much can happen in a minute
-        return Response(verdict.status, close=True) if isinstance(verdict, Refuse) else Response(200, page.encode())
+        if isinstance(verdict, Refuse):
+            return Response(verdict.status, close=True)
+        twin = self._host.answered(self._connection, self._answered_at)
+        return Response(200, replace(page, twin=twin).encode())
 
     async def _have(self, body: Body) -> Response:
         wanted = HaveRequest.decode_untrusted(await body.read(Route.HAVE.max_body_bytes))
@@ -325,3 +356,8 @@ class _Exchange:
         if update.behind:
             self._host.catch_up_soon(self._device)
         return Response(204)
+
+
+def where(connection: Connection, hello: Hello) -> str:
+    """The address by which people may know the computer at the other end."""
+    return hello.addresses[0] if hello.addresses else connection.address

@@ -18,6 +18,7 @@ from ca.ids import DeviceId, EntryHash
 from syncd.errors import TrustError
 from syncd.protocol.messages import Hello
 from syncd.protocol.tls import Endpoint, Kind, Side, certificate_key_untrusted
+from syncd.protocol.twins import NO_RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,32 @@ class Reflection(TrustError):
     """We are talking to ourselves: an address of our own, or somebody who sends our bytes back."""
 
 
+class Twin(TrustError):
+    """The other side has the keys of this very device, and is another daemon."""
+
+
 def prove(channel: Channel, keys: DeviceKeys, roster_head: EntryHash) -> bytes:
     """Our proof, 64 bytes: that the device with `keys` is at our end of the channel."""
     body = _signed_body(channel, channel.side, channel.own_certificate, keys.id, roster_head)
     return sign(keys, Purpose.HELLO, channel.endpoint.folder_id, body)
 
 
-def check_hello(channel: Channel, hello: Hello, own: DeviceId) -> PublicDevice:
-    """The device at the other end of the channel, as its hello proves. `own`: our device, which it must not be.
+def check_hello(channel: Channel, hello: Hello, own: DeviceId, run: bytes = NO_RUN) -> PublicDevice:
+    """The device at the other end of the channel, as its hello proves. `own`: our device, which it must not be; `run`:
+    of our daemon.
 
-    Raises: Reflection for our own device; TrustError when the proof does not hold, or when the certificate of a control
-    connection has not that device's key.
+    Raises: Reflection for our own device; Twin where another daemon proves to be that; TrustError when the proof does
+    not hold, or when the certificate of a control connection has not that device's key.
     """
     device = hello.device
-    if device.id == own:
+    if device.id == own and hello.run == run:
         raise Reflection("the other side is this device itself")
     if channel.endpoint.kind is Kind.CONTROL and certificate_key_untrusted(channel.peer_certificate) != device.tls:
         raise TrustError("the device named in the hello has not the key of the certificate")
     body = _signed_body(channel, channel.side.other, channel.peer_certificate, device.id, hello.roster_head)
     verify(device.sign, Purpose.HELLO, channel.endpoint.folder_id, body, hello.proof)
+    if device.id == own:
+        raise Twin("another daemon runs with the keys of this device", id="SY-TWIN-01")
     return device
 
 

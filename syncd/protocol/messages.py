@@ -34,6 +34,7 @@ from syncd.errors import CodecError
 from syncd.model.heads import MAX_HEAD_BYTES
 from syncd.model.ids import HASH_BYTES, Cid
 from syncd.protocol.requests import LOG_ID_BYTES, Route
+from syncd.protocol.twins import NO_RUN, RUN_BYTES
 
 FORMAT: Final = 1
 
@@ -70,6 +71,7 @@ class Hello:
     addresses: tuple[str, ...]  # `host:port` where this device listens, as far as it knows
     swap: bool  # request: "I cannot listen, ask me on this connection"; answer: agreed, and the roles change now
     others: tuple[tuple[DeviceId, tuple[str, ...]], ...] = ()  # where other members were seen lately, ascending by id
+    run: bytes = NO_RUN  # of this device's daemon, from its start to its end (`twins`)
 
     def encode(self) -> bytes:
         return encode(
@@ -85,17 +87,18 @@ class Hello:
                 9: self.addresses,
                 10: self.swap,
                 11: self.others,
+                12: self.run,
             }
         )
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Hello:
         """Raises CodecError. The proof has not been checked."""
-        (_, keys, proof, head, number, log_id, digest, newest, addresses, swap, others) = _fields(
+        (_, keys, proof, head, number, log_id, digest, newest, addresses, swap, others, run) = _fields(
             data, Route.HELLO.max_body_bytes, _HELLO
         )
         device = PublicDevice(*keys)
-        return cls(device, proof, EntryHash(head), number, log_id, digest, newest, addresses, swap, others)
+        return cls(device, proof, EntryHash(head), number, log_id, digest, newest, addresses, swap, others, run)
 
 
 _hash: Final = bytes_of(HASH_BYTES)
@@ -123,6 +126,7 @@ _HELLO: Final[dict[int, Check[Any]]] = {
     9: list_of(_address, MAX_ADDRESSES),
     10: boolean,
     11: list_of(array(_hash, list_of(_address, MAX_ADDRESSES_OF_OTHER)), MAX_OTHERS),
+    12: bytes_of(RUN_BYTES),
 }
 
 
@@ -141,20 +145,22 @@ class HeadsPage:
     newest: int
     heads: tuple[bytes, ...]
     roster_head: EntryHash
+    twin: str | None = None
+    """Where another daemon is heard that is the asker's device as well."""
 
     def encode(self) -> bytes:
-        return encode({1: self.log, 2: self.last, 3: self.newest, 4: self.heads, 5: self.roster_head})
+        return encode({1: self.log, 2: self.last, 3: self.newest, 4: self.heads, 5: self.roster_head, 6: self.twin})
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> HeadsPage:
         """Raises CodecError. No head in it has been checked."""
-        log, last, newest, heads, roster_head = _fields(data, MAX_HEADS_PAGE_BYTES, _HEADS_PAGE)
+        log, last, newest, heads, roster_head, twin = _fields(data, MAX_HEADS_PAGE_BYTES, _HEADS_PAGE)
         if last > newest:
             raise CodecError("a page of heads that ends behind the newest")
-        return cls(log, last, newest, heads, EntryHash(roster_head))
+        return cls(log, last, newest, heads, EntryHash(roster_head), twin)
 
 
-MAX_HEADS_PAGE_BYTES: Final = MAX_HEADS_IN_PAGE * (MAX_HEAD_BYTES + 3) + 256
+MAX_HEADS_PAGE_BYTES: Final = MAX_HEADS_IN_PAGE * (MAX_HEAD_BYTES + 3) + MAX_ADDRESS_BYTES + 256
 
 _HEADS_PAGE: Final[dict[int, Check[Any]]] = {
     1: bytes_of(LOG_ID_BYTES),
@@ -162,6 +168,7 @@ _HEADS_PAGE: Final[dict[int, Check[Any]]] = {
     3: uint(MAX_COUNT),
     4: list_of(bytes_up_to(MAX_HEAD_BYTES, minimum=1), MAX_HEADS_IN_PAGE),
     5: _hash,
+    6: optional(_address),
 }
 
 

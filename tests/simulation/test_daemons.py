@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 import pytest
 import trio
 
 from syncd.errors import SyncdError
+from syncd.protocol.twins import LATELY_S
 from syncd.treetypes import Path, Personality
 from tests.helpers.simulation import DAY_S, YEAR_S, SimComputer, Simulation, simulate
 from tests.simulation.claim import demand_equal
@@ -137,6 +139,60 @@ def test_clone_takes_over_and_the_original_comes_back() -> None:
         write(bert, (b"afterwards",), b"by bert")
         await settle(simulation)
         assert contents(cleo) == sorted([b"of ana", b"written there", b"by bert", *written])
+
+    simulate(story, SEED)
+
+
+async def problems(computer: SimComputer) -> list[str]:
+    """What it says is wrong with the folder, by id."""
+    return [problem["id"] for problem in (await computer.status())["problems"]]
+
+
+async def wait_told(computers: Sequence[SimComputer], code: str) -> None:
+    """Each of them says that, soon."""
+    for computer in computers:
+        for _ in range(120):
+            if code in await problems(computer):
+                break
+            await trio.sleep(1)
+        else:
+            pytest.fail(f"{computer.host} never says {code}")
+
+
+def test_two_clones_that_run_at_once_are_told_and_lose_nothing() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = await begin(simulation)
+        twin = cleo.clone("cleo2")
+        await simulation.start(twin)
+        write(cleo, (b"of the first",), b"written at the first")
+        write(twin, (b"of the second",), b"written at the second")
+        await wait_told([cleo, twin], "SY-TWIN-01")
+        await wait_told([ana, bert], "SY-TWIN-02")
+        assert not (await cleo.status())["in_sync"]
+        assert not (await twin.status())["in_sync"]
+        await cleo.stop()  # what they are told to do: one of the two
+        await settle(simulation, ana, bert, twin)
+        assert b"written at the second" in contents(ana)
+        await trio.sleep(2 * LATELY_S)
+        assert await problems(twin) == await problems(ana) == []
+        await twin.stop()
+        await simulation.start(cleo)
+        await settle(simulation, ana, bert, cleo)
+        assert contents(ana) == sorted([b"of ana", b"written at the first", b"written at the second"])
+
+    simulate(story, SEED)
+
+
+def test_computer_that_is_started_anew_is_no_twin() -> None:
+    async def story(simulation: Simulation) -> None:
+        _, _, cleo = await begin(simulation)
+        for number in range(6):
+            await (cleo.crash() if number % 2 else cleo.stop())
+            await simulation.start(cleo)
+            await trio.sleep(number * 10)
+            for computer in simulation:
+                assert await problems(computer) == []
+        await settle(simulation)
 
     simulate(story, SEED)
 
