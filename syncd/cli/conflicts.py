@@ -17,7 +17,7 @@ def conflicts(
     session: Session,
     folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")] = None,
 ) -> None:
-    """List files of which two versions are kept. Delete or rename one of them to settle it.
+    """List files of which two versions are kept. `compare` shows what differs, `resolve` settles it.
 
     `--json` prints syncd.conflicts/1.
     """

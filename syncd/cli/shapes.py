@@ -164,6 +164,21 @@ SHAPES: dict[str, Any] = {
     },
     "syncd.join/1": {**_OF_FOLDER, "path": "text"},
     "syncd.conflicts/1": {"conflicts": [{**_OF_FOLDER, "path": "text"}]},
+    "syncd.compare/1": {
+        **_OF_FOLDER,
+        "path": "text",
+        "versions": [
+            {
+                "path": "text",
+                "by": "text",
+                "time": "text?",
+                "bytes": "int",
+                "hash": "text",
+                "media": "text",
+                "rows": "any",
+            }
+        ],
+    },
     "syncd.explain/1": {
         **_OF_FOLDER,
         "path": "text",
@@ -311,6 +326,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "approve": ("syncd.approve/1",),
     "deny": ("syncd.deny/1",),
     "conflicts": ("syncd.conflicts/1",),
+    "compare": ("syncd.compare/1",),
     "pause": ("syncd.pause/1",),
     "resume": ("syncd.resume/1",),
     "folder move": ("syncd.folder.move/1",),

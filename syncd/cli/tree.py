@@ -80,6 +80,7 @@ TREE: Mapping[str, Leaf | Branch] = {
     "approve": Leaf("requests", "approve"),
     "deny": Leaf("requests", "deny"),
     "conflicts": Leaf("conflicts", "conflicts"),
+    "compare": Leaf("compare", "compare"),
     "resolve": Leaf("tending", "resolve"),
     "pause": Leaf("tending", "pause"),
     "resume": Leaf("tending", "resume"),

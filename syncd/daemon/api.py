@@ -16,8 +16,9 @@ from ca.device import device_text, device_words
 from syncd import __version__
 from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
+from syncd.daemon.comparing import Comparing, conflicts
 from syncd.daemon.entering import Entering
-from syncd.daemon.explaining import conflicts, explain
+from syncd.daemon.explaining import explain
 from syncd.daemon.governing import Governing
 from syncd.daemon.guarding import Guarding
 from syncd.daemon.history import History
@@ -69,6 +70,7 @@ class DaemonApi:
         tending = Tending(daemon, self.find_folder, self.folder_of_path)
         self._keeping = Promises(self.find_folder)
         self._looking = Looking(daemon, self.find_folder)
+        comparing = Comparing(self.folder_of_path)
         self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
@@ -96,6 +98,8 @@ class DaemonApi:
             "join.cancel": self._entering.cancel,
             "join": self._entering.join,
             "conflicts": self._conflicts,
+            "compare": comparing.compare,
+            "preview": comparing.preview,
             "pause": tending.pause,
             "resume": tending.resume,
             "resolve": tending.resolve,

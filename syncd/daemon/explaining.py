@@ -1,5 +1,4 @@
-"""Async. Looking at single files for a person: why one is (not) in sync, what conflicts there are, what a join would
-change."""
+"""Async. Looking at single files for a person: why one is (not) in sync, and what a join would change."""
 
 from __future__ import annotations
 
@@ -10,9 +9,9 @@ from typing import Any, Protocol
 from ca.ids import DeviceId
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
-from syncd.daemon.views import as_text, folder_problems, moment
+from syncd.daemon.views import as_text, folder_problems
 from syncd.store import rows
-from syncd.store.joining import ONLY_HERE, read_heads
+from syncd.store.joining import ONLY_HERE
 from syncd.store.rows import FILE, ROOT_ROW, SYMLINK, NodeRow
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, Path, TreeError
@@ -126,49 +125,6 @@ def _is_held(task: FolderTask, names: Path) -> bool:
         if row is not None and task.store.connection.execute(query, (row.id,)).fetchone() is not None:
             return True
     return False
-
-
-# --- conflicts -------------------------------------------------------------------------------------------------------
-
-
-async def conflicts(task: FolderTask) -> list[Json]:
-    """Files with more than one version that nobody has replaced, and where each stands."""
-    found: list[Json] = await task.db(_conflicts, task)
-    return found
-
-
-def _conflicts(task: FolderTask) -> list[Json]:
-    connection, sources = task.store.connection, task.store.journal.sources
-    survey = Survey(connection, sources)
-    listed = []
-    nodes = [node for (node,) in connection.execute("SELECT DISTINCT node FROM copy ORDER BY node")]
-    for row in rows.read_ids(connection, nodes).values():
-        path = survey.path(row.l_parent, row.l_name)
-        if path is None:
-            continue
-        places = {(row.c_cs, row.c_idx): path}
-        query = "SELECT cs, idx, l_parent, l_name FROM copy WHERE node=?"
-        for cs, idx, parent, name in connection.execute(query, (row.id,)):
-            where = survey.path(parent, name)
-            if where is not None:
-                places[cs, idx] = where
-        versions = []
-        for head in read_heads(connection, row):
-            place = places.get((head.cs, head.idx))
-            if place is None:
-                continue
-            (time_ms,) = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (head.cs,)).fetchone()
-            versions.append(
-                {
-                    "path": as_text(b"/".join(place)),
-                    "by": sources[head.cs].author_name,
-                    "time": moment(time_ms / 1000),
-                    "bytes": head.size or 0,
-                    "hash": sources.version(head.cs, head.idx).hex()[:16],
-                }
-            )
-        listed.append({"path": as_text(b"/".join(path)), "versions": versions})
-    return listed
 
 
 # --- what a join would change ----------------------------------------------------------------------------------------

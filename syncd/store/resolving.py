@@ -36,7 +36,7 @@ class Resolved:
 def db_resolve(store: FolderStore, path: Path, keep: str, now_ms: int) -> Resolved:
     """`keep`: mine, theirs, newest or both. `path` is that of the file or of one of its conflict copies: then `mine`
     and `theirs` aside, `this` keeps what stands there."""
-    row, this = _at(store, path)
+    row, this = conflict_at(store, path)
     heads = [head for head in read_heads(store.connection, row) if head.kind != DELETED]
     where = Survey(store.connection, store.journal.sources).path(row.l_parent, row.l_name) or path
     if len(heads) < 2:
@@ -52,8 +52,11 @@ def db_resolve(store: FolderStore, path: Path, keep: str, now_ms: int) -> Resolv
     return Resolved(where, store.journal.sources[chosen.cs].author_name, len(heads))
 
 
-def _at(store: FolderStore, path: Path) -> tuple[NodeRow, tuple[int, int] | None]:
-    """The node whose file, or conflict copy, stands at a path; and the version that this is, if a copy."""
+def conflict_at(store: FolderStore, path: Path) -> tuple[NodeRow, tuple[int, int] | None]:
+    """The node whose file, or conflict copy, stands at a path; and the version that this is, if a copy.
+
+    Raises NoConflict where nothing is known.
+    """
     at, row = rows.ROOT_ROW, None
     for name in path[:-1]:
         found = rows.read(store.connection, "WHERE l_parent=? AND l_name=? AND l_kind=2", (at, name))

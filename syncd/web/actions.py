@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import unquote
 
 from syncd import wording
 from syncd.errors import ConfigError
@@ -20,6 +21,8 @@ Json = Mapping[str, Any]
 Form = Mapping[str, str]
 
 LIFETIMES: Final = {"15m": 15 * 60, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
+PAUSES: Final[Mapping[str, int | None]] = {"1h": 3_600, "8h": 8 * 3_600, "1d": 86_400, "always": None}
+KEPT: Final = ("this", "both")
 GIVEN_ROLES: Final = ("editor", "viewer", "vault", "admin", "owner")
 
 
@@ -68,6 +71,14 @@ def _path(form: Form) -> str:
     return path
 
 
+def _where(form: Form) -> str:
+    """A path out of our own form, written as in an address: names that are no text come back as they were."""
+    path = unquote(_exact(form, "where"), errors="surrogateescape")
+    if not path.startswith("/"):
+        raise ConfigError("no file was named", id="SY-WEB-02")
+    return path
+
+
 def _restore(form: Form) -> dict[str, Any]:
     at, before = _maybe(form, "at"), _maybe(form, "before")
     if at is not None and not (at.isascii() and at.isdigit()):
@@ -75,7 +86,7 @@ def _restore(form: Form) -> dict[str, Any]:
     if at is None and before is None:
         raise ConfigError("no moment was chosen", id="SY-WEB-02")
     moment = {"at_s": None if at is None else int(at), "before": before, "snapshot": None}
-    return {"path": _path(form), **moment, "only": None, "to": None, "dry_run": False}
+    return {"path": _where(form), **moment, "only": None, "to": None, "dry_run": False}
 
 
 def _share(form: Form) -> dict[str, Any]:
@@ -134,6 +145,23 @@ def _removed(done: Json) -> str:
     return f"{member} was removed from {name}. The folder has a new certificate, number {done['epoch']}.{rest}"
 
 
+def _rests(done: Json) -> str:
+    names = ", ".join(wording.escape(folder["name"]) for folder in done["folders"])
+    until = "until you let it work again" if done["until"] is None else f"until {wording.clock(done['until'], None)}"
+    return f"{names or 'Nothing'} rests {until}."
+
+
+def _works(done: Json) -> str:
+    return f"{', '.join(wording.escape(folder['name']) for folder in done['folders']) or 'Nothing'} works again."
+
+
+def _resolved(done: Json) -> str:
+    path = wording.escape(done["path"])
+    if done["by"] is None:
+        return f"{path}: all {done['versions']} versions are kept, each under a name of its own."
+    return f"{path}: the version of {wording.escape(done['by'])} counts. The other one is in its history."
+
+
 ACTIONS: Mapping[str, Action] = MappingProxyType(
     {
         "rescan": Action(
@@ -141,6 +169,24 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
             "folder rescan",
             lambda form: {"folder": _exact(form, "folder"), "wait": False},
             lambda done: f"Looking at every file of {wording.escape(done['name'])} again.",
+        ),
+        "pause": Action(
+            "pause",
+            "pause",
+            lambda form: {
+                "folder": _maybe(form, "folder"),
+                "cwd": None,
+                "for_s": PAUSES[_one_of(form, "for", PAUSES)],
+            },
+            _rests,
+        ),
+        "resume": Action("resume", "resume", lambda form: {"folder": _maybe(form, "folder"), "cwd": None}, _works),
+        "resolve": Action(
+            "resolve",
+            "resolve",
+            lambda form: {"path": _where(form), "keep": _one_of(form, "keep", KEPT)},
+            _resolved,
+            leads_to="/conflicts",
         ),
         "leave": Action(
             "folder.leave",

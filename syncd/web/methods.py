@@ -109,6 +109,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "approve": Method({"id": Kind.TEXT, "role": Kind.MAYBE_TEXT}),
         "deny": Method({"id": Kind.TEXT}),
         "conflicts": Method(_FOLDER),
+        "compare": Method({"path": Kind.TEXT}),
+        "preview": Method({"path": Kind.TEXT}),
         "pause": Method({**_FOLDER, "for_s": Kind.MAYBE_SECONDS}),
         "resume": Method(_FOLDER),
         "resolve": Method({"path": Kind.TEXT, "keep": Kind.TEXT}),

@@ -6,6 +6,7 @@ method that the command line uses, and answers with a redirect, so that going ba
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -58,6 +59,7 @@ STEPS: Final[Mapping[str, tuple[str, View]]] = {
     "/member": ("A member", sharing.member),
     "/invited": ("Invitation", sharing.invited),
     "/versions": ("Versions", past.versions),
+    "/compare": ("A conflict", files.compare),
 }
 """What other views lead to."""
 
@@ -93,6 +95,7 @@ class Page:
             routes=[
                 *(Route(path, self._showing(path, *view), methods=["GET"]) for path, view in views.items()),
                 Route("/traffic.csv", self._traffic_csv, methods=["GET"]),
+                Route("/picture", self._picture, methods=["GET"]),
                 Route("/events", self._events, methods=["GET"]),
                 Route("/assets/{name}", self._asset, methods=["GET"]),
                 Route("/enter", self._show_enter, methods=["GET"]),
@@ -157,6 +160,18 @@ class Page:
             return self._failed(request, session, report(error), "/traffic")
         disposition = {"content-disposition": 'attachment; filename="syncd-traffic.csv"'}
         return self._finished(PlainTextResponse(text, media_type="text/csv", headers=disposition))
+
+    async def _picture(self, request: Request) -> Response:
+        """A version of a conflict that is an image. The daemon says of what kind, never the file's name."""
+        session = self._session(request)
+        if session is None:
+            return self._closed(request)
+        try:
+            asked = await self._asked(request, session)
+            found = await call(self._api, "preview", {"path": files.path_of(asked)})
+        except SyncdError as error:
+            return self._failed(request, session, report(error), "/conflicts")
+        return self._finished(Response(base64.b64decode(found["data"]), media_type=found["media"]))
 
     async def _events(self, request: Request) -> Response:
         if self._session(request) is None:

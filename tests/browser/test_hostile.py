@@ -27,7 +27,7 @@ chromium_needed = pytest.mark.needs("chromium")
 HARMLESS: Final = frozenset(
     {
         "status", "peers", "requests", "members", "invites", "conflicts", "traffic", "transfers", "ls", "changes",
-        "diff", "history",
+        "diff", "history", "compare",
         "version",
         "key.show", "doctor", "config.show",
     }

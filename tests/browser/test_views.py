@@ -27,16 +27,19 @@ PAST = [
     f"/versions{OF_A_FOLDER}&path=notes.txt",
     f"/restore{OF_A_FOLDER}&before=ab",
 ]
+COMPARED = f"/compare{OF_A_FOLDER}&path=plan.txt"
 PATHS = [
     *PAST,
     *VIEWS,
     "/join",
     *(path + OF_A_FOLDER for path in ("/folder", "/leave", "/rotate")),
+    COMPARED,
     f"/member{OF_A_FOLDER}&member={'bb' * 16}",
 ]
 PICTURED = {("busy", path) for path in VIEWS} | {
     ("broken", "/"),
     ("broken", "/conflicts"),
+    ("busy", COMPARED),
     ("empty", "/"),
     ("million", "/"),
 }
@@ -80,7 +83,7 @@ async def test_every_view_is_whole_reachable_for_everybody_and_asks_nobody_else(
 async def keep_picture(tab: Tab, state: str, path: str, dark: bool) -> None:
     if os.environ.get("SYNCD_PICTURES") and (state, path) in PICTURED and (not dark or path in ("/", "/network")):
         PICTURES.mkdir(exist_ok=True)
-        name = path.strip("/") or "home"
+        name = path.strip("/").partition("?")[0] or "home"
         (PICTURES / f"{name}-{state}{'-dark' if dark else ''}.png").write_bytes(
             await tab.picture(whole=state != "million")
         )

@@ -225,6 +225,28 @@ def version(id_: str, action: str, kept: str, *, current: bool = False) -> Json:
 VERSIONS = [version("a", "changed", "here", current=True), version("b", "changed", "peer"), version("c", "added", "no")]
 
 
+COMPARED = {
+    "folder": FOLDER,
+    "name": "Photos",
+    "path": "plan.txt",
+    "versions": [
+        {"path": "plan.txt", "by": "ben-desktop", "time": EARLIER, "bytes": 412, "hash": "ab12", "media": "text",
+         "rows": None},
+        {"path": "plan (conflict anna-laptop 8ab9f42c).txt", "by": "anna-laptop", "time": EARLIER, "bytes": 431,
+         "hash": "8ab9", "media": "text", "rows": [
+             {"change": "skipped", "left": None, "right": None, "lines": 12},
+             {"change": "same", "left": "Saturday: by train to the coast", "right": "Saturday: by train to the coast",
+              "lines": 1},
+             {"change": "changed", "left": "Leave at 8:10 from platform 3", "right": "Leave at 9:02 from platform 7",
+              "lines": 1},
+             {"change": "right", "left": None, "right": "Bring the small tent", "lines": 1},
+             {"change": "left", "left": "Call Carla about the keys", "right": None, "lines": 1},
+             {"change": "same", "left": "Sunday: the lighthouse", "right": "Sunday: the lighthouse", "lines": 1},
+         ]},
+    ],
+}  # fmt: skip
+
+
 def script(state: Json, **answers: Any) -> Script:
     """Every method that a view may ask, quiet unless said otherwise."""
     nothing = {
@@ -234,6 +256,7 @@ def script(state: Json, **answers: Any) -> Script:
         "invites": {"invites": []},
         "members": {"members": [member("aa" * 16, "ben-desktop", "owner", "carpet-tennis", you=True)]},
         "conflicts": {"conflicts": []},
+        "compare": COMPARED,
         "traffic": traffic(),
         "transfers": transfers(),
         "ls": ls([], []),
@@ -480,6 +503,6 @@ def hostile(name: str) -> Script:
                 return [spoil(inner, keys) for inner in value]
         return value
 
-    chosen = frozenset({"name", "path", "member", "host", "system", "why", "by", "address", "author"})
+    chosen = frozenset({"left", "right", "name", "path", "member", "host", "system", "why", "by", "address", "author"})
     spoiled: Script = spoil(bad | {"conflicts": broken()["conflicts"]}, chosen)
     return spoiled

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 
@@ -27,6 +27,7 @@ class Visitor:
         self.cookie = ""
         self.csrf = ""
         self.status = 0
+        self.content_type = ""
         token = parts.query.partition("=")[2]
         self.page = self._ask("POST", "/enter", {"token": token})
         self.csrf = self.get("/settings").partition('name="csrf" value="')[2].partition('"')[0]
@@ -35,6 +36,10 @@ class Visitor:
         """A page, whose text is kept in `page`."""
         self.page = self._ask("GET", path, None)
         return self.page
+
+    def fetch(self, path: str) -> bytes:
+        """What is no text, byte by byte."""
+        return self.get(path).encode("latin-1")
 
     def do(self, action: str, **fields: str) -> str:
         """Send a form of the page, and come where it leads."""
@@ -51,7 +56,8 @@ class Visitor:
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            text = answer.read().decode()
+            self.content_type = answer.headers["Content-Type"] or ""
+            raw = answer.read()
         finally:
             connection.close()
         self.status = answer.status
@@ -59,7 +65,7 @@ class Visitor:
             self.cookie = cookie.partition(";")[0]
         if answer.status == 303:
             return self._ask("GET", answer.headers["Location"], None)
-        return text
+        return raw.decode("latin-1" if self.content_type.startswith("image/") else "utf-8")
 
 
 @pytest.fixture
@@ -129,7 +135,7 @@ def test_folder_goes_back_to_a_moment_and_forth_again(pair: list[Computer]) -> N
     assert "Restore this" in visitor.get(f"/versions?folder={folder}&path=room/notes.txt")
     back = f"/restore?folder={folder}&before={change['id']}"
     assert "Go back to this" in visitor.get(back)
-    visitor.do("restore", path=str(anna.folder), before=change["id"], at="", back=back)
+    visitor.do("restore", where=quote(str(anna.folder)), before=change["id"], at="", back=back)
     where = visitor.page
     wait_until(lambda: notes.read_text() == "first", WAIT_S, f"nothing was restored: {where}")
     undo = anna.ask("undo", "--list", "Photos")
@@ -153,3 +159,76 @@ def test_session_ends_with_the_daemon_and_a_link_for_looking_changes_nothing(pai
     visitor.get("/")
     assert visitor.status == 401
     assert json.loads(anna.run("version", "--json").stdout)["version"]
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40)
+
+
+def in_conflict(pair: list[Computer], files: dict[str, tuple[bytes, bytes]]) -> tuple[Computer, Computer, str]:
+    """Both change the same files while they do not hear of each other."""
+    anna, ben, folder = together(pair)
+    for name in files:
+        (anna.folder / name).write_bytes(b"as it was")
+    anna.wait_synced(SYNC_S)
+    ben.wait_synced(SYNC_S)
+    anna.stop()
+    for name, (_, theirs) in files.items():
+        (ben.folder / name).write_bytes(theirs)
+    ben.run("wait", "--for", "scanned", "--timeout", "20")
+    wait_until(lambda: "changed" in ben.run("changes", "Photos").stdout, WAIT_S, "ben's change is not seen")
+    ben.stop()
+    for name, (ours, _) in files.items():
+        (anna.folder / name).write_bytes(ours)
+    start_all(pair)
+    wait_until(lambda: len(anna.ask("conflicts")["conflicts"]) == len(files), SYNC_S, "no conflict")
+    return anna, ben, folder
+
+
+def test_conflict_is_compared_and_settled_on_the_page(pair: list[Computer]) -> None:
+    files = {
+        "plan.txt": (b"same\nby train\n", b"same\nby bus\n"),
+        "look.png": (PICTURE + b"anna", PICTURE + b"ben"),
+        "both": (b"one", b"two"),
+    }
+    anna, ben, folder = in_conflict(pair, files)
+    visitor = visit(anna)
+    assert "3 files were changed in two places" in visitor.get("/conflicts")
+    compared = visitor.get(f"/compare?folder={folder}&path=plan.txt")
+    assert "by train" in compared and "by bus" in compared and "Keep both" in compared
+    assert "by bus" in anna.run("compare", str(anna.folder / "plan.txt")).stdout
+    assert 'src="/picture?' in visitor.get(f"/compare?folder={folder}&path=look.png")
+    assert visitor.fetch(f"/picture?folder={folder}&path=look.png") in files_of(files, "look.png")
+    assert visitor.content_type == "image/png"
+    for path in ("plan.txt", "room/notes.txt", "../home/keys/device.key", "long.bin"):
+        visitor.get(f"/picture?folder={folder}&path={path}")
+        assert visitor.status == 404, path
+    (aside,) = [
+        version["path"]
+        for conflict in anna.ask("conflicts")["conflicts"]
+        for version in conflict["versions"]
+        if conflict["path"] == "plan.txt" and version["path"] != "plan.txt"
+    ]
+    wanted = (anna.folder / aside).read_bytes()
+    visitor.do("resolve", where=quote(str(anna.folder / aside)), keep="this", back="/conflicts")
+    assert "counts. The other one is in its history." in visitor.page
+    wait_until(lambda: (ben.folder / "plan.txt").read_bytes() == wanted, SYNC_S, "ben does not follow")
+    assert "all 2 versions are kept" in visitor.do(
+        "resolve", where=quote(str(anna.folder / "both")), keep="both", back="/conflicts"
+    )
+    wait_until(lambda: len(anna.ask("conflicts")["conflicts"]) == 1, SYNC_S, "the conflicts stay")
+    kept = {path.read_bytes() for path in anna.folder.glob("both*")}
+    assert kept == {b"one", b"two"}
+
+
+def files_of(files: dict[str, tuple[bytes, bytes]], name: str) -> set[bytes]:
+    return set(files[name])
+
+
+def test_folder_rests_and_works_again_from_the_page(pair: list[Computer]) -> None:
+    anna, _, folder = together(pair)
+    visitor = visit(anna)
+    assert "Photos rests until" in visitor.do("pause", **{"for": "8h"}, folder=folder, back=f"/folder?folder={folder}")
+    assert anna.ask("status")["folders"][0]["state"] == "paused"
+    assert "Let it work again" in visitor.page
+    assert "Photos works again." in visitor.do("resume", folder=folder, back=f"/folder?folder={folder}")
+    assert anna.ask("status")["folders"][0]["state"] != "paused"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from syncd.web import pictures
 from syncd.web.asking import Asked, Json, Shown, maybe_call
 from syncd.web.views.home import missing
 
 SAFE_COPIES = 2
+SHOWN_CONFLICTS = 50
 
 
 async def files(asked: Asked) -> Shown:
@@ -49,4 +52,20 @@ async def transfers(asked: Asked) -> Shown:
 async def conflicts(asked: Asked) -> Shown:
     """Files of which two versions are kept, side by side."""
     found = await asked.call("conflicts", folder=None, cwd=None)
-    return Shown("conflicts.html", {"conflicts": found["conflicts"]})
+    roots = {folder["id"]: folder["path"] for folder in asked.status["folders"]}
+    return Shown("conflicts.html", {"conflicts": found["conflicts"], "roots": roots, "most": SHOWN_CONFLICTS})
+
+
+async def compare(asked: Asked) -> Shown:
+    """The versions of one file: line by line if they are text, to be seen if they are pictures."""
+    folder = asked.folder()
+    if folder is None:
+        return missing("There is no such folder here.")
+    return Shown("compare.html", {"folder": folder, "compared": await asked.call("compare", path=path_of(asked))})
+
+
+def path_of(asked: Asked) -> str:
+    """The whole path of the file that an address names."""
+    folder = asked.folder()
+    inside = asked.query.get("path", "").strip("/")
+    return inside if folder is None else posixpath.join(folder["path"], inside)

@@ -27,6 +27,9 @@ FORM = {
     "expires": "15m",
     "code": "7-guitar-uncle-merit",
     "join": "00" * 8,
+    "where": "%2Fhome%2Fanna%2FPhotos",
+    "keep": "both",
+    "for": "8h",
     "at": "1700000000",
     "before": "",
 }
@@ -109,6 +112,10 @@ def test_no_view_changes_anything() -> None:
         ("find", "code", " "),
         ("restore", "at", "yesterday"),
         ("restore", "at", ""),
+        ("restore", "where", "etc"),
+        ("resolve", "keep", "none"),
+        ("resolve", "where", ""),
+        ("pause", "for", "99999h"),
         ("join", "path", "~/Photos"),
     ],
 )
