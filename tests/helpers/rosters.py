@@ -97,9 +97,10 @@ class Company:
         return self.people[name].id
 
     def admit(self, name: str, role: Role, capabilities: Capability | None = None, *, by: str = "ann") -> Outcome:
+        newcomer = Newcomer(name, role, [(public_of(name), f"{name}'s laptop")], capabilities)
+        outcome = self.did(authority.admit(self.roster, self.secrets, self.signer(by), [newcomer]))
         self.people[name] = keys_of(name)
-        newcomer = Newcomer(name, role, [(self.people[name].public, f"{name}'s laptop")], capabilities)
-        return self.did(authority.admit(self.roster, self.secrets, self.signer(by), [newcomer]))
+        return outcome
 
     def remove(self, name: str, *, by: str = "ann") -> Outcome:
         return self.did(authority.remove(self.roster, self.secrets, self.signer(by), self.member(name).id))
