@@ -268,6 +268,11 @@ def recover(
     return compose(roster, secrets, replace(signer, keys=key), changes)
 
 
+def stand_by(roster: Roster, secrets: Secrets, signer: Signer) -> Outcome:
+    """An entry that changes nothing: that an owner signs it says that they stand by what was decided before it."""
+    return compose(roster, secrets, signer, [SetPolicy(None, ())])
+
+
 def decide_quarrel(roster: Roster, signer: Signer, place: int | None) -> bytes:
     """The entry by which another owner chooses between two histories: on ours, or on the branch of this place.
 
@@ -298,7 +303,7 @@ def _something(changes: list[Change]) -> list[Change]:
 
 def _merging(roster: Roster, secrets: Secrets) -> list[Change]:
     changes: list[Change] = []
-    for branch in roster.branches:
+    for branch in roster.to_merge:
         for at in range(0, len(branch), MAX_LOST):
             changes.append(Merge(branch[0].previous, tuple(entry.hash for entry in branch[at : at + MAX_LOST]), ()))
     seen: list[Change] = []
@@ -329,14 +334,15 @@ def _links(roster: Roster, secrets: Secrets) -> list[Change]:
 
 def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[Change]) -> Outcome:
     """One entry with these changes and, where they demand it, a new epoch. What opens one merges a fork as well, if the
-    signer has the rights for it.
+    signer has the rights for it and stays.
 
     Raises: TrustError when the signer has no right to one of them, or when the secrets are not those of the head.
     """
     if secrets.epoch_id != roster.epoch.id:
         raise TrustError("the newest epoch of this folder is not open here yet", fix="wait until it has arrived")
     signer = _not_before(roster, signer)
-    if roster.is_unmerged and not any(isinstance(change, Merge | Recover) for change in changes):
+    merges = any(isinstance(change, Merge | Recover) for change in changes)
+    if roster.is_unmerged and not merges and not _only_goes(roster, signer, changes):
         try:
             return compose(roster, secrets, signer, [*_merging(roster, secrets), *changes])
         except TrustError:
@@ -353,6 +359,16 @@ def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[
     entry = _signed(signer, roster.folder_id, number, roster.head, tuple(changes), epoch)
     grown = roster.extend_untrusted([entry])
     return Outcome(entry, grown, wraps, secrets.with_epoch(grown.epoch.id, secret))
+
+
+def _only_goes(roster: Roster, signer: Signer, changes: Sequence[Change]) -> bool:
+    """Whether the signer takes out themselves, or devices of their own, and nothing else. Nobody opposes that unless it
+    says more (`ca.forks`)."""
+    own = roster.member_of(signer.keys.id)
+    return all(
+        isinstance(change, Leave) or (isinstance(change, DeviceLost) and roster.member_of(change.device) is own)
+        for change in changes
+    )
 
 
 def _not_before(roster: Roster, signer: Signer) -> Signer:

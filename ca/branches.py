@@ -1,25 +1,33 @@
-"""Pure. Every branch of a roster, while entries are taken in: where each belongs, and which branches have to be kept.
+"""Pure. Every branch of a roster, while entries are taken in: where each belongs, and which branches are kept.
 
-A branch is kept as long as something on it counts and no merge has settled it, or an epoch of it is linked nowhere;
-which one is the chain says `ca.forks`.
+Which one is the chain says `ca.forks`. All others are kept too: what is void today could count again, if whoever made
+it void turns out to have had no right to. Of nobody's branches more are kept than a few, always the same few in
+whatever order they came, so that whoever was removed can add none beyond those, and none that takes another's place.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from ca.departures import is_open
 from ca.device import Purpose, verify
-from ca.entries import ChangeCapabilities, ChangeRole, Recover, SignedEntry
+from ca.entries import MAX_ENTRY_BYTES, Recover, SignedEntry
 from ca.errors import TrustError
-from ca.forks import decide, departures, last_shared, standing
-from ca.ids import EpochId, FolderId
-from ca.membership import TAKES_OUT, Fold, begin_fold
-from ca.roles import Role
+from ca.forks import Weighed, last_shared, weigh
+from ca.ids import DeviceId, EntryHash, FolderId
+from ca.membership import Fold, begin_fold
 from ca.state import State
 
-MAX_BRANCHES: Final = 16
-_TAKES_RIGHTS: Final = (ChangeRole, ChangeCapabilities)
+MAX_BRANCHES: Final = 32
+MAX_OPEN_OF_ONE: Final = 8
+"""Branches that end with an entry of one device and on which something is not settled: it was on as many islands."""
+MAX_CLOSED_OF_ONE: Final = 4
+"""The same, where all is void or settled."""
+MAX_CLOSED_BYTES: Final = MAX_ENTRY_BYTES
+"""Of the last entries of such a branch that one device signed: thousands of small ones, or one of the largest."""
 
 
 class Gap(TrustError):
@@ -33,14 +41,17 @@ class Chains:
         self._main = main
         self._states = [main, *others]
         self._folds: dict[int, Fold] = {}
+        self._taken = 0
 
-    def take(self, entries: Sequence[SignedEntry]) -> None:
-        """Put every entry behind the one that it names. Raises Gap, TrustError."""
-        for place, entry in enumerate(entries):
+    def take(self, entries: Sequence[SignedEntry]) -> int:
+        """Put every entry behind the one that it names; how many were new. Raises Gap, TrustError."""
+        for entry in entries:
             if not any(entry.hash in state.numbers for state in self._states):
-                self._take(entry, is_last=place == len(entries) - 1)
+                self._take(entry)
+                self._taken += 1
+        return self._taken
 
-    def _take(self, entry: SignedEntry, *, is_last: bool) -> None:
+    def _take(self, entry: SignedEntry) -> None:
         if entry.number == 0:
             raise TrustError("this is the roster of another folder")
         for place, state in enumerate(self._states):
@@ -52,8 +63,7 @@ class Chains:
             parent = state.numbers.get(entry.previous)
             if parent is not None:
                 self._require_next(entry, parent + 1)
-                if not (is_last and is_void(self._main, entry, parent)):
-                    self._part(state, parent, entry)
+                self._part(state, parent, entry)
                 return
         raise Gap(f"entry {entry.number} continues one that is unknown here")
 
@@ -66,7 +76,7 @@ class Chains:
         return fold
 
     def _part(self, state: State, parent: int, entry: SignedEntry) -> None:
-        if len(self._states) > MAX_BRANCHES:
+        if len(self._states) > 2 * MAX_BRANCHES:
             raise TrustError("the folder's membership has too many histories", id="SY-FORK-01")
         signer = state.publics.get(entry.signer)
         if signer is not None:  # before the work below, which a stranger could otherwise ask for with any bytes
@@ -83,20 +93,28 @@ class Chains:
         if entry.number != number:
             raise TrustError("the entry's number is not the next")
 
-    def settled(self) -> tuple[State, list[State]]:
-        """The branch that counts, and those others that matter."""
-        tips = {state.entries[-1].hash: state for state in self._states}
-        ends = [
-            tips[tip]
-            for tip in sorted(tips)
-            if not any(tip in other.numbers for hash_, other in tips.items() if hash_ != tip)
-        ]
-        chain = ends[0]
-        for other in ends[1:]:
-            winner = decide(chain, other).winner
-            if winner == 1 or (winner is None and self._main.entries[-1].hash in other.numbers):
-                chain = other
-        return chain, [other for other in ends if other is not chain and _matters(chain, other)]
+    def settled(self) -> tuple[Weighed, list[State]]:
+        """What the branches come to, and those beside the chain. In a quarrel everybody goes by their own."""
+        tips = _ends(self._states)
+        while True:
+            weighed = weigh(tips)
+            if weighed.quarrel:
+                weighed = weighed.on(next(tip for tip in tips if self._main.entries[-1].hash in tip.numbers))
+            others = [tip for tip in tips if tip is not weighed.chain]
+            cut = _maybe_cut(weighed, others)
+            if cut is None:
+                return weighed, others
+            tips = _ends([*(tip for tip in tips if tip is not cut.tip), *cut.rest()])
+
+
+def _ends(states: Sequence[State]) -> list[State]:
+    """Those behind which no other of them stands."""
+    tips = {state.entries[-1].hash: state for state in states}
+    return [
+        tips[tip]
+        for tip in sorted(tips)
+        if not any(tip in other.numbers for hash_, other in tips.items() if hash_ != tip)
+    ]
 
 
 def prefix(state: State, number: int) -> Fold:
@@ -107,27 +125,79 @@ def prefix(state: State, number: int) -> Fold:
     return fold
 
 
-def is_void(main: State, entry: SignedEntry, parent: int) -> bool:
-    """Whether an entry that parts from the chain behind this one decides nothing, so that it need not be kept.
-
-    Whoever was taken out can still sign, as of a day on which they counted. Only an owner among them could take part in
-    a quarrel, and only by taking somebody out.
-    """
-    if isinstance(entry.changes[0], Recover) or main.active(entry.signer) is not None:
-        return False
-    rights = main.rights_at(parent, entry.signer)
-    is_owner = rights is not None and rights.role is Role.OWNER
-    return not is_owner or not any(isinstance(change, (*TAKES_OUT, *_TAKES_RIGHTS)) for change in entry.changes)
+# --- what is kept ----------------------------------------------------------------------------------------------------
 
 
-def _matters(chain: State, other: State) -> bool:
-    """Whether a branch that lost has to be kept: something on it counts and is not settled yet, or an epoch of it is
-    linked nowhere."""
-    found = decide(chain, other)
-    if found.winner is None or any(departures(chain, other, found.void[1])):
-        return True
-    return any(
-        signed.entry.hash not in chain.settled
-        or (signed.entry.epoch is not None and EpochId(signed.entry.hash) not in chain.links)
-        for signed in standing(other, last_shared(chain, other), found.void[1])
-    )
+@dataclass(frozen=True, slots=True)
+class _Twig:
+    """The end of a branch: its last entries, all signed by one device. What others signed before is not its doing."""
+
+    tip: State
+    parted: int
+    """The last entry that the branch shares with the chain."""
+    starts: int
+    is_open: bool
+
+    @property
+    def signer(self) -> DeviceId:
+        return self.tip.entries[-1].signer
+
+    @property
+    def measure(self) -> tuple[EntryHash, EntryHash]:
+        """The lower is kept. Nobody can make it lower than by trying."""
+        return self.tip.entries[self.starts].hash, self.tip.entries[-1].hash
+
+    def fits_until(self) -> int:
+        """The number of the last entry up to which it is not too long."""
+        left = MAX_CLOSED_BYTES
+        for entry in self.tip.entries[self.starts :]:
+            left -= len(entry.raw)
+            if left < 0 and not self.is_open:
+                return entry.number - 1
+        return len(self.tip.entries) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A branch of which only the entries up to this number are kept."""
+
+    twig: _Twig
+    number: int
+
+    @property
+    def tip(self) -> State:
+        return self.twig.tip
+
+    def rest(self) -> list[State]:
+        """What is left of it beside the chain."""
+        return [] if self.number <= self.twig.parted else [prefix(self.tip, self.number).state]
+
+
+def _maybe_cut(weighed: Weighed, others: Sequence[State]) -> _Cut | None:
+    """What is more than is kept, if anything is."""
+    open_ones = {signed.hash for signed in weighed.beside if is_open(weighed, signed)}
+    by_signer: dict[tuple[bool, DeviceId], list[_Twig]] = defaultdict(list)
+    for tip in others:
+        twig = _twig(weighed, tip, open_ones)
+        if (until := twig.fits_until()) < len(tip.entries) - 1:
+            return _Cut(twig, until)
+        by_signer[not twig.is_open, twig.signer].append(twig)
+    ranked: list[tuple[bool, int, _Twig]] = []
+    for (is_closed, _), twigs in by_signer.items():
+        twigs.sort(key=lambda twig: twig.measure)
+        if len(twigs) > (MAX_CLOSED_OF_ONE if is_closed else MAX_OPEN_OF_ONE):
+            return _Cut(twigs[-1], twigs[-1].starts - 1)
+        ranked += [(is_closed, place, twig) for place, twig in enumerate(twigs)]
+    if len(ranked) <= MAX_BRANCHES:
+        return None
+    most = max(ranked, key=lambda one: (one[0], one[1], one[2].measure))[2]
+    return _Cut(most, most.starts - 1)
+
+
+def _twig(weighed: Weighed, tip: State, open_ones: set[EntryHash]) -> _Twig:
+    parted = last_shared(weighed.chain, tip)
+    starts = len(tip.entries) - 1
+    while starts > parted + 1 and tip.entries[starts - 1].signer == tip.entries[-1].signer:
+        starts -= 1
+    is_open_ = bool(weighed.quarrel) or any(entry.hash in open_ones for entry in tip.entries[parted + 1 :])
+    return _Twig(tip, parted, starts, is_open_)

@@ -1,26 +1,28 @@
-"""Pure. Two histories of one roster: which of them counts, and what of the other stands all the same.
+"""Pure. Several histories of one roster: which of them counts, and what on the others counts for nothing.
 
-Every device that knows the same entries is to decide alike, in whatever order they came; of two branches it does, but
-for one case, of three or more not always (docs/adr/0016-forks-weighed-whole.md, "Known fault"). Both are weighed whole:
+Every device that knows the same entries decides alike, in whatever order they came, because all branches are weighed
+together (docs/adr/0016-forks-weighed-whole.md says why, and why whole branches and not first entries alone):
 
-1. Whoever is taken out, suspended or given less on one branch counts for nothing on the other, by the rank of who did
-   it: the recovery key over an owner over an admin. So a day on which they still counted helps nobody who is out, and
-   neither do people whom they let in or raised since the branches parted: whose right hangs on theirs falls with it.
-2. Two of one rank who take out each other (two owners, or two devices of one member) are a quarrel: nobody knows who
-   was first. Neither counts, nothing is exchanged, and the entry of another owner on one of the branches, or the
-   recovery key, decides.
-3. Otherwise the branch with the higher rank among its signers is the chain; at equal rank that of the signer who had it
-   earlier; then the one whose first entry has the lowest hash. A branch that recovers the folder comes before all.
+1. An entry that takes rights from somebody makes void what they signed beside it, on every other branch, and what those
+   signed whom they let in or raised there. So a day on which they still counted helps nobody who is out.
+2. It does not, if it is itself opposed: if somebody of the same or a higher rank takes out who signed it, by an entry
+   beside it that is not void either. The recovery key stands over owners, they over admins.
+3. Owners who take out each other are a quarrel: nobody knows who was first. The side behind which more of the other
+   owners have signed is right; if neither is, nothing is exchanged until one is, or the recovery key is used.
+4. Wherever branches part, the chain goes on with the one that recovers the folder; else one that does not begin with a
+   void entry; else that with the highest rank among those who signed it, then of whom had it earlier, then the lowest
+   hash.
 
-Departures on the branch that lost stand (`departures`), by whoever may still decree them; its other entries are made
-again by their authors. docs/adr/0016-forks-weighed-whole.md says why whole branches and not first entries alone.
+Whoever takes only themselves out opposes nobody and is not opposed by those who want the same. `ca.departures` says
+what of the branches that lost stands all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from ca.entries import (
     Admit,
@@ -35,44 +37,58 @@ from ca.entries import (
     SignedEntry,
     Suspend,
 )
-from ca.ids import DeviceId, MemberId
+from ca.ids import DeviceId, EntryHash, MemberId
 from ca.membership import RECOVERY
-from ca.roles import Action, Role, held, outranks
-from ca.state import NOBODY, Member, State, Status
+from ca.roles import Role, held
+from ca.state import NOBODY, State
 
 RECOVERY_RANK: Final = max(Role) + 1
+_GIVES: Final = (Admit, Reactivate, ChangeRole, ChangeCapabilities)
+_TAKES: Final = (Remove, Suspend, Leave, DeviceLost, Recover, ChangeRole, ChangeCapabilities)
+
+Weight: TypeAlias = tuple[int, int]
+"""Of an entry that takes rights: the rank of its signer, and how many other owners have signed behind it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """Of two branches: the number of the one that counts, or None in a quarrel; who counts for nothing on each."""
-
-    winner: int | None
-    void: tuple[frozenset[DeviceId], frozenset[DeviceId]]
-    quarrel: frozenset[MemberId] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Signed:
-    """An entry of a branch, with the rank that its signer had before it, and since which entry.
-
-    `leans_on`: the signing device, and those of this branch that gave its member the rank, and so on.
-    """
+class Signed:
+    """An entry behind the first parting, with the rank that its signer had before it, and since which entry."""
 
     entry: SignedEntry
     member: MemberId
     rank: int
     since: int
-    leans_on: frozenset[DeviceId]
+    leans_on: frozenset[EntryHash]
+    """The entry itself, and those behind the first parting that let its signer's member in or raised it, and so on."""
+
+    @property
+    def hash(self) -> EntryHash:
+        return self.entry.hash
 
 
 @dataclass(frozen=True, slots=True)
-class _Hit:
-    """On a branch (0 or 1) somebody takes rights away from a device that signs on the other."""
+class Weighed:
+    """What all branches together come to."""
 
-    side: int
-    by: _Signed
-    device: DeviceId
+    chain: State
+    void: frozenset[EntryHash]
+    """What was signed by who had no right to it any more. What leans on it counts for nothing either."""
+    quarrel: frozenset[MemberId]
+    """Members who took out each other, so that nobody knows which history is right."""
+    entries: tuple[Signed, ...]
+    """All behind the first parting."""
+
+    def counts(self, signed: Signed) -> bool:
+        return not signed.leans_on & self.void
+
+    def on(self, chain: State) -> Weighed:
+        """The same, seen from another branch."""
+        return replace(self, chain=chain)
+
+    @property
+    def beside(self) -> Iterator[Signed]:
+        """The entries that are not on the chain."""
+        return (signed for signed in self.entries if signed.hash not in self.chain.numbers)
 
 
 def last_shared(one: State, two: State) -> int:
@@ -87,44 +103,56 @@ def last_shared(one: State, two: State) -> int:
     return low
 
 
-def decide(one: State, two: State) -> Decision:
-    """Which of two chains counts. Both go on behind their last shared entry."""
-    parent = last_shared(one, two)
-    branches = _signed(one, parent), _signed(two, parent)
-    hits = [*_hits(0, one, branches[0], branches[1]), *_hits(1, two, branches[1], branches[0])]
-    void = _void(hits)
-    quarrel = [hit for hit in hits if _lives(hit, void) and hit.device not in void[1 - hit.side]]
-    voided = frozenset(void[0]), frozenset(void[1])
-    recovering = [_maybe_recovery(branch) for branch in branches]
-    if any(recovering):
-        return Decision(min((hash_, side) for side, hash_ in enumerate(recovering) if hash_)[1], voided)
-    if quarrel:
-        devices = {device for hit in quarrel for device in (hit.device, *hit.by.leans_on)}
-        members = frozenset(_owner(state, device) for device in devices for state in (one, two)) - {NOBODY}
-        return Decision(_arbitrated((one, two), branches, quarrel, members, void), voided, members)
-    return Decision(_ranked(branches, void), voided)
+def weigh(tips: Sequence[State]) -> Weighed:
+    """Weigh all branches, given by their ends, none of which stands behind another."""
+    if len(tips) == 1:
+        return Weighed(tips[0], frozenset(), frozenset(), ())
+    tree = _Tree(sorted(tips, key=lambda tip: tip.entries[-1].hash))
+    void, quarrel = _Trial(tree).judge()
+    entries = sorted(tree.nodes.values(), key=lambda signed: (signed.entry.number, signed.hash))
+    return Weighed(_chain(tree, void), void, quarrel, tuple(entries))
 
 
-def standing(state: State, parent: int, void: frozenset[DeviceId]) -> Iterator[_Signed]:
-    """The entries of a branch that count for something."""
-    return (signed for signed in _signed(state, parent) if not signed.leans_on & void)
+class _Tree:
+    """All entries behind the first parting."""
+
+    def __init__(self, tips: Sequence[State]) -> None:
+        self.tips = tips
+        self.nodes: dict[EntryHash, Signed] = {}
+        self.paths: dict[EntryHash, int] = defaultdict(int)
+        """By entry, on the way to which of the tips it stands, as bits."""
+        base = min(last_shared(tips[0], tip) for tip in tips[1:])
+        for place, tip in enumerate(tips):
+            for signed in _signed(tip, base):
+                self.nodes.setdefault(signed.hash, signed)
+                self.paths[signed.hash] |= 1 << place
+
+    def are_beside(self, one: EntryHash, two: EntryHash) -> bool:
+        """Neither stands behind the other."""
+        return not self.paths[one] & self.paths[two]
+
+    def is_behind(self, later: Signed, earlier: Signed) -> bool:
+        return later.entry.number > earlier.entry.number and not self.are_beside(later.hash, earlier.hash)
+
+    def state_of(self, signed: Signed) -> State:
+        """A branch on which it stands."""
+        paths = self.paths[signed.hash]
+        return self.tips[(paths & -paths).bit_length() - 1]
 
 
-def _signed(state: State, parent: int) -> list[_Signed]:
-    given: dict[MemberId, frozenset[DeviceId]] = {}
-    branch = []
-    for entry in state.entries[parent + 1 :]:
+def _signed(state: State, base: int) -> Iterator[Signed]:
+    given: dict[MemberId, frozenset[EntryHash]] = {}
+    for entry in state.entries[base + 1 :]:
         signed = _signer(state, entry, given)
-        branch.append(signed)
+        yield signed
         for change in entry.changes:
-            if isinstance(change, Admit | Reactivate | ChangeRole | ChangeCapabilities):
+            if isinstance(change, _GIVES):
                 given[change.member] = signed.leans_on
-    return branch
 
 
-def _signer(state: State, entry: SignedEntry, given: dict[MemberId, frozenset[DeviceId]]) -> _Signed:
+def _signer(state: State, entry: SignedEntry, given: Mapping[MemberId, frozenset[EntryHash]]) -> Signed:
     if isinstance(entry.changes[0], Recover):
-        return _Signed(entry, RECOVERY, RECOVERY_RANK, 0, frozenset({entry.signer}))
+        return Signed(entry, RECOVERY, RECOVERY_RANK, 0, frozenset({entry.hash}))
     rights = state.rights_at(entry.number - 1, entry.signer)
     rank, since = -1 if rights is None else int(rights.role), entry.number
     for number, before in reversed(state.rights.get(entry.signer, ())):
@@ -133,20 +161,33 @@ def _signer(state: State, entry: SignedEntry, given: dict[MemberId, frozenset[De
                 break
             since = number
     member = _owner(state, entry.signer)
-    return _Signed(entry, member, rank, since, given.get(member, frozenset()) | {entry.signer})
+    return Signed(entry, member, rank, since, given.get(member, frozenset()) | {entry.hash})
 
 
 def _owner(state: State, device: DeviceId) -> MemberId:
     return state.owner_of.get(device, NOBODY)
 
 
-def _hits(side: int, state: State, branch: list[_Signed], other: list[_Signed]) -> Iterator[_Hit]:
-    signers = {signed.entry.signer for signed in other}
-    for by in branch:
-        for change in by.entry.changes:
-            for device in signers:
+# --- who takes rights from whom --------------------------------------------------------------------------------------
+
+
+def _hits(tree: _Tree) -> dict[EntryHash, list[Signed]]:
+    """By entry, what beside it was signed by those from whom it takes rights."""
+    by_signer: dict[DeviceId, list[Signed]] = defaultdict(list)
+    for signed in tree.nodes.values():
+        by_signer[signed.entry.signer].append(signed)
+    found: dict[EntryHash, list[Signed]] = defaultdict(list)
+    for by in tree.nodes.values():
+        state = tree.state_of(by)
+        for change in (change for change in by.entry.changes if isinstance(change, _TAKES)):
+            for device, theirs in by_signer.items():
                 if _takes_from(change, device, state, by.entry.number):
-                    yield _Hit(side, by, device)
+                    found[by.hash] += [
+                        other
+                        for other in theirs
+                        if tree.are_beside(by.hash, other.hash) and not _agree(tree, by, change, other)
+                    ]
+    return {hash_: targets for hash_, targets in found.items() if targets}
 
 
 def _takes_from(change: Change, device: DeviceId, state: State, number: int) -> bool:
@@ -173,131 +214,146 @@ def _takes_from(change: Change, device: DeviceId, state: State, number: int) -> 
             return False
 
 
-def _void(hits: list[_Hit]) -> tuple[set[DeviceId], set[DeviceId]]:
-    """By side, the devices whose entries there count for nothing: those hit by somebody who is not hit as hard."""
-    void: tuple[set[DeviceId], set[DeviceId]] = (set(), set())
-    while True:
-        live = [hit for hit in hits if _lives(hit, void)]
-        fallen = [hit for hit in live if hit.device not in void[1 - hit.side] and not _is_opposed(hit, live)]
-        if not fallen:
-            return void
-        for hit in fallen:
-            void[1 - hit.side].add(hit.device)
-
-
-def _lives(hit: _Hit, void: tuple[set[DeviceId], set[DeviceId]]) -> bool:
-    return not hit.by.leans_on & void[hit.side]
-
-
-def _is_opposed(hit: _Hit, live: list[_Hit]) -> bool:
-    return any(
-        other.side != hit.side and other.device in hit.by.leans_on and other.by.rank >= hit.by.rank for other in live
-    )
-
-
-def _maybe_recovery(branch: list[_Signed]) -> bytes | None:
-    return next((signed.entry.hash for signed in branch if signed.member == RECOVERY), None)
-
-
-def _arbitrated(
-    states: tuple[State, State],
-    branches: tuple[list[_Signed], list[_Signed]],
-    quarrel: list[_Hit],
-    members: frozenset[MemberId],
-    void: tuple[set[DeviceId], set[DeviceId]],
-) -> int | None:
-    """The branch on which another owner has signed behind the quarrel; None if that is neither of them, or both."""
-    chosen = []
-    for side, (state, branch) in enumerate(zip(states, branches, strict=True)):
-        began = min((hit.by.entry.number for hit in quarrel if hit.side == side), default=None)
-        if began is not None and any(
-            signed.entry.number > began
-            and signed.rank >= Role.OWNER
-            and not any(_owner(state, device) in members for device in signed.leans_on)
-            and not signed.leans_on & void[side]
-            for signed in branch
-        ):
-            chosen.append(side)
-    return chosen[0] if len(chosen) == 1 else None
-
-
-def _ranked(branches: tuple[list[_Signed], list[_Signed]], void: tuple[set[DeviceId], set[DeviceId]]) -> int:
-    begins_void = [bool(branch) and branch[0].entry.signer in gone for branch, gone in zip(branches, void, strict=True)]
-    if begins_void[0] != begins_void[1]:
-        return 1 if begins_void[0] else 0
-    weights = [_weight(branch, gone) for branch, gone in zip(branches, void, strict=True)]
-    return 0 if weights[0] <= weights[1] else 1
-
-
-def _weight(branch: list[_Signed], void: set[DeviceId]) -> tuple[int, int, bytes]:
-    """The lower, the better: rank and seniority of the best signer, then the hash of the first entry."""
-    best = min(((-signed.rank, signed.since) for signed in branch if not signed.leans_on & void), default=(2, 0))
-    return *best, branch[0].entry.hash if branch else b""
-
-
-# --- what of the branch that lost stands -----------------------------------------------------------------------------
-
-
-def departures(winner: State, loser: State, void: frozenset[DeviceId]) -> Iterator[Change]:
-    """Who goes because of the branch that lost, as changes for the chain: decreed there by somebody who still could
-    decree it at the end of the chain, and not dealt with by a merge of the same or a higher rank."""
-    for signed in standing(loser, last_shared(winner, loser), void):
-        settled = winner.settled.get(signed.entry.hash)
-        found = winner.active(signed.entry.signer)
-        if found is None or (settled is not None and settled.rank >= signed.rank):
-            continue
-        for change in signed.entry.changes:
-            yield from _departure(winner, found[0], change)
-
-
-def _departure(winner: State, by: Member, change: Change) -> Iterator[Change]:
-    match change:
-        case Remove(member, journals) | Leave(member, journals) if _may_take_out(winner, by, member):
-            yield Remove(member, journals)
-        case Suspend(member) if _may_take_out(winner, by, member):
-            yield change
-        case DeviceLost(device) if winner.active(device) is not None:
-            if _may_take_out(winner, by, winner.owner_of[device]):
-                yield change
-
-
-def _may_take_out(winner: State, by: Member, member: MemberId) -> bool:
-    target = winner.members.get(member)
-    if target is None or target.status is not Status.ACTIVE:
+def _agree(tree: _Tree, by: Signed, change: Change, other: Signed) -> bool:
+    """Both want the same, or no more than that somebody goes: two that take out themselves, two recoveries, or a member
+    who is taken out and one who goes. Who reports a device lost does not agree with what that device says of others."""
+    if by.member == other.member == RECOVERY:
+        return True
+    if not takes_out_only_itself(tree.state_of(other), other):
         return False
-    return by.id == member or (by.rights.allow(Action.REMOVE) and outranks(by.role, target.role))
+    return by.member == other.member or not isinstance(change, DeviceLost | Recover)
 
 
-def without(state: State, gone: Sequence[Change], quarrel: frozenset[MemberId]) -> State:
-    """The state as it is to be used while a fork is not merged: who goes is suspended, who quarrels too."""
-    seen = state.copy()
-    number = len(state.entries) - 1
-    for change in gone:
-        match change:
-            case Remove(member, journals) | Suspend(member, journals):
-                _suspend(seen, member, number)
-            case DeviceLost(device, journals):
-                _drop(seen, device, number)
-            case _:
-                continue
-        for journal in journals:
-            seen.journals[journal.device] = (*seen.journals.get(journal.device, ()), (number, journal))
-    for member in quarrel:
-        _suspend(seen, member, number)
-    return seen
+def takes_out_only_itself(state: State, signed: Signed) -> bool:
+    """Whether its signer leaves, or takes out devices of their own, and does nothing else."""
+    return all(is_own_departure(state, signed, change) for change in signed.entry.changes)
 
 
-def _suspend(seen: State, member: MemberId, number: int) -> None:
-    found = seen.members.get(member)
-    if found is not None and found.status is Status.ACTIVE:
-        seen.members[member] = replace(found, status=Status.SUSPENDED)
-        for device in found.devices:
-            seen.rights[device] = (*seen.rights.get(device, ()), (number, None))
+def is_own_departure(state: State, signed: Signed, change: Change) -> bool:
+    """Whether with this change the signer takes out themselves, or a device of their own."""
+    match change:
+        case Leave(member):
+            return member == signed.member
+        case DeviceLost(device):
+            return _owner(state, device) == signed.member
+        case _:
+            return False
 
 
-def _drop(seen: State, device: DeviceId, number: int) -> None:
-    found = seen.members.get(seen.owner_of.get(device, NOBODY))
-    if found is not None and device in found.devices:
-        devices = {id: public for id, public in found.devices.items() if id != device}
-        seen.members[found.id] = replace(found, devices=devices)
-        seen.rights[device] = (*seen.rights.get(device, ()), (number, None))
+# --- what is void, and who quarrels ----------------------------------------------------------------------------------
+
+
+class _Trial:
+    """Which entries fall. What falls never rises again, so the order in which they are looked at does not matter."""
+
+    def __init__(self, tree: _Tree) -> None:
+        self._tree = tree
+        self._hits = _hits(tree)
+        self._hitting = [tree.nodes[hash_] for hash_ in sorted(self._hits)]
+        self._hit_by: dict[EntryHash, list[Signed]] = defaultdict(list)
+        for by in self._hitting:
+            for target in self._hits[by.hash]:
+                self._hit_by[target.hash].append(by)
+        self._void: set[EntryHash] = set()
+        self._voices: dict[EntryHash, int] = {}
+
+    def judge(self) -> tuple[frozenset[EntryHash], frozenset[MemberId]]:
+        """The void entries, and the members of a quarrel."""
+        self._void_those_at_odds_with_themselves()
+        undecided = self._judge_by_weight()
+        if undecided:
+            self._voices = self._count_voices(undecided, self._quarrellers(undecided))
+            undecided = self._judge_by_weight()
+        return frozenset(self._void), self._quarrellers(undecided)
+
+    def _void_those_at_odds_with_themselves(self) -> None:
+        """A member whose entries take out each other and do more than that."""
+        for by in self._hitting:
+            for target in self._hits[by.hash]:
+                if target.member == by.member and any(back.hash == by.hash for back in self._hits.get(target.hash, ())):
+                    self._void.add(target.hash)
+
+    def _judge_by_weight(self) -> list[Signed]:
+        """Let fall what an unopposed entry hits, until nothing more falls; the entries that oppose each other."""
+        while True:
+            live = [by for by in self._hitting if self._is_live(by)]
+            opposed = [by for by in live if any(self._opponents(by))]
+            free = {by.hash for by in live} - {by.hash for by in opposed}
+            fallen = {target.hash for hash_ in free for target in self._hits[hash_]} - self._void
+            if not fallen:
+                return opposed
+            self._void |= fallen
+
+    def _is_live(self, signed: Signed) -> bool:
+        return not signed.leans_on & self._void
+
+    def _weight(self, signed: Signed) -> Weight:
+        return signed.rank, self._voices.get(signed.hash, 0)
+
+    def _opponents(self, signed: Signed) -> Iterator[Signed]:
+        weight = self._weight(signed)
+        for support in signed.leans_on:
+            for by in self._hit_by.get(support, ()):
+                if self._weight(by) >= weight and self._is_live(by):
+                    yield by
+
+    def _quarrellers(self, undecided: Sequence[Signed]) -> frozenset[MemberId]:
+        """Whose entries oppose each other in a circle; not those who are only hit by somebody in it."""
+        core = {signed.hash for signed in undecided}
+        while True:
+            opposing = {by.hash for hash_ in core for by in self._opponents(self._tree.nodes[hash_])} & core
+            if opposing == core:
+                break
+            core = opposing
+        hit = {target.hash for hash_ in core for target in self._hits[hash_]}
+        members = {
+            self._tree.nodes[support].member
+            for hash_ in core
+            for support in self._tree.nodes[hash_].leans_on
+            if support == hash_ or support in hit
+        }
+        return frozenset(members)
+
+    def _count_voices(self, undecided: Sequence[Signed], quarrel: frozenset[MemberId]) -> dict[EntryHash, int]:
+        """By entry, how many owners who are not in the quarrel, nor were let in by it, have signed behind it."""
+        hit = {target.hash for by in undecided for target in self._hits[by.hash]}
+        heard = [
+            signed
+            for signed in self._tree.nodes.values()
+            if signed.rank == Role.OWNER
+            and signed.member not in quarrel
+            and self._is_live(signed)
+            and not (signed.leans_on - {signed.hash}) & hit
+        ]
+        return {
+            by.hash: len({signed.member for signed in heard if self._tree.is_behind(signed, by)}) for by in undecided
+        }
+
+
+# --- which branch is the chain ---------------------------------------------------------------------------------------
+
+
+def _chain(tree: _Tree, void: frozenset[EntryHash]) -> State:
+    tips = list(tree.tips)
+    while len(tips) > 1:
+        parting = min(last_shared(tips[0], tip) for tip in tips[1:]) + 1
+        ways: dict[EntryHash, list[State]] = defaultdict(list)
+        for tip in tips:
+            ways[tip.entries[parting].hash].append(tip)
+        tips = ways[min(ways, key=lambda first: _rank_of_way(tree, first, parting, void))]
+    return tips[0]
+
+
+def _rank_of_way(
+    tree: _Tree, first: EntryHash, parting: int, void: frozenset[EntryHash]
+) -> tuple[tuple[bool, bytes], bool, tuple[int, int], bytes]:
+    """The lower, the better."""
+    way = [
+        signed
+        for signed in tree.nodes.values()
+        if signed.entry.number >= parting and not tree.are_beside(signed.hash, first) and not signed.leans_on & void
+    ]
+    recovery = min((bytes(signed.hash) for signed in way if signed.member == RECOVERY), default=None)
+    best = min(((-signed.rank, signed.since) for signed in way), default=(2, 0))
+    begins_void = bool(tree.nodes[first].leans_on & void)
+    return (recovery is None, recovery or b""), begins_void, best, bytes(first)

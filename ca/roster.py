@@ -12,7 +12,7 @@ and shows as out whom another branch takes out, until a merge says so on the cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -20,10 +20,11 @@ from typing import Final
 from ca.addresses import AddressRules
 from ca.branches import Chains, Gap, prefix
 from ca.codec import bytes_up_to, decode_untrusted, encode, list_of
+from ca.departures import departures, is_unmerged, without
 from ca.device import PublicDevice
 from ca.entries import MAX_ENTRY_BYTES, Change, Genesis, JournalSeal, SignedEntry, decode_entry_untrusted
 from ca.errors import CodecError, TrustError
-from ca.forks import decide, departures, last_shared, without
+from ca.forks import Weighed, last_shared, weigh
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.membership import Fold, begin_fold
 from ca.recovery import PublicRecovery
@@ -87,20 +88,17 @@ class Relation(Enum):
 class Roster:
     """An unbroken chain of entries from genesis, every one of them rightly signed, and what follows from it."""
 
-    __slots__ = ("_others", "_seen", "_state", "departures", "quarrel")
+    __slots__ = ("_others", "_seen", "_state", "_weighed", "departures", "quarrel")
 
-    def __init__(self, state: State, others: Sequence[State] = ()) -> None:
-        """`others`: the states at the ends of other branches, which lost or quarrel with this one."""
+    def __init__(self, state: State, others: Sequence[State] = (), weighed: Weighed | None = None) -> None:
+        """`others`: the states at the ends of other branches, which lost or quarrel with this one; `weighed`: what they
+        come to together, if that is known."""
         self._state = state
         self._others = tuple(others)
-        decisions = [decide(state, other) for other in others]
-        self.quarrel = frozenset(member for found in decisions if found.winner is None for member in found.quarrel)
+        self._weighed = weighed or weigh([state, *others]).on(state)
+        self.quarrel = self._weighed.quarrel
         """Members who took out each other, so that nobody knows which history is right."""
-        self.departures = tuple(
-            change
-            for other, found in zip(others, decisions, strict=True)
-            for change in departures(state, other, found.void[1])
-        )
+        self.departures = tuple(departures(self._weighed))
         """Who goes because of other branches, as changes that a merge has to make."""
         self._seen = without(state, self.departures, self.quarrel) if others else state
 
@@ -152,20 +150,19 @@ class Roster:
 
     def take_untrusted(self, raws: Iterable[bytes]) -> Roster:
         """This roster with these entries on whichever branch they belong to, and the chain that then counts. All of
-        them or none; entries on branches where nothing counts leave no trace.
+        them or none.
 
         Raises: CodecError (form), Gap, TrustError (any rule broken, or too many branches).
         """
         chains = Chains(self._state, self._others)
-        chains.take([decode_entry_untrusted(raw) for raw in raws])
-        return self._settled(chains)
+        return self._settled(chains) if chains.take([decode_entry_untrusted(raw) for raw in raws]) else self
 
     def _settled(self, chains: Chains) -> Roster:
-        chain, others = chains.settled()
-        same = chain.entries[-1].hash == self.head and [other.entries[-1].hash for other in others] == [
+        weighed, others = chains.settled()
+        same = weighed.chain.entries[-1].hash == self.head and [other.entries[-1].hash for other in others] == [
             other.entries[-1].hash for other in self._others
         ]
-        return self if same else Roster(chain, others)
+        return self if same else Roster(weighed.chain, others, weighed)
 
     def export(self) -> bytes:
         """All entries in one file, for `syncd-ca`."""
@@ -347,16 +344,26 @@ class Roster:
         return tuple(other.entries[last_shared(self._state, other) + 1 :] for other in self._others)
 
     @property
-    def stray(self) -> list[bytes]:
-        """The entries of all other branches as they travel: whoever has not met them has to."""
-        return list(dict.fromkeys(entry.raw for branch in self.branches for entry in branch))
+    def tips(self) -> frozenset[EntryHash]:
+        """The ends of all other branches: two devices that have the same chain may still have met others."""
+        return frozenset(other.entries[-1].hash for other in self._others)
+
+    def stray(self, known: Collection[EntryHash] = ()) -> list[bytes]:
+        """The entries of all other branches as they travel, for somebody who has not met them. `known`: the ends of
+        those that they have met."""
+        unmet = [branch for branch in self.branches if branch[-1].hash not in known]
+        return list(dict.fromkeys(entry.raw for branch in unmet for entry in branch))
 
     @property
     def is_unmerged(self) -> bool:
-        """A branch that lost has entries that no merge has settled, or none of a rank that could."""
-        return bool(self.departures) or any(
-            entry.hash not in self._state.settled for branch in self.branches for entry in branch
-        )
+        """A branch that lost has entries that count and that no merge has settled, or none of a rank that could."""
+        return bool(self.departures) or any(is_unmerged(self._weighed, signed) for signed in self._weighed.beside)
+
+    @property
+    def to_merge(self) -> tuple[Sequence[SignedEntry], ...]:
+        """The branches that a merge has to settle: those on which anything still counts."""
+        waiting = {signed.hash for signed in self._weighed.beside if is_unmerged(self._weighed, signed)}
+        return tuple(branch for branch in self.branches if any(entry.hash in waiting for entry in branch))
 
     @property
     def links(self) -> Mapping[EpochId, LinkedEpoch]:
@@ -364,12 +371,13 @@ class Roster:
         return self._state.links
 
     def left_behind(self) -> dict[EpochId, EpochInfo]:
-        """Epochs of branches that lost and that nobody has linked yet."""
+        """Epochs of branches that lost and were merged, or wait for it, and that nobody has linked yet."""
+        merged = {entry.hash for branch in self.to_merge for entry in branch} | self._state.settled.keys()
         return {
             epoch.id: epoch
             for other in self._others
             for epoch in other.epochs
-            if EntryHash(epoch.id) not in self._state.numbers and epoch.id not in self._state.links
+            if EntryHash(epoch.id) in merged and epoch.id not in self._state.links
         }
 
     def at_epoch(self, epoch: EpochId) -> Roster | None:

@@ -47,8 +47,10 @@ async def _wait_for_turn(membership: FolderMembership, luck: float) -> Duty | No
 
 async def _do(membership: FolderMembership, duty: Duty, heads: Heads) -> None:
     match duty.kind:
-        case Kind.ROTATE | Kind.CONFIRM:
+        case Kind.ROTATE:
             await membership.rotate()
+        case Kind.CONFIRM:
+            await membership.confirm()
         case Kind.MERGE:
             await membership.merge()
         case Kind.LINK:

@@ -312,6 +312,11 @@ class FolderMembership(People):
         async with self._lock:
             return await self._change(authority.rotate)
 
+    async def confirm(self) -> Update:
+        """Sign behind what others decided, without changing anything. Raises: TrustError when this device may not."""
+        async with self._lock:
+            return await self._change(authority.stand_by)
+
     async def rule_addresses(self, rules: AddressRules) -> Update:
         """Put these address rules in place of those that hold. Raises: TrustError when this device may not."""
         async with self._lock:

@@ -185,9 +185,8 @@ def restore(keys: DeviceKeys, folder: FolderId, stored: StoredRoster, sealer: Se
     evidence = stored.evidence
     try:
         roster = Roster.from_entries_untrusted(stored.entries, folder=folder)
-        for kind in sorted(evidence):
-            if kind.startswith(BRANCH):
-                roster = roster.take_untrusted(_raws(evidence[kind]))
+        branches = [raw for kind in sorted(evidence) if kind.startswith(BRANCH) for raw in _raws(evidence[kind])]
+        roster = roster.take_untrusted(branches)
         left = tuple(own_wrap_untrusted(raw) for kind, raw in sorted(evidence.items()) if kind.startswith(LEFT))
         secrets = None if stored.own is None else _reopen(roster, [*left, stored.own], keys, sealer)
     except (TrustError, CodecError) as error:
@@ -278,19 +277,23 @@ def refuse_from_the_future(known: Roster | None, entries: Sequence[bytes], now: 
 
 def _on(before: Standing, roster: Roster, update: Update) -> Standing:
     """The same standing with another roster."""
-    left, again = before.left, before.again
+    left, again, own, secrets = before.left, before.again, before.own, before.secrets
     if update.switched:
-        if before.own is not None and not roster.has_epoch(before.own.epoch):
-            left = (*left, before.own)
+        if own is not None and not roster.has_epoch(own.epoch):
+            left = (*left, own)
         lost = [entry.raw for entry in before.roster.entries if not roster.contains(Head(entry.number, entry.hash))]
         again = (*again, *(raw for raw in lost if decode_entry_untrusted(raw).signer == before.us))
-    secrets = before.secrets
+        came_back = next((wrap for wrap in left if wrap.epoch == roster.epoch.id), None)
+        if came_back is not None and secrets is not None and (secret := secrets.of(came_back.epoch)) is not None:
+            own, secrets = came_back, secrets.with_epoch(came_back.epoch, secret)  # nobody may be left to send it again
+            left = tuple(wrap for wrap in left if wrap is not came_back)
     if secrets is not None and roster.links:
         secrets = with_links(roster, secrets)
     return replace(
         before,
         roster=roster,
         secrets=secrets,
+        own=own,
         wraps=before.wraps if roster.epoch.id == before.roster.epoch.id else _NO_WRAPS,
         left=left,
         again=again,

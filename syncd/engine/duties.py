@@ -13,7 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
-from ca.entries import ChangeRole, DeviceLost, Remove, SignedEntry, Suspend
+from ca.entries import ChangeRole, DeviceLost, Remove, Suspend
 from ca.ids import DeviceId, EpochId, MemberId
 from ca.roles import Action, Role, outranks
 from ca.roster import ROTATION_AFTER_S, Member, Roster, Status
@@ -125,26 +125,24 @@ def _can_merge(roster: Roster, member: Member) -> bool:
 
 
 def _turn_to_confirm(roster: Roster, us: DeviceId) -> int | None:
-    """An owner who was removed by another can date an entry back and quarrel with them, until a third has signed."""
-    entry = _unconfirmed(roster)
-    if entry is None:
+    """An owner who was removed by another can date an entry back and quarrel with them, unless more of the other owners
+    have signed behind the removal than help the removed one. So every one of them does."""
+    found = roster.device(us)
+    if found is None or found[0].role is not Role.OWNER or not _is_unconfirmed(roster, found[0].id):
         return None
-    by = roster.member_of(entry.signer)
-    return _turn(roster, us, lambda member: member.role is Role.OWNER and (by is None or member.id != by.id))
+    return _turn(roster, us, lambda member: member.role is Role.OWNER)
 
 
-def _unconfirmed(roster: Roster) -> SignedEntry | None:
-    """The newest entry by which an owner took out or lowered another, if no third owner has signed since."""
-    behind: set[MemberId] = set()
+def _is_unconfirmed(roster: Roster, by: MemberId) -> bool:
+    """Whether this owner has not signed since another one took out or lowered an owner."""
     for entry in reversed(roster.entries[-CONFIRM_LOOKS_BACK:]):
         signer = roster.member_of(entry.signer)
-        id = None if signer is None else signer.id
+        if signer is not None and signer.id == by:
+            return False
         for change in entry.changes:
             if isinstance(change, Remove | Suspend | ChangeRole) and _was_owner(roster, change.member, entry.number):
-                return None if behind - {change.member, id} else entry
-        if id is not None and signer is not None and signer.role is Role.OWNER:
-            behind.add(id)
-    return None
+                return True
+    return False
 
 
 def _was_owner(roster: Roster, member: MemberId, number: int) -> bool:

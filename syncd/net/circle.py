@@ -74,6 +74,8 @@ class Peer:
     """The link runs on connections that the peer dialled and swapped."""
     head: EntryHash | None = None
     """The roster head that it went by when we last heard."""
+    branches: frozenset[EntryHash] = frozenset()
+    """The ends of the roster's other branches that we have handed to it."""
     callers: set[Connection] = field(default_factory=set)
     offered: list[Line] = field(default_factory=list)
     more_offered: trio.Event = field(default_factory=trio.Event)

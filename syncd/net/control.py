@@ -6,6 +6,8 @@ the two slept, nor which of them can be dialled.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ca.ids import EntryHash
 from ca.roster import Head, Relation
 from syncd.errors import PeerUnavailable, RemoteProtocolError
@@ -15,10 +17,10 @@ from syncd.protocol.messages import MAX_ROSTER_PAGE_BYTES, RosterPage, RosterSub
 from syncd.protocol.requests import Route, target_of
 
 
-async def settle(client: Client, theirs: Head, membership: Membership) -> EntryHash:
+async def settle(client: Client, theirs: Head, membership: Membership, told: Collection[EntryHash] = ()) -> EntryHash:
     """Take what the peer has more of the roster, or give it what it lacks; the head that it goes by now.
 
-    `theirs` is the head of its hello.
+    `theirs` is the head of its hello; `told` are the ends of other branches that it was given before.
 
     Raises: PeerUnavailable; TrustError, RemoteProtocolError for entries that break a rule.
     """
@@ -32,7 +34,7 @@ async def settle(client: Client, theirs: Head, membership: Membership) -> EntryH
         await give(client, theirs, membership)
     elif membership.head != theirs.hash:
         return theirs.hash
-    for raw in membership.roster.stray:  # we may be the only one who has met that branch
+    for raw in membership.roster.stray(told):  # we may be the only one who has met that branch
         await _submit(client, RosterSubmit(raw))
     return membership.head
 

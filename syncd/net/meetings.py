@@ -149,7 +149,7 @@ class Meetings:
         peer, membership = self._circle.peer(device), self._membership
         async with peer.meeting:
             is_level = peer.head == membership.head and membership.is_complete and membership.is_current
-            if is_level and not is_forced:
+            if is_level and membership.roster.tips <= peer.branches and not is_forced:
                 return True
             await trio.sleep_until(peer.met_at + MEET_AGAIN_S)
             peer.met_at = trio.current_time()
@@ -184,7 +184,10 @@ class Meetings:
                 raise TrustError("another device answered the control connection")
             connection.device = device
             self.told(connection, device, hello)
-            head = await settle(client, head_of(hello), membership)
+            peer = self._circle.peer(device)
+            head = await settle(client, head_of(hello), membership, peer.branches)
+            if head == membership.head:
+                peer.branches = membership.roster.tips
             await stream.aclose()
         if head is None:
             raise PeerUnavailable("the control connection was cut")

@@ -115,7 +115,7 @@ async def tell(one: FolderMembership, other: FolderMembership) -> Update:
         return RosterPage.decode_untrusted(page.encode())
 
     update = await other.catch_up(fetch, one.head_at)
-    for raw in other.roster.stray:
+    for raw in other.roster.stray():
         await one.submit_untrusted(RosterSubmit(raw))
     return update
 

@@ -40,6 +40,7 @@ COLOURS: dict[str, str] = {
     "ca.certs": PURE,
     "ca.cli": BLOCKING,
     "ca.codec": PURE,
+    "ca.departures": PURE,
     "ca.device": PURE,
     "ca.digest": PURE,
     "ca.entries": PURE,

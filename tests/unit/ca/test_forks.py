@@ -9,13 +9,14 @@ import pytest
 
 from ca import authority
 from ca.authority import receive_wrap, with_links
-from ca.entries import Merge, Remove, Rotate, decode_entry_untrusted
+from ca.entries import Admit, EntryDevice, Merge, Remove, Rotate, decode_entry_untrusted
+from ca.epochs import seal_name
 from ca.errors import TrustError
 from ca.ids import DeviceId
 from ca.roles import Capability, Role
 from ca.roster import Gap, Head, Relation, Roster, Status
 from ca.wraps import WrapTree
-from tests.helpers.rosters import Company, epoch_after, forge, parted
+from tests.helpers.rosters import Company, epoch_after, forge, keys_of, parted, public_of
 
 Act = Callable[[Company], object]
 
@@ -138,11 +139,13 @@ def test_who_lost_a_right_gains_nothing_by_an_earlier_date(company: Company) -> 
     assert seen.head == company.roster.head and is_in(seen, company, "ed")
 
 
-def test_void_branch_leaves_no_trace_and_what_others_built_on_it_is_found(company: Company) -> None:
+def test_void_branch_changes_nothing_and_what_others_built_on_it_is_found(company: Company) -> None:
     forger = parted(company, "forger")
     company.remove("ada")
     forger.admit("mallory", Role.VIEWER, by="ada")
-    assert company.roster.take_untrusted(forger.raws[-1:]) is company.roster
+    met = company.roster.take_untrusted(forger.raws[-1:])
+    assert met.head == company.roster.head and statuses(met) == statuses(company.roster)
+    assert not met.is_unmerged and not met.left_behind()
     forger.remove("eve", by="olga")  # she had met nobody but ada
     seen = seen_by_all(company, forger)
     assert not is_in(seen, company, "eve") and not is_in(seen, company, "ada")
@@ -361,11 +364,215 @@ def test_entry_that_continues_something_unknown_is_a_gap(company: Company) -> No
         company.roster.take_untrusted(other.raws[-1:])
 
 
-def test_number_of_branches_is_bounded(company: Company) -> None:
-    branches = [parted(company, f"branch {number}") for number in range(20)]
+def test_stranger_parts_no_branch_from_the_chain(company: Company) -> None:
+    """Before any work is done for it."""
+    stranger = forge(company, [Rotate()], epoch_after(company, seed="other"), by="ed").but(signer=public_of("zoe").id)
     company.rotate(by="ann")
-    roster = company.roster
-    with pytest.raises(TrustError, match="too many"):
-        for branch in branches:
-            branch.rotate(by="ada")
+    with pytest.raises(TrustError, match="not a member's"):
+        company.roster.take_untrusted([stranger.raw()])
+
+
+def test_number_that_does_not_follow_is_refused_on_every_branch(company: Company) -> None:
+    late = forge(company, [Rotate()], epoch_after(company, seed="other"), by="ada")
+    late = late.but(number=late.number + 1)
+    company.rotate(by="ann")
+    with pytest.raises(TrustError, match="not the next"):
+        company.roster.take_untrusted([late.raw()])
+
+
+# --- three branches and more -----------------------------------------------------------------------------------------
+
+
+def test_who_made_somebody_void_can_be_void_too(company: Company) -> None:
+    """Against the second branch alone, the first counts for nothing."""
+    second, third = parted(company, "second"), parted(company, "third")
+    company.remove("ed", by="ada")
+    second.remove("ada", by="otto")
+    third.remove("otto", by="ann")
+    third.rotate(by="olga")
+    seen = seen_by_all(company, second, third)
+    assert not is_in(seen, company, "ed") and is_in(seen, company, "ada") and not is_in(seen, company, "otto")
+
+
+def test_three_owners_who_remove_each_other_in_a_circle_quarrel(company: Company) -> None:
+    second, third = parted(company, "second"), parted(company, "third")
+    company.remove("otto", by="ann")
+    second.remove("olga", by="otto")
+    third.remove("ann", by="olga")
+    assert len(seen_by_all(company, second, third).quarrel) == 3
+
+
+def test_third_owner_ends_a_quarrel_that_was_never_told_to_them(company: Company) -> None:
+    """Whoever removes one of two who quarrel, and is opposed by nobody, has decided it."""
+    one, other = quarrel(company)
+    third = parted(company, "third")
+    third.outcomes = third.outcomes[:-1]
+    third.remove("ann", by="olga")
+    seen = seen_by_all(one, other, third)
+    assert not seen.quarrel and not is_in(seen, company, "ann") and is_in(seen, company, "otto")
+
+
+def test_removed_owner_cannot_silence_those_who_confirmed_the_removal(company: Company) -> None:
+    """By taking out all owners at once, as of an earlier day."""
+    forger = parted(company, "forger")
+    company.remove("otto", by="ann")
+    company.rotate(by="olga")
+    forger.remove("olga", by="otto")
+    forger.remove("ann", by="otto")
+    seen = seen_by_all(company, forger)
+    assert not seen.quarrel and seen.head == company.roster.head
+    assert is_in(seen, company, "ann") and is_in(seen, company, "olga") and not is_in(seen, company, "otto")
+
+
+def test_more_of_the_other_owners_are_right(company: Company) -> None:
+    company.admit("odo", Role.OWNER)
+    company.admit("ole", Role.OWNER)
+    forger = parted(company, "forger")
+    company.remove("otto", by="ann")
+    forger.remove("ann", by="otto")
+    forger.rotate(by="ole")  # who helps the removed
+    company.rotate(by="olga")
+    assert seen_by_all(company, forger).quarrel  # the partner: one owner stands behind each
+    company.rotate(by="odo")
+    seen = seen_by_all(company, forger)
+    assert not seen.quarrel and not is_in(seen, company, "otto") and is_in(seen, company, "ann")
+
+
+# --- who takes out themselves ----------------------------------------------------------------------------------------
+
+
+def two_devices(company: Company, name: str) -> None:
+    """Another device of the same member, under this name followed by 2."""
+    member = company.member(name)
+    company.people[f"{name}2"] = keys_of(f"{name}2")
+    device = EntryDevice(company.people[f"{name}2"].public, seal_name(company.secrets.keys.name_key, b"x", "second"))
+    change = Admit(member.id, member.name_sealed, member.role, member.capabilities, (device,))
+    company.did(authority.compose(company.roster, company.secrets, company.signer("ann"), [change]))
+
+
+def test_who_goes_in_two_ways_goes(company: Company) -> None:
+    other = parted(company, "other")
+    company.leave("ed")
+    other.lost("ed", by="ed")
+    seen = seen_by_all(company, other)
+    assert not seen.quarrel and not is_in(seen, company, "ed")
+
+
+@pytest.mark.parametrize("name", ["ed", "otto"])
+def test_two_devices_that_report_each_other_lost_are_both_out(company: Company, name: str) -> None:
+    """Nobody knows which of them was stolen. Nobody else is concerned."""
+    two_devices(company, name)
+    other = parted(company, "other")
+    company.lost(f"{name}2", by=name)
+    other.lost(name, by=f"{name}2")
+    seen = seen_by_all(company, other)
+    assert not seen.quarrel and not is_in(seen, company, name) and not is_in(seen, company, f"{name}2")
+    assert is_in(seen, company, "ann") and seen.device(company.people["olga"].id) is not None
+
+
+@pytest.mark.parametrize("name", ["ada", "otto"])
+def test_stolen_device_takes_out_nobody_by_an_earlier_date(company: Company, name: str) -> None:
+    two_devices(company, name)
+    forger = parted(company, "forger")
+    company.rotate(by="alex")
+    company.lost(f"{name}2", by=name)
+    forger.remove("ed", by=f"{name}2")
+    forger.leave(f"{name}2")
+    seen = seen_by_all(company, forger)
+    assert is_in(seen, company, "ed") and not is_in(seen, company, f"{name}2") and not seen.quarrel
+
+
+def test_stolen_device_that_an_owner_reported_does_not_take_its_others_along(company: Company) -> None:
+    two_devices(company, "ada")
+    forger = parted(company, "forger")
+    company.lost("ada2", by="ann")
+    forger.lost("ada", by="ada2")
+    seen = seen_by_all(company, forger)
+    assert is_in(seen, company, "ada") and not is_in(seen, company, "ada2")
+
+
+def test_who_leaves_while_being_removed_stops_nobody(company: Company) -> None:
+    other = parted(company, "other")
+    company.remove("otto", by="ann")
+    other.leave("ann")
+    seen = seen_by_all(company, other)
+    assert not seen.quarrel and not is_in(seen, company, "ann") and is_in(seen, company, "otto")
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def void_branches(company: Company, count: int) -> list[Company]:
+    made = [parted(company, f"branch {number}") for number in range(count)]
+    for branch in made:
+        branch.rotate(by="ada")
+    return made
+
+
+def test_whoever_is_out_adds_no_more_than_a_few_branches_always_the_same(company: Company) -> None:
+    forged = void_branches(company, 12)
+    company.remove("ada")
+    kept = set()
+    for order in (forged, forged[::-1], forged[6:] + forged[:6]):
+        roster = company.roster
+        for branch in order:
             roster = roster.take_untrusted(branch.raws)
+        assert roster.head == company.roster.head and not roster.is_unmerged
+        kept.add(frozenset(branch[-1].hash for branch in roster.branches))
+    assert len(kept) == 1 and len(kept.pop()) == 4
+
+
+def test_branches_of_who_is_out_take_no_place_of_another(company: Company) -> None:
+    forged = void_branches(company, 12)
+    others = []
+    for name in ("alex", "otto", "olga"):
+        others.append(parted(company, name))
+        others[-1].remove("eve" if name == "otto" else "ed", by=name)
+    victim = parted(forged[-1], "who met nobody but ada")
+    victim.remove("ed", by="alex")
+    company.remove("ada")
+    roster = company.roster
+    for branch in [*others, victim, *forged, *forged[::-1]]:
+        roster = roster.take_untrusted(branch.raws)
+    assert {branch.raws_head for branch in [*others, victim]} <= {branch[-1].hash for branch in roster.branches} | {
+        roster.head
+    }
+    assert not is_in(roster, company, "eve") and not is_in(roster, company, "ed")
+
+
+def test_branches_of_one_device_that_counts_are_bounded_too(company: Company) -> None:
+    forged = void_branches(company, 12)
+    company.rotate(by="ann")
+    tips = set()
+    for order in (forged, forged[::-1]):
+        roster = company.roster
+        for branch in order:
+            roster = roster.take_untrusted(branch.raws)
+        tips.add(frozenset(branch[-1].hash for branch in roster.branches))
+    assert len(tips) == 1 and len(tips.pop()) == 8
+
+
+def test_what_was_void_counts_again_when_the_chain_did_not_have_the_right(company: Company) -> None:
+    """ada's removal of ed lay void for days before anybody heard that otto, who removed her, was out."""
+    second, third = parted(company, "second"), parted(company, "third")
+    company.remove("ada", by="otto")
+    company.rotate(by="otto")
+    second.remove("ed", by="ada")
+    third.remove("otto", by="ann")
+    third.rotate(by="olga")
+    roster = company.roster.take_untrusted(second.raws)
+    assert is_in(roster, company, "ed") and not roster.is_unmerged
+    roster = roster.take_untrusted(third.raws)
+    assert not is_in(roster, company, "ed") and is_in(roster, company, "ada") and not is_in(roster, company, "otto")
+
+
+def test_void_branch_grows_to_its_bound_and_no_further(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    forger = parted(company, "forger")
+    company.remove("ada")
+    for _ in range(3):
+        forger.rotate(by="ada")
+    assert [len(branch) for branch in company.roster.take_untrusted(forger.raws).branches] == [3]
+    monkeypatch.setattr("ca.branches.MAX_CLOSED_BYTES", sum(len(raw) for raw in forger.raws[-3:-1]))
+    shorter = company.roster.take_untrusted(forger.raws)
+    assert [len(branch) for branch in shorter.branches] == [2]
+    assert shorter.take_untrusted(forger.raws) is shorter

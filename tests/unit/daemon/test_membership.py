@@ -476,7 +476,7 @@ async def test_device_that_was_taken_out_cannot_stop_the_folder(three: Three, au
     await tell(ann, bob)
     for member in (ann, bob):
         update = await member.submit_untrusted(RosterSubmit(late))
-        assert update == Update() and not member.has_fork and member.label is not None
+        assert update == Update(changed=True) and not member.has_fork and member.label is not None
 
 
 async def test_name_that_is_none_does_not_hide_its_owner(three: Three, autojump_clock: MockClock) -> None:

@@ -85,11 +85,15 @@ def test_entries_lost_in_a_fork_are_made_again_once_it_is_merged(company: Compan
     assert next_duty(company.roster, bob, NOW, 0.0, has_lost=True) == Duty(Kind.SAY_AGAIN, 0.0)
 
 
-def test_removal_of_an_owner_is_confirmed_by_a_third(company: Company) -> None:
+def test_removal_of_an_owner_is_confirmed_by_all_others(company: Company) -> None:
     company.admit("otto", Role.OWNER)
     company.admit("olga", Role.OWNER)
+    company.admit("odo", Role.OWNER)
     company.remove("otto", by="ann")
-    assert duty(company, "olga", luck=0.5) == Duty(Kind.CONFIRM, PENDING_STEP_S / 2)
-    assert duty(company, "ann", luck=0.5) != Duty(Kind.CONFIRM, PENDING_STEP_S / 2)
-    company.rotate(by="olga")
+    due = [duty(company, name) for name in ("olga", "odo")]
+    assert [one and one.kind for one in due] == [Kind.CONFIRM, Kind.CONFIRM]
+    assert len({one and one.wait_s for one in due}) == 2, "each in its turn, or they would fork the roster"
+    assert (wait(company, "ann") or 0) >= 30 * DAY_S
+    company.did(authority.stand_by(company.roster, company.secrets, company.signer("olga")))
     assert (wait(company, "olga") or 0) >= 30 * DAY_S
+    assert duty(company, "odo") == due[1]
