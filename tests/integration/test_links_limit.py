@@ -10,6 +10,8 @@ from syncd.net import circle
 from syncd.net.selection import Selection
 from tests.helpers.peers import Node, village
 
+pytestmark = pytest.mark.long
+
 NEAR = [f"10.0.0.{number}" for number in range(1, 4)]
 FAR = [f"8.8.0.{number}" for number in range(1, 7)]
 MOST = 4
