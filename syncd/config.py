@@ -96,11 +96,13 @@ class Settings:
     web_listen: str = DEFAULT_WEB_LISTEN  # `host:port` on loopback
     web_listen_configured: bool = False
     web_hosts: tuple[str, ...] = ()  # more values of Host by which the page may be asked for
+    remote_restore: bool = False  # whether admins may have this device restore
+    restore_below: str | None = None  # outside of folders: only in directories below this one
 
 
-RELOADABLE = frozenset({"log_level", "log_format", "hooks", "peers"})
+RELOADABLE = frozenset({"log_level", "log_format", "hooks", "peers", "remote_restore", "restore_below"})
 """Settings that SIGHUP changes; the others take a restart."""
-RELOADABLE_KEYS = frozenset({"log.level", "log.format", "network.peers"})
+RELOADABLE_KEYS = frozenset({"log.level", "log.format", "network.peers", "restore.remote", "restore.below"})
 """The same, as they are called in the file."""
 
 
@@ -152,6 +154,8 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         web_listen=config.web.listen or DEFAULT_WEB_LISTEN,
         web_listen_configured=config.web.listen is not None,
         web_hosts=tuple(config.web.hosts),
+        remote_restore=config.restore.remote,
+        restore_below=config.restore.below,
     )
 
 
@@ -262,6 +266,17 @@ class _Web(_Section):
     hosts: list[_HostName] = []
 
 
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} is not an absolute path")
+    return text
+
+
+class _Restore(_Section):
+    remote: bool = False
+    below: Annotated[str, AfterValidator(_absolute)] | None = None
+
+
 _CONDITION = re.compile(r"(stale|conflict|mass-delete|error|certificate|disk)(?:=(\d+)([smhd%]))?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WITH_TIME, _WITH_PERCENT = ("stale", "certificate"), ("disk",)
@@ -333,6 +348,7 @@ class _File(_Section):
     metrics: _Metrics = _Metrics()
     notify: list[Annotated[_Webhook | _Command | _Mail, Field(discriminator="kind")]] = []
     web: _Web = _Web()
+    restore: _Restore = _Restore()
 
 
 def _hook(entry: _Webhook | _Command | _Mail) -> Hook:

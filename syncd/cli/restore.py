@@ -24,20 +24,35 @@ def restore(
     snapshot: SnapshotName = None,
     to: Annotated[str | None, typer.Option("--to", metavar="DIR", help="Into a new directory, or a new .tar.")] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only files that match.")] = None,
+    keep_newer: Annotated[bool, typer.Option("--keep-newer", help="Only what is gone; what is there stays.")] = False,
+    existing: Annotated[
+        str | None, typer.Option("--existing", metavar="RULE", help="With --to: refuse, keep or aside.")
+    ] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="With --to: only what differs from now.")] = False,
+    on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="There, if that device lets you.")] = None,
 ) -> None:
     """Bring a file, directory or folder back as it was. Says first what would happen. `--json` prints syncd.restore/1.
 
-    What is there now and was not then goes, into history. Everybody who shares the folder gets the result.
+    What is there now and was not then goes, into history. Everybody who shares the folder gets the result. `--on` has
+    another device do it (its `[restore] remote` has to allow it) and prints syncd.restore.remote/1.
     """
     if at is None and before is None and snapshot is None:
         raise usage("which moment?", fix="--at TIME, --before ID or --snapshot NAME")
-    target = None if to is None else os.path.abspath(os.path.expanduser(to))
+    if to is None and (existing or changed) and not (on and existing):
+        raise usage("--existing and --changed need --to", fix="--to DIR, or --keep-newer")
+    target = to if to is None or on else os.path.abspath(os.path.expanduser(to))
     request = {
         "path": absolute(session, path),
         **moment_of(session, at, before, snapshot),
         "to": target,
         "only": only,
+        "existing": "keep" if keep_newer else existing,
+        "changed": changed,
+        "on": on,
     }
+    if on is not None:
+        _restore_there(session, on, request)
+        return
     if session.flags.dry_run or not session.flags.yes:
         foreseen = session.stream("restore", _silent, **request, dry_run=True)
         if session.flags.dry_run:
@@ -47,6 +62,25 @@ def restore(
         session.confirm("Restore?")
     done = session.stream("restore", _silent, **request, dry_run=False)
     session.show(done, lambda: _done_lines(done))
+
+
+def _restore_there(session: Session, device: str, request: Json) -> None:
+    if session.flags.dry_run:
+        raise usage("--on has no --dry-run", why="Only that device knows what it would do.")
+    session.confirm(f"Have {text.escape(device)} restore {text.escape(request['path'])}?")
+
+    def on_progress(progress: Json) -> None:
+        done, size = text.size(progress["bytes_done"]), text.size(progress["bytes_total"])
+        session.terminal.draw(f"{progress['files_done']:,} of {progress['files_total']:,} names, {done} of {size}")
+
+    done = session.stream("restore", on_progress, **request, dry_run=False)
+    session.show(done, lambda: _there_lines(done))
+
+
+def _there_lines(done: Json) -> list[str]:
+    where = "in place" if done["to"] is None else f"to {text.escape(done['to'])}"
+    lines = [f"{text.escape(done['device']['name'])} restored {text.count(done['files'], 'name')} {where}"]
+    return [*lines, f"to take it back, there: {text.escape(done['said'])}"] if done["said"] else lines
 
 
 def _silent(progress: Json) -> None:

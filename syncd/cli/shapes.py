@@ -108,6 +108,7 @@ SHAPES: dict[str, Any] = {
     "syncd.folder.addresses/1": {**_OF_FOLDER, "rules": ["any"], "pending": ["text"]},
     "syncd.folder.decide/1": {"folder": "text"},
     "syncd.security/1": {"refusals": ["any"]},
+    "syncd.audit/1": {"lines": "int", "wrong": "text?", "audit": ["any"]},
     "syncd.peers/1": {
         "peers": [
             {
@@ -224,6 +225,15 @@ SHAPES: dict[str, Any] = {
         "dry_run": "bool",
         "undo": "text?",
     },
+    "syncd.restore.remote/1": {
+        **_OF_FOLDER,
+        "path": "text",
+        "device": {"id": "text", "name": "text"},
+        "to": "text?",
+        "files": "int",
+        "bytes": "int",
+        "said": "text",
+    },
     "syncd.undo/1": {
         **_OF_FOLDER,
         "names": "int",
@@ -309,6 +319,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "folder addresses": ("syncd.folder.addresses/1",),
     "folder decide": ("syncd.folder.decide/1",),
     "security": ("syncd.security/1",),
+    "audit": ("syncd.audit/1",),
     "peers": ("syncd.peers/1",),
     "members": ("syncd.members/1",),
     "member role": ("syncd.member.change/1",),
@@ -340,7 +351,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "history": ("syncd.history/1",),
     "diff": ("syncd.diff/1",),
     "search": ("syncd.search/1",),
-    "restore": ("syncd.restore/1",),
+    "restore": ("syncd.restore/1", "syncd.restore.remote/1"),
     "undo": ("syncd.undo/1", "syncd.undo.list/1"),
     **{f"snapshot {word}": ("syncd.snapshots/1",) for word in ("list", "add", "remove")},
     "explain": ("syncd.explain/1",),

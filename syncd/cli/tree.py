@@ -58,6 +58,7 @@ TREE: Mapping[str, Leaf | Branch] = {
         },
     ),
     "security": Leaf("security", "security"),
+    "audit": Leaf("security", "audit"),
     "peers": Leaf("peers", "peers"),
     "members": Leaf("members", "members"),
     "member": Branch(

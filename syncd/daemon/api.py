@@ -16,6 +16,7 @@ from ca.device import device_text, device_words
 from syncd import __version__
 from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
+from syncd.daemon.commanding import Commanding
 from syncd.daemon.comparing import Comparing, conflicts
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import explain
@@ -66,7 +67,7 @@ class DaemonApi:
         self._guarding = Guarding(daemon, self.find_folder, self._push)
         governing = Governing(daemon, self.find_folder, self._push)
         operating = Operating(daemon, manager or ServiceManager())
-        self._history = History(self.find_folder, self.folder_of_path)
+        self._history = History(self.find_folder, self.folder_of_path, Commanding(daemon, daemon.audit))
         tending = Tending(daemon, self.find_folder, self.folder_of_path)
         self._keeping = Promises(self.find_folder)
         self._looking = Looking(daemon, self.find_folder)
@@ -115,6 +116,7 @@ class DaemonApi:
             "web.pin": self._web_pin,
             "wait": self._wait,
             "security": self._guarding.security,
+            "audit": self._guarding.audit,
             "folder.addresses": self._guarding.addresses,
             "history": self._history.history,
             "past": self._history.tree,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,9 @@ import trio
 
 from ca.ids import FolderId
 from syncd.config import Settings
+from syncd.daemon.auditing import AuditLog
 from syncd.daemon.beginning import load_folder
+from syncd.daemon.commanding import Obedience
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.duties import run_duties
 from syncd.daemon.installation import Installation
@@ -96,6 +98,7 @@ class Daemon:
         self._nursery: trio.Nursery | None = None
         self.security_log = SecurityLog(installation)
         self.refusals = self.security_log.refusals
+        self.audit = AuditLog(installation)
         self.inviter = Inviter(installation, self.table, self.membership, self._about)
         twins = Twins(seams.random.token(RUN_BYTES))
         self.server = Server(installation.keys, self.reachable_at, self.keeper, self.inviter, self.refusals, twins.own)
@@ -111,6 +114,7 @@ class Daemon:
             server=self.server,
             refusals=self.refusals,
             twins=twins,
+            commands=Obedience(self, self.audit),
         )
         self.inviter.on_event.append(self._invitation_moved)
         self.inviter.on_numbers.append(self._announce)
@@ -275,6 +279,11 @@ class Daemon:
             if self.settings.discovery:
                 nursery.start_soon(self._discover)
             task_status.started()
+
+    def start(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Begin something that outlives whoever asked for it. It has to catch what can go wrong."""
+        assert self._nursery is not None
+        self._nursery.start_soon(work, *args)
 
     async def _load(self) -> None:
         moved = self.installation.db.moved_aside

@@ -256,6 +256,34 @@ class DeviceDb:
         found = self._db.execute("SELECT device, last_seen FROM peer WHERE folder=? AND last_seen NOTNULL", (folder,))
         return {DeviceId(device): seen for device, seen in found}
 
+    # commands and the audit log ------------------------------------------------------------------------------
+
+    def commands(self) -> list[tuple[bytes, DeviceId, int]]:
+        """Commands that were obeyed: nonce, signer, time of issue. Of those that have expired, each signer's last."""
+        found = self._db.execute("SELECT nonce, signer, issued_ms FROM command")
+        return [(nonce, DeviceId(signer), issued_ms) for nonce, signer, issued_ms in found]
+
+    def put_command(self, nonce: bytes, signer: DeviceId, issued_ms: int, expires_ms: int, now_ms: int) -> None:
+        """A command is about to be obeyed. Forgets those of which nothing has to be known any more."""
+        with Transaction(self._db):
+            self._db.execute("INSERT INTO command VALUES (?,?,?,?)", (nonce, signer, issued_ms, expires_ms))
+            self._db.execute(
+                "DELETE FROM command WHERE expires_ms<? AND issued_ms<"
+                "(SELECT max(o.issued_ms) FROM command o WHERE o.signer=command.signer)",
+                (now_ms,),
+            )
+
+    def add_audit(self, make: Callable[[int, bytes | None], bytes]) -> None:
+        """Add a line to the audit log, made from its number and the line before it."""
+        with Transaction(self._db):
+            last = self._db.execute("SELECT number, raw FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+            number, raw = (-1, None) if last is None else last
+            self._db.execute("INSERT INTO audit VALUES (?,?)", (number + 1, make(number + 1, raw)))
+
+    def audit(self) -> list[bytes]:
+        """Every line of the audit log, the oldest first."""
+        return [raw for (raw,) in self._db.execute("SELECT raw FROM audit ORDER BY number")]
+
     # invitations and requests ----------------------------------------------------------------------------------
 
     def invites(self) -> list[bytes]:

@@ -1,7 +1,7 @@
 """Async. History as a person asks for it: looking into the past, restoring, undoing.
 
-The answers come from `store.past` and `store.restoring`; here is the order: find the folder and the moment, see what a
-restore would take, fetch what is lacking from peers into packs of our own, and only then publish or write.
+The answers come from `store.past` and `store.restoring`; here a folder, a path and a moment are found, and the answers
+made into JSON. `daemon.restoring` brings back.
 """
 
 from __future__ import annotations
@@ -10,27 +10,23 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from syncd.daemon.commanding import Commanding
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.gathering import fetch, held_by_peers
+from syncd.daemon.restoring import Wish, bring, demand, nothing_there, published
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.timeline import Seen, counts, difference
-from syncd.errors import SyncdError, TrustError
+from syncd.errors import SyncdError
 from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
 from syncd.store import looking, restoring, snapshots
-from syncd.store.folder import SourceReader
-from syncd.store.outside import DirectoryTarget, Target, TarTarget, Writing, write_all
+from syncd.store.outside import Existing
 from syncd.store.restoring import Deed, Foreseen, Moment, Part
 
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
-
-SPARE_BYTES = 64 << 20
-"""What a restore leaves free on the disk."""
-FILES_AT_ONCE = 256
-"""Things that are written outside in one hop to a thread."""
 
 
 class History:
@@ -40,9 +36,11 @@ class History:
         self,
         find: Callable[[str | None, str | None], RunningFolder],
         find_by_path: Callable[[str], RunningFolder | None],
+        commanding: Commanding | None = None,
     ) -> None:
         self._find = find
         self._find_by_path = find_by_path
+        self._commanding = commanding
 
     # finding what a person named -----------------------------------------------------------------------------
 
@@ -78,7 +76,7 @@ class History:
         folder, task, path = self._at_path(params["path"])
         lines = await task.db(looking.db_versions, task.store, path, params["most"])
         if not lines:
-            raise _nothing_there(path)
+            raise nothing_there(path)
         at_peers = await held_by_peers(task, looking.missing_cids(lines))
         return {
             "schema": "syncd.history/1",
@@ -103,7 +101,7 @@ class History:
         when = await self._moment(task, params)
         tree = await task.db(restoring.db_tree, task.store, when, path)
         if path and not tree:
-            raise _nothing_there(path)
+            raise nothing_there(path)
         return {
             "schema": "syncd.past/1",
             **_about(folder, path),
@@ -148,107 +146,36 @@ class History:
     async def restore(self, params: Params, progress: Progress) -> Json:
         folder, task, path = self._at_path(params["path"])
         when = await self._moment(task, params)
-        part = Part(path, params["only"])
-        if params["to"] is not None:
-            return await self._restore_outside(folder, task, when, part, params)
-        foreseen = await task.db(restoring.db_foresee, task.store, when, part)
-        if not foreseen.records and not await task.db(restoring.db_tree, task.store, when, path):
-            raise _nothing_there(path)
-        at_peers = await held_by_peers(task, foreseen.lacking)
-        missing = [entry for entry in foreseen.lacking if entry.cid not in at_peers]
-        deed: Deed | None = None
-        if not params["dry_run"]:
-            await self._demand(folder, task, foreseen, missing)
-            await self._gather(task, when, part, foreseen)
-            about = f"{folder.name}/{as_text(b'/'.join(path))}".rstrip("/")
-            deed = await task.db(restoring.db_restore, task.store, when, part, about, task.clock.now())
-            await _published(task)
+        if params["on"] is not None:
+            return await self._on_another(folder, path, when, params, progress)
+        to = None if params["to"] is None else os.fsencode(params["to"])
+        existing = _existing(params["existing"])
+        part = Part(path, params["only"], keep_newer=to is None and existing is Existing.KEEP)
+        wish = Wish(when, part, to, existing, changed=params["changed"])
+        found = await bring(folder, task, wish, dry_run=params["dry_run"])
         return {
             "schema": "syncd.restore/1",
             **_about(folder, path),
-            "to": None,
-            "counts": {change.value: count for change, count in counts(foreseen.differences).items()},
-            "bytes": foreseen.size,
-            "from_peers": {"blocks": len(foreseen.lacking), "bytes": sum(one.length for one in foreseen.lacking)},
-            "missing_blocks": len(missing),
+            "to": params["to"],
+            "counts": dict(found.counts),
+            "bytes": found.size,
+            "from_peers": {"blocks": len(found.lacking), "bytes": sum(one.length for one in found.lacking)},
+            "missing_blocks": found.missing,
             "differences": [
-                {"change": one.change.value, "path": as_text(b"/".join(one.path))} for one in foreseen.differences
+                {"change": one.change.value, "path": as_text(b"/".join(one.path))} for one in found.differences
             ],
             "dry_run": params["dry_run"],
-            "undo": None if deed is None else deed.id,
+            "undo": None if found.deed is None else found.deed.id,
         }
 
-    async def _demand(
-        self, folder: RunningFolder, task: FolderTask, foreseen: Foreseen, missing: Sequence[Entry]
-    ) -> None:
-        """Refuse before anything is touched."""
-        if missing:
-            raise _not_kept(len(missing))
-        membership, device = folder.membership, task.store.journal.device
-        if not task.rights.publishes or not membership.may_publish(device, membership.head):
-            raise TrustError("your role does not allow to change this folder", id="SY-TRUST-02", fix=_ELSEWHERE)
-        if foreseen.deletes and not membership.may_delete(device, membership.head):
-            raise TrustError("your role does not allow to delete in this folder", id="SY-TRUST-02", fix=_ELSEWHERE)
-        free, _ = await task.blocking(task.store.tree.space)
-        if foreseen.size + SPARE_BYTES > free:
-            raise SyncdError(f"the restore needs {foreseen.size:,} bytes, the disk has {free:,} free", id="SY-HIST-03")
-
-    async def _gather(self, task: FolderTask, when: Moment, part: Part, foreseen: Foreseen) -> None:
-        """Bring here what is lacking; parts of lists first, as they tell of further blocks."""
-        while foreseen.lacking:
-            got = await fetch(task, foreseen.lacking, foreseen.parts)
-            again = await task.db(restoring.db_foresee, task.store, when, part)
-            if not got and again.lacking:
-                raise _not_kept(len(again.lacking))
-            foreseen = again
-
-    async def _restore_outside(
-        self, folder: RunningFolder, task: FolderTask, when: Moment, part: Part, params: Params
+    async def _on_another(
+        self, folder: RunningFolder, path: Path, when: Moment, params: Params, progress: Progress
     ) -> Json:
-        store = task.store
-        tree = await task.db(restoring.db_tree, store, when, part.path)
-        chosen = _chosen(tree, part)
-        if not chosen:
-            raise _nothing_there(part.path)
-        contents = [seen.content for seen in chosen.values()]
-        size = sum(content.size for content in contents)
-        lacking, parts = await task.db(restoring.db_lacking, store, contents)
-        at_peers = await held_by_peers(task, lacking)
-        missing = [entry for entry in lacking if entry.cid not in at_peers]
-        if not params["dry_run"]:
-            while lacking:
-                if missing or not await fetch(task, lacking, parts):
-                    raise _not_kept(len(missing or lacking))
-                lacking, parts = await task.db(restoring.db_lacking, store, contents)
-            await self._write_outside(task, chosen, part.path, os.fsencode(params["to"]))
-        return {
-            "schema": "syncd.restore/1",
-            **_about(folder, part.path),
-            "to": params["to"],
-            "counts": {"added": len(chosen)},
-            "bytes": size,
-            "from_peers": {"blocks": len(lacking), "bytes": sum(one.length for one in lacking)},
-            "missing_blocks": len(missing),
-            "differences": [],
-            "dry_run": params["dry_run"],
-            "undo": None,
-        }
-
-    async def _write_outside(self, task: FolderTask, chosen: Mapping[Path, Seen], top: Path, to: bytes) -> None:
-        store = task.store
-        make: Callable[[bytes], Target] = TarTarget if to.endswith(b".tar") else DirectoryTarget
-        target = await task.blocking(make, to)
-        reader = SourceReader(store.tree, store.packs, store.keyring)
-        items = sorted(chosen.items())
-        skip = max(0, len(top) - 1)  # of a path below the root, its last name is the top of what is written
-        try:
-            with target:
-                for start in range(0, len(items), FILES_AT_ONCE):
-                    some = items[start : start + FILES_AT_ONCE]
-                    writings = await task.db(_writings, task, some, skip)
-                    await task.blocking(write_all, target, writings, reader, store.keyring)
-        finally:
-            reader.close()
+        """An admin's command to another device, which has its own numbers of changes: only a time means the same."""
+        if self._commanding is None or when.at_ms is None or params["dry_run"]:
+            raise SyncdError("another device is told a time", id="SY-USE-01", fix="--at TIME or --snapshot NAME")
+        existing = _existing(params["existing"])
+        return await self._commanding.restore_on(folder, path, when.at_ms, existing, params, progress)
 
     # undoing -------------------------------------------------------------------------------------------------
 
@@ -262,11 +189,11 @@ class History:
             at_peers = await held_by_peers(task, foreseen.lacking)
             missing = [entry for entry in foreseen.lacking if entry.cid not in at_peers]
             plan = Foreseen((), foreseen.records, foreseen.deletes, foreseen.size, foreseen.lacking, foreseen.parts)
-            await self._demand(folder, task, plan, missing)
+            await demand(folder, task, plan, missing)
             if foreseen.lacking:
                 await fetch(task, foreseen.lacking, foreseen.parts)
             undo = (await task.db(restoring.db_undo, task.store, deed, task.clock.now())).deed
-            await _published(task)
+            await published(task)
         return {
             "schema": "syncd.undo/1",
             "folder": folder.id.hex(),
@@ -299,9 +226,6 @@ class History:
         raise unknown("undo", id_ or "")
 
 
-_ELSEWHERE = "restore to a directory of your own: --to DIR"
-
-
 def task_of(folder: RunningFolder) -> FolderTask:
     if folder.task is None:
         raise SyncdError(f"the folder {folder.name} is not running", id="SY-FIND-01", fix="syncd status")
@@ -315,25 +239,11 @@ def moment_ms(at_s: float | None) -> int | None:
     return int(at_s) * 1000 + 999 if at_s == int(at_s) else int(at_s * 1000)
 
 
-async def _published(task: FolderTask) -> None:
-    task.announce(await task.db(task.store.journal.newest_seq))
-    task.wake_plan()
-
-
-def _writings(task: FolderTask, items: Sequence[tuple[Path, Seen]], skip: int) -> list[Writing]:
-    store = task.store
-    found = []
-    for path, seen in items:
-        packed = restoring.db_packed(store, seen.content) if seen.content.kind is ContentKind.FILE else b""
-        found.append(Writing(path[skip:], seen, restoring.db_places(store, packed)))
-    return found
-
-
-def _chosen(tree: Mapping[Path, Seen], part: Part) -> dict[Path, Seen]:
-    """What matches, with the directories that lead there."""
-    chosen = {path: seen for path, seen in tree.items() if part.holds(path, seen)}
-    above = {path[:end] for path in chosen for end in range(max(1, len(part.path)), len(path))}
-    return {path: seen for path, seen in tree.items() if path in chosen or path in above}
+def _existing(word: str | None) -> Existing:
+    try:
+        return Existing.REFUSE if word is None else Existing(word)
+    except ValueError:
+        raise SyncdError(f"{word} is not refuse, keep or aside", id="SY-USE-01") from None
 
 
 def _about(folder: RunningFolder, path: Path) -> Json:
@@ -367,15 +277,6 @@ def _kept(lacking: Sequence[Entry], at_peers: set[bytes]) -> str:
     if not lacking:
         return "here"
     return "peer" if all(entry.cid in at_peers for entry in lacking) else "no"
-
-
-def _nothing_there(path: Path) -> SyncdError:
-    name = as_text(b"/".join(path)) or "the folder"
-    return SyncdError(f"there was nothing called {name} then", id="SY-HIST-01")
-
-
-def _not_kept(count: int) -> SyncdError:
-    return SyncdError(f"{count:,} blocks of that moment are nowhere to be had", id="SY-HIST-02")
 
 
 def unknown(what: str, name: str) -> SyncdError:

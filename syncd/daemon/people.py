@@ -199,6 +199,11 @@ class People:
         found = self._counting(self.device)
         return found is not None and not self.is_out and found.rights.allow(action)
 
+    def device_may(self, device: DeviceId, action: Action) -> bool:
+        """Whether another device may do this now."""
+        found = self._counting(device)
+        return found is not None and found.rights.allow(action)
+
     def may_admit(self, role: Role) -> bool:
         """Whether this device could admit somebody with this role now."""
         found = self.roster.device(self.device)

@@ -39,9 +39,11 @@ class Plan:
         return sum(content.size for content in self.contents)
 
 
-def plan_restore(then: Tree, now: Tree, scope: Scope, state_of: StateOf) -> Plan:
+def plan_restore(then: Tree, now: Tree, scope: Scope, state_of: StateOf, *, keep_newer: bool = False) -> Plan:
     """How to come from `now` to `then` in a part of a folder. Both trees hold all of the part, and every directory
-    above it."""
+    above it. `keep_newer`: what is there now stays as it is, only what is missing comes back."""
+    if keep_newer:
+        return _Planner(then, now, lambda path, seen: path not in now and scope(path, seen), state_of).run()
     return _Planner(then, now, scope, state_of).run()
 
 

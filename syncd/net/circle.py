@@ -19,7 +19,7 @@ from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.http import Limits
 from syncd.net.connections import Connection, Connections
 from syncd.net.contacts import Contacts, Place, Source, place_of
-from syncd.net.folders import AddressBook, Membership
+from syncd.net.folders import AddressBook, Commands, Membership
 from syncd.net.greeting import Others
 from syncd.net.link import Line, PeerLink
 from syncd.net.selection import Distance, Selection
@@ -51,6 +51,8 @@ class Surroundings:
     """Where we can be reached; nothing for a node that only dials."""
     server: Server | None = None
     twins: Twins = field(default_factory=Twins)
+    commands: Commands | None = None
+    """Who obeys what others command; None: nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,18 @@ class Membership(Protocol):
     async def catch_up(self, fetch: Callable[[int], Awaitable[RosterPage]], theirs: Head | None = None) -> Update: ...
 
 
+class Commands(Protocol):
+    """What this device does at another's word (`daemon.commanding`)."""
+
+    async def obey_untrusted(self, folder: FolderId, device: DeviceId, raw: bytes) -> bytes:
+        """Take a signed command that a proved device handed in; the report. Raises RemoteProtocolError."""
+        ...
+
+    def report(self, folder: FolderId, device: DeviceId, nonce: bytes) -> bytes | None:
+        """How far a command is, for the device that signed it."""
+        ...
+
+
 class AddressBook(Protocol):
     """Where devices were seen, across restarts (`daemon.devicedb`)."""
 

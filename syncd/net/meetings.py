@@ -7,10 +7,10 @@ something to pass on. They part with the same roster. Whatever happens in a meet
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -25,6 +25,7 @@ from syncd.net.control import settle
 from syncd.net.dial import dial_first
 from syncd.net.greeting import greet, head_of
 from syncd.protocol.messages import Hello, RosterSubmit
+from syncd.protocol.requests import Route, target_of
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,11 @@ STRANGERS_ASKED: Final = 8
 INTRODUCTIONS: Final = 8
 INTRODUCE_S: Final = 0.5
 
+MAX_ANSWER_BYTES: Final = 64 << 10
+
 FORCED: Final = True
+
+Answer = TypeVar("Answer")
 
 
 class Meetings:
@@ -165,10 +170,36 @@ class Meetings:
             return True
 
     async def _meet_at(self, device: DeviceId, addresses: list[str]) -> EntryHash:
+        async def settled(client: Client, head: EntryHash) -> EntryHash:
+            return head
+
+        return await self._converse(device, addresses, settled)
+
+    async def ask(self, device: DeviceId, route: Route, make_body: Callable[[], bytes], nonce: bytes) -> bytes:
+        """One question to a device, once both have one roster. Raises as `PeerKeeper.ask`."""
+
+        async def question(client: Client, head: EntryHash) -> bytes:
+            reply = await client.request(route.method.decode(), target_of(route, nonce=nonce), body=make_body())
+            if reply.status not in (200, 204):
+                await reply.body.drain()
+                raise PeerUnavailable(f"the peer answered with status {reply.status}")
+            return await reply.body.read(MAX_ANSWER_BYTES)
+
+        try:
+            async with self._circle.peer(device).meeting:
+                with trio.fail_after(MEETING_S), self._learns():
+                    return await self._converse(device, self._contacts.addresses_of(device), question)
+        except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise PeerUnavailable("the peer did not answer in time") from error
+
+    async def _converse(
+        self, device: DeviceId, addresses: list[str], work: Callable[[Client, EntryHash], Awaitable[Answer]]
+    ) -> Answer:
+        """Dial a device, bring both rosters to one head, and go on from there. Raises what `work` raises, and
+        PeerUnavailable, TrustError, RemoteProtocolError."""
         around, membership = self._circle.around, self._membership
         outgoing = membership.outgoing_control(device)
         stream, address = await dial_first(around.network, around.clock, addresses, outgoing)
-        head: EntryHash | None = None
         with around.connections.hold(stream, address, accepted=False) as connection:
             client = Client(stream, host=stream.endpoint.label, limits=CLIENT_LIMITS)
             public, hello = await greet(
@@ -188,7 +219,7 @@ class Meetings:
             head = await settle(client, head_of(hello), membership, peer.branches)
             if head == membership.head:
                 peer.branches = membership.roster.tips
+            answer = await work(client, head)
             await stream.aclose()
-        if head is None:
-            raise PeerUnavailable("the control connection was cut")
-        return head
+            return answer
+        raise PeerUnavailable("the control connection was cut")

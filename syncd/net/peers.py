@@ -41,6 +41,7 @@ from syncd.protocol.exchange import FolderServer, Link
 from syncd.protocol.hello import Reflection, Twin
 from syncd.protocol.messages import HeadsPage, Hello, RosterSubmit
 from syncd.protocol.refusals import Event
+from syncd.protocol.requests import Route
 from syncd.protocol.tls import Kind, UnknownLabel
 from syncd.protocol.twins import NO_RUN
 from syncd.seams import Found
@@ -527,6 +528,16 @@ class PeerKeeper:
         """An entry was pushed to us. Raises TrustError, RemoteProtocolError."""
         return await self._meetings.submit_untrusted(submit)
 
+    async def command_untrusted(self, device: DeviceId, raw: bytes) -> bytes | None:
+        """A command was handed in; the report. None: nobody obeys here. Raises RemoteProtocolError."""
+        commands = self._around.commands
+        return None if commands is None else await commands.obey_untrusted(self.membership.folder_id, device, raw)
+
+    def report_of(self, device: DeviceId, nonce: bytes) -> bytes | None:
+        """How far a command is that this device signed."""
+        commands = self._around.commands
+        return None if commands is None else commands.report(self.membership.folder_id, device, nonce)
+
     def catch_up_soon(self, device: DeviceId) -> None:
         """That device knows roster entries, or has keys, that we lack: ask it."""
         self._meetings.catch_up_soon(device)
@@ -534,6 +545,15 @@ class PeerKeeper:
     async def push(self) -> set[DeviceId]:
         """Give what is new in our roster to every device that can be reached now, for a few seconds; who has it."""
         return await self._meetings.push()
+
+    async def ask(
+        self, device: DeviceId, route: Route, make_body: Callable[[], bytes] = bytes, *, nonce: bytes = b""
+    ) -> bytes:
+        """Ask a device something on the control channel, as soon as both have one roster; its answer.
+
+        Raises: PeerUnavailable, TrustError, RemoteProtocolError.
+        """
+        return await self._meetings.ask(device, route, make_body, nonce)
 
     # looking in from outside ---------------------------------------------------------------------------------
 

@@ -97,6 +97,14 @@ class Host(Protocol):
         """An entry was pushed to us. Raises TrustError, RemoteProtocolError."""
         ...
 
+    async def command_untrusted(self, device: DeviceId, raw: bytes) -> bytes | None:
+        """A command was handed in; the report. None: nobody obeys here. Raises RemoteProtocolError."""
+        ...
+
+    def report_of(self, device: DeviceId, nonce: bytes) -> bytes | None:
+        """How far a command is that this device signed."""
+        ...
+
     def wants_lines(self, device: DeviceId) -> bool:
         """Whether we would ask on a connection that this device dialled."""
         ...
@@ -239,6 +247,10 @@ class _Exchange:
                 return self._roster(request)
             case Route.SUBMIT_ENTRY:
                 return await self._submit(body)
+            case Route.COMMAND:
+                return await self._command(body)
+            case Route.REPORT:
+                return self._report(request)
             case Route.PAIR:
                 return Response(404)
 
@@ -343,6 +355,17 @@ class _Exchange:
     def _roster(self, request: Request) -> Response:
         page = self._host.membership.page_for(self._device, request.number)
         return Response(404) if page is None else Response(200, page.encode())
+
+    async def _command(self, body: Body) -> Response:
+        if not self._gates.submits.take(trio.current_time()):
+            return Response(429)
+        raw = await body.read(Route.COMMAND.max_body_bytes)
+        report = await self._host.command_untrusted(self._device, raw)
+        return Response(404) if report is None else Response(200, report)
+
+    def _report(self, request: Request) -> Response:
+        report = None if request.nonce is None else self._host.report_of(self._device, request.nonce)
+        return Response(404) if report is None else Response(200, report)
 
     async def _submit(self, body: Body) -> Response:
         if not self._gates.submits.take(trio.current_time()):

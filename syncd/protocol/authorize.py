@@ -47,6 +47,7 @@ class Asker:
 
 _DATA: Final = {Route.HEADS, Route.HAVE, Route.BLOCKS, Route.BLOCK, Route.NEEDS}
 _ROSTER: Final = {Route.READ_ROSTER, Route.SUBMIT_ENTRY}
+_COMMANDS: Final = {Route.COMMAND, Route.REPORT}
 _NOT_HERE: Final = Refuse(404, "no such thing on this kind of connection")
 _UNPROVED: Final = Refuse(403, "asked before its hello")
 
@@ -87,12 +88,12 @@ def _authorize_member(asker: Asker, route: Route) -> Verdict:
 def _authorize_control(asker: Asker, route: Route) -> Verdict:
     if route is Route.HELLO:
         return Allow()
-    if route not in _ROSTER:
+    if route not in _ROSTER and route not in _COMMANDS:
         return _NOT_HERE
     if asker.device is None:
         return _UNPROVED
     if route is Route.SUBMIT_ENTRY:
         return Allow()  # an entry is judged by its signature; taking it from anyone is how forks come to light
-    if asker.role is None and not asker.was_member:
-        return Refuse(404, "never a member")  # the same answer as for a folder that does not exist
-    return Allow()
+    if asker.role is None and (route in _COMMANDS or not asker.was_member):
+        return Refuse(404, "not a member")  # the same answer as for a folder that does not exist
+    return Allow()  # a command is judged by its signature, and obeyed or not (`engine.commanding`)

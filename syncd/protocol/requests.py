@@ -31,6 +31,8 @@ class Route(Enum):
     READ_ROSTER = (b"GET", rb"/v1/roster/(?P<number>0|[1-9][0-9]{0,17})", 0)
     SUBMIT_ENTRY = (b"POST", rb"/v1/roster", 13 << 20)
     NEEDS = (b"POST", rb"/v1/needs", 64)
+    COMMAND = (b"POST", rb"/v1/commands", 32 << 10)
+    REPORT = (b"GET", rb"/v1/commands/(?P<nonce>[0-9a-f]{32})", 0)
     PAIR = (b"POST", rb"/v1/pair", 32 << 10)
 
     def __init__(self, method: bytes, target: bytes, max_body_bytes: int) -> None:
@@ -51,6 +53,7 @@ class Request:
     content_length: int = 0
     number: int = 0  # HEADS, READ_ROSTER: what comes after this number
     cid: Cid | None = None  # BLOCK
+    nonce: bytes | None = None  # REPORT: of the command that is asked about
     log_id: bytes | None = None  # HEADS: whose count of heads `number` belongs to
     wait_s: int = 0  # HEADS: how long to wait for news
 
@@ -65,24 +68,27 @@ def request_untrusted(head: Head, label: str) -> Request:
     _check_features(head)
     route, match = _route(head)
     groups = match.groupdict()
-    cid = groups.get("cid")
+    cid, nonce = groups.get("cid"), groups.get("nonce")
     return Request(
         route,
         _content_length(head, route),
         number=int(groups.get("number") or 0),
         cid=None if cid is None else Cid(bytes.fromhex(cid.decode("ascii"))),
+        nonce=None if nonce is None else bytes.fromhex(nonce.decode("ascii")),
         log_id=_log_id(head) if route is Route.HEADS else None,
         wait_s=_wait_s(head) if route is Route.HEADS else 0,
     )
 
 
-def target_of(route: Route, *, number: int = 0, cid: Cid | None = None) -> str:
+def target_of(route: Route, *, number: int = 0, cid: Cid | None = None, nonce: bytes = b"") -> str:
     """The target by which a client asks for `route`."""
     match route:
         case Route.HEADS:
             return f"/v1/heads/{number}"
         case Route.READ_ROSTER:
             return f"/v1/roster/{number}"
+        case Route.REPORT:
+            return f"/v1/commands/{nonce.hex()}"
         case Route.BLOCK:
             if cid is None:
                 raise ValueError("a block is asked for by its cid")

@@ -1,7 +1,8 @@
 """Blocking. Writing a past tree outside of the folder: into a new directory, or as a tar file.
 
-The target is one that a person named. It must not exist, or be an empty directory; nothing in it is ever overwritten,
-and every file has its name only when it is whole. Blocks are checked by pid as they are read, wherever they lie.
+The target is one that a person named. Nothing in it is ever overwritten: it must not exist or be empty, unless the
+person said that what is there is kept, or put aside. Every file has its name only when it is whole. Blocks are checked
+by pid as they are read, wherever they lie.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from io import RawIOBase
 from types import TracebackType
 from typing import Protocol
 
 from syncd.engine.timeline import Seen
 from syncd.errors import SyncdError
-from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
+from syncd.model.cipher import MAX_BLOCK_BYTES, BlockCipher, BlockKind
 from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
@@ -25,7 +27,6 @@ from syncd.store.keyring import Keyring
 from syncd.treetypes import tree_error
 
 FILE_MODE, DIR_MODE = 0o644, 0o755
-Placed = tuple[Entry, tuple[tuple[BlockSource, int], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Writing:
 
     path: Path
     seen: Seen
-    blocks: Sequence[Placed]
+    blocks: Sequence[tuple[Entry, Sequence[tuple[BlockSource, int]]]]
 
 
 class Target(Protocol):
@@ -83,38 +84,75 @@ def _chunks(item: Writing, reader: SourceReader, keyring: Keyring) -> Iterator[m
     buffer = memoryview(bytearray(min(MAX_BLOCK_BYTES, max((entry.length for entry, _ in item.blocks), default=0))))
     for entry, places in item.blocks:
         view = buffer[: entry.length]
-        for source, offset in places:
-            if reader.read(source, offset, entry, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
-                break
-        else:
-            name = b"/".join(item.path).decode("utf-8", "backslashreplace")
-            raise BlockMissing(
-                f"a block of {name} is not on this disk any more",
-                id="SY-HIST-04",
-                why="a file or pack that held it was changed or damaged since it was last looked at",
-                fix="run the command again while a peer that has it is connected",
-            )
+        read_block(item.path, entry, places, reader, cipher, view)
         yield view
+
+
+def read_block(
+    path: Path,
+    entry: Entry,
+    places: Sequence[tuple[BlockSource, int]],
+    reader: SourceReader,
+    cipher: BlockCipher,
+    view: memoryview,
+) -> None:
+    """Read a block of the file at `path` from wherever it lies. Raises BlockMissing."""
+    for source, offset in places:
+        if reader.read(source, offset, entry, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
+            return
+    name = b"/".join(path).decode("utf-8", "backslashreplace")
+    raise BlockMissing(
+        f"a block of {name} is not on this disk any more",
+        id="SY-HIST-04",
+        why="a file or pack that held it was changed or damaged since it was last looked at",
+        fix="run the command again while a peer that has it is connected",
+    )
+
+
+def free_bytes(path: bytes) -> int:
+    """What is free on the disk where a directory or file is about to be made. Raises TreeError."""
+    there = path
+    while not os.path.lexists(there) and there not in (b"/", b""):
+        there = os.path.dirname(there)
+    try:
+        found = os.statvfs(there or b"/")
+    except OSError as error:
+        raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+    return found.f_bavail * found.f_frsize
+
+
+class Existing(Enum):
+    """What happens to what stands where something is to be written."""
+
+    REFUSE = "refuse"
+    """The directory has to be new or empty."""
+    KEEP = "keep"
+    """It stays, and what was to be written there is not."""
+    ASIDE = "aside"
+    """It gets another name, beside its own."""
 
 
 class DirectoryTarget:
     """Writes plain files."""
 
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, existing: Existing = Existing.REFUSE) -> None:
         """Raises TreeError."""
         self._path = path
+        self._existing = existing
+        self._modes: list[tuple[bytes, int]] = []
+        self._blocked: set[Path] = set()
+        """Names of directories that something else has and keeps: nothing below them is written."""
         try:
             os.makedirs(path, exist_ok=True)
-            if os.listdir(path):
+            if existing is Existing.REFUSE and os.listdir(path):
                 raise SyncdError(
                     "the target directory is not empty",
                     id="SY-HIST-05",
                     why="nothing outside of the folder is ever overwritten",
-                    fix="name a directory that does not exist yet",
+                    fix="name a directory that does not exist yet, or say --existing keep or aside",
                 )
         except OSError as error:
             raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
-        self._modes: list[tuple[bytes, int]] = []
 
     def __enter__(self) -> DirectoryTarget:
         return self
@@ -128,15 +166,35 @@ class DirectoryTarget:
     def _at(self, path: Path) -> bytes:
         return os.path.join(self._path, *path)
 
+    def _is_free(self, path: Path) -> bool:
+        """Whether something may be written at a name, which is free afterwards."""
+        if any(path[:end] in self._blocked for end in range(1, len(path))):
+            return False
+        at = self._at(path)
+        if not os.path.lexists(at):
+            return True
+        if self._existing is Existing.ASIDE:
+            os.rename(at, _aside(at))
+            return True
+        return False
+
     def directory(self, path: Path, mode: int) -> None:
-        os.mkdir(self._at(path), 0o700)
-        self._modes.append((self._at(path), mode))
+        at = self._at(path)
+        if self._existing is not Existing.REFUSE and os.path.isdir(at) and not os.path.islink(at):
+            return
+        if not self._is_free(path):
+            self._blocked.add(path)
+            return
+        os.mkdir(at, 0o700)
+        self._modes.append((at, mode))
 
     def link(self, path: Path, target: bytes) -> None:
-        os.symlink(target, self._at(path))
+        if self._is_free(path):
+            os.symlink(target, self._at(path))
 
     def file(self, path: Path, seen: Seen, chunks: Iterator[memoryview]) -> None:
-        at = self._at(path)
+        if not self._is_free(path):
+            return
         unfinished = os.path.join(self._path, b".syncd-unfinished")
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -147,12 +205,18 @@ class DirectoryTarget:
             os.fchmod(fd, FILE_MODE if seen.attributes.mode is None else seen.attributes.mode)
             if seen.attributes.mtime_ns is not None:
                 os.utime(fd, ns=(seen.attributes.mtime_ns, seen.attributes.mtime_ns))
-            os.rename(unfinished, at)
-        except BaseException:
-            os.unlink(unfinished)
-            raise
+            os.link(unfinished, self._at(path))  # unlike a rename it never takes the name from anything
         finally:
+            os.unlink(unfinished)
             os.close(fd)
+
+
+def _aside(at: bytes) -> bytes:
+    """A free name beside that of what stands in the way."""
+    number = 1
+    while os.path.lexists(name := at + b" (before restore %d)" % number):
+        number += 1
+    return name
 
 
 class _Chunks(RawIOBase):

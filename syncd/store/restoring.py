@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from syncd.engine.restore import Plan, plan_restore, plan_undo
-from syncd.engine.timeline import Difference, Seen, Tree, difference
+from syncd.engine.timeline import Change, Difference, Seen, Tree, difference
 from syncd.model.ids import NodeId
 from syncd.model.join import UNKNOWN, NodeState
 from syncd.model.lists import BlockList, Entry
@@ -39,6 +39,8 @@ class Part:
 
     path: Path = ()
     only: str | None = None
+    keep_newer: bool = False
+    """What is there now stays as it is; only what is missing comes back."""
 
     def holds(self, path: Path, seen: Seen) -> bool:
         if path[: len(self.path)] != self.path:
@@ -94,6 +96,8 @@ def db_foresee(store: FolderStore, moment: Moment, part: Part) -> Foreseen:
     plan, then, now = _plan(store, moment, part)
     lacking, parts = db_lacking(store, plan.contents)
     differences = difference(_inside(now, part), _inside(then, part))
+    if part.keep_newer:
+        differences = [one for one in differences if one.change is Change.ADDED]
     return Foreseen(tuple(differences), len(plan.records), plan.deletes, plan.size, lacking, parts)
 
 
@@ -113,7 +117,13 @@ def _plan(store: FolderStore, moment: Moment, part: Part) -> tuple[Plan, Tree, T
     nodes = {seen.node for tree in (then, now) for seen in tree.values()}
     known = rows.read_nids(store.connection, sorted(nodes))
     states = past.states_of([row.id for row in known.values()], lambda seq: True)
-    plan = plan_restore(then, now, part.holds, lambda node: states[node] if node in states else state_of(node))
+    plan = plan_restore(
+        then,
+        now,
+        part.holds,
+        lambda node: states[node] if node in states else state_of(node),
+        keep_newer=part.keep_newer,
+    )
     return plan, then, now
 
 
@@ -210,7 +220,11 @@ def db_packed(store: FolderStore, content: Content) -> bytes:
     return packed_entries(store.connection, value.kind, value.listed, value.blocks)
 
 
-def db_places(store: FolderStore, packed: bytes) -> list[tuple[Entry, tuple[tuple[BlockSource, int], ...]]]:
+Placed = tuple[Entry, tuple[tuple[BlockSource, int], ...]]
+"""A block, and where on this disk it may lie."""
+
+
+def db_places(store: FolderStore, packed: bytes) -> list[Placed]:
     """Every block of a file with the places on this disk where it may lie."""
     entries = list(BlockList(packed))
     found = blocks.by_pid(store.connection, {entry.pid for entry in entries})

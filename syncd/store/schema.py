@@ -197,6 +197,16 @@ def m001_first_device(db: Database) -> None:
     _run(db, DEVICE_TABLES)
 
 
+@DEVICE()
+def m002_commands(db: Database) -> None:
+    """Commands that were obeyed, so that none works twice; and the audit log."""
+    db.execute(
+        "CREATE TABLE command(nonce BLOB PRIMARY KEY, signer BLOB NOT NULL, issued_ms INTEGER NOT NULL, "
+        "expires_ms INTEGER NOT NULL) WITHOUT ROWID"
+    )
+    db.execute("CREATE TABLE audit(number INTEGER PRIMARY KEY, raw BLOB NOT NULL)")
+
+
 def _run(db: Database, script: str) -> None:
     # One statement at a time: executescript would commit what the migration's transaction holds.
     statement = ""

@@ -83,6 +83,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             }
         ),
         "security": Method({"last": Kind.COUNT}),
+        "audit": Method({"last": Kind.COUNT}),
         "peers": Method(),
         "members": Method(_FOLDER),
         "member.remove": Method({"folder": Kind.TEXT, "member": Kind.TEXT, "dry_run": Kind.FLAG}),
@@ -123,7 +124,16 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "diff": Method({"path": Kind.TEXT, **_MOMENT, "to_s": Kind.MAYBE_SECONDS}),
         "search": Method({**_FOLDER, "text": Kind.TEXT, "most": Kind.COUNT}),
         "restore": Method(
-            {"path": Kind.TEXT, **_MOMENT, "only": Kind.MAYBE_TEXT, "to": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG},
+            {
+                "path": Kind.TEXT,
+                **_MOMENT,
+                "only": Kind.MAYBE_TEXT,
+                "to": Kind.MAYBE_TEXT,
+                "existing": Kind.MAYBE_TEXT,
+                "changed": Kind.FLAG,
+                "on": Kind.MAYBE_TEXT,
+                "dry_run": Kind.FLAG,
+            },
             STREAMS,
         ),
         "undo": Method({**_FOLDER, "id": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}, STREAMS),

@@ -24,6 +24,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from ca import recovery
+from ca.device import DeviceKeys
 from syncd.config import Settings
 from syncd.daemon.api import DaemonApi
 from syncd.daemon.app import Daemon, Seams
@@ -264,6 +265,16 @@ class SimComputer:
     @property
     def is_running(self) -> bool:
         return self._api is not None and not self._workers.is_down
+
+    @property
+    def keys(self) -> DeviceKeys:
+        return self._keys
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon that runs, for oracles that look inside."""
+        assert self._daemon is not None, f"{self.name} is not running"
+        return self._daemon
 
     @property
     def folder(self) -> RunningFolder:

@@ -19,6 +19,7 @@ CONTROL = Asker(Kind.CONTROL, speaks_syncd=True, device=DEVICE, role=Role.EDITOR
 
 DATA = {Route.HEADS, Route.HAVE, Route.NEEDS, Route.BLOCKS, Route.BLOCK}
 ROSTER = {Route.READ_ROSTER, Route.SUBMIT_ENTRY}
+COMMANDS = {Route.COMMAND, Route.REPORT}
 
 
 def allowed(asker: Asker) -> set[Route]:
@@ -44,7 +45,7 @@ def status(asker: Asker, route: Route) -> int:
         (replace(EDITOR, role=Role.VAULT), {Route.HELLO}),
         (replace(EDITOR, epoch_is_current=False), set()),
         (replace(UNPROVED, epoch_is_current=False), set()),
-        (CONTROL, ROSTER | {Route.HELLO}),
+        (CONTROL, ROSTER | COMMANDS | {Route.HELLO}),
         (replace(CONTROL, device=None, role=None), {Route.HELLO}),
         (replace(CONTROL, role=None, was_member=True), ROSTER | {Route.HELLO}),
         (replace(CONTROL, role=None), {Route.HELLO, Route.SUBMIT_ENTRY}),

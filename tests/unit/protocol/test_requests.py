@@ -37,6 +37,8 @@ def status_of(asked: Head) -> int:
         (head(b"GET", b"/v1/blocks/" + HEX, content_length=b"0"), Request(Route.BLOCK, cid=CID)),
         (head(b"GET", b"/v1/roster/3"), Request(Route.READ_ROSTER, number=3)),
         (head(b"POST", b"/v1/roster", content_length=b"99"), Request(Route.SUBMIT_ENTRY, 99)),
+        (head(b"POST", b"/v1/commands", content_length=b"99"), Request(Route.COMMAND, 99)),
+        (head(b"GET", b"/v1/commands/" + HEX[:32]), Request(Route.REPORT, nonce=bytes.fromhex(HEX[:32].decode()))),
         (head(b"POST", b"/v1/pair", content_length=b"99"), Request(Route.PAIR, 99)),
     ],
 )
@@ -81,7 +83,7 @@ def test_other_spellings_are_refused(target: bytes) -> None:
     assert status_of(head(b"GET", target)) == 400
 
 
-@pytest.mark.parametrize("target", [b"/v1/put", b"/v1/requests", b"/v1/commands", b"/v1/nothing/at/all"])
+@pytest.mark.parametrize("target", [b"/v1/put", b"/v1/requests", b"/v1/nothing/at/all"])
 def test_names_of_no_endpoint_are_not_found(target: bytes) -> None:
     assert status_of(head(b"GET", target)) == 404
 
@@ -135,12 +137,13 @@ def test_malformed_fields_of_ours_are_refused(fields: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("route", Route)
 def test_what_we_ask_is_what_we_understand(route: Route) -> None:
-    target = target_of(route, number=12, cid=CID)
+    target = target_of(route, number=12, cid=CID, nonce=CID[:16])
     fields = {"content_length": b"1"} if route.max_body_bytes else {}
     asked = request_untrusted(head(route.method, target.encode(), **fields), LABEL)
     assert asked.route is route
     assert asked.number in (0, 12)
     assert asked.cid in (None, CID)
+    assert asked.nonce in (None, CID[:16])
 
 
 def test_our_fields_are_what_we_understand() -> None:

@@ -1,0 +1,221 @@
+"""Async. Bringing back what was, whoever asks: a person at this computer, an admin elsewhere, a schedule of exports.
+
+The order is always the same: see what it would take, refuse what cannot be whole before anything is touched, fetch what
+is lacking from peers into packs of our own, and only then publish, or write outside of the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from syncd.daemon.folder import FolderTask
+from syncd.daemon.gathering import fetch, held_by_peers
+from syncd.daemon.ground import Ground
+from syncd.daemon.running import RunningFolder
+from syncd.daemon.views import as_text
+from syncd.engine.timeline import Difference, Seen, counts
+from syncd.errors import SyncdError, TrustError
+from syncd.model.lists import Entry
+from syncd.model.paths import Path
+from syncd.model.records import ContentKind
+from syncd.store import restoring
+from syncd.store.folder import SourceReader
+from syncd.store.outside import DirectoryTarget, Existing, Target, TarTarget, Writing, free_bytes, write_all
+from syncd.store.restoring import Deed, Foreseen, Moment, Part
+
+SPARE_BYTES = 64 << 20
+"""What a restore leaves free on the disk."""
+FILES_AT_ONCE = 256
+"""Things that are written outside in one hop to a thread."""
+
+_ELSEWHERE = "restore to a directory of your own: --to DIR"
+
+Heard = Callable[[int, int, int, int], None]
+"""Hears how far it is: files done, files in all, bytes done, bytes in all."""
+
+
+def nobody(files_done: int, files: int, bytes_done: int, size: int) -> None:
+    """For those who do not want to hear how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be brought back, and how. `to`: a directory or a new .tar outside of the folder; None: in place.
+    `changed`: outside, only what differs from now."""
+
+    when: Moment
+    part: Part
+    to: bytes | None = None
+    existing: Existing = Existing.REFUSE
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What came of it, or would come. `missing`: blocks that nobody has who is connected."""
+
+    counts: Mapping[str, int]
+    size: int
+    lacking: tuple[Entry, ...] = ()
+    missing: int = 0
+    differences: Sequence[Difference] = ()
+    deed: Deed | None = None
+
+
+async def bring(
+    folder: RunningFolder, task: FolderTask, wish: Wish, *, dry_run: bool, heard: Heard = nobody
+) -> Brought:
+    """Restore. Raises SyncdError for what cannot be whole, before anything was touched."""
+    if wish.to is not None:
+        return await write_outside(task, wish, dry_run=dry_run, heard=heard)
+    return await _in_place(folder, task, wish, dry_run)
+
+
+# --- in place --------------------------------------------------------------------------------------------------------
+
+
+async def _in_place(folder: RunningFolder, task: FolderTask, wish: Wish, dry_run: bool) -> Brought:
+    when, part = wish.when, wish.part
+    foreseen = await task.db(restoring.db_foresee, task.store, when, part)
+    if not foreseen.records and not await task.db(restoring.db_tree, task.store, when, part.path):
+        raise nothing_there(part.path)
+    at_peers = await held_by_peers(task, foreseen.lacking)
+    missing = [entry for entry in foreseen.lacking if entry.cid not in at_peers]
+    deed: Deed | None = None
+    if not dry_run:
+        await demand(folder, task, foreseen, missing)
+        await _gather(task, when, part, foreseen)
+        about = f"{folder.name}/{as_text(b'/'.join(part.path))}".rstrip("/")
+        deed = await task.db(restoring.db_restore, task.store, when, part, about, task.clock.now())
+        await published(task)
+    changes = {change.value: count for change, count in counts(foreseen.differences).items()}
+    return Brought(changes, foreseen.size, foreseen.lacking, len(missing), foreseen.differences, deed)
+
+
+async def demand(folder: RunningFolder, task: FolderTask, foreseen: Foreseen, missing: Sequence[Entry]) -> None:
+    """Refuse before anything is touched."""
+    if missing:
+        raise not_kept(len(missing))
+    membership, device = folder.membership, task.store.journal.device
+    if not task.rights.publishes or not membership.may_publish(device, membership.head):
+        raise TrustError("your role does not allow to change this folder", id="SY-TRUST-02", fix=_ELSEWHERE)
+    if foreseen.deletes and not membership.may_delete(device, membership.head):
+        raise TrustError("your role does not allow to delete in this folder", id="SY-TRUST-02", fix=_ELSEWHERE)
+    free, _ = await task.blocking(task.store.tree.space)
+    _demand_space(foreseen.size, free)
+
+
+def _demand_space(size: int, free: int) -> None:
+    if size + SPARE_BYTES > free:
+        raise SyncdError(f"the restore needs {size:,} bytes, the disk has {free:,} free", id="SY-HIST-03")
+
+
+async def _gather(task: Ground, when: Moment, part: Part, foreseen: Foreseen) -> None:
+    """Bring here what is lacking; parts of lists first, as they tell of further blocks."""
+    while foreseen.lacking:
+        got = await fetch(task, foreseen.lacking, foreseen.parts)
+        again = await task.db(restoring.db_foresee, task.store, when, part)
+        if not got and again.lacking:
+            raise not_kept(len(again.lacking))
+        foreseen = again
+
+
+async def published(task: FolderTask) -> None:
+    """Let everybody know what was just published, this disk too."""
+    task.announce(await task.db(task.store.journal.newest_seq))
+    task.wake_plan()
+
+
+# --- outside of the folder -------------------------------------------------------------------------------------------
+
+
+async def write_outside(task: Ground, wish: Wish, *, dry_run: bool = False, heard: Heard = nobody) -> Brought:
+    """Write a past tree into a directory, or as a tar file."""
+    assert wish.to is not None
+    store, part = task.store, wish.part
+    tree = await task.db(restoring.db_tree, store, wish.when, part.path)
+    chosen = chosen_of(tree, part)
+    if wish.changed:
+        now = await task.db(restoring.db_tree, store, Moment(), part.path)
+        chosen = with_directories(
+            tree, {path for path, seen in chosen.items() if not _is_same(now.get(path), seen)}, part
+        )
+    if not tree or not (chosen or wish.changed):
+        raise nothing_there(part.path)
+    contents = [seen.content for seen in chosen.values()]
+    size = sum(content.size for content in contents)
+    lacking, parts = await task.db(restoring.db_lacking, store, contents)
+    at_peers = await held_by_peers(task, lacking)
+    missing = [entry for entry in lacking if entry.cid not in at_peers]
+    brought = Brought({"added": len(chosen)}, size, lacking, len(missing))
+    if dry_run:
+        return brought
+    if missing:
+        raise not_kept(len(missing))
+    _demand_space(size, await task.blocking(free_bytes, wish.to))
+    while lacking:
+        if not await fetch(task, lacking, parts):
+            raise not_kept(len(lacking))
+        lacking, parts = await task.db(restoring.db_lacking, store, contents)
+    await _write(task, chosen, wish, heard)
+    return brought
+
+
+async def _write(task: Ground, chosen: Mapping[Path, Seen], wish: Wish, heard: Heard) -> None:
+    assert wish.to is not None
+    store = task.store
+    target: Target = await task.blocking(_open_target, wish.to, wish.existing)
+    reader = SourceReader(store.tree, store.packs, store.keyring)
+    items = sorted(chosen.items())
+    skip = max(0, len(wish.part.path) - 1)  # below the root, the last name of the path is the top of what is written
+    size, written = sum(seen.content.size for seen in chosen.values()), 0
+    try:
+        with target:
+            for start in range(0, len(items), FILES_AT_ONCE):
+                some = items[start : start + FILES_AT_ONCE]
+                writings = await task.db(_writings, task, some, skip)
+                written += await task.blocking(write_all, target, writings, reader, store.keyring)
+                heard(start + len(some), len(items), written, size)
+    finally:
+        reader.close()
+
+
+def _open_target(to: bytes, existing: Existing) -> Target:
+    return TarTarget(to) if to.endswith(b".tar") else DirectoryTarget(to, existing)
+
+
+def _writings(task: Ground, items: Sequence[tuple[Path, Seen]], skip: int) -> list[Writing]:
+    store = task.store
+    found = []
+    for path, seen in items:
+        packed = restoring.db_packed(store, seen.content) if seen.content.kind is ContentKind.FILE else b""
+        found.append(Writing(path[skip:], seen, restoring.db_places(store, packed)))
+    return found
+
+
+def chosen_of(tree: Mapping[Path, Seen], part: Part) -> dict[Path, Seen]:
+    """What matches, with the directories that lead there."""
+    return with_directories(tree, {path for path, seen in tree.items() if part.holds(path, seen)}, part)
+
+
+def with_directories(tree: Mapping[Path, Seen], paths: set[Path], part: Part) -> dict[Path, Seen]:
+    """These paths of a tree and the directories above them, inside the part."""
+    above = {path[:end] for path in paths for end in range(max(1, len(part.path)), len(path))}
+    return {path: seen for path, seen in tree.items() if path in paths or path in above}
+
+
+def _is_same(now: Seen | None, then: Seen) -> bool:
+    return now is not None and now.same_as(then)
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def nothing_there(path: Path) -> SyncdError:
+    name = as_text(b"/".join(path)) or "the folder"
+    return SyncdError(f"there was nothing called {name} then", id="SY-HIST-01")
+
+
+def not_kept(count: int) -> SyncdError:
+    return SyncdError(f"{count:,} blocks of that moment are nowhere to be had", id="SY-HIST-02")
