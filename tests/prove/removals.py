@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from tests.helpers.computers import Disappointment
+from tests.helpers.progress import Progress
 from tests.simulation.removing import CUT_S, run_partitions, run_removals
 
 CLAIM = (
@@ -14,15 +17,18 @@ CLAIM = (
     "in 500 partition schedules nothing written by who knows of a removal ever reaches the removed device"
 )
 
+Found = TypeVar("Found")
+
 REMOVALS, ROUNDS, SCHEDULES = 1_000, 20, 500
 
 
 def prove(place: Path) -> str:
     """`JOBS` in the environment: how many processes."""
     jobs = int(os.environ.get("JOBS") or 2)
+    progress = Progress("removals")
     with ProcessPoolExecutor(jobs) as pool:
-        removals = list(pool.map(_removals, range(REMOVALS // ROUNDS)))
-        schedules = list(pool.map(_schedule, range(SCHEDULES)))
+        removals = _all(pool, progress, "removals", _removals, REMOVALS // ROUNDS)
+        schedules = _all(pool, progress, "partitions", _schedule, SCHEDULES)
     failed = [one for one in (*removals, *schedules) if isinstance(one, str)]
     if failed:
         raise Disappointment(f"{len(failed)} of {len(removals) + len(schedules)} runs failed, first: {failed[0]}")
@@ -35,6 +41,14 @@ def prove(place: Path) -> str:
         f"{len(cuts)} removals: 99 of 100 cut within {late:.2f} virtual s, all within {cuts[-1]:.2f}; "
         f"{SCHEDULES} schedules with {secrets} files by who knew of the removal, none of them with the removed"
     )
+
+
+def _all(pool: Executor, progress: Progress, kind: str, work: Callable[[int], Found], count: int) -> list[Found]:
+    """What was found for each seed, now or before an interruption."""
+    missing = [seed for seed in range(count) if f"{kind} {seed}" not in progress.done]
+    for seed, found in zip(missing, pool.map(work, missing), strict=True):
+        progress.note(f"{kind} {seed}", found)
+    return [progress.done[f"{kind} {seed}"] for seed in range(count)]
 
 
 def _removals(seed: int) -> list[float] | str:
