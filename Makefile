@@ -43,7 +43,7 @@ prove: setup
 	@.venv/bin/python -m tests.prove.run $(ONLY)
 
 fuzz: setup
-	@.venv/bin/python -c "import atheris" 2>/dev/null || .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[fuzz]" 2>/dev/null || true
+	@.venv/bin/python -c "import atheris" 2>/dev/null || .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt atheris 2>/dev/null || true
 	@SECONDS_="$(SECONDS)" .venv/bin/python -m tests.fuzz.run $(ONLY)
 
 simulate: setup

@@ -62,11 +62,13 @@ def varied(data: bytes, others: list[bytes], random: Random) -> bytes:
     return bytes(made[:LONGEST])
 
 
-def by_chance(target: Target, seconds: float, seed: int, note: Callable[[bytes, BaseException], None]) -> int:
-    """Vary the corpus; how many inputs were tried."""
+def by_chance(
+    target: Target, seconds: float, seed: int, note: Callable[[bytes, BaseException], None], most: int = sys.maxsize
+) -> int:
+    """Vary the corpus for so long, or until so many inputs; how many were tried."""
     random, known = Random(seed), [b"", *seeds(target.name)]
     ends_at, tried = time.monotonic() + seconds, 0
-    while time.monotonic() < ends_at:
+    while time.monotonic() < ends_at and tried < most:
         for _ in range(200):
             data = varied(random.choice(known), known, random)
             tried += 1
@@ -86,13 +88,15 @@ def keep(target: Target, data: bytes, error: BaseException) -> None:
     print(f"  {target.name}: {type(error).__name__}: {error}"[:200], file=sys.stderr, flush=True)
 
 
-def by_coverage(name: str, seconds: int) -> int:
-    """Run libFuzzer in a process of its own; how many inputs were tried. What went wrong is in the regressions."""
+def by_coverage(name: str, seconds: int, runs: int = -1) -> int:
+    """Run libFuzzer in a process of its own, for so long or so many inputs; how many were tried. What went wrong is in
+    the regressions."""
     grown, place = GROWN / name, REGRESSIONS / name
     grown.mkdir(parents=True, exist_ok=True)
     place.mkdir(parents=True, exist_ok=True)
     options = [
-        f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY_MIB}", f"-timeout={SLOWEST_S}",
+        f"-max_total_time={seconds}", f"-runs={runs}", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY_MIB}",
+        f"-timeout={SLOWEST_S}",
         f"-artifact_prefix={place}/", "-print_final_stats=1", "-verbosity=0",
     ]  # fmt: skip
     corpora = [str(grown), *[str(one) for one in (CORPUS / name,) if one.is_dir()]]
@@ -106,17 +110,20 @@ def by_coverage(name: str, seconds: int) -> int:
     return int(found[1]) if found else 0
 
 
+def has_atheris() -> bool:
+    return importlib.util.find_spec("atheris") is not None
+
+
 def main(arguments: list[str]) -> int:
     seconds = float(os.environ.get("SECONDS_") or 60)
     names = arguments or list(TARGETS)
     if strange := set(names) - set(TARGETS):
         print(f"no such target: {', '.join(sorted(strange))}; there are: {', '.join(TARGETS)}", file=sys.stderr)
         return 2
-    has_atheris = importlib.util.find_spec("atheris") is not None
     share, total, failures = max(1.0, seconds / len(names)), 0, list[str]()
     for name in names:
         before = len(seeds(name))
-        if has_atheris:
+        if has_atheris():
             tried = by_coverage(name, int(share))
         else:
             tried = by_chance(TARGETS[name], share, time.time_ns(), partial(keep, TARGETS[name]))

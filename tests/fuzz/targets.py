@@ -6,7 +6,7 @@ The promise of each: a value, or the declared error, and nothing else. `run` kee
 from __future__ import annotations
 
 import functools
-import tempfile
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,15 +122,28 @@ def _keys(name: str) -> Any:
 
 
 def _database(data: bytes) -> None:
-    with tempfile.TemporaryDirectory(prefix="syncd-fuzz-") as place:
-        home = Path(place)
-        (home / "device.db").write_bytes(data)
-        database = DeviceDb.open_in(home)
-        try:
-            database.folders()
-            database.requests()
-        finally:
-            database.close()
+    """In memory, where SQLite has no log beside the file; a new one begins where the damaged one is moved aside."""
+    held = [_sound_database(), data[:18] + data[18:20].replace(b"\2", b"\1") + data[20:]]
+    database = DeviceDb.open(lambda: _in_memory(held[-1]), lambda: f"aside {len(held.pop())}")
+    try:
+        database.folders()
+        database.requests()
+    finally:
+        database.close()
+
+
+def _in_memory(data: bytes) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    if data:
+        connection.deserialize(data)
+    return connection
+
+
+@functools.cache
+def _sound_database() -> bytes:
+    connection = _in_memory(b"")
+    DeviceDb.open(lambda: connection, lambda: "")
+    return bytes(connection.serialize())
 
 
 def _parameters(data: bytes) -> None:
