@@ -737,6 +737,27 @@ _ENTRIES = (
         "syncd history PATH, syncd snapshot list, syncd undo --list",
     ),
     Trouble(
+        "SY-HIST-07",
+        Exit.INTEGRITY,
+        "a restore drill failed",
+        "Old versions that should be on this disk could not be restored as they were.",
+        "syncd scrub  reads all packs and heals them from a peer; then  syncd drill",
+    ),
+    Trouble(
+        "SY-HIST-08",
+        Exit.REFUSED,
+        "part of the past cannot be read here",
+        "It was written under a key of the folder that this device was not given, or not yet.",
+        "connect to a member who has it; nothing was touched",
+    ),
+    Trouble(
+        "SY-SAFE-01",
+        Exit.FAILED,
+        "changes are on this device alone",
+        "They are older than five minutes, and no other member has taken them over yet.",
+        "start syncd on another device of the folder; syncd peers shows who is connected",
+    ),
+    Trouble(
         "SY-CMD-01",
         Exit.NOT_ALLOWED,
         "a command to another device was refused",

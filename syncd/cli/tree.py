@@ -96,6 +96,7 @@ TREE: Mapping[str, Leaf | Branch] = {
     "search": Leaf("history", "search"),
     "restore": Leaf("restore", "restore"),
     "undo": Leaf("restore", "undo"),
+    "export": Leaf("export", "export"),
     "retention": Leaf("keep", "retention"),
     "prune": Leaf("keep", "prune"),
     "scrub": Leaf("keep", "scrub"),

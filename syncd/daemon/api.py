@@ -20,6 +20,7 @@ from syncd.daemon.commanding import Commanding
 from syncd.daemon.comparing import Comparing, conflicts
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import explain
+from syncd.daemon.exporting import Exports
 from syncd.daemon.governing import Governing
 from syncd.daemon.guarding import Guarding
 from syncd.daemon.history import History
@@ -30,6 +31,7 @@ from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
 from syncd.daemon.promising import Promises
 from syncd.daemon.requesting import Requests
+from syncd.daemon.restoring import keys_needed
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
 from syncd.daemon.systemd import ServiceManager
@@ -70,6 +72,7 @@ class DaemonApi:
         self._history = History(self.find_folder, self.folder_of_path, Commanding(daemon, daemon.audit))
         tending = Tending(daemon, self.find_folder, self.folder_of_path)
         self._keeping = Promises(self.find_folder)
+        self.exports = Exports(daemon, self.find_folder, self._history)
         self._looking = Looking(daemon, self.find_folder)
         comparing = Comparing(self.folder_of_path)
         self.page: PageServer | None = None
@@ -123,6 +126,8 @@ class DaemonApi:
             "diff": self._history.diff,
             "search": self._history.search,
             "restore": self._history.restore,
+            "export": self.exports.export,
+            "exports": self.exports.jobs,
             "undo": self._history.undo,
             "undo.list": self._history.undo_list,
             "snapshots": self._keeping.snapshots,
@@ -143,7 +148,8 @@ class DaemonApi:
     async def call(self, name: str, params: Params, progress: Progress) -> Json:
         """Run one method; see `web.control.Api`."""
         try:
-            return await self._methods[name](params, progress)
+            with keys_needed():
+                return await self._methods[name](params, progress)
         except TreeError as error:
             id_, _, fix = problem_of(error, reading=False)
             raise SyncdError(f"the file system refused: {error}", id=id_, why=CATALOGUE[id_].why, fix=fix) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,8 +122,8 @@ class Obedience:
         try:
             brought = await bring(folder, task, wish_of(command), dry_run=False, heard=heard)
             await self._in_place(folder, task, command, brought)
-        except (SyncdError, TreeError) as error:
-            id_ = problem_of(error, reading=False)[0] if isinstance(error, TreeError) else error.id
+        except (SyncdError, TreeError, sqlite3.Error) as error:
+            id_ = problem_of(error, reading=False)[0] if isinstance(error, TreeError) else getattr(error, "id", None)
             await self._end(folder, command, Report(State.FAILED, trouble=id_, words=f"{error}"[:500]))
             return
         files = sum(brought.counts.values())

@@ -51,7 +51,7 @@ class History:
         inside = os.fsencode(os.path.normpath(path))[len(folder.row.path) :].strip(b"/")
         return folder, task_of(folder), tuple(inside.split(b"/")) if inside else ()
 
-    async def _moment(self, task: FolderTask, params: Params) -> Moment:
+    async def when(self, task: FolderTask, params: Params) -> Moment:
         """The moment that is meant: a time, just before a change, or a snapshot; now, if none is named."""
         store = task.store
         if params["snapshot"] is not None:
@@ -98,7 +98,7 @@ class History:
 
     async def tree(self, params: Params, progress: Progress) -> Json:
         folder, task, path = self._at_path(params["path"])
-        when = await self._moment(task, params)
+        when = await self.when(task, params)
         tree = await task.db(restoring.db_tree, task.store, when, path)
         if path and not tree:
             raise nothing_there(path)
@@ -110,7 +110,7 @@ class History:
 
     async def diff(self, params: Params, progress: Progress) -> Json:
         folder, task, path = self._at_path(params["path"])
-        before = await task.db(restoring.db_tree, task.store, await self._moment(task, params), path)
+        before = await task.db(restoring.db_tree, task.store, await self.when(task, params), path)
         after = await task.db(restoring.db_tree, task.store, Moment(at_ms=moment_ms(params["to_s"])), path)
         found = difference(before, after)
         return {
@@ -145,7 +145,7 @@ class History:
 
     async def restore(self, params: Params, progress: Progress) -> Json:
         folder, task, path = self._at_path(params["path"])
-        when = await self._moment(task, params)
+        when = await self.when(task, params)
         if params["on"] is not None:
             return await self._on_another(folder, path, when, params, progress)
         to = None if params["to"] is None else os.fsencode(params["to"])

@@ -97,6 +97,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
             if settings.metrics_listen is not None:
                 await nursery.start(serve_metrics, settings.metrics_listen, observatory)
             nursery.start_soon(tell_alarms, daemon)
+            nursery.start_soon(api.exports.run)
             log.info("listening on %s", ", ".join(daemon.listening))
             manager.ready(status_line(daemon))
             nursery.start_soon(report_status, daemon, manager)

@@ -6,7 +6,8 @@ is lacking from peers into packs of our own, and only then publish, or write out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from syncd.daemon.folder import FolderTask
@@ -20,7 +21,9 @@ from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
 from syncd.store import restoring
+from syncd.store.depot import Depot, StoreKeys
 from syncd.store.folder import SourceReader
+from syncd.store.keyring import EpochKeyMissing
 from syncd.store.outside import DirectoryTarget, Existing, Target, TarTarget, Writing, free_bytes, write_all
 from syncd.store.restoring import Deed, Foreseen, Moment, Part
 
@@ -49,6 +52,8 @@ class Wish:
     to: bytes | None = None
     existing: Existing = Existing.REFUSE
     changed: bool = False
+    keys: StoreKeys | None = None
+    """Outside, as an encrypted store that these open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ async def bring(
     """Restore. Raises SyncdError for what cannot be whole, before anything was touched."""
     if wish.to is not None:
         return await write_outside(task, wish, dry_run=dry_run, heard=heard)
-    return await _in_place(folder, task, wish, dry_run)
+    with keys_needed():
+        return await _in_place(folder, task, wish, dry_run)
 
 
 # --- in place --------------------------------------------------------------------------------------------------------
@@ -132,6 +138,11 @@ async def published(task: FolderTask) -> None:
 
 async def write_outside(task: Ground, wish: Wish, *, dry_run: bool = False, heard: Heard = nobody) -> Brought:
     """Write a past tree into a directory, or as a tar file."""
+    with keys_needed():
+        return await _outside(task, wish, dry_run, heard)
+
+
+async def _outside(task: Ground, wish: Wish, dry_run: bool, heard: Heard) -> Brought:
     assert wish.to is not None
     store, part = task.store, wish.part
     tree = await task.db(restoring.db_tree, store, wish.when, part.path)
@@ -164,10 +175,12 @@ async def write_outside(task: Ground, wish: Wish, *, dry_run: bool = False, hear
 
 async def _write(task: Ground, chosen: Mapping[Path, Seen], wish: Wish, heard: Heard) -> None:
     assert wish.to is not None
-    store = task.store
-    target: Target = await task.blocking(_open_target, wish.to, wish.existing)
+    store, items = task.store, sorted(chosen.items())
     reader = SourceReader(store.tree, store.packs, store.keyring)
-    items = sorted(chosen.items())
+    if wish.keys is not None:
+        await _deposit(task, items, wish, wish.keys, reader, heard)
+        return
+    target: Target = await task.blocking(_open_target, wish.to, wish.existing)
     skip = max(0, len(wish.part.path) - 1)  # below the root, the last name of the path is the top of what is written
     size, written = sum(seen.content.size for seen in chosen.values()), 0
     try:
@@ -177,6 +190,28 @@ async def _write(task: Ground, chosen: Mapping[Path, Seen], wish: Wish, heard: H
                 writings = await task.db(_writings, task, some, skip)
                 written += await task.blocking(write_all, target, writings, reader, store.keyring)
                 heard(start + len(some), len(items), written, size)
+    finally:
+        reader.close()
+
+
+async def _deposit(
+    task: Ground,
+    items: Sequence[tuple[Path, Seen]],
+    wish: Wish,
+    keys: StoreKeys,
+    reader: SourceReader,
+    heard: Heard,
+) -> None:
+    assert wish.to is not None
+    size, written = sum(seen.content.size for _, seen in items), 0
+    try:
+        depot = await task.blocking(Depot, wish.to, task.store.keyring)
+        for start in range(0, len(items), FILES_AT_ONCE):
+            some = items[start : start + FILES_AT_ONCE]
+            written += await task.blocking(depot.add, await task.db(_writings, task, some, 0), reader)
+            heard(start + len(some), len(items), written, size)
+        at_ms = int(task.clock.now() * 1000) if wish.when.at_ms is None else wish.when.at_ms
+        await task.blocking(depot.finish, at_ms, keys)
     finally:
         reader.close()
 
@@ -210,6 +245,20 @@ def _is_same(now: Seen | None, then: Seen) -> bool:
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def keys_needed() -> Iterator[None]:
+    """Says in words that people understand that what happened in an epoch cannot be read here."""
+    try:
+        yield
+    except EpochKeyMissing as error:
+        raise SyncdError(
+            "part of that past cannot be read here",
+            id="SY-HIST-08",
+            why="it was written under a key of this folder that this device was not given, or not yet",
+            fix="connect to a member who has it; it is handed over with the membership list",
+        ) from error
 
 
 def nothing_there(path: Path) -> SyncdError:

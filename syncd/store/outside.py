@@ -121,6 +121,23 @@ def free_bytes(path: bytes) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def make_place(path: bytes) -> None:
+    """The directory in which exports get their names. Raises TreeError."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+
+
+def drop_file(path: bytes) -> None:
+    """Let a tar file go that was written here, if it is one still. Raises TreeError."""
+    try:
+        if os.path.isfile(path) and not os.path.islink(path):
+            os.unlink(path)
+    except OSError as error:
+        raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+
+
 class Existing(Enum):
     """What happens to what stands where something is to be written."""
 

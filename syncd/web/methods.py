@@ -136,6 +136,28 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             },
             STREAMS,
         ),
+        "export": Method(
+            {
+                **_FOLDER,
+                **_MOMENT,
+                "to": Kind.TEXT,
+                "only": Kind.MAYBE_TEXT,
+                "encrypted": Kind.FLAG,
+                "dry_run": Kind.FLAG,
+            },
+            STREAMS,
+        ),
+        "exports": Method(
+            {
+                **_FOLDER,
+                "to": Kind.TEXT,
+                "every_s": Kind.MAYBE_SECONDS,
+                "encrypted": Kind.FLAG,
+                "tar": Kind.FLAG,
+                "keep": Kind.MAYBE_TEXT,
+                "stop": Kind.MAYBE_TEXT,
+            }
+        ),
         "undo": Method({**_FOLDER, "id": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}, STREAMS),
         "undo.list": Method(_FOLDER),
         "snapshot.add": Method({**_FOLDER, "name": Kind.TEXT, "at_s": Kind.MAYBE_SECONDS}),

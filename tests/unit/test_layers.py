@@ -71,6 +71,7 @@ COLOURS: dict[str, str] = {
     "syncd.cli.doctor": BLOCKING,
     "syncd.cli.emergency": BLOCKING,
     "syncd.cli.explain": BLOCKING,
+    "syncd.cli.export": BLOCKING,
     "syncd.cli.failure": BLOCKING,
     "syncd.cli.folders": BLOCKING,
     "syncd.cli.help": BLOCKING,
@@ -126,6 +127,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.duties": ASYNC,
     "syncd.daemon.entering": ASYNC,
     "syncd.daemon.explaining": ASYNC,
+    "syncd.daemon.exporting": ASYNC,
     "syncd.daemon.folder": ASYNC,
     "syncd.daemon.following": ASYNC,
     "syncd.daemon.gathering": ASYNC,
@@ -247,6 +249,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.counts": BLOCKING,
     "syncd.store.db": BLOCKING,
     "syncd.store.departures": BLOCKING,
+    "syncd.store.depot": BLOCKING,
     "syncd.store.descent": BLOCKING,
     "syncd.store.directory": BLOCKING,
     "syncd.store.doubts": BLOCKING,
@@ -368,7 +371,7 @@ SOLE_IMPORTERS: dict[str, set[str]] = {
 # Who touches files at all. The user's folder is touched by `store.tree` and its parts alone, always from a descriptor
 # (tests/unit/store/test_tree_real.py); everybody else here touches syncd's home, or is a program of a person.
 TREE = {f"syncd.store.{name}" for name in ("tree", "descent", "directory", "files", "places", "probe", "syscalls")}
-OUTSIDE = {"syncd.store.outside"}  # where a person has old versions written
+OUTSIDE = {"syncd.store.outside", "syncd.store.depot"}  # where a person has old versions written
 HOME = {
     "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
     "syncd.daemon.measuring", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db",
