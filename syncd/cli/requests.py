@@ -41,7 +41,8 @@ def approve(
     """Say yes to a request: admit, or let held changes pass."""
     done = session.call("approve", id=request, role=role)
     admitted = f"{text.escape(done['member'] or '')} is a member of {text.escape(done['name'])} now."
-    passed = f"The held changes of {text.escape(done['name'])} pass now."
+    where = "" if done["everywhere"] else ", on this computer only: your role may not delete for others"
+    passed = f"The held changes of {text.escape(done['name'])} pass now{where}."
     session.show(done, lambda: admitted if done["kind"] == "join" else passed)
 
 

@@ -151,7 +151,7 @@ SHAPES: dict[str, Any] = {
     },
     "syncd.invite.revoke/1": {},
     "syncd.requests/1": {"requests": [{"id": "text", **_OF_FOLDER, "since": "text"}]},
-    "syncd.approve/1": {},
+    "syncd.approve/1": {"everywhere": "bool?"},
     "syncd.deny/1": {},
     "syncd.share/1": {
         **_OF_FOLDER,

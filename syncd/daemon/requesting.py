@@ -57,11 +57,12 @@ class Requests:
         if held is not None:
             folder, wave = held
             assert folder.task is not None
-            await folder.task.waves.approve(wave)
-            return _answer("approve", params["id"], "held", folder.id, folder.name, None)
+            is_for_all = await folder.task.waves.approve(wave)
+            answer = _answer("approve", params["id"], "held", folder.id, folder.name, None)
+            return answer | {"everywhere": is_for_all}
         role = None if params["role"] is None else Role[params["role"].upper()]
         request = await self._daemon.inviter.approve(params["id"], role)
-        return self._answered("approve", request)
+        return self._answered("approve", request) | {"everywhere": None}
 
     async def deny(self, params: Params, progress: Progress) -> Json:
         """Turn a joiner away, or undo a held wave."""

@@ -104,6 +104,10 @@ class Waves:
 
     async def hold_arriving(self) -> None:
         """Hold what others have deleted, written over or disguised, if that is too much."""
+        if freed := await self._db(waves.db_release_decided, self._store.connection):
+            log.warning("folder %s: somebody has decided about %s files that waited", self._ground.name, freed)
+            await self._ground.recount()
+            self._ground.tell()
         arriving = await self._db(waves.db_arriving, self._store.connection)
         self._counted &= {node for one in arriving.values() for node in one.nodes}
         for device, one in sorted(arriving.items()):
@@ -158,15 +162,21 @@ class Waves:
         """Some of the names that a wave holds."""
         return await self._db(waves.db_held_paths, self._store.connection, wave, 5)
 
-    async def approve(self, wave: str) -> None:
-        """Let a held wave pass."""
+    async def approve(self, wave: str) -> bool:
+        """Let a held wave pass; whether that frees it on all devices, and not only on this one."""
+        is_for_all, connection = False, self._store.connection
         for held in await self.held():
             if held.id == wave:
                 self._brake.release(held.origin, self._clock.monotonic())
-                nodes = await self._db(waves.db_release, self._store.connection, wave)
-                if held.origin == SCAN_ORIGIN:
-                    await self._db(waves.db_release_moved, self._store.connection, nodes)
+                is_for_all = await self._db(waves.db_approve, self._store, held, self._ground.now_ms())
+                is_ours = held.origin == SCAN_ORIGIN
+                # What is published of our own from here on says itself that it was approved.
+                nodes = await self._db(waves.db_release, connection, wave, self._clock.now() if is_ours else None)
+                if is_ours:
+                    await self._db(waves.db_release_moved, connection, nodes)
+                self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on()
+        return is_for_all
 
     async def deny(self, wave: str) -> None:
         """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere."""

@@ -2,7 +2,9 @@
 
     changeset   [1, folder 32, device 32, incarnation 16, counter, previous 32, heads, lamport, roster head 32,
                  time in ms, author name, records]
+              | [2, the same fields, approves]
     heads       [[device 32, incarnation 16, counter, hash 32], …] ascending: heads that moved since `previous`
+    approves    [hash 32, …] ascending, at least one: changesets that the brake is to let pass; zeros for this one
 
 The body of a changeset is its canonical bytes, compressed (zlib) and sealed as a block of kind CHANGESET. Compression
 need not be reproducible, since a body is stored once and never made again.
@@ -34,15 +36,20 @@ from syncd.model.ids import (
 from syncd.model.records import Record, record_untrusted, record_value
 
 FORMAT: Final = 1
+APPROVING: Final = 2
+"""The format of a changeset that approves others, or itself."""
 MAX_RECORDS: Final = 4096
 MAX_HEADS: Final = 16_384
 MAX_PLAIN_BYTES: Final = 4 * 1024 * 1024
 MAX_COUNTER: Final = (1 << 63) - 1
 MAX_TIME_MS: Final = (1 << 53) - 1
 MAX_AUTHOR_BYTES: Final = 255
+MAX_APPROVES: Final = 4096
+ITSELF: Final = NO_CHANGESET
+"""Among what a changeset approves: that very changeset."""
 
 _MAX_DEPTH: Final = 6
-_MAX_ITEMS: Final = MAX_RECORDS * 32 + MAX_HEADS * 5 + 64
+_MAX_ITEMS: Final = MAX_RECORDS * 32 + MAX_HEADS * 5 + MAX_APPROVES + 64
 _COMPRESSION_LEVEL: Final = 1
 
 
@@ -74,6 +81,7 @@ class Changeset:
     """Wall clock of the author, milliseconds since 1970: a label, never an order."""
     author_name: str
     records: tuple[Record, ...]
+    approves: tuple[ChangesetHash, ...] = ()
 
 
 def next_lamport(seen: Iterable[int]) -> int:
@@ -86,9 +94,10 @@ def next_lamport(seen: Iterable[int]) -> int:
 
 def encode(changeset: Changeset) -> bytes:
     """The canonical bytes. Raises: ValueError if they are more than MAX_PLAIN_BYTES (make a smaller batch)."""
+    approves = [list(changeset.approves)] if changeset.approves else []
     encoded = codec.encode(
         [
-            FORMAT,
+            APPROVING if approves else FORMAT,
             changeset.folder,
             changeset.device,
             changeset.incarnation,
@@ -100,6 +109,7 @@ def encode(changeset: Changeset) -> bytes:
             changeset.time_ms,
             changeset.author_name,
             [record_value(record) for record in changeset.records],
+            *approves,
         ]
     )
     if len(encoded) > MAX_PLAIN_BYTES or len(changeset.records) > MAX_RECORDS:
@@ -110,9 +120,13 @@ def encode(changeset: Changeset) -> bytes:
 def decode_untrusted(encoded: bytes) -> Changeset:
     """The changeset of these canonical bytes. Raises: RemoteProtocolError, and nothing else."""
     value = codec.decode_untrusted(encoded, max_bytes=MAX_PLAIN_BYTES, max_depth=_MAX_DEPTH, max_items=_MAX_ITEMS)
-    _, folder, device, incarnation, counter, previous, heads, lamport, roster_head, time_ms, author, records = _CHECK(
-        value
+    check = _CHECK_APPROVING if type(value) is list and len(value) == len(_FIELDS) + 2 else _CHECK
+    _, folder, device, incarnation, counter, previous, heads, lamport, roster_head, time_ms, author, records, *more = (
+        check(value)
     )
+    approves = more[0] if more else ()
+    if any(not earlier < later for earlier, later in pairwise(approves)):
+        raise RemoteProtocolError("the approvals of a changeset are not in order")
     if any(not earlier < later for earlier, later in pairwise(heads)):
         raise RemoteProtocolError("the heads of a changeset are not in order")
     if (counter == 1) != (previous == NO_CHANGESET):
@@ -120,7 +134,7 @@ def decode_untrusted(encoded: bytes) -> Changeset:
     if len({record.node for record in records}) != len(records):
         raise RemoteProtocolError("a changeset speaks twice about one node")
     return Changeset(
-        folder, device, incarnation, counter, previous, heads, lamport, roster_head, time_ms, author, records
+        folder, device, incarnation, counter, previous, heads, lamport, roster_head, time_ms, author, records, approves
     )
 
 
@@ -132,8 +146,7 @@ _HASH: Final = codec.bytes_of(HASH_BYTES)
 _INCARNATION: Final = codec.bytes_of(INCARNATION_BYTES)
 _COUNTER: Final = codec.uint(MAX_COUNTER, minimum=1)
 _CHECK_HEAD: Final = codec.array(_HASH, _INCARNATION, _COUNTER, _HASH)
-_CHECK: Final = codec.array(
-    codec.uint(FORMAT, minimum=FORMAT),
+_FIELDS: Final = (
     _HASH,
     _HASH,
     _INCARNATION,
@@ -145,6 +158,10 @@ _CHECK: Final = codec.array(
     codec.uint(MAX_TIME_MS),
     codec.text(MAX_AUTHOR_BYTES),
     codec.list_of(record_untrusted, MAX_RECORDS),
+)
+_CHECK: Final = codec.array(codec.uint(FORMAT, minimum=FORMAT), *_FIELDS)
+_CHECK_APPROVING: Final = codec.array(
+    codec.uint(APPROVING, minimum=APPROVING), *_FIELDS, codec.list_of(_HASH, MAX_APPROVES, minimum=1)
 )
 
 

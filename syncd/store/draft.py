@@ -52,6 +52,12 @@ class Draft:
         self.records.append(record)
         self.settle.append(settle)
 
+    def put_last(self, nodes: Container[NodeId]) -> None:
+        """What is said of these nodes comes after everything else."""
+        order = sorted(range(len(self.records)), key=lambda index: self.records[index].node in nodes)
+        self.records = [self.records[index] for index in order]
+        self.settle = [self.settle[index] for index in order]
+
     def before_write(self, touched: Sequence[NodeRow], source: Source, first: int) -> None:
         """For `Journal.author`: rows that say what the disk holds, and are not written yet."""
         waiting = rows.pending_of(self.connection, [row.id for row in touched])

@@ -21,7 +21,7 @@ from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
 from syncd.model.records import Record
 from syncd.seams import Reader, Tree
-from syncd.store import blocks, rows
+from syncd.store import approvals, blocks, rows
 from syncd.store.apply import Done
 from syncd.store.blocks import Location, SourceKind, source_row
 from syncd.store.commit import Committed, Committer
@@ -168,7 +168,14 @@ class FolderStore:
 
     def _author(self, draft: Draft, now_ms: int) -> Draft:
         if draft.records:
-            self.journal.author(draft.records, self.keyring, self.membership, now_ms, draft.before_write)
+            now = now_ms / 1000
+            passing = approvals.passing(self.connection, now)
+            if passing:
+                draft.put_last(passing)
+            author = self.journal.author
+            author(draft.records, self.keyring, self.membership, now_ms, draft.before_write, passing)
+            if passing:
+                approvals.passed(self.connection, [record.node for record in draft.records], now)
         return draft
 
     # receiving -----------------------------------------------------------------------------------------------

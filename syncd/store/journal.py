@@ -13,7 +13,7 @@ answer: nothing that one honest device keeps is refused by another.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -24,6 +24,8 @@ from ca.device import DeviceKeys
 from ca.ids import DeviceId, EntryHash, FolderId
 from syncd.errors import StoreCorrupt, TrustError
 from syncd.model.changesets import (
+    ITSELF,
+    MAX_APPROVES,
     MAX_RECORDS,
     Changeset,
     HeadRef,
@@ -31,10 +33,10 @@ from syncd.model.changesets import (
     seal_changeset,
 )
 from syncd.model.heads import SALT_BYTES, Head, decode_head_untrusted, encode_head, sign_head
-from syncd.model.ids import NO_CHANGESET, NO_CID, ChangesetHash, Cid, Incarnation
+from syncd.model.ids import NO_CHANGESET, NO_CID, ChangesetHash, Cid, Incarnation, NodeId
 from syncd.model.records import Record
 from syncd.seams import Random
-from syncd.store import rows
+from syncd.store import approvals, rows
 from syncd.store.joining import Joined, Source, Sources, join_records
 from syncd.store.keyring import Keyring
 from syncd.store.moments import note_deletions, note_moment
@@ -140,18 +142,31 @@ class Journal:
         membership: Membership,
         now_ms: int,
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None = None,
+        passing: Container[NodeId] = (),
     ) -> list[Joined]:
         """Publish records, in as many changesets as they need. `before_write(rows, source, first index)` per
-        changeset. Raises: NoRight, which rolls back the caller's transaction."""
+        changeset; those of nodes in `passing` approve themselves, if this device may. Raises: NoRight, which rolls back
+        the caller's transaction."""
         joined = []
         start = 0
+        may_approve = membership.may_delete(self.device, membership.head)
         while start < len(records):
-            count = _fitting(records, start)
-            joined.append(
-                self._author_one(records[start : start + count], start, keyring, membership, now_ms, before_write)
-            )
+            count = _fitting(records, start, passing)
+            approves = (ITSELF,) if may_approve and records[start].node in passing else ()
+            part = records[start : start + count]
+            joined.append(self._author_one(part, start, keyring, membership, now_ms, before_write, approves))
             start += count
         return joined
+
+    def approve(
+        self, changesets: Sequence[ChangesetHash], keyring: Keyring, membership: Membership, now_ms: int
+    ) -> None:
+        """Say that the brake is to let these changesets pass, everywhere. Raises: NoRight."""
+        if not membership.may_delete(self.device, membership.head):
+            raise NoRight("this device may not delete in this folder", id="SY-TRUST-02")
+        named = sorted(changesets)
+        for start in range(0, len(named), MAX_APPROVES):
+            self._author_one((), 0, keyring, membership, now_ms, None, tuple(named[start : start + MAX_APPROVES]))
 
     def _author_one(
         self,
@@ -161,6 +176,7 @@ class Journal:
         membership: Membership,
         now_ms: int,
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None,
+        approves: tuple[ChangesetHash, ...],
     ) -> Joined:
         roster_head = membership.head
         if not membership.may_publish(self.device, roster_head):
@@ -183,6 +199,7 @@ class Journal:
             max(0, now_ms),
             self.author_name,
             tuple(records),
+            approves,
         )
         cipher = keyring.cipher()
         sealed = seal_changeset(cipher, changeset)
@@ -194,6 +211,7 @@ class Journal:
         seen = [named.seq for named in moved] + ([] if previous is None else [previous.seq])
         note_moment(self._db, source.seq, changeset.time_ms, seen)
         self._note_deletions(source, changeset)
+        approvals.note(self._db, source.seq, source.hash, changeset)
         self._db.executemany("UPDATE journal SET told=? WHERE id=?", [(named.seq, named.journal) for named in moved])
 
         def settle(touched: Sequence[NodeRow]) -> None:
@@ -244,6 +262,7 @@ class Journal:
         source = self._insert(journal, head, changeset, body, number, FORKED if is_taken else APPLIED)
         note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
         self._note_deletions(source, changeset)
+        approvals.note(self._db, source.seq, source.hash, changeset)
         joined = join_records(self._db, self.sources, source, changeset.records)
         return Accepted(Verdict.FORKED if is_taken else Verdict.APPLIED, source.seq, joined.rows)
 
@@ -259,6 +278,7 @@ class Journal:
         self._move_tip(journal, head)
         source = Source(seq, head.changeset, changeset.lamport, head.device, changeset.author_name)
         self.sources.add(source)
+        approvals.note(self._db, seq, source.hash, changeset)
         joined = join_records(self._db, self.sources, source, changeset.records)
         return Accepted(Verdict.APPLIED, seq, joined.rows)
 
@@ -516,16 +536,18 @@ def _may_at(changeset: Changeset, device: DeviceId, head: EntryHash, membership:
     if not membership.may_publish(device, head):
         return False
     deletes = any(record.content is not None and record.content.is_deleted for record in changeset.records)
-    return not deletes or membership.may_delete(device, head)
+    return not (deletes or changeset.approves) or membership.may_delete(device, head)
 
 
-def _fitting(records: Sequence[Record], start: int) -> int:
-    """How many records from `start` fit one changeset; each node only once."""
+def _fitting(records: Sequence[Record], start: int, passing: Container[NodeId]) -> int:
+    """How many records from `start` fit one changeset; each node only once, and what passes apart from the rest."""
     size, nodes = 0, set()
+    passes = records[start].node in passing
     for index in range(start, min(len(records), start + MAX_RECORDS)):
         record = records[index]
         size += _size_of(record)
-        if (index > start and size > MAX_RECORD_BYTES) or record.node in nodes:
+        is_full = index > start and size > MAX_RECORD_BYTES
+        if is_full or record.node in nodes or (record.node in passing) != passes:
             return index - start
         nodes.add(record.node)
     return min(len(records) - start, MAX_RECORDS)

@@ -17,7 +17,7 @@ from itertools import groupby
 from ca.ids import DeviceId
 from syncd.model.changesets import Changeset
 from syncd.model.heads import Head
-from syncd.store import rows
+from syncd.store import approvals, rows
 from syncd.store.joining import ONLY_HERE, PENDING, join_records, wake_siblings, wake_view
 from syncd.store.journal import QUARANTINED, Journal, Membership, may_now
 from syncd.store.rows import NodeRow
@@ -112,6 +112,7 @@ def _put_aside(connection: sqlite3.Connection, journal: Journal, late: set[int],
         connection.execute(f"UPDATE changeset SET state={QUARANTINED} WHERE seq IN ({marks})", part)
         connection.execute(f"DELETE FROM past WHERE cs IN ({marks})", part)
         connection.execute(f"DELETE FROM departed WHERE cs IN ({marks})", part)
+    approvals.take_back(connection, late)
     ours = _ours(connection, journal, late)
     journal.take_back_tips()
     forgotten = _forget(connection, nodes, ours)

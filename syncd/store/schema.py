@@ -191,6 +191,13 @@ def m005_doubts(db: Database) -> None:
     db.execute("CREATE TABLE rot(id INTEGER PRIMARY KEY, node INTEGER, path BLOB, found REAL NOT NULL, size INTEGER)")
 
 
+@FOLDER()
+def m006_approvals(db: Database) -> None:
+    """Which changesets were approved, by which; and nodes that a person here has let pass, since when."""
+    db.execute("CREATE TABLE approval(hash BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(hash, seq)) WITHOUT ROWID")
+    db.execute("CREATE TABLE passing(node INTEGER PRIMARY KEY, at REAL NOT NULL)")
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

@@ -17,10 +17,11 @@ from blake3 import blake3
 
 from syncd.engine.brake import WINDOW_S
 from syncd.engine.ransom import looks_disguised
-from syncd.model.ids import NodeId, VersionId
+from syncd.model.ids import ChangesetHash, NodeId, VersionId
 from syncd.model.records import Content, Record
 from syncd.seams import Tree
-from syncd.store import rows
+from syncd.store import approvals, rows
+from syncd.store.approvals import IS_APPROVED
 from syncd.store.contents import standing_content
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
@@ -75,7 +76,8 @@ class Arriving:
 
 _ARRIVING = (
     "SELECT n.id, n.kind, n.l_kind, n.l_name, n.name, n.c_cs, n.c_idx, n.s_ccs, n.s_cidx, ca.device, pa.device, "
-    "EXISTS (SELECT 1 FROM node d WHERE d.id=n.l_parent AND d.kind=4 AND d.l_kind=2 AND d.pending=1) "
+    "EXISTS (SELECT 1 FROM node d WHERE d.id=n.l_parent AND d.kind=4 AND d.l_kind=2 AND d.pending=1), "
+    f"{IS_APPROVED.format('cc.hash')}, {IS_APPROVED.format('pc.hash')} "
     "FROM node n LEFT JOIN changeset cc ON cc.seq=n.c_cs LEFT JOIN author ca ON ca.id=cc.author "
     "LEFT JOIN changeset pc ON pc.seq=n.p_cs LEFT JOIN author pa ON pa.id=pc.author "
     "WHERE n.pending=1 AND n.pending<>0 AND n.l_kind<>0 AND n.kind<>0 AND n.id NOT IN (SELECT node FROM held_node)"
@@ -83,10 +85,27 @@ _ARRIVING = (
 
 
 def db_arriving(connection: sqlite3.Connection) -> dict[bytes, Arriving]:
-    """What Global has decided and this disk has not seen yet, as far as it takes something away, by author."""
+    """What Global has decided and this disk has not seen yet, as far as it takes something away and nobody has approved
+    it, by author."""
     found: dict[bytes, Arriving] = {}
-    for id_, kind, l_kind, l_name, name, *versions, author, mover, is_below_gone in connection.execute(_ARRIVING):
+    for (
+        id_,
+        kind,
+        l_kind,
+        l_name,
+        name,
+        *versions,
+        author,
+        mover,
+        is_below_gone,
+        may_go,
+        may_move,
+    ) in connection.execute(_ARRIVING):
         c_cs, c_idx, s_ccs, s_cidx = versions
+        if may_go:
+            author = None
+        if may_move:
+            mover = None
         if kind == DELETED and author is not None:
             arriving = found.setdefault(bytes(author), Arriving())
             arriving.units += not is_below_gone
@@ -182,13 +201,64 @@ def db_held_paths(connection: sqlite3.Connection, wave: str, most: int) -> list[
     return [os.fsdecode(name) for (name,) in found]
 
 
-def db_release(connection: sqlite3.Connection, wave: str) -> list[int]:
-    """End a wave; the nodes that it held."""
+def db_release(connection: sqlite3.Connection, wave: str, let_pass_at: float | None = None) -> list[int]:
+    """End a wave; the nodes that it held. `let_pass_at`: what is published of them next is approved as of then."""
     with Transaction(connection):
         nodes = [node for (node,) in connection.execute("SELECT node FROM held_node WHERE wave=?", (wave,))]
+        if let_pass_at is not None:
+            approvals.let_pass(connection, nodes, let_pass_at)
         connection.execute("DELETE FROM held_node WHERE wave=?", (wave,))
         connection.execute("DELETE FROM held WHERE id=?", (wave,))
         return nodes
+
+
+_DECIDING = (
+    "JOIN node n ON n.id=h.node JOIN changeset c ON c.seq="
+    "CASE WHEN n.kind<>4 AND n.c_cs IS n.s_ccs AND n.c_idx IS n.s_cidx THEN n.p_cs ELSE n.c_cs END "
+    "JOIN author a ON a.id=c.author"
+)
+"""The changesets in which stands what is to become of some nodes."""
+
+
+def db_release_decided(connection: sqlite3.Connection) -> int:
+    """Let go of what waits and was approved by somebody who may, wherever that was, and of what somebody else has
+    decided anew since then, such as by a no; how many nodes."""
+    if connection.execute("SELECT 1 FROM held LIMIT 1").fetchone() is None:
+        return 0
+    with Transaction(connection):
+        freed = connection.execute(
+            f"SELECT h.node FROM held w JOIN held_node h ON h.wave=w.id {_DECIDING} "
+            f"WHERE w.origin<>'here' AND ({IS_APPROVED.format('c.hash')} OR lower(hex(a.device))<>w.origin)"
+        ).fetchall()
+        connection.executemany("DELETE FROM held_node WHERE node=?", freed)
+        connection.execute(
+            "UPDATE held SET files=(SELECT count(*) FROM held_node h JOIN node n ON n.id=h.node "
+            "WHERE h.wave=held.id AND n.l_kind IN (1,3)) WHERE origin<>'here'"
+        )
+        connection.execute("DELETE FROM held WHERE origin<>'here' AND id NOT IN (SELECT wave FROM held_node)")
+        return len(freed)
+
+
+def db_approve(store: FolderStore, wave: Held, now_ms: int) -> bool:
+    """Say to everybody that a wave may pass, as far as it was published: what waits here, and what had passed here
+    already, since others may hold that. False if this device has no right to say so.
+    """
+    membership, journal = store.membership, store.journal
+    device, head = journal.device, membership.head
+    if not (membership.may_publish(device, head) and membership.may_delete(device, head)):
+        return False
+    author = device if wave.origin == SCAN_ORIGIN else bytes.fromhex(wave.origin)
+    waiting = "" if wave.origin == SCAN_ORIGIN else wave.id  # of our own nothing is published before it passes
+    found = store.connection.execute(
+        "WITH h(node) AS (SELECT node FROM held_node WHERE wave=?1 "
+        "UNION SELECT node FROM passed WHERE origin=?2 AND at>=?3) "
+        f"SELECT DISTINCT c.hash FROM h {_DECIDING} WHERE a.device=?4",
+        (waiting, wave.origin, wave.since - WINDOW_S, author),
+    )
+    deciding = [ChangesetHash(hash_) for (hash_,) in found]
+    with Transaction(store.connection):
+        journal.approve(deciding, store.keyring, membership, now_ms)
+    return True
 
 
 # --- what has passed -------------------------------------------------------------------------------------------------

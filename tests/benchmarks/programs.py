@@ -83,8 +83,7 @@ class Syncd:
         """It has seen that."""
 
     def permit(self, pair: Pair) -> None:
-        for end in pair.ends:  # each computer asks for itself
-            self._approve(end)
+        self._approve(pair.ends[0])  # where the wave began; the other one takes that for an answer
 
     def _approve(self, end: End) -> None:
         waiting: list[str] = []

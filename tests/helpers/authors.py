@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ca.ids import EntryHash
 from syncd.model.changesets import Changeset, HeadRef, seal_changeset
 from syncd.model.heads import Head, sign_head
-from syncd.model.ids import NO_CHANGESET, NO_CID, ROOT_NODE, Incarnation, NodeId
+from syncd.model.ids import NO_CHANGESET, NO_CID, ROOT_NODE, ChangesetHash, Incarnation, NodeId
 from syncd.model.records import DIRECTORY, Attributes, Content, Place, Record
 from syncd.store.folder import Arrived
 from tests.helpers.tasks import FOLDER_ID, ROSTER_HEAD, device_keys, keyring
@@ -47,6 +47,7 @@ class Author:
         roster_head: EntryHash = ROSTER_HEAD,
         lamport: int | None = None,
         time_ms: int = 0,
+        approves: Sequence[ChangesetHash] = (),
     ) -> Arrived:
         """The next changeset of this journal, as it arrives elsewhere. `seen`: whose newest ones it names."""
         before = self.newest
@@ -63,6 +64,7 @@ class Author:
             time_ms,
             self.name,
             records,
+            tuple(sorted(approves)),
         )
         cipher = keyring().cipher()
         sealed = seal_changeset(cipher, changeset)

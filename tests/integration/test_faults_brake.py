@@ -17,7 +17,6 @@ from tests.helpers.faults import (
     pair,
     refusal,
     share_another,
-    wait_content,
     wait_for,
     wait_no_problem,
     wait_problem,
@@ -94,29 +93,16 @@ def test_wave_here_is_held_and_brought_back_by_a_no(two: tuple[Computer, Compute
     demand_others_go_on(*two)
 
 
-def test_wave_passes_at_each_device_when_somebody_there_approves(two: tuple[Computer, Computer]) -> None:
+def test_wave_passes_everywhere_when_somebody_approves(two: tuple[Computer, Computer]) -> None:
     shared = fill(two, "approved")
     remove_most(shared)
-    shared.anna.ask("approve", str(wait_held(shared.anna, "approved")["id"]))
-    wave = wait_held(shared.ben, "approved")
-    assert wave["direction"] == "there"
-    assert wave["author"] not in ("this computer", "")
+    wave = wait_held(shared.anna, "approved")
     shared.wait_equal_file("flows", b"whatever else changes flows")
     assert len(list(shared.there.rglob("file*"))) == FILES
-    shared.ben.ask("approve", str(wave["id"]))
+    shared.anna.ask("approve", str(wave["id"]))
     wait_files(shared, FILES - GONE, FILES - GONE)
     wait_no_problem(shared.anna, "approved")
     wait_no_problem(shared.ben, "approved")
-
-
-def test_wave_of_a_peer_is_undone_for_all_by_a_no(two: tuple[Computer, Computer]) -> None:
-    shared = fill(two, "restored")
-    remove_most(shared)
-    shared.anna.ask("approve", str(wait_held(shared.anna, "restored")["id"]))
-    shared.ben.ask("deny", str(wait_held(shared.ben, "restored")["id"]))
-    wait_files(shared, FILES, FILES)
-    wait_content(shared.here / "many" / "file07", b"content 7")
-    wait_no_problem(shared.ben, "restored")
 
 
 def test_held_wave_outlives_a_kill(two: tuple[Computer, Computer]) -> None:

@@ -241,6 +241,7 @@ COLOURS: dict[str, str] = {
     "syncd.protocol.twins": PURE,
     "syncd.seams": PURE,
     "syncd.store.apply": BLOCKING,
+    "syncd.store.approvals": BLOCKING,
     "syncd.store.blocks": BLOCKING,
     "syncd.store.changes": BLOCKING,
     "syncd.store.commit": BLOCKING,

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from ca import codec
 from ca.errors import CodecError, RemoteProtocolError
 from ca.ids import DeviceId, EntryHash, FolderId
 from syncd.model.changesets import (
+    ITSELF,
+    MAX_APPROVES,
     MAX_PLAIN_BYTES,
     Changeset,
     HeadRef,
@@ -48,6 +51,19 @@ def test_what_is_encoded_decodes() -> None:
     assert decode_untrusted(encode(later)) == later
 
 
+def test_approvals_survive_and_only_they_make_the_second_format() -> None:
+    approving = replace(FIRST, records=(), approves=(ITSELF, ChangesetHash(id32(4))))
+    encoded = encode(approving)
+    assert decode_untrusted(encoded) == approving
+    assert (encode(FIRST)[1], encoded[1]) == (1, 2)
+    with pytest.raises(RemoteProtocolError):
+        decode_untrusted(encoded[:1] + b"\1" + encoded[2:])
+    fields = codec.decode_untrusted(encoded, max_bytes=1 << 20)
+    assert isinstance(fields, list)
+    with pytest.raises(RemoteProtocolError):
+        decode_untrusted(codec.encode([*fields[:-1], []]))  # nothing approved is said in the first format only
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -64,6 +80,10 @@ def test_what_is_encoded_decodes() -> None:
         replace(FIRST, heads=(head_ref(6), head_ref(5))),
         replace(FIRST, heads=(head_ref(5), head_ref(5))),
         replace(FIRST, records=(FIRST.records[0], replace(FIRST.records[1], node=node_id(9)))),
+        replace(FIRST, approves=(ChangesetHash(id32(5)), ChangesetHash(id32(4)))),
+        replace(FIRST, approves=(ITSELF, ITSELF)),
+        replace(FIRST, approves=(ChangesetHash(b"short"),)),
+        replace(FIRST, approves=tuple(ChangesetHash(at.to_bytes(32, "big")) for at in range(MAX_APPROVES + 1))),
     ],
 )
 def test_a_changeset_that_breaks_a_rule_is_refused(wrong: Changeset) -> None:

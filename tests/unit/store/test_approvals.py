@@ -1,0 +1,183 @@
+"""What an approval of a wave frees: the changesets that it names, if its author has the right to delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from ca.ids import EntryHash
+from syncd.model.changesets import ITSELF
+from syncd.model.ids import ROOT_NODE, ChangesetHash, VersionId, version_id
+from syncd.model.records import DELETED, Place, Record
+from syncd.store import waves
+from syncd.store.folder import Arrived, FolderStore
+from syncd.store.journal import NoRight, Verdict
+from syncd.store.waves import Why
+from tests.helpers.authors import Author
+from tests.helpers.model_values import file_with, node_id
+from tests.helpers.simdisk import SimDisk
+from tests.helpers.simtree import SimDatabases, SimTree
+from tests.helpers.tasks import SeededRandom, device_keys, open_store
+from tests.unit.store.test_journal import LATER_HEAD, Roster, accept, carried
+
+FILES = 60
+NOW = 1000.0
+
+
+@dataclass(slots=True)
+class Scene:
+    """Ann has sixty files of bob on her disk; he has deleted them all, and the brake holds that."""
+
+    store: FolderStore
+    bob: Author
+    deletion: Arrived
+
+    @property
+    def deleted_in(self) -> ChangesetHash:
+        return self.deletion.head.changeset
+
+    def waiting(self) -> int:
+        """How many files wait for a person, once approvals were heard."""
+        waves.db_release_decided(self.store.connection)
+        return sum(held.files for held in waves.db_held(self.store.connection))
+
+    def arriving(self) -> int:
+        """How many files are about to go that nobody has approved, as long as nothing is held."""
+        return sum(len(arriving.nodes) for arriving in waves.db_arriving(self.store.connection).values())
+
+
+def begin(name: str, databases: SimDatabases, *, hold: bool = True, approves: tuple[ChangesetHash, ...] = ()) -> Scene:
+    roster = Roster(no_delete=["dan"])
+    store = open_store(SimTree(SimDisk(), databases), device_keys(name), roster, SeededRandom(name), name)
+    store.db_begin()
+    bob = Author("bob")
+    made = bob.publish(
+        *(Record(node_id(at), file_with(at), place=Place(ROOT_NODE, b"file%d" % at)) for at in range(1, FILES + 1))
+    )
+    accept(store, made)
+    store.connection.execute(
+        "UPDATE node SET l_parent=parent, l_name=name, l_kind=kind, s_ccs=c_cs, s_cidx=c_idx, s_pcs=p_cs, "
+        "s_pidx=p_idx, pending=0 WHERE kind=1"
+    )
+    seen = [VersionId(version_id(made.head.changeset, index)) for index in range(FILES)]
+    deletion = bob.publish(*(Record(node_id(at + 1), DELETED, (seen[at],)) for at in range(FILES)), approves=approves)
+    accept(store, deletion)
+    scene = Scene(store, bob, deletion)
+    if hold:
+        (origin,) = waves.db_arriving(store.connection)
+        nodes = waves.db_arriving(store.connection)[origin].nodes
+        waves.db_hold(store.connection, "held-b", origin.hex(), Why.GONE, nodes, NOW, FILES)
+        assert scene.waiting() == FILES
+    return scene
+
+
+@pytest.fixture
+def databases() -> Iterator[SimDatabases]:
+    made = SimDatabases()
+    yield made
+    made.close()
+
+
+def approval(scene: Scene, name: str, *named: ChangesetHash, roster_head: EntryHash = LATER_HEAD) -> Arrived:
+    return Author(name).publish(seen=[scene.bob], roster_head=roster_head, approves=named)
+
+
+def test_approval_of_one_who_may_delete_frees_what_it_names(databases: SimDatabases) -> None:
+    scene = begin("ann", databases)
+    assert accept(scene.store, approval(scene, "cid", scene.deleted_in)) == [Verdict.APPLIED]
+    assert scene.waiting() == 0
+    assert scene.arriving() == 0
+
+
+def test_approval_of_something_else_frees_nothing(databases: SimDatabases) -> None:
+    scene = begin("ann", databases)
+    other = Author("cid").publish(Record(node_id(500), file_with(1), place=Place(ROOT_NODE, b"other")))
+    assert accept(scene.store, other) == [Verdict.APPLIED]
+    assert accept(scene.store, approval(scene, "ann", other.head.changeset, ITSELF)) == [Verdict.APPLIED]
+    assert scene.waiting() == FILES
+
+
+@pytest.mark.parametrize("name", ["vic", "dan"], ids=["viewer", "editor who may not delete"])
+def test_approval_without_the_right_to_delete_is_refused_and_frees_nothing(name: str, databases: SimDatabases) -> None:
+    scene = begin("ann", databases)
+    assert accept(scene.store, approval(scene, name, scene.deleted_in)) == [Verdict.REFUSED]
+    assert scene.waiting() == FILES
+
+
+def test_approval_of_somebody_who_was_removed_frees_nothing(databases: SimDatabases) -> None:
+    scene = begin("ann", databases)
+    membership = scene.store.membership
+    assert isinstance(membership, Roster)
+    membership.removed.add(device_keys("cid").public.id)
+    late = Author("cid").publish(seen=[scene.bob], approves=[scene.deleted_in])  # under the roster as it was before
+    assert accept(scene.store, late) == [Verdict.QUARANTINED]
+    assert scene.waiting() == FILES
+
+
+def test_approval_that_is_taken_back_with_its_author_frees_nothing_more(databases: SimDatabases) -> None:
+    scene = begin("ann", databases)
+    late = Author("cid").publish(seen=[scene.bob], approves=[scene.deleted_in])
+    assert accept(scene.store, late) == [Verdict.APPLIED]
+    membership = scene.store.membership
+    assert isinstance(membership, Roster)
+    membership.removed.add(device_keys("cid").public.id)
+    assert scene.store.db_judge_again() == 1
+    assert scene.waiting() == FILES
+
+
+def test_approval_told_again_frees_nothing_more(databases: SimDatabases) -> None:
+    """The same files come back and are deleted by the same author once more: that is another changeset."""
+    scene = begin("ann", databases)
+    given = approval(scene, "cid", scene.deleted_in)
+    accept(scene.store, given)
+    assert scene.waiting() == 0
+    versions = [VersionId(version_id(scene.deleted_in, index)) for index in range(FILES)]
+    again = scene.bob.publish(*(Record(node_id(at + 1), file_with(at), (versions[at],)) for at in range(FILES)))
+    versions = [VersionId(version_id(again.head.changeset, index)) for index in range(FILES)]
+    gone = scene.bob.publish(*(Record(node_id(at + 1), DELETED, (versions[at],)) for at in range(FILES)))
+    assert accept(scene.store, again, gone, given) == [Verdict.APPLIED, Verdict.APPLIED, Verdict.KNOWN]
+    assert scene.arriving() == FILES
+
+
+def test_what_somebody_else_brings_back_waits_no_longer(databases: SimDatabases) -> None:
+    scene = begin("ann", databases)
+    versions = [VersionId(version_id(scene.deleted_in, index)) for index in range(FILES)]
+    back = (Record(node_id(at + 1), file_with(at + 1), (versions[at],)) for at in range(FILES))
+    accept(scene.store, Author("cid").publish(*back, seen=[scene.bob]))
+    assert scene.waiting() == 0
+    assert not waves.db_held(scene.store.connection)
+
+
+def test_wave_that_its_author_approved_is_not_counted(databases: SimDatabases) -> None:
+    assert begin("ann", databases, hold=False, approves=(ITSELF,)).arriving() == 0
+
+
+def test_same_wave_without_that_is_counted(databases: SimDatabases) -> None:
+    assert begin("ann", databases, hold=False).arriving() == FILES
+
+
+def test_what_a_person_here_approves_is_said_to_all(databases: SimDatabases) -> None:
+    scene = begin("ann", databases)
+    assert waves.db_approve(scene.store, waves.db_held(scene.store.connection)[0], 0)
+    assert scene.waiting() == 0
+    (_, _, (_, raw)) = scene.store.journal.moved_after(0, 10).heads
+    other = SimDatabases()
+    try:
+        bens = begin("cid", other)
+        (told,) = carried(scene.store, [raw])
+        assert told.changeset.approves == (scene.deleted_in,)
+        assert accept(bens.store, told) == [Verdict.APPLIED]
+        assert bens.waiting() == 0
+    finally:
+        other.close()
+
+
+def test_who_may_not_delete_approves_for_nobody_else(databases: SimDatabases) -> None:
+    scene = begin("dan", databases)
+    assert not waves.db_approve(scene.store, waves.db_held(scene.store.connection)[0], 0)
+    with pytest.raises(NoRight):
+        scene.store.journal.approve([scene.deleted_in], scene.store.keyring, scene.store.membership, 0)
+    assert scene.store.journal.newest_seq() == 2
+    assert scene.waiting() == FILES
