@@ -16,6 +16,7 @@ import trio
 
 from ca.ids import FolderId
 from syncd.config import Settings
+from syncd.daemon.answering import Pairing
 from syncd.daemon.auditing import AuditLog
 from syncd.daemon.beginning import load_folder
 from syncd.daemon.commanding import Obedience
@@ -100,8 +101,9 @@ class Daemon:
         self.refusals = self.security_log.refusals
         self.audit = AuditLog(installation)
         self.inviter = Inviter(installation, self.table, self.membership, self._about)
+        pairing = Pairing(self.inviter, installation)
         twins = Twins(seams.random.token(RUN_BYTES))
-        self.server = Server(installation.keys, self.reachable_at, self.keeper, self.inviter, self.refusals, twins.own)
+        self.server = Server(installation.keys, self.reachable_at, self.keeper, pairing, self.refusals, twins.own)
         self.surroundings = Surroundings(
             network=seams.network,
             clock=seams.clock,

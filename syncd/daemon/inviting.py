@@ -1,6 +1,6 @@
-"""Async. The inviter's side of pairing: open codes and links, who asks to join, and the answers to `POST /v1/pair`.
+"""Async. The inviter's side of pairing: open codes and links, who asks to join, and who is let in.
 
-The rules are in `engine.invites`, the messages in `protocol.inviter`; here each new value of an invitation is computed,
+The rules are in `engine.invites`, the connections in `answering.py`; here each new value of an invitation is computed,
 written to disk, and only then answered. A pairing label is answered only while its invitation is open. The admission
 itself does not depend on the joiner's connection: whoever was let in while it was gone gets its admission when it comes
 back.
@@ -18,32 +18,23 @@ from typing import Final, TypeAlias
 import trio
 
 from ca.certs import throwaway_certificate
-from ca.codec import array, bytes_of, decode_untrusted, encode, text, uint
-from ca.device import KEY_BYTES, SEAL_PUBLIC_BYTES, PublicDevice
+from ca.device import PublicDevice
 from ca.epochs import MAX_NAME_BYTES, code_label, link_label
 from ca.errors import CodecError
 from ca.ids import DeviceId, FolderId
 from ca.roles import Role
+from syncd.daemon import joinrequests
 from syncd.daemon.devicedb import DeviceDb
 from syncd.daemon.installation import Installation
+from syncd.daemon.joinrequests import JoinRequest
 from syncd.daemon.membership import FolderMembership
 from syncd.engine import invites as rules
 from syncd.engine.invites import Claim, Invite, Why
-from syncd.errors import ConfigError, RemoteProtocolError, StoreCorrupt, TrustError
-from syncd.protocol.invitation import MAX_HOST_BYTES, Admission, Applicant, Offer, Refusal, one_line
-from syncd.protocol.inviter import (
-    AttemptStarted,
-    Delivered,
-    InviterSession,
-    JoinWanted,
-    ProofFailed,
-    Proved,
-    StillWaiting,
-)
+from syncd.errors import ConfigError, StoreCorrupt, TrustError
+from syncd.protocol.invitation import Admission, Applicant, Offer, one_line
 from syncd.protocol.links import FINGERPRINT_BYTES, Code, Link, format_link
-from syncd.protocol.pairing import POLL_S, Channel
+from syncd.protocol.pairing import POLL_S
 from syncd.protocol.tls import LabelTable
-from syncd.seams import Workers
 
 log = logging.getLogger("syncd.inviting")
 
@@ -61,22 +52,6 @@ class About:
     files: int
     size_bytes: int
     addresses: tuple[tuple[DeviceId, tuple[str, ...]], ...] = ()  # where members can be reached, ourselves included
-
-
-@dataclass(frozen=True, slots=True)
-class JoinRequest:
-    """Somebody proved a code or link and waits for a person. `host`, `system` and the name are what they say."""
-
-    id: str  # four letters, to be typed
-    folder: FolderId
-    invite: bytes
-    role: Role
-    device: PublicDevice
-    member_name: str
-    host: str
-    system: str
-    address: str
-    since: int  # unix seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +113,7 @@ class Inviter:
         own = self._installation
         try:
             found = [rules.unpack_untrusted(packed) for packed in await own.on_disk(own.db.invites)]
-            requests = [_unpack_untrusted(id, body) for id, body in await own.on_disk(own.db.requests)]
+            requests = [joinrequests.unpack_untrusted(id, body) for id, body in await own.on_disk(own.db.requests)]
         except CodecError as error:
             raise StoreCorrupt("an invitation cannot be read back from the disk", id="SY-DB-01") from error
         self._invites = {invite.id: invite for invite in found}
@@ -254,24 +229,14 @@ class Inviter:
         self._decide(request.invite, request.device.id)
         return request
 
-    # connections ---------------------------------------------------------------------------------------------
+    # what connections ask ------------------------------------------------------------------------------------
 
-    def connect(self, label: str, export: Callable[[bytes, int], bytes], address: str) -> Answerer:
-        """What answers one connection on a pairing label. `export` is the exporter of its TLS channel.
-
-        Raises: TrustError when the label is no longer open.
-        """
+    def invite_at(self, label: str) -> Invite:
+        """The open invitation that answers this label. Raises: TrustError when there is none (any more)."""
         id = self._labels.get(label)
         if id is None:
             raise TrustError("this invitation is no longer open")
-        invite, own, channel = self._invite(id), self._installation, Channel.of(export)
-        if invite.is_code:
-            session = InviterSession.for_code(own.keys, Code(invite.number, invite.words), channel, own.random.token)
-        else:
-            session = InviterSession.for_link(own.keys, invite.secret, channel)
-        return Answerer(self, own.workers, id, session, address)
-
-    # what connections ask ------------------------------------------------------------------------------------
+        return self._invite(id)
 
     async def _step(self, id: bytes, rule: Callable[[Invite], rules.Outcome]) -> tuple[Invite, Why | None]:
         """Apply a rule: compute, write, and only then return."""
@@ -458,7 +423,7 @@ class Inviter:
             address,
             own.now_s(),
         )
-        await own.on_disk(own.db.put_request, request.id, request.folder, _pack(request))
+        await own.on_disk(own.db.put_request, request.id, request.folder, joinrequests.pack(request))
         self._requests[request.id] = request
         self._tell(Requested(request))
 
@@ -514,110 +479,5 @@ class Inviter:
         return folder
 
 
-class Answerer:
-    """One joiner's connection: bodies in, bodies out."""
-
-    def __init__(
-        self, inviter: Inviter, workers: Workers, invite: bytes, session: InviterSession, address: str
-    ) -> None:
-        self._inviter = inviter
-        self._workers = workers
-        self._invite = invite
-        self._session = session
-        self._address = address
-        self._applicant: Applicant | None = None
-
-    async def answer_untrusted(self, body: bytes) -> bytes:
-        """The answer to one body of `POST /v1/pair`; may take POLL_S.
-
-        Raises: RemoteProtocolError (end the connection), TrustError when the folder is gone.
-        """
-        inviter, session = self._inviter, self._session
-        step = session.receive_untrusted(body)
-        match step.event:
-            case AttemptStarted():
-                why = await inviter.start_attempt(self._invite)
-                return await self._countershare() if why is None else session.refuse(_refusal(why))
-            case ProofFailed():
-                await inviter.blur()
-                inviter.proof_failed(self._invite, self._address)
-            case Proved(applicant):
-                await inviter.blur()
-                self._applicant = applicant
-                why = await inviter.prove(self._invite, applicant.device.id)
-                return session.make_offer(inviter.offer(self._invite)) if why is None else session.refuse(_refusal(why))
-            case JoinWanted(applicant, member_name):
-                why = await inviter.ask(self._invite, applicant, member_name, self._address)
-                return await self._decided(applicant) if why is None else session.refuse(_refusal(why))
-            case StillWaiting() if self._applicant is not None:
-                return await self._decided(self._applicant)
-            case Delivered() if self._applicant is not None:
-                await inviter.delivered(self._invite, self._applicant.device.id)
-        if step.reply is None:
-            raise RemoteProtocolError("a pairing message that has no answer")
-        return step.reply
-
-    async def _countershare(self) -> bytes:
-        # SPAKE2 is Python: some milliseconds that other connections need not wait for.
-        share = await self._workers.run_blocking(self._session.attempt_counted)
-        await self._inviter.blur()
-        return share
-
-    async def _decided(self, applicant: Applicant) -> bytes:
-        match await self._inviter.decided(self._invite, applicant.device.id):
-            case None:
-                return self._session.not_yet()
-            case Admission() as admission:
-                return self._session.admit(admission)
-            case why:
-                return self._session.refuse(_refusal(why))
-
-
-def _refusal(why: Why) -> Refusal:
-    return Refusal[why.name]
-
-
 def _label(invite: Invite) -> str:
     return code_label(invite.number) if invite.is_code else link_label(invite.secret)
-
-
-# --- requests on disk ------------------------------------------------------------------------------------------------
-
-_REQUEST: Final = array(
-    bytes_of(32),
-    bytes_of(8),
-    uint(max(Role)),
-    array(bytes_of(KEY_BYTES), bytes_of(SEAL_PUBLIC_BYTES), bytes_of(KEY_BYTES)),
-    text(MAX_NAME_BYTES),
-    text(MAX_HOST_BYTES),
-    text(MAX_HOST_BYTES),
-    text(_MAX_ADDRESS_BYTES),
-    uint(),
-)
-
-
-def _pack(request: JoinRequest) -> bytes:
-    device = (request.device.sign, request.device.seal, request.device.tls)
-    return encode(
-        (
-            request.folder,
-            request.invite,
-            request.role,
-            device,
-            request.member_name,
-            request.host,
-            request.system,
-            request.address,
-            request.since,
-        )
-    )
-
-
-def _unpack_untrusted(id: str, body: bytes) -> JoinRequest:
-    """The inverse. Raises: CodecError for what `_pack` never wrote."""
-    folder, invite, role, keys, name, host, system, address, since = _REQUEST(
-        decode_untrusted(body, max_bytes=_MAX_REQUEST_BYTES)
-    )
-    return JoinRequest(
-        id, FolderId(folder), invite, Role(role), PublicDevice(*keys), name, host, system, address, since
-    )

@@ -9,7 +9,7 @@ from ca.device import device_words
 from ca.ids import FolderId
 from ca.roles import Role
 from syncd.daemon.app import Daemon
-from syncd.daemon.inviting import JoinRequest
+from syncd.daemon.joinrequests import JoinRequest
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import moment
 

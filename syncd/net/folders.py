@@ -104,6 +104,6 @@ class Answerer(Protocol):
 
 
 class Pairing(Protocol):
-    """The open invitations of this device (`daemon.inviting`)."""
+    """The open invitations of this device (`daemon.answering`)."""
 
     def connect(self, label: str, export: Callable[[bytes, int], bytes], address: str) -> Answerer: ...

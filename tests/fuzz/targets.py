@@ -22,7 +22,7 @@ from ca.roster import Roster
 from ca.wraps import payload_untrusted, wrap_proof_untrusted
 from syncd.config import parse_settings
 from syncd.daemon.devicedb import DeviceDb, own_wrap_untrusted
-from syncd.daemon.inviting import _unpack_untrusted as unpack_request_untrusted
+from syncd.daemon.joinrequests import unpack_untrusted as unpack_request_untrusted
 from syncd.daemon.securitylog import _maybe_burst
 from syncd.engine.invites import unpack_untrusted as unpack_invite_untrusted
 from syncd.model import changesets, heads, lists, paths, records

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from ca.device import DeviceKeys
 from ca.ids import DeviceId, FolderId
 from ca.roles import Role
+from syncd.daemon.answering import Pairing
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent, Joined, Requested
@@ -47,6 +48,7 @@ class Host:
         self.events: list[InviterEvent] = []
         self.inviter = Inviter(own, self.table, self.maybe_folder, lambda id: About(3, 4096))
         self.inviter.on_event.append(self.events.append)
+        self.pairing = Pairing(self.inviter, own)
 
     def maybe_folder(self, id: FolderId) -> FolderMembership | None:
         return self.folder if id == self.folder.folder_id else None
@@ -54,7 +56,7 @@ class Host:
     async def serve(self, raw: RawStream, address: str) -> None:
         try:
             stream = await accept_tls(raw, self.table, self.own.clock.now())
-            answerer = self.inviter.connect(stream.endpoint.label, stream.export, address)
+            answerer = self.pairing.connect(stream.endpoint.label, stream.export, address)
 
             async def handle(request: Request, body: Body) -> Response:
                 return Response(200, await answerer.answer_untrusted(await body.read(MAX_REQUEST_BYTES)))
@@ -246,12 +248,12 @@ def started(host: Host, code: Code, keys: DeviceKeys) -> tuple[Callable[[bytes, 
 async def test_attempt_is_on_disk_before_it_is_answered(world: World, autojump_clock: MockClock) -> None:
     invite, code = await world.code()
     export, first = started(world.ann, code, world.devices.device("eve").keys)
-    answerer = world.inviter.connect(f"pair-{code.number}", export, "10.0.0.9:1")
+    answerer = world.ann.pairing.connect(f"pair-{code.number}", export, "10.0.0.9:1")
     world.ann.own.db._db.execute("PRAGMA query_only=1")
     with pytest.raises(sqlite3.OperationalError):
         await answerer.answer_untrusted(first)
     world.ann.own.db._db.execute("PRAGMA query_only=0")
-    answerer = world.inviter.connect(f"pair-{code.number}", export, "10.0.0.9:1")
+    answerer = world.ann.pairing.connect(f"pair-{code.number}", export, "10.0.0.9:1")
     await answerer.answer_untrusted(first)
     assert world.on_disk(invite).attempts == 1
 
