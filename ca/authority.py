@@ -55,6 +55,7 @@ from ca.ids import NO_ENTRY, NO_FOLDER, DeviceId, EntryHash, EpochId, FolderId, 
 from ca.recovery import PublicRecovery, RecoveryKey
 from ca.roles import USUAL_CAPABILITIES, Capability, Role
 from ca.roster import EpochInfo, Member, Recipient, Roster
+from ca.state import Status
 from ca.wraps import (
     HpkeSealer,
     Payload,
@@ -273,6 +274,20 @@ def stand_by(roster: Roster, secrets: Secrets, signer: Signer) -> Outcome:
     return compose(roster, secrets, signer, [SetPolicy(None, ())])
 
 
+def rescue(roster: Roster, secrets: Secrets, signer: Signer, key: RecoveryKey, newcomer: Newcomer) -> Outcome:
+    """By the printed key, for a machine that has nothing else: who is active stays, and the newcomer is an owner too.
+
+    Raises: TrustError when the key is not this folder's.
+    """
+    active = [member for member in roster.members.values() if member.status is Status.ACTIVE]
+    devices = sorted(device for member in active for device in member.devices)
+    changes: list[Change] = [
+        Recover(tuple(devices), roster.recovery, ()),
+        _admit(secrets.keys.name_key, newcomer, signer.random),
+    ]
+    return compose(roster, secrets, replace(signer, keys=key), changes)
+
+
 def decide_quarrel(roster: Roster, signer: Signer, place: int | None) -> bytes:
     """The entry by which another owner chooses between two histories: on ours, or on the branch of this place.
 
@@ -437,12 +452,14 @@ def receive_wrap(
     recipient: DeviceId,
     seal_seed: bytes,
     wrap: bytes,
-    proof: WrapProof,
+    proof: WrapProof | None,
     *,
     held: Secrets | None = None,
     sealer: Sealer = HPKE,
 ) -> Secrets:
     """Open the current epoch for this device (or recovery key), and through it every epoch before.
+
+    Without a proof the wrap was sealed anew (`seal_again`): what is in it still has to be what the roster commits to.
 
     The secret is used only if the roster names this very wrap, F is the one committed to in genesis, both certificates
     are of the keys that E yields, and the chain leads to what is held already. Else the old epoch stays in use.
@@ -450,7 +467,8 @@ def receive_wrap(
     Raises: TrustError for all of that, and for a share that is not a reading member's.
     """
     epoch = roster.epoch
-    check_wrap(epoch.wraps_root, epoch.wraps_count, recipient, wrap, proof)
+    if proof is not None:
+        check_wrap(epoch.wraps_root, epoch.wraps_count, recipient, wrap, proof)
     try:
         payload = payload_untrusted(sealer.open(seal_seed, wrap, epoch.wrap_info(recipient)))
     except CodecError:
@@ -464,6 +482,12 @@ def receive_wrap(
     check_folder_certificate(epoch.vault_certificate, keys.vault.tls, epoch.opened_at)
     older = _open_chain(roster.epochs, payload.epoch, held)
     return with_links(roster, Secrets(payload.folder, epoch.id, payload.epoch, older))
+
+
+def seal_again(roster: Roster, secrets: Secrets, recovery: PublicRecovery, sealer: Sealer = HPKE) -> bytes:
+    """The newest epoch's secret for the holder of a recovery key, by a member who may not have the wrap made for it."""
+    payload = Payload(Share.MEMBER, secrets.epoch, secrets.folder)
+    return sealer.seal(recovery.seal, payload.encode(), roster.epoch.wrap_info(DeviceId(recovery.id)))
 
 
 def with_links(roster: Roster, secrets: Secrets) -> Secrets:

@@ -129,6 +129,11 @@ def link_label(link_secret: bytes) -> str:
     return _label(derive(link_secret, "link label", 20))
 
 
+def recovery_label(recovery: DeviceId) -> str:
+    """Where members answer whoever holds a recovery key, whose id this is."""
+    return _label(digest("recovery label", recovery)[:20])
+
+
 def code_label(number: int) -> str:
     """Where the maker of a pairing code answers."""
     return f"pair-{number}"

@@ -758,6 +758,13 @@ _ENTRIES = (
         "start syncd on another device of the folder; syncd peers shows who is connected",
     ),
     Trouble(
+        "SY-RESCUE-01",
+        Exit.NOT_FOUND,
+        "no folder there knows this recovery key",
+        "The device answers, but none of its folders was made on the computer that this key was printed on.",
+        "ask another device, or take the key that was printed with the folder's first computer",
+    ),
+    Trouble(
         "SY-CMD-01",
         Exit.NOT_ALLOWED,
         "a command to another device was refused",

@@ -85,8 +85,8 @@ def recover(
     The key's words are asked for, or read from standard input. All devices that are not kept are out.
     `--json` prints syncd.recover/1.
     """
-    words = _words(session)
-    asked = {**here(folder), "words": words, "keep": keep or []}
+    typed = words(session)
+    asked = {**here(folder), "words": typed, "keep": keep or []}
     before = session.call("recover", **asked, dry_run=True)
     if session.flags.dry_run:
         session.show(before, lambda: plan_lines(before))
@@ -100,7 +100,7 @@ def recover(
     session.show(done, lambda: [first, *_pending(done)])
 
 
-def _words(session: Session) -> str:
+def words(session: Session) -> str:
     """From a person, unseen, or from standard input; never from the command line, where others could see them."""
     if sys.stdin.isatty():
         return str(typer.prompt("Recovery key", hide_input=True, err=True))

@@ -108,6 +108,7 @@ SHAPES: dict[str, Any] = {
     "syncd.folder.addresses/1": {**_OF_FOLDER, "rules": ["any"], "pending": ["text"]},
     "syncd.folder.decide/1": {"folder": "text"},
     "syncd.security/1": {"refusals": ["any"]},
+    "syncd.rescue/1": {"address": "text", "config": "text?", "dry_run": "bool", "folders": ["any"]},
     "syncd.audit/1": {"lines": "int", "wrong": "text?", "audit": ["any"]},
     "syncd.peers/1": {
         "peers": [
@@ -340,6 +341,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "device archive": ("syncd.device.archive/1",),
     "lockdown": ("syncd.lockdown/1",),
     "recover": ("syncd.recover/1",),
+    "rescue": ("syncd.rescue/1",),
     "rotate": ("syncd.rotate/1",),
     "invites": ("syncd.invites/1",),
     "invite revoke": ("syncd.invite.revoke/1",),

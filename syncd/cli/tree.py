@@ -74,6 +74,7 @@ TREE: Mapping[str, Leaf | Branch] = {
     "device": Branch("One device: archive.", {"archive": Leaf("emergency", "archive")}),
     "lockdown": Leaf("emergency", "lockdown"),
     "recover": Leaf("emergency", "recover"),
+    "rescue": Leaf("rescue", "rescue"),
     "rotate": Leaf("members", "rotate"),
     "invites": Leaf("invites", "invites"),
     "invite": Branch("One invitation: revoke.", {"revoke": Leaf("invites", "revoke")}),

@@ -31,6 +31,7 @@ from syncd.daemon.people import MemberInfo
 from syncd.daemon.problems import problem_of
 from syncd.daemon.promising import Promises
 from syncd.daemon.requesting import Requests
+from syncd.daemon.rescuing import Rescuing
 from syncd.daemon.restoring import keys_needed
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
@@ -90,6 +91,7 @@ class DaemonApi:
             "lockdown": governing.lockdown,
             "folder.decide": governing.decide,
             "recover": governing.recover,
+            "rescue": Rescuing(daemon).rescue,
             "rotate": governing.rotate,
             "invites": self._sharing.invites,
             "invite.revoke": self._sharing.revoke,

@@ -26,6 +26,7 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.pulling import ByteBudget, Meter
+from syncd.daemon.rescuing import Rescue
 from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
 from syncd.daemon.securitylog import SecurityLog
 from syncd.daemon.twinning import note_twins
@@ -104,6 +105,7 @@ class Daemon:
         pairing = Pairing(self.inviter, installation)
         twins = Twins(seams.random.token(RUN_BYTES))
         self.server = Server(installation.keys, self.reachable_at, self.keeper, pairing, self.refusals, twins.own)
+        self.rescue = self.server.rescue = Rescue(self)
         self.surroundings = Surroundings(
             network=seams.network,
             clock=seams.clock,
@@ -178,6 +180,7 @@ class Daemon:
         folder.membership.uninstall()
         self.connections.close_folder(folder.id)
         self._started.pop(folder.id, None)
+        self.rescue.relabel()
         await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
         await self.installation.keep_copy()
         self._tell()
@@ -211,6 +214,7 @@ class Daemon:
         assert self._nursery is not None
         await self._nursery.start(self._run_folder, folder, wait_for_peer, held)
         self._announce()
+        self.rescue.relabel()
         return folder
 
     async def _run_folder(
@@ -240,6 +244,7 @@ class Daemon:
 
     def _membership_moved(self, folder: RunningFolder, update: Update) -> None:
         self._announce()
+        self.rescue.relabel()
         if update.we_are_out:
             log.warning("folder %s: this device is no longer a member", folder.name)
         if update.fork:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ca import authority, keyfiles
+from ca.authority import Outcome
 from ca.ids import FolderId
 from ca.recovery import PublicRecovery
 from syncd.daemon import standing as steps
@@ -62,6 +63,13 @@ async def join_folder(
     if update.fork or not after.is_current:
         raise TrustError("the roster received is not the one that this device knows of this folder", id="SY-FORK-01")
     return await _begin(installation, before, after, also)
+
+
+async def begin_recovered(
+    installation: Installation, outcome: Outcome, *, also: Also | None = None
+) -> FolderMembership:
+    """Begin as the owner that a recovery key made of this device; on disk when this returns."""
+    return await _begin(installation, None, steps.found(installation.id, outcome), also)
 
 
 async def load_folder(installation: Installation, folder: FolderId) -> FolderMembership:

@@ -23,6 +23,7 @@ from syncd.store.schema import DEVICE
 
 DATABASE_NAME: Final = "device.db"
 MAX_ADDRESSES_OF_DEVICE: Final = 16
+MAX_KEEPSAKES_OF_FOLDER: Final = 16
 _MAX_PROOF_BYTES: Final = 1024
 
 ENDED: Final = "ended"
@@ -160,7 +161,7 @@ class DeviceDb:
         """Everything about a folder, its roster included."""
         with Transaction(self._db):
             self._db.execute("DELETE FROM folder WHERE id=?", (folder,))
-            for table in ("entry", "wrap", "own_wrap", "evidence", "peer", "invite", "request"):
+            for table in ("entry", "wrap", "own_wrap", "evidence", "peer", "invite", "request", "keepsake"):
                 self._db.execute(f"DELETE FROM {table} WHERE folder=?", (folder,))
 
     # rosters -------------------------------------------------------------------------------------------------
@@ -283,6 +284,23 @@ class DeviceDb:
     def audit(self) -> list[bytes]:
         """Every line of the audit log, the oldest first."""
         return [raw for (raw,) in self._db.execute("SELECT raw FROM audit ORDER BY number")]
+
+    # what others left here -----------------------------------------------------------------------------------
+
+    def put_keepsake(self, folder: FolderId, device: DeviceId, time_ms: int, sealed: bytes) -> None:
+        """What a device wants to find again; of many devices the latest are kept."""
+        with Transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO keepsake VALUES (?,?,?,?)", (folder, device, time_ms, sealed))
+            self._db.execute(
+                "DELETE FROM keepsake WHERE folder=?1 AND device NOT IN "
+                "(SELECT device FROM keepsake WHERE folder=?1 ORDER BY time_ms DESC, device LIMIT ?2)",
+                (folder, MAX_KEEPSAKES_OF_FOLDER),
+            )
+
+    def keepsakes(self, folder: FolderId) -> list[tuple[DeviceId, int, bytes]]:
+        """Whose, of when, and what, the newest first."""
+        query = "SELECT device, time_ms, sealed FROM keepsake WHERE folder=? ORDER BY time_ms DESC, device"
+        return [(DeviceId(device), time_ms, sealed) for device, time_ms, sealed in self._db.execute(query, (folder,))]
 
     # invitations and requests ----------------------------------------------------------------------------------
 

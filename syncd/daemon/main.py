@@ -19,6 +19,7 @@ from syncd.daemon.devicedb import DeviceDb
 from syncd.daemon.installation import Installation
 from syncd.daemon.logs import start_log
 from syncd.daemon.measuring import Observatory, serve_metrics
+from syncd.daemon.rescuing import Keepsakes
 from syncd.daemon.service import obey_signals, report_status, show_life, status_line
 from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
 from syncd.net.sockets import Neighbourhood, SocketNetwork
@@ -98,6 +99,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
                 await nursery.start(serve_metrics, settings.metrics_listen, observatory)
             nursery.start_soon(tell_alarms, daemon)
             nursery.start_soon(api.exports.run)
+            nursery.start_soon(Keepsakes(daemon).run)
             log.info("listening on %s", ", ".join(daemon.listening))
             manager.ready(status_line(daemon))
             nursery.start_soon(report_status, daemon, manager)

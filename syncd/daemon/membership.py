@@ -177,6 +177,10 @@ class FolderMembership(People):
         """What a proven device is told that asks for the entries after a number. None: as if there were no folder."""
         return self._standing.page_for(device, after)
 
+    def page_for_recovery(self, held: int) -> RosterPage:
+        """Entries for the holder of a recovery key who has so many of them."""
+        return self._standing.page_for_recovery(held)
+
     def submission(self) -> RosterSubmit:
         """Our newest entry, as it is pushed to others."""
         return self._standing.submission()

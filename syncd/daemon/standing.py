@@ -140,6 +140,10 @@ class Standing:
             everybodys if self.keeps_wraps else (),
         )
 
+    def page_for_recovery(self, held: int) -> RosterPage:
+        """Entries for the holder of a recovery key who has so many of them."""
+        return RosterPage(self._entries_after(held - 1), self.roster.number)
+
     def _entries_after(self, after: int) -> tuple[bytes, ...]:
         entries: list[bytes] = []
         size = 0

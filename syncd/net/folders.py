@@ -81,6 +81,18 @@ class Commands(Protocol):
         ...
 
 
+class Rescue(Protocol):
+    """What the holder of a recovery key is told, and what members leave with each other (`daemon.rescuing`)."""
+
+    async def answer_untrusted(self, label: str, exporter: bytes, raw: bytes) -> bytes | None:
+        """The answer to a request; None: nothing of the kind is here. Raises TrustError, RemoteProtocolError."""
+        ...
+
+    async def keep_untrusted(self, folder: FolderId, device: DeviceId, raw: bytes) -> None:
+        """A proved device leaves its keepsake. Raises RemoteProtocolError."""
+        ...
+
+
 class AddressBook(Protocol):
     """Where devices were seen, across restarts (`daemon.devicedb`)."""
 

@@ -57,7 +57,7 @@ class ListenLimits:
                 return self.members
             case Kind.CONTROL:
                 return self.controls
-            case Kind.PAIRING:
+            case Kind.PAIRING | Kind.RECOVERY:
                 return self.pairings
 
 

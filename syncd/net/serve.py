@@ -25,7 +25,7 @@ from syncd.http import Body, Limits, Response
 from syncd.model.cipher import MAX_BLOCK_BYTES, max_ciphertext
 from syncd.model.ids import Cid
 from syncd.net.connections import Connection
-from syncd.net.folders import Membership, Pairing
+from syncd.net.folders import Membership, Pairing, Rescue
 from syncd.net.greeting import Others, make_hello
 from syncd.protocol.allowance import Allowance
 from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
@@ -36,6 +36,7 @@ from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, N
 from syncd.protocol.pairing import THINKING_S
 from syncd.protocol.refusals import Event, Refusals
 from syncd.protocol.requests import Request, Route, request_untrusted
+from syncd.protocol.rescue import EXPORTER_BYTES, EXPORTER_LABEL
 from syncd.protocol.tls import Kind
 from syncd.protocol.twins import NO_RUN
 
@@ -135,12 +136,17 @@ class Server:
         self._pairing = pairing
         self._unproved = Allowance(UNPROVED_PER_S, UNPROVED_BURST, 0.0)
         self._submits = Allowance(SUBMITS_PER_S, SUBMITS_BURST, 0.0)
+        self.rescue: Rescue | None = None
+        """Who answers the holder of a recovery key; None: nobody."""
 
     async def handle(self, connection: Connection) -> None:
         """Serve one connection until it ends. Raises PeerUnavailable, RemoteProtocolError, TrustError."""
         endpoint = connection.stream.endpoint
         if endpoint.kind is Kind.PAIRING:
             await self._serve_pairing(connection)
+            return
+        if endpoint.kind is Kind.RECOVERY:
+            await self._serve_recovery(connection)
             return
         host = None if endpoint.folder_id is None else self._host_of(endpoint.folder_id)
         if host is None or not host.is_open:
@@ -155,7 +161,7 @@ class Server:
     async def serve(self, connection: Connection, host: Host, rest: bytes = b"") -> None:
         """Answer requests on a connection of one folder, also on one that we dialled and swapped."""
         stream = connection.stream
-        gates = _Gates(self._refusals, self._unproved, self._submits)
+        gates = _Gates(self._refusals, self._unproved, self._submits, self.rescue)
         exchange = _Exchange(connection, host, self._keys, self._run, self._listening, gates)
         try:
             swapped = await http.serve(
@@ -185,6 +191,30 @@ class Server:
             stream, answer, admit=lambda head: request_untrusted(head, stream.endpoint.label), limits=PAIRING_LIMITS
         )
 
+    async def _serve_recovery(self, connection: Connection) -> None:
+        stream, rescue = connection.stream, self.rescue
+        if rescue is None:
+            raise TrustError("nobody answers for recovery keys here")
+        exporter = stream.export(EXPORTER_LABEL, EXPORTER_BYTES)
+
+        async def answer(request: Request, body: Body) -> Response:
+            verdict = authorize(Asker(stream.endpoint.kind, stream.speaks_syncd), request.route)
+            if isinstance(verdict, Refuse):
+                return Response(verdict.status, close=True)
+            if not self._submits.take(trio.current_time()):
+                return Response(429)
+            raw = await body.read(Route.RECOVER.max_body_bytes)
+            try:
+                found = await rescue.answer_untrusted(stream.endpoint.label, exporter, raw)
+            except TrustError as error:
+                self._refusals.note(Event.HELLO, connection.address, error.what)
+                return Response(403, close=True)
+            return Response(404) if found is None else Response(200, found)
+
+        await http.serve(
+            stream, answer, admit=lambda head: request_untrusted(head, stream.endpoint.label), limits=PAIRING_LIMITS
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Gates:
@@ -193,6 +223,7 @@ class _Gates:
     refusals: Refusals
     unproved: Allowance
     submits: Allowance
+    rescue: Rescue | None
 
 
 class _Exchange:
@@ -251,7 +282,9 @@ class _Exchange:
                 return await self._command(body)
             case Route.REPORT:
                 return self._report(request)
-            case Route.PAIR:
+            case Route.KEEP:
+                return await self._keep(body)
+            case Route.PAIR | Route.RECOVER:
                 return Response(404)
 
     def _judge(self, route: Route) -> Verdict:
@@ -366,6 +399,13 @@ class _Exchange:
     def _report(self, request: Request) -> Response:
         report = None if request.nonce is None else self._host.report_of(self._device, request.nonce)
         return Response(404) if report is None else Response(200, report)
+
+    async def _keep(self, body: Body) -> Response:
+        rescue, folder = self._gates.rescue, self._host.membership.folder_id
+        if rescue is None or not self._gates.submits.take(trio.current_time()):
+            return Response(429)
+        await rescue.keep_untrusted(folder, self._device, await body.read(Route.KEEP.max_body_bytes))
+        return Response(204)
 
     async def _submit(self, body: Body) -> Response:
         if not self._gates.submits.take(trio.current_time()):

@@ -47,7 +47,8 @@ class Asker:
 
 _DATA: Final = {Route.HEADS, Route.HAVE, Route.BLOCKS, Route.BLOCK, Route.NEEDS}
 _ROSTER: Final = {Route.READ_ROSTER, Route.SUBMIT_ENTRY}
-_COMMANDS: Final = {Route.COMMAND, Route.REPORT}
+_COMMANDS: Final = {Route.COMMAND, Route.REPORT, Route.KEEP}
+"""What active members ask of a device, and not of a folder."""
 _NOT_HERE: Final = Refuse(404, "no such thing on this kind of connection")
 _UNPROVED: Final = Refuse(403, "asked before its hello")
 
@@ -63,6 +64,8 @@ def authorize(asker: Asker, route: Route) -> Verdict:
             return _authorize_control(asker, route)
         case Kind.PAIRING:
             return Allow() if route is Route.PAIR else _NOT_HERE
+        case Kind.RECOVERY:
+            return Allow() if route is Route.RECOVER else _NOT_HERE  # judged by its signature
         case Kind.VAULT:
             return Refuse(403, "no vault serves here")
 

@@ -33,6 +33,8 @@ class Route(Enum):
     NEEDS = (b"POST", rb"/v1/needs", 64)
     COMMAND = (b"POST", rb"/v1/commands", 32 << 10)
     REPORT = (b"GET", rb"/v1/commands/(?P<nonce>[0-9a-f]{32})", 0)
+    KEEP = (b"POST", rb"/v1/keep", 320 << 10)
+    RECOVER = (b"POST", rb"/v1/recover", 1 << 10)
     PAIR = (b"POST", rb"/v1/pair", 32 << 10)
 
     def __init__(self, method: bytes, target: bytes, max_body_bytes: int) -> None:

@@ -8,9 +8,9 @@ reader must know before changing a line (each sentence has its test in tests/int
 - The dispatcher owns no certificate: an unknown or missing name ends in `handshake_failure` without an exception, which
   pyOpenSSL would print through `sys.excepthook` once per knock on the door.
 - Neither dispatcher nor folder contexts have a verify callback; their X509 store holds exactly one certificate.
-  Control and pairing connections must take certificates nobody knows yet, and get a permissive callback on the
-  *connection* inside the SNI callback: on their context it would be ignored, on the dispatcher it would let strangers
-  into folders.
+  Control, pairing and recovery connections must take certificates nobody knows yet, and get a permissive callback on
+  the *connection* inside the SNI callback: on their context it would be ignored, on the dispatcher it would let
+  strangers into folders.
 - Session cache off *and* tickets off, on the dispatcher too: its settings decide, and a resumed session skips the
   certificate.
 - OpenSSL does not check dates (there is no clock in here); `check_dates` does, with the caller's clock.
@@ -62,6 +62,7 @@ class Kind(Enum):
     VAULT = 2
     CONTROL = 3
     PAIRING = 4
+    RECOVERY = 5
 
 
 class Side(Enum):
@@ -81,7 +82,7 @@ class Endpoint:
 
     kind: Kind
     label: str
-    folder_id: FolderId | None = None  # None on pairing labels
+    folder_id: FolderId | None = None  # None on pairing and recovery labels
     epoch_id: EpochId | None = None  # set on member and vault labels
     certificate: bytes | None = None  # DER both ends must present; set on member and vault labels
 
@@ -128,6 +129,10 @@ class LabelTable:
         """Answer `label` with a throwaway certificate (DER) while a code or link is open."""
         return self._add(Endpoint(Kind.PAIRING, label), _own_context(certificate, key))
 
+    def add_recovery(self, label: str, certificate: bytes, key: PrivateKey) -> Endpoint:
+        """Answer `label` with our device certificate (DER): whoever holds a recovery key proves it behind this."""
+        return self._add(Endpoint(Kind.RECOVERY, label), _own_context(certificate, key))
+
     def remove(self, label: str) -> None:
         """Forget a label. Connections that are past their handshake stay: close them first. Unknown labels are fine."""
         self._entries.pop(label, None)
@@ -156,7 +161,7 @@ class LabelTable:
         endpoint, context = entry
         connection.set_context(context)
         connection.set_app_data(endpoint)
-        if endpoint.kind in (Kind.CONTROL, Kind.PAIRING):
+        if endpoint.kind in (Kind.CONTROL, Kind.PAIRING, Kind.RECOVERY):
             connection.set_verify(_VERIFY_CLIENT, _accept_any_certificate)
 
 
@@ -217,6 +222,13 @@ def connect_pairing(label: str, certificate: bytes, key: PrivateKey) -> Outgoing
     context = _client_context(_own_context(certificate, key))
     context.set_verify(SSL.VERIFY_PEER, _accept_any_certificate)
     return Outgoing(Endpoint(Kind.PAIRING, label), context)
+
+
+def connect_recovery(label: str, certificate: bytes, key: PrivateKey) -> Outgoing:
+    """Dial whoever answers for a recovery key: what it hands out proves itself, and we prove to hold the key."""
+    context = _client_context(_own_context(certificate, key))
+    context.set_verify(SSL.VERIFY_PEER, _accept_any_certificate)
+    return Outgoing(Endpoint(Kind.RECOVERY, label), context)
 
 
 # --- after the handshake -------------------------------------------------------------------------------------------

@@ -214,6 +214,15 @@ def m002_commands(db: Database) -> None:
     db.execute("CREATE TABLE audit(number INTEGER PRIMARY KEY, raw BLOB NOT NULL)")
 
 
+@DEVICE()
+def m003_keepsakes(db: Database) -> None:
+    """What other devices left here, sealed to the recovery key, to find it again on a new machine."""
+    db.execute(
+        "CREATE TABLE keepsake(folder BLOB NOT NULL, device BLOB NOT NULL, time_ms INTEGER NOT NULL, sealed BLOB NOT "
+        "NULL, PRIMARY KEY(folder, device)) WITHOUT ROWID"
+    )
+
+
 def _run(db: Database, script: str) -> None:
     # One statement at a time: executescript would commit what the migration's transaction holds.
     statement = ""

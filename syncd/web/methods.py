@@ -103,6 +103,16 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "lockdown": Method({"device": Kind.TEXT, "dry_run": Kind.FLAG}),
         "folder.decide": Method({"folder": Kind.TEXT, "keep": Kind.TEXT, "dry_run": Kind.FLAG}),
         "recover": Method({**_FOLDER, "words": Kind.TEXT, "keep": Kind.TEXTS, "dry_run": Kind.FLAG}),
+        "rescue": Method(
+            {
+                "address": Kind.TEXT,
+                "words": Kind.TEXT,
+                "device": Kind.MAYBE_TEXT,
+                "into": Kind.MAYBE_TEXT,
+                "dry_run": Kind.FLAG,
+            },
+            STREAMS,
+        ),
         "rotate": Method({**_FOLDER, "reason": Kind.MAYBE_TEXT, "wait": Kind.FLAG}, STREAMS),
         "invites": Method(_FOLDER),
         "invite.revoke": Method({"invite": Kind.TEXT}),

@@ -90,6 +90,7 @@ COLOURS: dict[str, str] = {
     "syncd.cli.progress": PURE,
     "syncd.cli.qr": PURE,
     "syncd.cli.requests": BLOCKING,
+    "syncd.cli.rescue": BLOCKING,
     "syncd.cli.restore": BLOCKING,
     "syncd.cli.root": BLOCKING,
     "syncd.cli.run": BLOCKING,
@@ -155,6 +156,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.promising": ASYNC,
     "syncd.daemon.pulling": ASYNC,
     "syncd.daemon.requesting": ASYNC,
+    "syncd.daemon.rescuing": ASYNC,
     "syncd.daemon.restoring": ASYNC,
     "syncd.daemon.retrying": PURE,
     "syncd.daemon.running": ASYNC,
@@ -239,6 +241,7 @@ COLOURS: dict[str, str] = {
     "syncd.protocol.records": PURE,
     "syncd.protocol.refusals": PURE,
     "syncd.protocol.requests": PURE,
+    "syncd.protocol.rescue": PURE,
     "syncd.protocol.tls": PURE,
     "syncd.protocol.twins": PURE,
     "syncd.seams": PURE,
@@ -377,8 +380,8 @@ TREE = {f"syncd.store.{name}" for name in ("tree", "descent", "directory", "file
 OUTSIDE = {"syncd.store.outside", "syncd.store.depot"}  # where a person has old versions written
 HOME = {
     "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
-    "syncd.daemon.measuring", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db",
-    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
+    "syncd.daemon.measuring", "syncd.daemon.rescuing", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles",
+    "syncd.store.db",    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
     "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
 }  # fmt: skip
 BY_PATH = {

@@ -19,7 +19,7 @@ CONTROL = Asker(Kind.CONTROL, speaks_syncd=True, device=DEVICE, role=Role.EDITOR
 
 DATA = {Route.HEADS, Route.HAVE, Route.NEEDS, Route.BLOCKS, Route.BLOCK}
 ROSTER = {Route.READ_ROSTER, Route.SUBMIT_ENTRY}
-COMMANDS = {Route.COMMAND, Route.REPORT}
+COMMANDS = {Route.COMMAND, Route.REPORT, Route.KEEP}
 
 
 def allowed(asker: Asker) -> set[Route]:
@@ -52,6 +52,8 @@ def status(asker: Asker, route: Route) -> int:
         (replace(CONTROL, speaks_syncd=False), set()),
         (Asker(Kind.PAIRING, speaks_syncd=True), {Route.PAIR}),
         (Asker(Kind.PAIRING, speaks_syncd=False), set()),
+        (Asker(Kind.RECOVERY, speaks_syncd=True), {Route.RECOVER}),
+        (Asker(Kind.RECOVERY, speaks_syncd=False), set()),
         (replace(EDITOR, kind=Kind.VAULT), set()),
     ],
 )
