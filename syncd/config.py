@@ -106,6 +106,23 @@ RELOADABLE_KEYS = frozenset({"log.level", "log.format", "network.peers", "restor
 """The same, as they are called in the file."""
 
 
+ABOUT: dict[str, str] = {
+    "network.listen": "addresses to listen on; a configured port that is taken is an error",
+    "network.peers": "`HOST:PORT` to try besides those found",
+    "network.discovery": "announce and look on the local network",
+    "network.allow": "who may connect; others are refused",
+    "network.deny": "who may not connect",
+    "device.name": "how others see this computer",
+    "log.level": "debug, info, warning, error",
+    "log.format": "console, journal, json (one object a line), syslog (RFC 5424); auto is journal under systemd and "
+    "console elsewhere",
+    "metrics.listen": "health and numbers on this loopback address",
+    "web.listen": "where the status page is, on loopback",
+    "web.hosts": "more names by which a browser may ask for the page",
+}
+"""Every setting in a few words; docs/settings.md has the same."""
+
+
 def load_settings(home: Path, *, socket: Path | None = None) -> Settings:
     """Read the settings of a home. Raises ConfigError: SY-CONF-01 what is wrong, SY-CONF-02 it cannot be read."""
     file = home / homes.CONFIG_NAME
@@ -181,7 +198,8 @@ def settings_with_origin(home: Path) -> list[dict[str, Any]]:
         section, _, name = key.partition(".")
         in_file = name in written.get(section, {})
         value = written[section][name] if in_file else default
-        found.append({"key": key, "value": value, "origin": "file" if in_file else "default"})
+        about = {"about": ABOUT[key], "at_once": key in RELOADABLE_KEYS}
+        found.append({"key": key, "value": value, "origin": "file" if in_file else "default", **about})
     return found
 
 

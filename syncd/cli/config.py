@@ -9,19 +9,17 @@ import json
 import os
 import shlex
 import subprocess
-import tomllib
-from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import tomlkit
 import typer
 
 from syncd.cli import text
 from syncd.cli.client import NotRunning
 from syncd.cli.session import Session, command, usage
-from syncd.config import RELOADABLE_KEYS, known_keys, parse_settings, read_config, settings_with_origin
-from syncd.errors import ConfigError, SyncdError
+from syncd.config import RELOADABLE_KEYS, parse_settings, read_config, settings_with_origin
+from syncd.configfile import change_setting, known, write_config
+from syncd.errors import SyncdError
 from syncd.home import CONFIG_NAME, prepare_home
 
 SCHEMA = "syncd.config/1"
@@ -48,7 +46,7 @@ def show(session: Session) -> None:
 def get(session: Session, key: _Key) -> None:
     """Print one setting. `--json` prints syncd.config/1."""
     result = _result("get", _file(session), session)
-    result["settings"] = [one for one in result["settings"] if one["key"] == _known(key)]
+    result["settings"] = [one for one in result["settings"] if one["key"] == known(key)]
     session.show(result, lambda: _shown(result["settings"][0]["value"]))
 
 
@@ -59,17 +57,32 @@ def put(
     value: Annotated[str, typer.Argument(metavar="VALUE", help='A word, true, 3, or a list as ["a:1", "b:2"].')],
 ) -> None:
     """Change one setting in the file and let the daemon read it. `--json` prints syncd.config/1."""
-    section, _, name = _known(key).partition(".")
-    file = _file(session)
-    document = tomlkit.parse(read_config(file))
-    table = document.setdefault(section, tomlkit.table())
-    if not isinstance(table, MutableMapping):
-        raise usage(f"{section} is no section in {file}", fix="syncd config check")
-    table[name] = parse_value(value)
-    write_document(session, tomlkit.dumps(document))
-    result = _result("set", file, session)
-    when = "now" if key in RELOADABLE_KEYS else "with the next start"
-    session.show(result, lambda: f"{key} is {value} {'(not written: --dry-run)' if session.flags.dry_run else when}")
+    _change(session, key, value)
+    session.show(
+        _result("set", _file(session), session), lambda: f"{key} is {text.escape(value)} {_when(session, key)}"
+    )
+
+
+@command()
+def unset(session: Session, key: _Key) -> None:
+    """Take one setting out of the file, so that its default holds again. `--json` prints syncd.config/1."""
+    _change(session, key, None)
+    session.show(_result("unset", _file(session), session), lambda: f"{key} has its default {_when(session, key)}")
+
+
+def _change(session: Session, key: str, value: str | None) -> None:
+    """By the daemon, which takes it at once; without one, in the file alone."""
+    dry_run = session.flags.dry_run
+    try:
+        session.call("config.set", key=known(key), value=value, dry_run=dry_run)
+    except NotRunning:
+        change_setting(session.place.home, key, value, dry_run=dry_run)
+
+
+def _when(session: Session, key: str) -> str:
+    if session.flags.dry_run:
+        return "(not written: --dry-run)"
+    return "now" if key in RELOADABLE_KEYS else "with the next start"
 
 
 @command()
@@ -99,18 +112,9 @@ def edit(session: Session) -> None:
 
 def write_document(session: Session, written: str) -> None:
     """Put a new text in the place of the file, if it has no mistake, and tell the daemon. Raises ConfigError."""
-    file = _file(session)
-    parse_settings(written, file=file, home=session.place.home, socket=session.place.socket)
-    if session.flags.dry_run:
-        return
-    prepare_home(session.place.home)
-    new = file.with_name(f".{file.name}.new")
-    with open(new, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
-        stream.write(written)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(file)
-    _reload(session)
+    write_config(session.place.home, written, dry_run=session.flags.dry_run)
+    if not session.flags.dry_run:
+        _reload(session)
 
 
 def _reload(session: Session) -> None:
@@ -118,22 +122,6 @@ def _reload(session: Session) -> None:
         session.call("config.reload")
     except NotRunning:
         return  # it reads the file when it starts
-
-
-def parse_value(typed: str) -> Any:
-    """TOML where it is some, else a plain word: nobody should have to quote a name twice."""
-    try:
-        return tomllib.loads(f"value = {typed}")["value"]
-    except tomllib.TOMLDecodeError:
-        return typed
-
-
-def _known(key: str) -> str:
-    if key in known_keys():
-        return key
-    raise ConfigError(
-        f"there is no setting {text.escape(key)}", id="SY-CONF-01", why="Its name is unknown.", fix="syncd config show"
-    )
 
 
 def _file(session: Session) -> Path:

@@ -287,7 +287,7 @@ SHAPES: dict[str, Any] = {
     "syncd.log/1": {"lines": ["text"]},
     "syncd.doctor/1": {"ok": "bool", "fixed": ["text"], "checks": [_CHECK]},
     "syncd.config/1": {
-        "action": ("path", "show", "get", "set", "check", "edit"),
+        "action": ("path", "show", "get", "set", "unset", "check", "edit"),
         "path": "text",
         "exists": "bool",
         "settings": [{"key": "text", "value": "any", "origin": ("default", "file")}],
@@ -382,7 +382,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         f"service {word}": ("syncd.service/1",)
         for word in ("install", "uninstall", "start", "stop", "restart", "allow")
     },
-    **{f"config {word}": ("syncd.config/1",) for word in ("path", "show", "get", "set", "check", "edit")},
+    **{f"config {word}": ("syncd.config/1",) for word in ("path", "show", "get", "set", "unset", "check", "edit")},
     **{f"notify {word}": ("syncd.notify/1",) for word in ("add", "list", "remove", "test")},
     **{f"db {word}": ("syncd.db/1",) for word in ("check", "backup", "rollback", "vacuum")},
 }

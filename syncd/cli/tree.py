@@ -116,12 +116,13 @@ TREE: Mapping[str, Leaf | Branch] = {
     ),
     "doctor": Leaf("doctor", "doctor"),
     "config": Branch(
-        "The settings: path, show, get, set, check, edit.",
+        "The settings: path, show, get, set, unset, check, edit.",
         {
             "path": Leaf("config", "where"),
             "show": Leaf("config", "show"),
             "get": Leaf("config", "get"),
             "set": Leaf("config", "put"),
+            "unset": Leaf("config", "unset"),
             "check": Leaf("config", "check"),
             "edit": Leaf("config", "edit"),
         },

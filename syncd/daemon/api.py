@@ -141,6 +141,7 @@ class DaemonApi:
             "key.show": self._key_show,
             "doctor": operating.doctor,
             "config.show": operating.config_show,
+            "config.set": operating.config_set,
             "config.reload": operating.config_reload,
             "notify.test": operating.notify_test,
             "version": self._version,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from syncd import __version__
 from syncd.checks import Check, installation_checks
-from syncd.config import settings_with_origin
+from syncd.config import RELOADABLE_KEYS, settings_with_origin
+from syncd.configfile import change_setting
 from syncd.daemon.alerting import notification
 from syncd.daemon.app import Daemon
 from syncd.daemon.hooks import HookFailed, deliver, described
@@ -44,6 +46,15 @@ class Operating:
     async def config_show(self, params: Params, progress: Progress) -> Json:
         run = self._daemon.seams.workers.run_blocking
         return {"settings": await run(settings_with_origin, self._daemon.settings.home)}
+
+    async def config_set(self, params: Params, progress: Progress) -> Json:
+        """Change one setting in the file, as `syncd config set` does without a daemon; null takes it out."""
+        home, dry_run = self._daemon.settings.home, params["dry_run"]
+        change = functools.partial(change_setting, home, params["key"], params["value"], dry_run=dry_run)
+        await self._daemon.seams.workers.run_blocking(change)
+        if not dry_run:
+            await reload(self._daemon, self._manager)
+        return {"schema": "syncd.config.set/1", "key": params["key"], "at_once": params["key"] in RELOADABLE_KEYS}
 
     async def config_reload(self, params: Params, progress: Progress) -> Json:
         await reload(self._daemon, self._manager)

@@ -162,6 +162,10 @@ def _resolved(done: Json) -> str:
     return f"{path}: the version of {wording.escape(done['by'])} counts. The other one is in its history."
 
 
+def _set(done: Json) -> str:
+    return f"{done['key']} is changed {'now' if done['at_once'] else 'with the next start of syncd'}."
+
+
 ACTIONS: Mapping[str, Action] = MappingProxyType(
     {
         "rescan": Action(
@@ -240,6 +244,20 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
             lambda form: {"folder": _exact(form, "folder"), "id": _exact(form, "id"), "dry_run": False},
             lambda done: f"{wording.escape(done['name'])} is as it was before: {done['names']:,} names put back.",
             leads_to="/history",
+        ),
+        "set": Action(
+            "config.set",
+            "config set",
+            lambda form: {"key": _text(form, "key"), "value": _text(form, "value"), "dry_run": False},
+            _set,
+            leads_to="/settings",
+        ),
+        "unset": Action(
+            "config.set",
+            "config unset",
+            lambda form: {"key": _text(form, "key"), "value": None, "dry_run": False},
+            _set,
+            leads_to="/settings",
         ),
         "share": Action("share", "share", _share, lambda done: "", leads_to="/invited"),
         "find": Action("join.find", "join", _find, leads_to="/join", takes_long=True),

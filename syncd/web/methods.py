@@ -185,6 +185,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "key.show": Method(),
         "doctor": Method(),
         "config.show": Method(),
+        "config.set": Method({"key": Kind.TEXT, "value": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),
         "config.reload": Method(),
         "notify.test": Method(),
         "version": Method(),

@@ -60,6 +60,7 @@ STEPS: Final[Mapping[str, tuple[str, View]]] = {
     "/invited": ("Invitation", sharing.invited),
     "/versions": ("Versions", past.versions),
     "/compare": ("A conflict", files.compare),
+    "/setting": ("A setting", upkeep.setting),
 }
 """What other views lead to."""
 

@@ -34,6 +34,7 @@ PATHS = [
     "/join",
     *(path + OF_A_FOLDER for path in ("/folder", "/leave", "/rotate")),
     COMPARED,
+    "/setting?key=log.level",
     f"/member{OF_A_FOLDER}&member={'bb' * 16}",
 ]
 PICTURED = {("busy", path) for path in VIEWS} | {

@@ -172,10 +172,11 @@ DOCTOR = [
     {"name": "keys are yours alone", "ok": True, "why": "", "try": "", "id": None},
 ]
 SETTINGS = [
-    {"key": "network.listen", "value": None, "origin": "default"},
-    {"key": "network.peers", "value": ["nas.local:22067"], "origin": "file"},
-    {"key": "log.level", "value": "info", "origin": "default"},
-]
+    {"key": "network.listen", "value": None, "origin": "default", "about": "addresses to listen on", "at_once": False},
+    {"key": "network.peers", "value": ["nas.local:22067"], "origin": "file", "about": "more addresses to try",
+     "at_once": True},
+    {"key": "log.level", "value": "info", "origin": "default", "about": "debug, info, warning, error", "at_once": True},
+]  # fmt: skip
 
 
 def changes(number: int) -> Json:

@@ -135,12 +135,15 @@ def test_config_is_changed_in_place_and_taken_at_once(anna: Computer) -> None:
     assert anna.run("config", "set", "log.level", "debug").returncode == 0
     assert "# a comment of hers" in file.read_text()
     assert "changed: log_level" in anna.log.read_text()
-    assert anna.ask("config", "get", "log.level")["settings"] == [
-        {"key": "log.level", "value": "debug", "origin": "file"}
-    ]
+    (told,) = anna.ask("config", "get", "log.level")["settings"]
+    assert (told["key"], told["value"], told["origin"], told["at_once"]) == ("log.level", "debug", "file", True)
     shown = {one["key"]: one for one in anna.ask("config", "show")["settings"]}
     assert shown["log.format"]["origin"] == "default"
     assert anna.run("config", "check").returncode == 0
+    assert anna.run("config", "unset", "log.level").returncode == 0
+    (told,) = anna.ask("config", "get", "log.level")["settings"]
+    assert (told["value"], told["origin"]) == ("info", "default")
+    assert "# a comment of hers" in file.read_text()
 
 
 @pytest.mark.parametrize(

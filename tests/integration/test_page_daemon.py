@@ -232,3 +232,25 @@ def test_folder_rests_and_works_again_from_the_page(pair: list[Computer]) -> Non
     assert "Let it work again" in visitor.page
     assert "Photos works again." in visitor.do("resume", folder=folder, back=f"/folder?folder={folder}")
     assert anna.ask("status")["folders"][0]["state"] != "paused"
+
+
+def test_setting_is_changed_on_the_page_by_the_rules_of_the_command_line(pair: list[Computer]) -> None:
+    anna, _ = pair
+    file = anna.home / "config.toml"
+    file.write_text(file.read_text() + "# a comment of hers\n")
+    visitor = visit(anna)
+    assert "debug, info, warning, error" in visitor.get("/setting?key=log.level").lower()
+    assert "log.level is changed now." in visitor.do("set", key="log.level", value="debug", back="/")
+    assert "# a comment of hers" in file.read_text() and 'level = "debug"' in file.read_text()
+    before = file.read_text()
+    for key, value in (("log.level", "loud"), ("web.listen", "0.0.0.0:80"), ("network.nonsense", "1")):
+        refused = visitor.do("set", key=key, value=value, back=f"/setting?key={key}")
+        assert visitor.status == 409 and "SY-CONF-01" in refused, key
+        told = anna.run("config", "set", key, value)
+        assert told.returncode == 11
+        assert file.read_text() == before
+    assert "with the next start" in visitor.do("set", key="device.name", value="anna-desk", back="/")
+    assert "is changed now" in visitor.do("unset", key="log.level", back="/")
+    assert anna.ask("config", "get", "log.level")["settings"][0]["origin"] == "default"
+    visitor.get("/setting?key=nonsense")
+    assert visitor.status == 404

@@ -59,6 +59,7 @@ config path
 config show
 config get log.level
 config set log.level info
+config unset log.level
 config check
 notify add webhook http://127.0.0.1:9/x --on stale=3d
 notify list
@@ -79,6 +80,7 @@ db vacuum
 """.strip().splitlines()
 
 FAILING = """
+compare /nonexistent
 folder show Nonsense
 folder move Nonsense /nowhere
 resolve /nonexistent --keep mine

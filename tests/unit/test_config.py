@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from syncd.config import (
+    ABOUT,
     CONDITION_DEFAULTS,
     DEFAULT_LISTEN,
     MAX_CONFIG_BYTES,
@@ -147,6 +148,11 @@ def test_huge_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("#" * (MAX_CONFIG_BYTES + 1))
     with pytest.raises(ConfigError, match="too large"):
         load_settings(tmp_path)
+
+
+def test_every_setting_is_explained() -> None:
+    assert list(ABOUT) == [key for key in ABOUT if key in known_keys()]
+    assert ABOUT.keys() == known_keys().keys()
 
 
 def test_every_simple_key_is_known() -> None:

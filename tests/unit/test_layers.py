@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("syncd.engine",),
     ("syncd.home", "syncd.sidebyside", "syncd.wording"),
     ("syncd.config", "syncd.workers", "syncd.http", "syncd.verdict"),
-    ("syncd.checks",),
+    ("syncd.checks", "syncd.configfile"),
     ("syncd.store", "syncd.net", "syncd.web"),
     ("syncd.daemon",),
     ("syncd.cli",),
@@ -112,6 +112,7 @@ COLOURS: dict[str, str] = {
     "syncd.cli.web": BLOCKING,
     "syncd.cli.when": PURE,
     "syncd.config": BLOCKING,
+    "syncd.configfile": BLOCKING,
     "syncd.daemon": ASYNC,
     "syncd.daemon.alarms": PURE,
     "syncd.daemon.alerting": ASYNC,
@@ -382,6 +383,10 @@ HOME = {
     "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
     "syncd.daemon.measuring", "syncd.daemon.rescuing", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles",
     "syncd.store.db",    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
+    "syncd.checks", "syncd.config", "syncd.configfile", "syncd.home", "syncd.daemon.devicedb",
+    "syncd.daemon.installation",
+    "syncd.daemon.measuring", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db",
+    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
     "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
 }  # fmt: skip
 BY_PATH = {

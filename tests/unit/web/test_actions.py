@@ -29,6 +29,8 @@ FORM = {
     "join": "00" * 8,
     "where": "%2Fhome%2Fanna%2FPhotos",
     "keep": "both",
+    "key": "log.level",
+    "value": "debug",
     "for": "8h",
     "at": "1700000000",
     "before": "",
