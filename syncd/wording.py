@@ -118,3 +118,14 @@ def until(text: str | None, now: datetime, zone: tzinfo | None) -> str:
 def clock(text: str | None, zone: tzinfo | None) -> str:
     """`2026-11-20 14:52`; `-` from None. Zone None is the local one."""
     return "-" if text is None else f"{parse_time(text).astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+# --- tables for a spreadsheet ----------------------------------------------------------------------------------------
+
+COLUMNS_OF_AUDIT = ("time", "kind", "actor", "action", "folder", "what", "ok")
+
+
+def spreadsheet_cell(value: object) -> str:
+    """One cell in one line; what a spreadsheet could take for a formula begins with a quote."""
+    text = "" if value is None else escape(str(value))
+    return "'" + text if text[:1] in ("=", "+", "-", "@") else text

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.session import Session, command, here
@@ -36,37 +35,6 @@ def security(
     """List what this device refused: who tried, what, how often. `--json` prints syncd.security/1."""
     found = session.call("security", last=last)
     session.show(found, lambda: refusal_lines(found["refusals"], UTC if session.flags.utc else None))
-
-
-@command()
-def audit(
-    session: Session,
-    last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="How many entries.")] = 50,
-) -> int:
-    """List what was done at another's word, or with the recovery key, and check the chain of the log.
-
-    Exit 13 if a line was changed or taken out. `--json` prints syncd.audit/1.
-    """
-    found = session.call("audit", last=last)
-    session.show(found, lambda: audit_lines(found, UTC if session.flags.utc else None))
-    return Exit.DONE if found["wrong"] is None else Exit.INTEGRITY
-
-
-def audit_lines(found: Json, zone: tzinfo | None) -> list[str]:
-    """One line for each entry, oldest first, and what is wrong with the chain."""
-    rows = [
-        [
-            str(one["number"]),
-            text.clock(one["time"], zone),
-            text.escape(one["name"] or ""),
-            text.escape(one["member"] or ""),
-            text.escape(one["action"]),
-            text.escape(one["about"]),
-        ]
-        for one in found["audit"]
-    ]
-    lines = text.table(rows) or ["nothing yet"]
-    return lines if found["wrong"] is None else [*lines, f"the log is not whole: {text.escape(found['wrong'])}"]
 
 
 @command(dry_run=True)

@@ -109,7 +109,6 @@ SHAPES: dict[str, Any] = {
     "syncd.folder.decide/1": {"folder": "text"},
     "syncd.security/1": {"refusals": ["any"]},
     "syncd.rescue/1": {"address": "text", "config": "text?", "dry_run": "bool", "folders": ["any"]},
-    "syncd.audit/1": {"lines": "int", "wrong": "text?", "audit": ["any"]},
     "syncd.peers/1": {
         "peers": [
             {
@@ -270,6 +269,56 @@ SHAPES: dict[str, Any] = {
     "syncd.check/1": {"good": "bool", "folders": ["any"]},
     "syncd.resolve/1": {"folder": "text", "path": "text", "kept": "text"},
     "syncd.filter/1": {**_OF_FOLDER, "rules": ["text"], "problems": ["text"], "leave": "any", "enter": "any"},
+    "syncd.storage/1": {
+        "folders": [
+            {
+                "id": "text",
+                "name": "text",
+                "path": "text",
+                **_COUNTED,
+                "plain": _COUNTED,
+                "packs": {"packs": "int", "bytes": "int", "read_since": "text?"},
+                "keep": "text",
+                "always": "text",
+                "space_bytes": "int?",
+                "newest_snapshot": "text?",
+                "newest_change": "text?",
+                "database_bytes": "int",
+                "days": [{"began": "text", "packs": "int"}],
+                "free_bytes": "int?",
+                "disk_bytes": "int?",
+                "copies": [
+                    {
+                        "id": "text",
+                        "name": "text",
+                        "role": "text?",
+                        "connected": "bool",
+                        "whole_at": "text?",
+                        "fresh": "bool",
+                    }
+                ],
+                "level": ("good", "warn", "bad"),
+                "why": "text",
+            }
+        ]
+    },
+    "syncd.audit/1": {
+        "lines": "int",
+        "wrong": "text?",
+        "audit": [
+            {
+                "time": "text",
+                "kind": ("event", "audit", "fault", "admin", "operator"),
+                "actor": "text",
+                "action": "text",
+                "folder": "text?",
+                "what": "text",
+                "ok": "bool",
+            }
+        ],
+        "total": "int",
+        "days": ["any"],
+    },
     "syncd.retention/1": {**_OF_FOLDER, "space_bytes": "int?"},
     "syncd.prune/1": {**_OF_FOLDER, "versions": "int", "freed_bytes": "int", "dry_run": "bool"},
     "syncd.scrub/1": {**_OF_FOLDER, "packs": "int", "bytes": "int"},
@@ -330,7 +379,6 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "folder addresses": ("syncd.folder.addresses/1",),
     "folder decide": ("syncd.folder.decide/1",),
     "security": ("syncd.security/1",),
-    "audit": ("syncd.audit/1",),
     "peers": ("syncd.peers/1",),
     "members": ("syncd.members/1",),
     "member role": ("syncd.member.change/1",),
@@ -356,6 +404,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "check": ("syncd.check/1",),
     "resolve": ("syncd.resolve/1",),
     "changes": ("syncd.changes/1",),
+    "storage list": ("syncd.storage/1",),
+    "audit": ("syncd.audit/1",),
     "retention": ("syncd.retention/1",),
     "prune": ("syncd.prune/1",),
     "scrub": ("syncd.scrub/1",),

@@ -58,7 +58,6 @@ TREE: Mapping[str, Leaf | Branch] = {
         },
     ),
     "security": Leaf("security", "security"),
-    "audit": Leaf("security", "audit"),
     "peers": Leaf("peers", "peers"),
     "members": Leaf("members", "members"),
     "member": Branch(
@@ -98,6 +97,8 @@ TREE: Mapping[str, Leaf | Branch] = {
     "restore": Leaf("restore", "restore"),
     "undo": Leaf("restore", "undo"),
     "export": Leaf("export", "export"),
+    "storage": Branch("Where contents are kept: list.", {"list": Leaf("storage", "show")}),
+    "audit": Leaf("audit", "audit"),
     "retention": Leaf("keep", "retention"),
     "prune": Leaf("keep", "prune"),
     "scrub": Leaf("keep", "scrub"),

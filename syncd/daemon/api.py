@@ -33,8 +33,10 @@ from syncd.daemon.promising import Promises
 from syncd.daemon.requesting import Requests
 from syncd.daemon.rescuing import Rescuing
 from syncd.daemon.restoring import keys_needed
+from syncd.daemon.reviewing import Reviewing
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
+from syncd.daemon.storing import Storing
 from syncd.daemon.systemd import ServiceManager
 from syncd.daemon.tending import Tending
 from syncd.daemon.tlsfiles import folder_tls_files, roster_file
@@ -114,6 +116,8 @@ class DaemonApi:
             "folder.move": tending.move,
             "explain": self._explain,
             "ls": self._looking.ls,
+            "storage": Storing(daemon, self.find_folder).storage,
+            "audit": Reviewing(daemon, self.find_folder).audit,
             "transfers": self._looking.transfers,
             "traffic": self._looking.traffic,
             "changes": self._looking.changes,
@@ -121,7 +125,6 @@ class DaemonApi:
             "web.pin": self._web_pin,
             "wait": self._wait,
             "security": self._guarding.security,
-            "audit": self._guarding.audit,
             "folder.addresses": self._guarding.addresses,
             "history": self._history.history,
             "past": self._history.tree,

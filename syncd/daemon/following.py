@@ -53,6 +53,8 @@ class Follower:
         finally:
             if self._ground.links.get(link.device) is state:
                 del self._ground.links[link.device]
+                if self._ground.peer_is_level(link.device):
+                    self._ground.level_until[link.device] = self._ground.clock.now()
                 self._ground.peer_needs.pop(link.device, None)
             self._ground.tell()
 

@@ -126,6 +126,8 @@ class Ground:
         self.links: dict[DeviceId, LinkState] = {}
         self.peer_needs: dict[DeviceId, tuple[int, int]] = {}
         """(files, bytes) that a connected peer said it still lacks, as of its last word."""
+        self.level_until: dict[DeviceId, float] = {}
+        """When a peer that had everything was last connected, in unix seconds; since this start."""
         self.progress = Progress()
         self.ignores: Ignores = parse_ignores(b"")
         """The rules of `.syncd/ignore`, as of the last scan."""

@@ -51,31 +51,6 @@ class Guarding:
             ],
         }
 
-    async def audit(self, params: Params, progress: Progress) -> Json:
-        """The newest lines of the audit log, oldest first, and whether its chain is whole."""
-        lines, wrong = await self._daemon.audit.lines()
-        names = {folder.id: folder for folder in self._daemon.folders}
-        return {
-            "schema": "syncd.audit/1",
-            "lines": len(lines),
-            "wrong": wrong,
-            "audit": [
-                {
-                    "number": line.number,
-                    "time": moment(line.time_ms / 1000),
-                    "folder": None if line.folder is None else line.folder.hex(),
-                    "name": None if line.folder not in names else names[line.folder].name,
-                    "actor": None if line.actor is None else device_text(line.actor),
-                    "member": None
-                    if line.actor is None or line.folder not in names
-                    else names[line.folder].membership.member_name(line.actor),
-                    "action": line.action,
-                    "about": line.about,
-                }
-                for line in lines[-params["last"] :]
-            ],
-        }
-
     async def addresses(self, params: Params, progress: Progress) -> Json:
         """The address rules of a folder; with `allow`, `deny` or `clear` they are changed first."""
         folder = self._find_folder(params["folder"], params["cwd"])

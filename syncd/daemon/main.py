@@ -22,6 +22,7 @@ from syncd.daemon.measuring import Observatory, serve_metrics
 from syncd.daemon.rescuing import Keepsakes
 from syncd.daemon.service import obey_signals, report_status, show_life, status_line
 from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
+from syncd.daemon.witnessing import Witness, tell_troubles
 from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
 from syncd.store.watch import LocalTrees
@@ -82,7 +83,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
             await nursery.start(daemon.run)
             api = DaemonApi(daemon, nursery.cancel_scope.cancel, manager)
             api.page = PageServer(
-                api,
+                Witness(api, daemon.audit, "page", clock.now),
                 network,
                 clock,
                 random,
@@ -94,12 +95,14 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
             )
             await nursery.start(api.page.run)
             observatory = Observatory(daemon)
-            await nursery.start(serve_control, settings.socket, api, passed, observatory.answer)
+            witness = Witness(api, daemon.audit, "command line", clock.now)
+            await nursery.start(serve_control, settings.socket, witness, passed, observatory.answer)
             if settings.metrics_listen is not None:
                 await nursery.start(serve_metrics, settings.metrics_listen, observatory)
             nursery.start_soon(tell_alarms, daemon)
             nursery.start_soon(api.exports.run)
             nursery.start_soon(Keepsakes(daemon).run)
+            nursery.start_soon(tell_troubles, daemon)
             log.info("listening on %s", ", ".join(daemon.listening))
             manager.ready(status_line(daemon))
             nursery.start_soon(report_status, daemon, manager)

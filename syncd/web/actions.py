@@ -22,6 +22,7 @@ Form = Mapping[str, str]
 
 LIFETIMES: Final = {"15m": 15 * 60, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
 PAUSES: Final[Mapping[str, int | None]] = {"1h": 3_600, "8h": 8 * 3_600, "1d": 86_400, "always": None}
+PAUSE_WORDS: Final = {"1h": "for an hour", "8h": "for eight hours", "1d": "for a day", "always": "until I say so"}
 KEPT: Final = ("this", "both")
 GIVEN_ROLES: Final = ("editor", "viewer", "vault", "admin", "owner")
 
@@ -258,6 +259,27 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
             lambda form: {"key": _text(form, "key"), "value": None, "dry_run": False},
             _set,
             leads_to="/settings",
+        ),
+        "retention": Action(
+            "retention",
+            "retention",
+            lambda form: {"folder": _exact(form, "folder"), "keep": _text(form, "keep"), "space": _text(form, "space")},
+            lambda done: f"{wording.escape(done['name'])} keeps {done['keep']} of the past from now on.",
+            leads_to="/storage",
+        ),
+        "scrub": Action(
+            "scrub",
+            "scrub",
+            lambda form: {"folder": _exact(form, "folder"), "cwd": None},
+            leads_to="/storage",
+            takes_long=True,
+        ),
+        "prune": Action(
+            "prune",
+            "prune",
+            lambda form: {"folder": _exact(form, "folder"), "cwd": None, "dry_run": False},
+            leads_to="/storage",
+            takes_long=True,
         ),
         "share": Action("share", "share", _share, lambda done: "", leads_to="/invited"),
         "find": Action("join.find", "join", _find, leads_to="/join", takes_long=True),

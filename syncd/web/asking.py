@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from syncd.errors import SyncdError
 from syncd.verdict import verdict
 from syncd.web.control import Api
 from syncd.web.gate import Session
 from syncd.web.methods import METHODS, parse_params_untrusted
+
+if TYPE_CHECKING:
+    from syncd.web.jobs import Jobs
 
 Json = dict[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -29,6 +32,8 @@ class Asked:
     session: Session
     query: Mapping[str, str]
     api: Api
+    jobs: Jobs
+    """What this and other sessions have begun; a view finds only its own."""
     now: datetime
     status: Json
     """What `status` said; every view shows its verdict."""

@@ -83,7 +83,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             }
         ),
         "security": Method({"last": Kind.COUNT}),
-        "audit": Method({"last": Kind.COUNT}),
         "peers": Method(),
         "members": Method(_FOLDER),
         "member.remove": Method({"folder": Kind.TEXT, "member": Kind.TEXT, "dry_run": Kind.FLAG}),
@@ -177,6 +176,16 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "prune": Method({**_FOLDER, "dry_run": Kind.FLAG}, STREAMS),
         "scrub": Method(_FOLDER, STREAMS),
         "ls": Method({**_FOLDER, "path": Kind.MAYBE_TEXT, "after": Kind.MAYBE_TEXT}),
+        "storage": Method(_FOLDER),
+        "audit": Method(
+            {
+                **_FOLDER,
+                "kinds": Kind.TEXTS,
+                "since_s": Kind.MAYBE_SECONDS,
+                "actor": Kind.MAYBE_TEXT,
+                "last": Kind.COUNT,
+            }
+        ),
         "transfers": Method(),
         "traffic": Method({"span": Kind.TEXT}),
         "changes": Method({**_FOLDER, "most": Kind.COUNT}),

@@ -31,7 +31,7 @@ from syncd.web.gate import HEADERS, UNLOCKED_S, Patience, Refusal, Session, Sess
 from syncd.web.jobs import Jobs
 from syncd.web.live import Live
 from syncd.web.render import Pages, read_assets
-from syncd.web.views import files, home, network, past, sharing, upkeep
+from syncd.web.views import files, home, network, past, sharing, upkeep, watching
 
 View = Callable[[Asked], Awaitable[Shown]]
 
@@ -49,6 +49,8 @@ VIEWS: Final[Mapping[str, tuple[str, View]]] = {
     "/history": ("History", past.history),
     "/conflicts": ("Conflicts", files.conflicts),
     "/sharing": ("Sharing", sharing.sharing),
+    "/storage": ("Storage", watching.storage),
+    "/audit": ("Audit", watching.audit),
     "/settings": ("Settings", upkeep.settings),
 }
 """What the navigation lists."""
@@ -61,6 +63,9 @@ STEPS: Final[Mapping[str, tuple[str, View]]] = {
     "/versions": ("Versions", past.versions),
     "/compare": ("A conflict", files.compare),
     "/setting": ("A setting", upkeep.setting),
+    "/prune": ("Old versions", watching.prune),
+    "/join": ("Join a folder", sharing.join),
+    "/restore": ("Go back", past.restore),
 }
 """What other views lead to."""
 
@@ -91,11 +96,14 @@ class Page:
 
     def application(self) -> Starlette:
         """All routes. Anything else is 404."""
-        views = {**VIEWS, **STEPS, "/join": ("Join a folder", self._join), "/restore": ("Go back", self._restore)}
+        tables = {"traffic": network.traffic_csv, "audit": watching.audit_csv}
         return Starlette(
             routes=[
-                *(Route(path, self._showing(path, *view), methods=["GET"]) for path, view in views.items()),
-                Route("/traffic.csv", self._traffic_csv, methods=["GET"]),
+                *(
+                    Route(path, self._showing(path, *view), methods=["GET"])
+                    for path, view in {**VIEWS, **STEPS}.items()
+                ),
+                *(Route(f"/{name}.csv", self._table(name, table), methods=["GET"]) for name, table in tables.items()),
                 Route("/picture", self._picture, methods=["GET"]),
                 Route("/events", self._events, methods=["GET"]),
                 Route("/assets/{name}", self._asset, methods=["GET"]),
@@ -128,13 +136,7 @@ class Page:
 
     async def _asked(self, request: Request, session: Session) -> Asked:
         status = await call(self._api, "status", {"folder": None, "cwd": None})
-        return Asked(session, fields_of(request.url.query), self._api, self._now(), status)
-
-    async def _join(self, asked: Asked) -> Shown:
-        return await sharing.join(asked, self._jobs)
-
-    async def _restore(self, asked: Asked) -> Shown:
-        return await past.restore(asked, self._jobs)
+        return Asked(session, fields_of(request.url.query), self._api, self._jobs, self._now(), status)
 
     def _around(self, request: Request, session: Session, asked: Asked) -> dict[str, Any]:
         """What the frame of every view shows."""
@@ -151,16 +153,21 @@ class Page:
             "said": None if note is None else note.get("text"),
         }
 
-    async def _traffic_csv(self, request: Request) -> Response:
-        session = self._session(request)
-        if session is None:
-            return self._closed(request)
-        try:
-            text = await network.traffic_csv(await self._asked(request, session))
-        except SyncdError as error:
-            return self._failed(request, session, report(error), "/traffic")
-        disposition = {"content-disposition": 'attachment; filename="syncd-traffic.csv"'}
-        return self._finished(PlainTextResponse(text, media_type="text/csv", headers=disposition))
+    def _table(self, name: str, table: Callable[[Asked], Awaitable[str]]) -> Callable[[Request], Awaitable[Response]]:
+        """A view as a file for a spreadsheet."""
+
+        async def download(request: Request) -> Response:
+            session = self._session(request)
+            if session is None:
+                return self._closed(request)
+            try:
+                text = await table(await self._asked(request, session))
+            except SyncdError as error:
+                return self._failed(request, session, report(error), f"/{name}")
+            disposition = {"content-disposition": f'attachment; filename="syncd-{name}.csv"'}
+            return self._finished(PlainTextResponse(text, media_type="text/csv", headers=disposition))
+
+        return download
 
     async def _picture(self, request: Request) -> Response:
         """A version of a conflict that is an image. The daemon says of what kind, never the file's name."""

@@ -194,17 +194,64 @@ TIMELINE_KINDS: Final = ("added", "changed", "moved", "deleted")
 
 def timeline(bins: Sequence[Json], width: float = 720.0, height: float = 120.0) -> list[Bar]:
     """Stacked bars of changes over time: `bins` are `{"began"}` and a number for each kind, the oldest first."""
-    tallest = max((sum(found[kind] for kind in TIMELINE_KINDS) for found in bins), default=0)
+    return stacked(bins, TIMELINE_KINDS, len("2026-11-21T12:00"), width, height)
+
+
+def stacked(bins: Sequence[Json], kinds: Sequence[str], digits: int, width: float, height: float) -> list[Bar]:
+    """One bar for each step of time, in a part for each kind; `digits` of its beginning are told."""
+    tallest = max((sum(found[kind] for kind in kinds) for found in bins), default=0)
     bars = []
     for number, found in enumerate(bins):
         y, wide = height, width / len(bins)
-        for kind in TIMELINE_KINDS:
+        for kind in kinds:
             tall = found[kind] / tallest * (height - 8) if tallest else 0.0
             if tall > 0:
                 y -= max(tall, 1.0)
-                words = f"{found['began'][:16].replace('T', ' ')}: {found[kind]:,} {kind}"
+                words = f"{found['began'][:digits].replace('T', ' ')}: {found[kind]:,} {kind}"
                 bars.append(Bar(round(number * wide, 2), round(y, 2), round(wide - 1, 2), round(tall, 2), kind, words))
     return bars
+
+
+# --- storage and audit ---------------------------------------------------------------------------------------------
+
+HAPPENED: Final = ("event", "audit", "admin", "operator", "fault")
+SQUARE: Final = 16.0
+
+
+def parts(pieces: Sequence[tuple[str, int, str]], width: float = 600.0) -> list[Bar]:
+    """One bar of (class, bytes, words); what is empty has no part in it."""
+    total = sum(size for _, size, _ in pieces)
+    bars, at = [], 0.0
+    for kind, size, words in pieces:
+        if size:
+            wide = size * width / total
+            bars.append(Bar(round(at, 2), 0, round(max(wide, 1.0), 2), 18, kind, f"{words}: {wording.size(size)}"))
+            at += wide
+    return bars
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """A row of squares, one a day; the class says how much there was."""
+
+    bars: list[Bar]
+    width: float
+
+
+def heat(days: Sequence[Json]) -> Heat:
+    """`days` are `{"began", "packs"}`, the oldest first."""
+    most = max((day["packs"] for day in days), default=0)
+    bars = [
+        Bar(number * SQUARE + 1, 1, 14, 14, f"heat{-(-4 * day['packs'] // most) if most else 0}",
+            f"{day['began'][:10]}: {wording.count(day['packs'], 'pack')}")
+        for number, day in enumerate(days)
+    ]  # fmt: skip
+    return Heat(bars, SQUARE * len(days))
+
+
+def density(days: Sequence[Json], width: float = 720.0, height: float = 90.0) -> list[Bar]:
+    """Stacked bars of happenings by day: `{"began"}` and a number for each kind, the oldest first."""
+    return stacked(days, HAPPENED, 10, width, height)
 
 
 # --- QR ------------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Pages:
             safe_text=wording.escape,
             in_address=in_address,
             setting=setting,
+            sentence=sentence,
         )
         self._environment.globals.update(state_of=state_of)
 
@@ -85,6 +86,11 @@ def setting(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(wording.escape(str(one)) for one in value) or "none"
     return "not set" if value is None else wording.escape(str(value))
+
+
+def sentence(text: str) -> str:
+    """Words that begin a sentence; units and names in it keep their letters."""
+    return text[:1].upper() + text[1:]
 
 
 def in_address(text: str) -> str:

@@ -27,7 +27,7 @@ chromium_needed = pytest.mark.needs("chromium")
 HARMLESS: Final = frozenset(
     {
         "status", "peers", "requests", "members", "invites", "conflicts", "traffic", "transfers", "ls", "changes",
-        "diff", "history", "compare",
+        "diff", "history", "compare", "storage", "audit",
         "version",
         "key.show", "doctor", "config.show",
     }
@@ -240,7 +240,7 @@ async def test_action_is_refused_to_everybody_but_our_own_form(tmp_path: Path, a
         assert nothing_was_done(page)
 
 
-@pytest.mark.parametrize("path", [*VIEWS, *STEPS, "/join", "/events", "/traffic.csv"])
+@pytest.mark.parametrize("path", [*VIEWS, *STEPS, "/join", "/events", "/traffic.csv", "/audit.csv", "/picture"])
 async def test_nothing_is_shown_without_a_session(tmp_path: Path, path: str) -> None:
     async with serving(tmp_path, busy()) as page:
         for cookie in ("", "syncd-1=1", f"syncd-{page.address.rpartition(':')[2]}={'0' * 64}"):

@@ -32,7 +32,7 @@ PATHS = [
     *PAST,
     *VIEWS,
     "/join",
-    *(path + OF_A_FOLDER for path in ("/folder", "/leave", "/rotate")),
+    *(path + OF_A_FOLDER for path in ("/folder", "/leave", "/rotate", "/prune")),
     COMPARED,
     "/setting?key=log.level",
     f"/member{OF_A_FOLDER}&member={'bb' * 16}",

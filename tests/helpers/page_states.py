@@ -248,6 +248,59 @@ COMPARED = {
 }  # fmt: skip
 
 
+def stored(id_: str, name: str, level: str, why: str, *, packs: int = 0) -> Json:
+    """What `storage` says of one folder."""
+    days = [
+        {"began": f"2026-11-{day + 1:02}T00:00:00Z", "packs": packs and (day * 5) % 7 if day % 3 else 0}
+        for day in range(28)
+    ]
+    copies = [
+        {"id": "ME", "name": "this computer", "role": "owner", "connected": True, "whole_at": NOW, "fresh": True},
+        {
+            "id": BEN,
+            "name": "anna-laptop",
+            "role": "editor",
+            "connected": True,
+            "whole_at": NOW,
+            "fresh": level == "good",
+        },
+        {"id": NAS, "name": "nas", "role": "viewer", "connected": False, "whole_at": None, "fresh": False},
+    ]
+    return {
+        "id": id_, "name": name, "path": "/home/anna/" + name, "files": 12_408, "bytes": 51_600_000_000,
+        "plain": {"files": 12, "bytes": 800_000_000},
+        "packs": {"packs": packs, "bytes": packs * 260_000_000, "read_since": EARLIER if packs else None},
+        "keep": "all 90d, daily 1y", "always": "all 30d", "space_bytes": 20 << 30, "newest_snapshot": EARLIER,
+        "newest_change": EARLIER, "database_bytes": 48_000_000, "days": days, "free_bytes": 310_000_000_000,
+        "disk_bytes": 500_000_000_000, "copies": copies, "level": level, "why": why,
+    }  # fmt: skip
+
+
+def happenings(number: int, *, intact: bool = True) -> Json:
+    """So many records, of all kinds in turn."""
+    told = [
+        ("event", "ben-desktop", "files", "Photos", "14 added, 2 changed (1c9f02ab7e11)", True),
+        ("admin", "page", "member.change", "Photos", "member=nas what=role role=viewer", True),
+        ("audit", "anna-laptop", "admit", "Photos", "nas as editor (entry 7)", True),
+        ("operator", "command line", "pause", "Work", "for_s=7200", True),
+        ("fault", "daemon", "SY-DISK-01", "Work", "2025/holiday.mp4: the disk is full", False),
+        ("audit", "192.168.1.77", "refused pairing", None, "3 times: wrong words for a code", False),
+    ]
+    records = [
+        dict(zip(("kind", "actor", "action", "folder", "what", "ok"), told[at % len(told)], strict=True))
+        | {"time": EARLIER}
+        for at in range(number)
+    ]
+    kinds = ("event", "audit", "admin", "operator", "fault")
+    days = [
+        {"began": f"2026-10-{day + 1:02}T00:00:00Z"}
+        | {kind: number and day * (at + 2) % (19 - 3 * at) for at, kind in enumerate(kinds)}
+        for day in range(30)
+    ]  # fmt: skip
+    wrong = None if intact else "line 17 does not follow the one before it"
+    return {"audit": records, "total": number * 4, "days": days, "lines": number * 3, "wrong": wrong}
+
+
 def script(state: Json, **answers: Any) -> Script:
     """Every method that a view may ask, quiet unless said otherwise."""
     nothing = {
@@ -258,6 +311,15 @@ def script(state: Json, **answers: Any) -> Script:
         "members": {"members": [member("aa" * 16, "ben-desktop", "owner", "carpet-tennis", you=True)]},
         "conflicts": {"conflicts": []},
         "compare": COMPARED,
+        "storage": {"folders": []},
+        "audit": happenings(0),
+        "prune": {
+            "versions": 210,
+            "freed_bytes": 1_900_000_000,
+            "kept_bytes": 400_000_000,
+            "keep": "all 90d, daily 1y",
+            "short_of_space": False,
+        },
         "traffic": traffic(),
         "transfers": transfers(),
         "ls": ls([], []),
@@ -350,6 +412,13 @@ def busy() -> Script:
         ),
         ls=ls(ENTRIES, photos["peers"]),
         changes=changes(24),
+        storage={
+            "folders": [
+                stored(FOLDER, "Photos", "good", "2 computers are known to have all of it", packs=9),
+                stored(WORK, "Work", "warn", "only this computer is known to have all of it"),
+            ]
+        },
+        audit=happenings(18),
     )
 
 
@@ -389,6 +458,8 @@ def broken() -> Script:
                 {"folder": WORK, "name": "Work", "path": "todo.txt", "versions": [version | {"path": "todo.txt"}] * 2},
             ]
         },
+        storage={"folders": [stored(FOLDER, "Photos", "bad", "no computer is known to have all of it", packs=3)]},
+        audit=happenings(12, intact=False),
         transfers=transfers(
             transfer("2025/holiday.mp4", 1_900_000_000, 400_000_000, [run("have", 20), run("nobody", 70)])
         ),
@@ -436,6 +507,10 @@ def million() -> Script:
         ),
         ls=ls(entries, peers[:32], after="MDAwMDA5OS5qcGc="),
         changes=changes(500),
+        storage={
+            "folders": [stored(FOLDER, "Photos", "good", "40 computers are known to have all of it", packs=9_000)]
+        },
+        audit=happenings(200),
         conflicts={
             "conflicts": [
                 {
@@ -504,6 +579,23 @@ def hostile(name: str) -> Script:
                 return [spoil(inner, keys) for inner in value]
         return value
 
-    chosen = frozenset({"left", "right", "name", "path", "member", "host", "system", "why", "by", "address", "author"})
+    chosen = frozenset(
+        {
+            "left",
+            "right",
+            "name",
+            "path",
+            "member",
+            "host",
+            "system",
+            "why",
+            "by",
+            "address",
+            "author",
+            "actor",
+            "action",
+            "what",
+        }
+    )
     spoiled: Script = spoil(bad | {"conflicts": broken()["conflicts"]}, chosen)
     return spoiled

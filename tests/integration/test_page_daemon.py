@@ -28,6 +28,7 @@ class Visitor:
         self.csrf = ""
         self.status = 0
         self.content_type = ""
+        self.path = ""
         token = parts.query.partition("=")[2]
         self.page = self._ask("POST", "/enter", {"token": token})
         self.csrf = self.get("/settings").partition('name="csrf" value="')[2].partition('"')[0]
@@ -47,6 +48,7 @@ class Visitor:
         return self.page
 
     def _ask(self, method: str, path: str, form: dict[str, str] | None) -> str:
+        self.path = path
         headers = {"Sec-Fetch-Site": "same-origin"} | ({"Cookie": self.cookie} if self.cookie else {})
         body = None
         if form is not None:

@@ -37,6 +37,9 @@ invites
 requests
 conflicts
 changes Photos
+storage list
+audit
+audit --verify
 retention Photos
 prune Photos --dry-run
 scrub Photos

@@ -54,7 +54,7 @@ class Office:
     async def actions(self) -> list[str]:
         found = await self.bert.call("audit", last=1000)
         assert found["wrong"] is None
-        return [line["action"] for line in found["audit"]]
+        return [line["action"] for line in found["audit"] if line["action"].startswith("remote")]
 
 
 async def open_office(simulation: Simulation) -> Office:

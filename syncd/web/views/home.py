@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from syncd.web import pictures
-from syncd.web.actions import PAUSES
+from syncd.web.actions import PAUSE_WORDS
 from syncd.web.asking import Asked, Json, Shown, maybe_call, problems
 
 SHORT_SPAN = "15m"
@@ -31,7 +31,7 @@ async def folder(asked: Asked) -> Shown:
     found = asked.folder()
     if found is None:
         return missing("There is no such folder here.")
-    return Shown("folder.html", {"folder": found, "pauses": PAUSES})
+    return Shown("folder.html", {"folder": found, "pauses": PAUSE_WORDS})
 
 
 async def leave(asked: Asked) -> Shown:

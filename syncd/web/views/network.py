@@ -7,6 +7,7 @@ import io
 
 from syncd.web import pictures
 from syncd.web.asking import Asked, Json, Shown, maybe_call
+from syncd.wording import spreadsheet_cell
 
 SPANS = {"15m": "15 minutes", "24h": "24 hours", "30d": "30 days"}
 
@@ -61,9 +62,5 @@ async def traffic_csv(asked: Asked) -> str:
     writer.writerow(["began", "step_s", "number", "peer", "received_bytes", "sent_bytes"])
     for peer in found["peers"]:
         for number, (received, sent) in enumerate(zip(peer["received"], peer["sent"], strict=True)):
-            writer.writerow([found["began"], found["step_s"], number, _cell(peer["name"]), received, sent])
+            writer.writerow([found["began"], found["step_s"], number, spreadsheet_cell(peer["name"]), received, sent])
     return out.getvalue()
-
-
-def _cell(name: str) -> str:
-    return "'" + name if name[:1] in ("=", "+", "-", "@", "\t", "\r") else name

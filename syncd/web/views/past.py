@@ -8,7 +8,6 @@ from typing import Any
 
 from syncd.web import pictures
 from syncd.web.asking import Asked, Json, Shown, maybe_call
-from syncd.web.jobs import Jobs
 from syncd.web.views.home import missing
 from syncd.wording import parse_time
 
@@ -82,7 +81,7 @@ async def versions(asked: Asked) -> Shown:
     return Shown("versions.html", {"folder": folder, "path": path, "versions": found["versions"]})
 
 
-async def restore(asked: Asked, jobs: Jobs) -> Shown:
+async def restore(asked: Asked) -> Shown:
     """What going back would do, before it is done; then how it went, and how to undo it."""
     folder = asked.folder()
     moment = moment_of(asked)
@@ -90,7 +89,7 @@ async def restore(asked: Asked, jobs: Jobs) -> Shown:
         return missing("There is no such folder here, or no moment was chosen.")
     path = asked.query.get("path", "").strip("/")
     whole = posixpath.join(folder["path"], path) if path else folder["path"]
-    job = jobs.find(asked.query.get("restore"), asked.session.key)
+    job = asked.jobs.find(asked.query.get("restore"), asked.session.key)
     preview = None
     if job is None:
         preview = await asked.call("restore", path=whole, **moment, only=None, to=None, dry_run=True)

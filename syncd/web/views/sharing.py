@@ -6,7 +6,7 @@ from ca.roles import Action, Capability, Role, may
 from syncd.web import pictures
 from syncd.web.actions import GIVEN_ROLES, LIFETIMES
 from syncd.web.asking import Asked, Json, Shown
-from syncd.web.jobs import Job, Jobs
+from syncd.web.jobs import Job
 from syncd.web.views.home import missing
 
 RIGHTS = (
@@ -79,11 +79,11 @@ async def rotate(asked: Asked) -> Shown:
     return missing("There is no such folder here.") if folder is None else Shown("rotate.html", {"folder": folder})
 
 
-async def join(asked: Asked, jobs: Jobs) -> Shown:
+async def join(asked: Asked) -> Shown:
     """Joining, step by step: the code, what was found, where it goes, how it went."""
 
     def job(name: str) -> Job | None:
-        return jobs.find(asked.query.get(name), asked.session.key)
+        return asked.jobs.find(asked.query.get(name), asked.session.key)
 
     found, looked, joined = job("find"), job("look"), job("join")
     waiting = next((one for one in (joined, looked, found) if one is not None and not one.is_over), None)

@@ -29,6 +29,7 @@ FORM = {
     "join": "00" * 8,
     "where": "%2Fhome%2Fanna%2FPhotos",
     "keep": "both",
+    "space": "20G",
     "key": "log.level",
     "value": "debug",
     "for": "8h",
