@@ -31,16 +31,24 @@ _HOST = re.compile(r"[a-z0-9.\[\]:-]{1,253}")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "journal", "json", "syslog"]
-Condition = Literal["stale", "conflict", "mass-delete", "error", "certificate", "disk"]
+Condition = Literal[
+    "stale", "behind", "copies", "conflict", "mass-delete", "error", "refused", "certificate", "disk", "digest"
+]  # fmt: skip
 
 CONDITION_DEFAULTS: dict[Condition, float] = {
     "stale": 3 * 86_400.0,  # seconds without a word of a peer
+    "behind": 86_400.0,  # seconds during which a folder was not in sync
+    "copies": 2.0,  # computers that are known to have all of a folder
     "conflict": 0.0,
     "mass-delete": 0.0,
     "error": 0.0,
+    "refused": 100.0,  # refusals within an hour
     "certificate": 400 * 86_400.0,  # seconds since the folder's certificate was made
     "disk": 5.0,  # percent that are free
+    "digest": 86_400.0,  # seconds from one summary to the next
 }
+USUAL_CONDITIONS: tuple[Condition, ...] = ("stale", "conflict", "mass-delete", "error", "certificate", "disk")
+"""What a hook tells that names no conditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,12 @@ class Mail:
     sender: str
 
 
-Target: TypeAlias = Webhook | Command | Mail
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """A notification appears on the screen of the person whose daemon it is."""
+
+
+Target: TypeAlias = Webhook | Command | Mail | Desktop
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,8 @@ ABOUT: dict[str, str] = {
     "metrics.listen": "health and numbers on this loopback address",
     "web.listen": "where the status page is, on loopback",
     "web.hosts": "more names by which a browser may ask for the page",
+    "restore.remote": "an owner or admin of a folder may have this computer restore parts of it (`syncd restore --on`)",
+    "restore.below": "the directory below which others may have this computer restore outside of folders",
 }
 """Every setting in a few words; docs/settings.md has the same."""
 
@@ -295,22 +310,33 @@ class _Restore(_Section):
     below: Annotated[str, AfterValidator(_absolute)] | None = None
 
 
-_CONDITION = re.compile(r"(stale|conflict|mass-delete|error|certificate|disk)(?:=(\d+)([smhd%]))?")
+_CONDITION = re.compile(rf"({'|'.join(CONDITION_DEFAULTS)})(?:=(\d+)([smhd%]?))?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_WITH_TIME, _WITH_PERCENT = ("stale", "certificate"), ("disk",)
+_UNITS_OF: dict[str, str] = {
+    **dict.fromkeys(("stale", "behind", "certificate", "digest"), "smhd"),
+    "disk": "%",
+    **dict.fromkeys(("copies", "refused"), ""),
+}
+"""In what the limit of a condition is counted; the others have none."""
+
+
+CONDITIONS = (
+    "stale=3d, behind=1d, copies=2, conflict, mass-delete, error, refused=100, certificate=400d, disk=5%, digest=1d"
+)
+"""Every condition with its usual limit."""
 
 
 def parse_condition(text: str) -> tuple[Condition, float]:
-    """`stale=3d`, `certificate=400d`, `disk=5%`, `conflict`: what to tell about, from where on. Raises ValueError."""
+    """`stale=3d`, `copies=2`, `disk=5%`, `conflict`: what to tell about, from where on. Raises ValueError."""
     match = _CONDITION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is none of stale=3d, conflict, mass-delete, error, certificate=400d, disk=5%")
+        raise ValueError(f"{text!r} is none of {CONDITIONS}")
     name, number, unit = match[1], match[2], match[3]
-    takes = _WITH_TIME if unit in _SECONDS else _WITH_PERCENT
-    if number is not None and name not in takes:
+    units = _UNITS_OF.get(name)
+    if number is not None and (units is None or (unit == "") != (units == "") or unit not in units):
         raise ValueError(f"{text!r}: {name} takes no such limit")
     condition: Condition = name  # type: ignore[assignment]  # the expression above admits no other word
-    limit = CONDITION_DEFAULTS[condition] if number is None else float(number) * _SECONDS.get(unit, 1)
+    limit = CONDITION_DEFAULTS[condition] if number is None else float(number) * _SECONDS.get(unit or "%", 1)
     return condition, limit
 
 
@@ -335,7 +361,7 @@ _MailAddress = Annotated[str, AfterValidator(_mail_address)]
 
 
 class _Hook(_Section):
-    on: list[Annotated[str, AfterValidator(_condition)]] = list(CONDITION_DEFAULTS)
+    on: list[Annotated[str, AfterValidator(_condition)]] = list(USUAL_CONDITIONS)
 
 
 class _Webhook(_Hook):
@@ -355,6 +381,10 @@ class _Mail(_Hook):
     server: _Peer = "localhost:25"
 
 
+class _Desktop(_Hook):
+    kind: Literal["desktop"]
+
+
 class _Metrics(_Section):
     listen: Annotated[str, AfterValidator(_loopback)] | None = None
 
@@ -364,12 +394,12 @@ class _File(_Section):
     device: _Device = _Device()
     log: _Log = _Log()
     metrics: _Metrics = _Metrics()
-    notify: list[Annotated[_Webhook | _Command | _Mail, Field(discriminator="kind")]] = []
+    notify: list[Annotated[_Webhook | _Command | _Mail | _Desktop, Field(discriminator="kind")]] = []
     web: _Web = _Web()
     restore: _Restore = _Restore()
 
 
-def _hook(entry: _Webhook | _Command | _Mail) -> Hook:
+def _hook(entry: _Webhook | _Command | _Mail | _Desktop) -> Hook:
     target: Target
     match entry:
         case _Webhook():
@@ -378,6 +408,8 @@ def _hook(entry: _Webhook | _Command | _Mail) -> Hook:
             target = Command(tuple(entry.command))
         case _Mail():
             target = Mail(entry.to, entry.server, entry.sender or f"syncd@{platform.node() or 'localhost'}")
+        case _Desktop():
+            target = Desktop()
     return Hook(target, tuple(parse_condition(text) for text in entry.on))
 
 
@@ -387,7 +419,11 @@ def _hook(entry: _Webhook | _Command | _Mail) -> Hook:
 def _explain(error: ValidationError, text: str) -> str:
     """The first fault, with line and key as a person wrote it: `line 3: network.listen[0]: ...`."""
     first = error.errors(include_url=False, include_context=False)[0]
-    where = [part for part in first["loc"] if part not in ("webhook", "command", "mail") or part is first["loc"][-1]]
+    where = [
+        part
+        for part in first["loc"]
+        if part not in ("webhook", "command", "mail", "desktop") or part is first["loc"][-1]
+    ]
     key = ""
     for part in where:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part

@@ -1,4 +1,5 @@
-"""Blocking. `syncd notify`: whom to tell when something needs a person: a web address, a program, a mail address."""
+"""Blocking. `syncd notify`: whom to tell when something needs a person: a web address, a program, a mail address, the
+screen."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tomlkit.items import AoT
 from syncd.cli import text
 from syncd.cli.config import write_document
 from syncd.cli.session import Session, command, usage
-from syncd.config import CONDITION_DEFAULTS, read_config
+from syncd.config import CONDITIONS, USUAL_CONDITIONS, read_config
 from syncd.errors import SyncdError
 from syncd.home import CONFIG_NAME
 
@@ -23,24 +24,24 @@ SCHEMA = "syncd.notify/1"
 @command()
 def add(
     session: Session,
-    kind: Annotated[str, typer.Argument(metavar="webhook|command|mail", help="How.")],
-    target: Annotated[str, typer.Argument(metavar="URL|COMMAND|ADDRESS", help="Whom: a command with its arguments.")],
+    kind: Annotated[str, typer.Argument(metavar="webhook|command|mail|desktop", help="How.")],
+    target: Annotated[
+        str, typer.Argument(metavar="URL|COMMAND|ADDRESS", help="Whom: a command with its arguments; none for desktop.")
+    ] = "",
     on: Annotated[
         str | None,
-        typer.Option(
-            "--on", metavar="CONDITIONS", help="As stale=3d,conflict,mass-delete,error,certificate=400d,disk=5%."
-        ),
+        typer.Option("--on", metavar="CONDITIONS", help=f"Some of {CONDITIONS}."),
     ] = None,
     server: Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Who takes the mail.")] = "localhost:25",
     sender: Annotated[str | None, typer.Option("--sender", metavar="ADDRESS", help="From whom the mail is.")] = None,
 ) -> None:
-    """Tell a web address, a program or a mail address when something needs a person.
+    """Tell a web address, a program, a mail address or your screen when something needs a person.
 
     A web address gets a POST with JSON; a program gets the same on stdin, and SYNCD_EVENT and SYNCD_TEXT. `--json`
     prints syncd.notify/1.
     """
     hook = _hook(kind, target, server, sender)
-    conditions = [word.strip() for word in on.split(",")] if on else [*CONDITION_DEFAULTS]
+    conditions = [word.strip() for word in on.split(",")] if on else [*USUAL_CONDITIONS]
     document = tomlkit.parse(read_config(session.place.home / CONFIG_NAME))
     if not document.get("notify"):  # also an empty list, behind which no table may follow
         document.pop("notify", None)
@@ -55,14 +56,20 @@ def add(
 
 
 def _hook(kind: str, target: str, server: str, sender: str | None) -> dict[str, Any]:
+    if (target == "") != (kind == "desktop"):
+        raise usage(
+            "whom to tell is missing" if target == "" else "the screen needs no address", fix="syncd notify --help"
+        )
     match kind:
+        case "desktop":
+            return {"kind": kind}
         case "webhook":
             return {"kind": kind, "url": target}
         case "command" if words := shlex.split(target):
             return {"kind": kind, "command": words}
         case "mail":
             return {"kind": kind, "to": target, "server": server, **({"sender": sender} if sender else {})}
-    raise usage(f"{text.escape(kind)} is no way to tell somebody", fix="webhook, command or mail")
+    raise usage(f"{text.escape(kind)} is no way to tell somebody", fix="webhook, command, mail or desktop")
 
 
 @command()
@@ -106,18 +113,18 @@ def _hooks(session: Session) -> list[dict[str, Any]]:
 
 def _rows(hooks: list[dict[str, Any]]) -> list[list[str]]:
     return [
-        [str(number), hook["kind"], text.escape(str(_target(hook))), ", ".join(hook.get("on", CONDITION_DEFAULTS))]
+        [str(number), hook["kind"], text.escape(str(_target(hook))), ", ".join(hook.get("on", USUAL_CONDITIONS))]
         for number, hook in enumerate(hooks, 1)
     ]
 
 
 def _target(hook: dict[str, Any]) -> Any:
-    return hook.get("url") or hook.get("to") or shlex.join(hook["command"])
+    return hook.get("url") or hook.get("to") or (shlex.join(hook["command"]) if "command" in hook else "the screen")
 
 
 def _result(action: str, hooks: list[dict[str, Any]]) -> dict[str, Any]:
     shown = [
-        {"kind": hook["kind"], "target": str(_target(hook)), "on": [*hook.get("on", CONDITION_DEFAULTS)]}
+        {"kind": hook["kind"], "target": str(_target(hook)), "on": [*hook.get("on", USUAL_CONDITIONS)]}
         for hook in hooks
     ]
     return {"schema": SCHEMA, "action": action, "hooks": shown}

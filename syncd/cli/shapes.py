@@ -29,7 +29,7 @@ _DEVICE = {"id": "text", "name": "text", "words": "text"}
 _MEMBER = {"id": "text", "name": "text", "role": "text"}
 _EPOCH = {"epoch": "int", "epoch_id": "text"}
 _CHECK = {"name": "text", "ok": "bool", "why": "text", "try": "text?", "id": "text?"}
-_HOOK = {"kind": ("webhook", "command", "mail"), "target": "text", "on": ["text"]}
+_HOOK = {"kind": ("webhook", "command", "mail", "desktop"), "target": "text", "on": ["text"]}
 _CHANGED = {**_OF_FOLDER, "member": _MEMBER, **_EPOCH, "pending": ["text"]}
 
 SHAPES: dict[str, Any] = {

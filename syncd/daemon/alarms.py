@@ -32,6 +32,11 @@ class FolderSituation:
     certificate_since: float | None = None
     problems: Sequence[tuple[str, str]] = ()
     peers: Sequence[PeerSituation] = ()
+    state: str = ""
+    in_sync_at: float | None = None
+    """When it was last in sync; None: not since this start, which `added` then stands for."""
+    copies: int | None = None
+    """Computers that are known to have all of it; None while that cannot be known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class Situation:
     folders: Sequence[FolderSituation] = ()
     problems: Sequence[tuple[str, str]] = ()
     disks: Sequence[Disk] = field(default_factory=tuple)
+    refused: int = 0
+    """Connections and requests that were refused within the last hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,12 @@ def _of(condition: Condition, limit: float, situation: Situation, now: float) ->
                 if disk.free_percent < limit:
                     text = f"{disk.free_percent:.1f} % are free on the disk of {disk.what}"
                     yield Alarm(condition, f"disk {disk.what}", text, "make room; transfers wait when it is full")
+        case "refused":
+            if situation.refused > limit:
+                text = f"{situation.refused} connections or requests were refused within an hour"
+                yield Alarm(condition, "refused", text, "syncd security")
+        case "digest":
+            yield Alarm(condition, f"digest {int(now // limit)}", _digest(situation), "syncd storage list")
         case "error":
             for id_, why in situation.problems:
                 yield Alarm(condition, f"error {id_}", why, f"syncd help {id_}")
@@ -95,6 +108,12 @@ def _of_folder(condition: Condition, limit: float, folder: FolderSituation, now:
     elif condition == "mass-delete" and folder.held:
         text = f"{folder.name}: {folder.held} files would vanish; that is held until somebody decides"
         yield Alarm(condition, f"mass-delete {folder.name}", text, f"syncd requests {folder.name}")
+    elif condition == "behind" and folder.in_sync_at is not None and now - folder.in_sync_at > limit:
+        text = f"{folder.name}: not in sync for {(now - folder.in_sync_at) / 86_400:.1f} days"
+        yield Alarm(condition, f"behind {folder.name}", text, f"syncd status {folder.name}")
+    elif condition == "copies" and folder.copies is not None and folder.copies < limit:
+        text = f"{folder.name}: {folder.copies} of {limit:.0f} computers are known to have all of it"
+        yield Alarm(condition, f"copies {folder.name}", text, f"syncd storage list {folder.name}")
     elif condition == "certificate" and folder.certificate_since and now - folder.certificate_since > limit:
         days = (now - folder.certificate_since) / 86_400
         text = f"{folder.name}: its certificate is {days:.0f} days old"
@@ -105,3 +124,16 @@ def _of_folder(condition: Condition, limit: float, folder: FolderSituation, now:
             if not peer.connected and silent > limit:
                 text = f"{folder.name}: {peer.name} was not seen for {silent / 86_400:.1f} days"
                 yield Alarm(condition, f"stale {folder.name} {peer.name}", text, "syncd peers; start syncd there")
+
+
+def _digest(situation: Situation) -> str:
+    """How everything is, in one line for each folder."""
+    lines = []
+    for folder in situation.folders:
+        copies = "" if folder.copies is None else f", {folder.copies} full copies"
+        troubles = f", {len(folder.problems)} problems" if folder.problems else ""
+        conflicts = f", {folder.conflicts} conflicts" if folder.conflicts else ""
+        away = [peer.name for peer in folder.peers if not peer.connected]
+        missing = f", not connected: {', '.join(away)}" if away else ""
+        lines.append(f"{folder.name}: {folder.state}{copies}{troubles}{conflicts}{missing}")
+    return "\n".join(lines or ["There are no folders."])

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
+from ca.ids import FolderId
 from syncd.config import Hook
 from syncd.daemon.alarms import Alarm, Disk, FolderSituation, PeerSituation, Situation, alarms
 from syncd.daemon.app import Daemon, DeviceProblem
 from syncd.daemon.hooks import HookFailed, deliver, described
 from syncd.daemon.running import RunningFolder
-from syncd.daemon.views import as_text, folder_problems, moment
+from syncd.daemon.storing import copies_of
+from syncd.daemon.views import as_text, folder_problems, is_in_sync, moment
+from syncd.engine.protection import judge
 from syncd.treetypes import TreeError
 
 log = logging.getLogger("syncd.notify")
@@ -26,28 +30,44 @@ PACE_S = 5.0
 LOOK_S = 600.0
 """What comes by time alone (a silent peer, an old certificate, a disk that others fill) is looked at this often."""
 TRIES_AFTER_S = (0.0, 5.0, 60.0)
+SETTLED_S = 900.0
+"""So long after a start peers may still be on their way: how many copies there are is not told before."""
+REFUSED_WITHIN_S = 3600.0
 TOLD_BY_OTHER_NAMES = frozenset({"SY-BRAKE-01"})
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the looks since the start have seen. Times in unix seconds."""
+
+    began: float
+    in_sync_at: dict[FolderId, float] = field(default_factory=dict)
 
 
 async def tell_alarms(daemon: Daemon) -> None:
     """Tell what begins and what ends, until cancelled."""
     told: dict[Hook, dict[str, Alarm]] = {}
+    memory = Memory(daemon.seams.clock.now())
     while True:
         changed, hooks = daemon.changed, daemon.settings.hooks
         if hooks:
-            situation = await look(daemon)
-            told = {hook: await _tell(daemon, hook, told.get(hook, {}), situation) for hook in hooks}
+            situation = await look(daemon, memory)
+            told = {hook: await _tell(daemon, hook, told.get(hook), situation) for hook in hooks}
         with trio.move_on_after(LOOK_S if hooks else float("inf")):
             await changed.wait()
         await trio.sleep(PACE_S)
 
 
-async def _tell(daemon: Daemon, hook: Hook, before: dict[str, Alarm], situation: Situation) -> dict[str, Alarm]:
+async def _tell(daemon: Daemon, hook: Hook, before: dict[str, Alarm] | None, situation: Situation) -> dict[str, Alarm]:
+    """`before`: what this hook was told of and still held; None at its first look, from which on a digest is due."""
     now = alarms(situation, hook.on, daemon.seams.clock.now())
-    for key in sorted(now.keys() - before.keys()):
-        await _send(daemon, hook, now[key], began=True)
-    for key in sorted(before.keys() - now.keys()):
-        await _send(daemon, hook, before[key], began=False)
+    known = before or {}
+    for key in sorted(now.keys() - known.keys()):
+        if before is not None or now[key].condition != "digest":
+            await _send(daemon, hook, now[key], began=True)
+    for key in sorted(known.keys() - now.keys()):
+        if known[key].condition != "digest":
+            await _send(daemon, hook, known[key], began=False)
     return now
 
 
@@ -81,14 +101,20 @@ def notification(daemon: Daemon, event: str, text: str, fix: str) -> dict[str, A
     }
 
 
-async def look(daemon: Daemon) -> Situation:
+async def look(daemon: Daemon, memory: Memory) -> Situation:
     """The situation now."""
-    folders = [_folder(daemon, folder) for folder in daemon.folders]
+    folders = [_folder(daemon, folder, memory) for folder in daemon.folders]
+    now = daemon.seams.clock.now()
+    refused = sum(one.count for one in daemon.refusals.recent() if now - one.last <= REFUSED_WITHIN_S)
     problems = [(problem.id, problem.why) for problem in daemon.problems.values() if problem.id != "SY-HOOK-01"]
-    return Situation(folders, problems, await daemon.seams.workers.run_blocking(_disks, daemon.folders))
+    return Situation(folders, problems, await daemon.seams.workers.run_blocking(_disks, daemon.folders), refused)
 
 
-def _folder(daemon: Daemon, folder: RunningFolder) -> FolderSituation:
+def _folder(daemon: Daemon, folder: RunningFolder, memory: Memory) -> FolderSituation:
+    now = daemon.seams.clock.now()
+    if folder.paused_until is not None or is_in_sync(folder, len(folder.membership.devices())):
+        memory.in_sync_at[folder.id] = now
+    is_settled = now - memory.began >= SETTLED_S
     task, keeper = folder.task, daemon.keeper(folder.id)
     contacts = {} if keeper is None else keeper.contacts()
     peers = []
@@ -105,6 +131,9 @@ def _folder(daemon: Daemon, folder: RunningFolder) -> FolderSituation:
         float(folder.membership.epoch.opened_at),
         list(_problems(folder)),
         peers,
+        state=folder.state.value,
+        in_sync_at=memory.in_sync_at.setdefault(folder.id, memory.began),
+        copies=judge(copies_of(folder, now), now).copies if is_settled else None,
     )
 
 

@@ -1,4 +1,5 @@
-"""Blocking. Telling an alarm: by a request to a web address, by a program, by mail. It raises HookFailed only.
+"""Blocking. Telling an alarm: by a request to a web address, by a program, by mail, on the screen. It raises HookFailed
+only.
 
 A hook is written into `config.toml` by the person whom the daemon belongs to; nothing that comes from a peer chooses a
 target. Texts do come from peers: they travel as JSON, as environment variables and as the body of a mail, never as a
@@ -10,6 +11,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import platform
 import smtplib
 import ssl
 import subprocess
@@ -19,7 +21,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import assert_never
 
-from syncd.config import Command, Mail, Target, Webhook
+from syncd.config import Command, Desktop, Mail, Target, Webhook
 from syncd.errors import SyncdError
 
 TIMEOUT_S = 20.0
@@ -39,6 +41,8 @@ def deliver(target: Target, told: Mapping[str, object]) -> None:
                 _run(target, told)
             case Mail():
                 _mail(target, told)
+            case Desktop():
+                _show(told)
             case _:
                 assert_never(target)
     except (OSError, ValueError, http.client.HTTPException, smtplib.SMTPException, subprocess.SubprocessError) as error:
@@ -55,6 +59,8 @@ def described(target: Target) -> str:
             return f"command {command[0]}"
         case Mail(to=to):
             return f"mail {to}"
+        case Desktop():
+            return "desktop"
     assert_never(target)
 
 
@@ -93,6 +99,29 @@ def _run(target: Command, told: Mapping[str, object]) -> None:
     if done.returncode:
         said = done.stderr[-200:].decode("utf-8", "replace").strip()
         raise ValueError(f"it ended with code {done.returncode}" + (f": {said}" if said else ""))
+
+
+_MACOS = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
+
+
+def _show(told: Mapping[str, object]) -> None:
+    """On the screen of whoever is logged in. The texts are arguments of their own, never part of a script or markup."""
+    title, text = f"syncd: {_line(told['event'])}", _plain(f"{told['text']}  →  {told['try']}")
+    if platform.system() == "Darwin":
+        command = ["osascript", "-e", _MACOS, title, text]
+    else:
+        command = ["notify-send", "--app-name=syncd", "--", title, text]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False)
+    if done.returncode:
+        said = done.stderr[-200:].decode("utf-8", "replace").strip()
+        raise ValueError(said or f"{command[0]} ended with code {done.returncode}; is somebody logged in?")
+
+
+def _plain(text: str) -> str:
+    """Servers of notifications read simple markup, so what could begin some is written out."""
+    return (
+        "".join(char if char.isprintable() else " " for char in text[:300]).replace("&", "&amp;").replace("<", "&lt;")
+    )
 
 
 def _mail(target: Mail, told: Mapping[str, object]) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config import Command, Mail, Webhook
+from syncd.config import Command, Desktop, Mail, Webhook
 from syncd.daemon.hooks import HookFailed, deliver, described
 from tests.helpers.computers import Computer, loopback_config, sharing_computers, wait_until
+from tests.helpers.stand_ins import StandIns
 
 TOLD = {
     "schema": "syncd.notification/1",
@@ -144,6 +145,23 @@ def test_mail_has_the_text_in_its_body_only() -> None:
     assert not [line for line in server.lines if "victim" in line and line.upper().startswith("RCPT")]
 
 
+@pytest.mark.parametrize(("system", "program"), [("Linux", "notify-send"), ("Darwin", "osascript")])
+def test_screen_gets_the_text_as_an_argument_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, program: str
+) -> None:
+    tools = StandIns(tmp_path / "bin")
+    tools.add(program)
+    monkeypatch.setenv("PATH", tools.search_path)
+    monkeypatch.setattr("platform.system", lambda: system)
+    deliver(Desktop(), {**TOLD, "text": '<b>x</b> "; do shell script "y" & --help'})
+    (call,) = [line for line in "\n".join(tools.calls).split("\n") if "syncd: conflict" in line]
+    assert '&lt;b>x&lt;/b> "; do shell script "y" &amp; --help' in call
+    tools.fail(program, "no screen is there")
+    with pytest.raises(HookFailed) as caught:
+        deliver(Desktop(), TOLD)
+    assert "no screen is there" in caught.value.why
+
+
 def test_description_keeps_the_secret_of_an_address() -> None:
     assert described(Webhook("https://chat.example/hooks/T0K3N?key=1")) == "webhook chat.example"
 
@@ -168,6 +186,27 @@ def test_daemon_tells_of_a_conflict_by_itself(tmp_path: Path) -> None:
         os.remove(copies[0])
         wait_until(lambda: len(receiver.got) > 1, PATIENCE_S, "the end was not told")
         assert json.loads(receiver.got[1][1])["event"] == "conflict-over"
+
+
+def test_daemon_sends_a_digest_each_period_and_never_its_end(tmp_path: Path) -> None:
+    receiver = Receiver()
+    computer = Computer("anna", tmp_path / "anna", tmp_path / "anna" / "folder", 0, loopback_config(0))
+    with serving(receiver):
+        try:
+            computer.start()
+            assert computer.run("share", str(computer.folder), "--name", "Photos", "--no-wait").returncode == 0
+            assert computer.run("notify", "add", "webhook", receiver.url, "--on", "digest=1s").returncode == 0
+
+            def told_twice() -> bool:
+                computer.run("folder", "rescan", "Photos")
+                return len(receiver.got) >= 2
+
+            wait_until(told_twice, PATIENCE_S, "no digest came")
+        finally:
+            computer.stop()
+    told = [json.loads(body) for _, body in receiver.got]
+    assert {one["event"] for one in told} == {"digest"}
+    assert all(one["text"].startswith("Photos: ") for one in told)
 
 
 def test_hook_that_fails_is_a_problem_of_the_device(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from syncd.config import (
     ABOUT,
-    CONDITION_DEFAULTS,
     DEFAULT_LISTEN,
     MAX_CONFIG_BYTES,
+    USUAL_CONDITIONS,
     Hook,
     Mail,
     Settings,
@@ -19,6 +19,7 @@ from syncd.config import (
     known_keys,
     load_settings,
     parse_address,
+    parse_condition,
     parse_settings,
 )
 from syncd.errors import ConfigError
@@ -140,7 +141,7 @@ def test_hooks_are_read() -> None:
     assert hooks[0] == Hook(
         Webhook("https://example.org/hook"), (("stale", 172_800.0), ("disk", 10.0), ("conflict", 0.0))
     )
-    assert dict(hooks[1].on) == CONDITION_DEFAULTS
+    assert tuple(name for name, _ in hooks[1].on) == USUAL_CONDITIONS
     assert hooks[2].target == Mail("anna@example.org", "localhost:25", "syncd@example.org")
 
 
@@ -159,3 +160,24 @@ def test_every_simple_key_is_known() -> None:
     assert {"network.listen", "network.peers", "network.discovery", "device.name", "log.level", "log.format"} <= set(
         known_keys()
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("behind", ("behind", 86_400.0)),
+        ("behind=2h", ("behind", 7_200.0)),
+        ("copies=3", ("copies", 3.0)),
+        ("refused=20", ("refused", 20.0)),
+        ("digest=7d", ("digest", 7 * 86_400.0)),
+        ("disk=10%", ("disk", 10.0)),
+    ],
+)
+def test_condition_with_its_limit(text: str, parsed: tuple[str, float]) -> None:
+    assert parse_condition(text) == parsed
+
+
+@pytest.mark.parametrize("text", ["copies=3d", "refused=5%", "disk=5", "behind=3", "conflict=1", "digest=%", "calm"])
+def test_limit_of_another_kind_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"takes no such limit|is none of"):
+        parse_condition(text)

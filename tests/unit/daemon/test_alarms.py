@@ -9,7 +9,7 @@ from syncd.daemon.alarms import Disk, FolderSituation, PeerSituation, Situation,
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
-ALL = tuple(CONDITION_DEFAULTS.items())
+ALL = tuple((name, limit) for name, limit in CONDITION_DEFAULTS.items() if name != "digest")
 
 
 def folder(**known: object) -> FolderSituation:
@@ -43,6 +43,9 @@ def test_nothing_is_told_of_a_healthy_device() -> None:
         (Situation((), [("SY-NET-03", "no multicast")]), "error", "no multicast"),
         (Situation((folder(certificate_since=NOW - 401 * DAY),)), "certificate", "401 days old"),
         (Situation((), (), (Disk("/data", 4.9),)), "disk", "4.9 % are free"),
+        (Situation((folder(in_sync_at=NOW - 2 * DAY),)), "behind", "not in sync for 2.0 days"),
+        (Situation((folder(copies=1),)), "copies", "1 of 2 computers"),
+        (Situation(refused=101), "refused", "101 connections or requests"),
     ],
 )
 def test_trouble_is_told_with_what_to_do(situation: Situation, condition: Condition, words: str) -> None:
@@ -52,6 +55,20 @@ def test_trouble_is_told_with_what_to_do(situation: Situation, condition: Condit
     assert alarm.fix
     others = [pair for pair in ALL if pair[0] != condition]
     assert alarms(situation, others, NOW) == {}, "who did not ask for it is not told"
+
+
+def test_copies_that_cannot_be_known_yet_are_no_alarm() -> None:
+    assert alarms(Situation((folder(copies=None),)), ALL, NOW) == {}
+    assert alarms(Situation((folder(copies=2, in_sync_at=NOW),), refused=100), ALL, NOW) == {}
+
+
+def test_digest_comes_once_in_each_period_and_says_how_everything_is() -> None:
+    peers = [PeerSituation("nas", False, NOW - DAY)]
+    situation = Situation((folder(state="synced", copies=2, conflicts=1, peers=peers),))
+    (told,) = alarms(situation, (("digest", DAY),), NOW).values()
+    assert told.text == "Photos: synced, 2 full copies, 1 conflicts, not connected: nas"
+    keys = {next(iter(alarms(situation, (("digest", DAY),), NOW + hour * 3600))) for hour in range(72)}
+    assert len(keys) in (3, 4)
 
 
 def test_limits_are_those_of_the_hook() -> None:
