@@ -42,24 +42,25 @@ class Happening:
 ADMIN_METHODS: Final = frozenset(
     {
         "share", "join", "approve", "deny", "member.remove", "member.change", "device.archive", "lockdown",
-        "folder.decide", "folder.leave", "recover", "rotate", "invite.revoke", "config.set", "web", "web.pin",
+        "folder.decide", "folder.leave", "recover", "rescue", "rotate", "invite.revoke", "config.set", "web", "web.pin",
     }
 )  # fmt: skip
 OPERATOR_METHODS: Final = frozenset(
     {
-        "pause", "resume", "resolve", "folder.rescan", "folder.move", "check", "prune", "scrub", "restore", "undo",
-        "snapshot.add", "snapshot.remove", "config.reload", "notify.test", "stop",
+        "export", "pause", "resume", "resolve", "folder.rescan", "folder.move", "check", "prune", "scrub", "restore",
+        "undo", "snapshot.add", "snapshot.remove", "config.reload", "notify.test", "stop",
     }
 )  # fmt: skip
 WHEN_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "folder.addresses": ("allow", "deny", "clear"),
     "retention": ("keep", "space"),
+    "exports": ("every_s", "stop"),
 }
 """Methods that only look unless one of these is given; then they are an administrator's."""
 TOLD: Final = (
     "member", "device", "what", "role", "can", "cannot", "until", "name", "path", "target", "key", "value", "keep",
-    "space", "reason", "id", "invite", "read_only", "for_s", "at_s", "before", "snapshot", "only", "to", "allow",
-    "deny", "clear",
+    "space", "reason", "id", "invite", "read_only", "for_s", "at_s", "before", "snapshot", "only", "to",
+    "every_s", "stop", "allow", "deny", "clear",
 )  # fmt: skip
 """Parameters that may be read later. Codes, links to join by, recovery words and PINs are not among them."""
 

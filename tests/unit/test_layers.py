@@ -391,11 +391,7 @@ HOME = {
     "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
     "syncd.daemon.measuring", "syncd.daemon.rescuing", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles",
     "syncd.store.db",    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
-    "syncd.checks", "syncd.config", "syncd.configfile", "syncd.home", "syncd.daemon.devicedb",
-    "syncd.daemon.installation", "syncd.daemon.measuring", "syncd.daemon.securitylog",
-    "syncd.daemon.tlsfiles", "syncd.store.db",
-    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
-    "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
+    "syncd.configfile", "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
 }  # fmt: skip
 BY_PATH = {
     "open", "stat", "lstat", "mkdir", "makedirs", "unlink", "remove", "rmdir", "rename", "replace", "link", "symlink",
