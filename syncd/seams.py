@@ -70,6 +70,10 @@ class RawStream(Protocol):
 
     async def send_all(self, data: Buffer) -> None: ...
 
+    async def send_some(self, data: memoryview) -> int:
+        """Hand over as much as there is room for, and at least one byte; how many. If cancelled, none."""
+        ...
+
     async def wait_send_all_might_not_block(self) -> None: ...
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:

@@ -78,6 +78,14 @@ class SocketStream:
     async def send_all(self, data: Buffer) -> None:
         await self._stream.send_all(data)
 
+    async def send_some(self, data: memoryview) -> int:
+        try:
+            return await self._stream.socket.send(data)
+        except OSError as error:
+            if self._stream.socket.fileno() == -1:
+                raise trio.ClosedResourceError("this stream is closed") from error
+            raise trio.BrokenResourceError(f"the connection broke: {error}") from error
+
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 

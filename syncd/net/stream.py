@@ -30,6 +30,9 @@ CLOSE_S = 1.0  # how long a polite goodbye may take
 WRITE_BYTES = 256 * 1024  # measured: larger writes leave the processor's cache and are slower
 READ_BYTES = 256 * 1024
 
+STALL_S = 300.0
+"""A peer that takes not a single byte for so long is given up, alive or not. Slow ones take some now and then."""
+
 # Far below the limits of AES-GCM under one key (RFC 8446 §5.5 allows 2^24.5 full records).
 MAX_CONNECTION_BYTES = 128 * 2**30
 MAX_CONNECTION_S = 24 * 3600.0
@@ -150,10 +153,20 @@ class TlsStream(trio.abc.Stream):
         try:
             async with self._flushing:
                 while ready := _produced(self._connection):
-                    await self._raw.send_all(ready)
+                    await self._push(ready)
         except BaseException:
             self._send_broken = True
             raise
+
+    async def _push(self, data: bytes) -> None:
+        """Send all of it, as long as the peer takes any of it."""
+        with memoryview(data) as view:
+            at = 0
+            while at < len(view):
+                with trio.CancelScope(deadline=trio.current_time() + STALL_S) as patience, view[at:] as rest:
+                    at += await self._raw.send_some(rest)
+                if patience.cancelled_caught:
+                    raise trio.BrokenResourceError("the peer has taken nothing for minutes")
 
     async def _answer(self) -> None:
         """Send what reading produced, unless a sender is at it: that one takes it along."""

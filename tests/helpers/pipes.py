@@ -23,6 +23,10 @@ class MemoryPipe:
         self.sent += data
         await self._stream.send_all(bytes(data))
 
+    async def send_some(self, data: memoryview) -> int:
+        await self.send_all(data)
+        return len(data)
+
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 

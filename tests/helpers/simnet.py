@@ -326,6 +326,15 @@ class SimStream(trio.abc.Stream):
                 self._outgoing.put(octets[start : start + SEGMENT_BYTES])
             self._check_sending()
 
+    async def send_some(self, data: memoryview) -> int:
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            await self._outgoing.wait_room()
+            self._check_sending()
+            part = bytes(data[:SEGMENT_BYTES])
+            self._outgoing.put(part)
+            return len(part)
+
     async def wait_send_all_might_not_block(self) -> None:
         with self._sending:
             await trio.lowlevel.checkpoint()

@@ -67,6 +67,31 @@ async def check_bytes_arrive_in_order_and_then_the_end(ends: Ends) -> None:
     listener.close()
 
 
+async def check_some_bytes_are_sent_as_far_as_there_is_room(ends: Ends) -> None:
+    listener = await listen(ends)
+    client, server = await connected(ends, listener)
+    data, sent = memoryview(bytes(range(256)) * 40_000), 0
+    while True:
+        with trio.move_on_after(0.5) as patience:
+            sent += await client.send_some(data[sent:])
+        if patience.cancelled_caught:
+            break
+    received = b""
+    while len(received) < sent:
+        received += await server.receive_some(1 << 20)
+    assert 0 < sent < len(data) and received == data[:sent]
+    server.abort()
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    with pytest.raises(trio.BrokenResourceError):
+        for _ in range(3):
+            await client.send_some(data[:10])
+            await trio.sleep(0.01)
+    client.abort()
+    with pytest.raises(trio.ClosedResourceError):
+        await client.send_some(data[:10])
+    listener.close()
+
+
 async def check_taken_port_is_an_error(ends: Ends) -> None:
     listener = await listen(ends)
     with pytest.raises(OSError, match=r"."):
@@ -124,6 +149,7 @@ async def check_abort_is_a_reset_and_wakes_both_ends(ends: Ends) -> None:
 CHECKS = (
     check_listener_tells_its_address_and_its_callers,
     check_bytes_arrive_in_order_and_then_the_end,
+    check_some_bytes_are_sent_as_far_as_there_is_room,
     check_taken_port_is_an_error,
     check_nobody_there_is_an_error,
     check_closed_listener_wakes_who_accepts_and_keeps_connections,

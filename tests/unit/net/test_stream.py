@@ -8,7 +8,7 @@ from trio.testing import check_two_way_stream
 
 from syncd.errors import PeerUnavailable, TrustError
 from syncd.net import stream as stream_module
-from syncd.net.stream import WRITE_BYTES, TlsStream, accept_tls, connect_tls
+from syncd.net.stream import STALL_S, WRITE_BYTES, TlsStream, accept_tls, connect_tls
 from syncd.protocol import tls
 from tests.helpers.folders import NOW, make_folder
 from tests.helpers.pipes import MemoryPipe, pipe_pair, tls_pair
@@ -40,6 +40,37 @@ async def test_passes_the_checks_when_the_network_is_clogged(autojump_clock: tri
         return client, server
 
     await check_two_way_stream(make, make_clogged)
+
+
+async def clogged() -> tuple[TlsStream, TlsStream]:
+    """A pair of which nobody has read what was sent."""
+    internet = SimInternet(seed=1)
+    (listener,) = await internet.network("b").listen(":0")
+    client = await internet.network("a").connect(listener.address)
+    return await tls_pair(FOLDER, (client, (await listener.accept())[0]))
+
+
+async def test_peer_that_takes_nothing_for_minutes_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    client, server = await clogged()
+    with trio.fail_after(STALL_S + 60), pytest.raises(trio.BrokenResourceError, match="minutes"):
+        await server.send_all(bytes(8 * WINDOW_BYTES))
+    with pytest.raises(trio.BrokenResourceError):
+        await server.send_all(b"more")
+    client.abort()
+
+
+async def test_peer_that_takes_a_little_now_and_then_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    client, server = await clogged()
+    sent = bytes(2 * WINDOW_BYTES)
+    got, began = 0, trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.send_all, sent)
+        while got < len(sent):
+            await trio.sleep(STALL_S / 2 - 10)  # every other time only what TLS holds already
+            got += len(await client.receive_some(256 * 1024))
+    assert got == len(sent) and trio.current_time() - began > 2 * STALL_S
+    client.abort()
+    server.abort()
 
 
 async def test_both_ends_agree_on_what_they_are() -> None:
