@@ -1,4 +1,5 @@
-"""Blocking. `syncd retention`, `prune`, `scrub`: what is kept of the past, letting go of the rest, reading it again."""
+"""Blocking. `syncd retention`, `prune`, `scrub`, `drill`: what is kept of the past, letting go of the rest, and whether
+what is kept is there."""
 
 from __future__ import annotations
 
@@ -88,3 +89,26 @@ def _scrub_lines(found: Json) -> list[str]:
             f"from peers, {text.count(found['lost_blocks'], 'block')} did not"
         )
     return lines
+
+
+@command()
+def drill(session: Session, folder: Folder = None) -> None:
+    """Restore files of a random past moment to a scratch directory, and compare. `--json` prints syncd.drill/1.
+
+    Daily it happens by itself. Exit 13 if something was not as it should be.
+    """
+    found = session.stream("drill", _silent, **here(folder))
+    session.show(found, lambda: _drill_lines(found))
+    if found["why"] is not None:
+        raise typer.Exit(13)
+
+
+def _drill_lines(found: Json) -> list[str]:
+    one = found["drill"]
+    if one is None:
+        return ["there is no past yet to drill with"]
+    files, size = text.count(one["files"], "file"), text.size(one["bytes"])
+    lines = [f"{files} of {text.clock(one['moment'], None)} restored and compared, {size}: {one['failed']} failed"]
+    if one["not_here"]:
+        lines.append(f"{text.count(one['not_here'], 'file')} drawn are not kept on this device")
+    return lines if found["why"] is None else [*lines, text.escape(found["why"])]

@@ -322,6 +322,7 @@ SHAPES: dict[str, Any] = {
     "syncd.retention/1": {**_OF_FOLDER, "space_bytes": "int?"},
     "syncd.prune/1": {**_OF_FOLDER, "versions": "int", "freed_bytes": "int", "dry_run": "bool"},
     "syncd.scrub/1": {**_OF_FOLDER, "packs": "int", "bytes": "int"},
+    "syncd.drill/1": {**_OF_FOLDER, "drill": "any", "why": "text?"},
     "syncd.key/1": _DEVICE,
     "syncd.service/1": {
         "action": ("install", "uninstall", "start", "stop", "restart", "allow"),
@@ -409,6 +410,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "retention": ("syncd.retention/1",),
     "prune": ("syncd.prune/1",),
     "scrub": ("syncd.scrub/1",),
+    "drill": ("syncd.drill/1",),
     **{f"filter {word}": ("syncd.filter/1",) for word in ("list", "test")},
     "history": ("syncd.history/1",),
     "diff": ("syncd.diff/1",),

@@ -102,6 +102,7 @@ TREE: Mapping[str, Leaf | Branch] = {
     "retention": Leaf("keep", "retention"),
     "prune": Leaf("keep", "prune"),
     "scrub": Leaf("keep", "scrub"),
+    "drill": Leaf("keep", "drill"),
     "snapshot": Branch(
         "Moments with a name: list, add, remove.",
         {

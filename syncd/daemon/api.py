@@ -139,6 +139,7 @@ class DaemonApi:
             "retention": self._keeping.retention,
             "prune": self._keeping.prune,
             "scrub": self._keeping.scrub,
+            "drill": self._keeping.drill,
             "snapshot.add": self._keeping.snapshot_add,
             "snapshot.remove": self._keeping.snapshot_remove,
             "key.show": self._key_show,

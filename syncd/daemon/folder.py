@@ -15,10 +15,12 @@ from ca.ids import DeviceId
 from syncd.daemon.applying import Applier
 from syncd.daemon.archiving import Archivist
 from syncd.daemon.doubting import Doubter
+from syncd.daemon.drilling import Driller
 from syncd.daemon.following import Follower
 from syncd.daemon.ground import Ground, Rights
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.pulling import ByteBudget, Meter
+from syncd.daemon.replicating import Replication
 from syncd.daemon.scanning import Scanner
 from syncd.daemon.serving import Server
 from syncd.daemon.waves import Waves
@@ -62,6 +64,8 @@ class FolderTask(Ground):
         self.stopped_why: str | None = None
         self.keeper = Keeper(self)
         self.archivist = Archivist(self)
+        self.driller = Driller(self)
+        self.replication = Replication(self)
         self.waves = Waves(self)
         self.scanner = Scanner(self, self.keeper, self.waves)
         self.applier = Applier(self, self.keeper, self.waves)
@@ -89,6 +93,8 @@ class FolderTask(Ground):
             nursery.start_soon(self.puller.poll_again_forever)
             nursery.start_soon(self.keeper.watch_root)
             nursery.start_soon(self.archivist.run)
+            nursery.start_soon(self.driller.run)
+            nursery.start_soon(self.replication.run)
             nursery.start_soon(self.doubter.run)
 
     def hold(self) -> None:

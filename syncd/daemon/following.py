@@ -56,6 +56,7 @@ class Follower:
                 if self._ground.peer_is_level(link.device):
                     self._ground.level_until[link.device] = self._ground.clock.now()
                 self._ground.peer_needs.pop(link.device, None)
+                self._ground.peer_read.pop(link.device, None)
             self._ground.tell()
 
     async def _follow(self, state: LinkState) -> None:

@@ -128,6 +128,8 @@ class Ground:
         """(files, bytes) that a connected peer said it still lacks, as of its last word."""
         self.level_until: dict[DeviceId, float] = {}
         """When a peer that had everything was last connected, in unix seconds; since this start."""
+        self.peer_read: dict[DeviceId, int] = {}
+        """Up to which arrival number a connected peer has taken in our news."""
         self.progress = Progress()
         self.ignores: Ignores = parse_ignores(b"")
         """The rules of `.syncd/ignore`, as of the last scan."""

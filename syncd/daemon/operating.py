@@ -16,7 +16,7 @@ from syncd.daemon.hooks import HookFailed, deliver, described
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.service import reload
 from syncd.daemon.systemd import ServiceManager
-from syncd.daemon.views import Json, as_text, folder_problems
+from syncd.daemon.views import Json, as_text, folder_problems, moment
 
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -88,4 +88,17 @@ def _folder_checks(daemon: Daemon, folder: RunningFolder) -> list[Check]:
         fix = "start syncd there; if it runs, see that one of the two can reach the other:  syncd peers"
         found.append(Check(name, False, why, fix, "SY-PEER-01"))
     reached = f"{connected} of {len(others)} other devices are connected" if others else "nobody else is a member"
-    return found or [Check(name, True, f"{folder.state.value}; {reached}")]
+    found += _drill_check(name, folder)
+    return (
+        found
+        if any(not check.ok for check in found)
+        else [Check(name, True, f"{folder.state.value}; {reached}"), *found]
+    )
+
+
+def _drill_check(name: str, folder: RunningFolder) -> list[Check]:
+    """How old the last restore drill is. (One that failed is among the problems.)"""
+    last = None if folder.task is None else folder.task.driller.last
+    if last is None or last.failed:
+        return []
+    return [Check(name, True, f"restore drill of {moment(last.at)}: {last.files} files were as they should be")]

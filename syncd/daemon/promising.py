@@ -8,7 +8,7 @@ from collections.abc import Callable
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.history import Params, Progress, moment_ms, task_of, unknown
 from syncd.daemon.running import RunningFolder
-from syncd.daemon.views import Json, moment
+from syncd.daemon.views import Json, drill_json, moment
 from syncd.engine.retention import Policy, Tier, parse_tiers, show_tiers
 from syncd.errors import SyncdError
 from syncd.store import pruning, snapshots
@@ -109,6 +109,17 @@ class Promises:
             "damaged": found.damaged,
             "healed_blocks": found.healed,
             "lost_blocks": found.lost,
+        }
+
+    async def drill(self, params: Params, progress: Progress) -> Json:
+        folder = self._find(params["folder"], params["cwd"])
+        drilled = await task_of(folder).driller.drill()
+        return {
+            "schema": "syncd.drill/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "drill": drill_json(drilled),
+            "why": None if drilled is None or not drilled.failed else drilled.why,
         }
 
 

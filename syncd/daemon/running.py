@@ -199,6 +199,9 @@ async def _run_once(
         connection = await _open(folder, installation)
         task = folder.task = _make_task(folder, installation, connection, budget, meter)
         task.on_change = on_change
+        if installation.home is not None:
+            place = os.path.join(installation.home, "drill", folder.id.hex()[:16])
+            task.driller.equip(place, installation.random)
         if held:
             task.hold()
         # A database without a history of its own (new, or begun after damage) publishes nothing before a peer is heard.

@@ -64,7 +64,9 @@ class Server:
             self._is_doubted = True
             log.warning("folder %s: a peer knows more of our numbering than we do; it begins anew", self._ground.name)
             await self._db(self._store.db_begin_journal)
-        if log_id != self.log_id or after > self._ground.newest:
+        is_known = log_id == self.log_id and after <= self._ground.newest
+        self._ground.peer_read[device] = after if is_known else 0
+        if not is_known:
             after = 0
         elif after == self._ground.newest:
             with trio.move_on_after(wait_s):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ca.ids import DeviceId
+from syncd.daemon.drilling import Drilled
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.running import RunningFolder
 from syncd.store.counts import Problem
@@ -69,9 +70,25 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
             "packs": 0 if task is None else task.counts.packs,
             "packed_bytes": 0 if task is None else task.counts.packed_bytes,
             "read_since": None if task is None else moment(task.counts.read_since),
+            "drill": None if task is None else drill_json(task.driller.last),
+            "only_here_since": None if task is None else moment(task.replication.only_here_since),
         },
         "problems": folder_problems(folder),
         "peers": list(peers),
+    }
+
+
+def drill_json(last: Drilled | None) -> Json | None:
+    """What the last restore drill showed."""
+    if last is None:
+        return None
+    return {
+        "time": moment(last.at),
+        "moment": moment(last.moment_ms / 1000),
+        "files": last.files,
+        "bytes": last.size,
+        "not_here": last.not_here,
+        "failed": last.failed,
     }
 
 
@@ -99,6 +116,13 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
             {"id": "SY-CONF-03", "path": ".syncd/ignore", "why": f"{line} is no rule", "try": "correct or remove it"}
             for line in task.ignores.problems
         ]
+        drill = task.driller.last
+        if drill is not None and drill.failed:
+            why = f"{drill.failed} of {drill.files} files of {moment(drill.moment_ms / 1000)}: {drill.why}"
+            problems.append(_device_problem("SY-HIST-07", why, "syncd scrub; syncd drill"))
+        if task.replication.is_late and folder.membership.devices():
+            why = f"changes since {moment(task.replication.only_here_since)} are on no other device yet"
+            problems.append(_device_problem("SY-SAFE-01", why, "syncd peers; start syncd on another device"))
         if task.counts.held:
             why = f"changes of {task.counts.held} files look like an accident; they wait for a person"
             problems.append(_device_problem("SY-BRAKE-01", why, "syncd requests"))

@@ -175,6 +175,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "retention": Method({**_FOLDER, "keep": Kind.MAYBE_TEXT, "space": Kind.MAYBE_TEXT}),
         "prune": Method({**_FOLDER, "dry_run": Kind.FLAG}, STREAMS),
         "scrub": Method(_FOLDER, STREAMS),
+        "drill": Method(_FOLDER, STREAMS),
         "ls": Method({**_FOLDER, "path": Kind.MAYBE_TEXT, "after": Kind.MAYBE_TEXT}),
         "storage": Method(_FOLDER),
         "audit": Method(

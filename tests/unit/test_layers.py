@@ -128,6 +128,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.commanding": ASYNC,
     "syncd.daemon.devicedb": BLOCKING,
     "syncd.daemon.doubting": ASYNC,
+    "syncd.daemon.drilling": ASYNC,
     "syncd.daemon.duties": ASYNC,
     "syncd.daemon.entering": ASYNC,
     "syncd.daemon.explaining": ASYNC,
@@ -159,6 +160,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.promising": ASYNC,
     "syncd.daemon.pulling": ASYNC,
     "syncd.daemon.requesting": ASYNC,
+    "syncd.daemon.replicating": ASYNC,
     "syncd.daemon.rescuing": ASYNC,
     "syncd.daemon.restoring": ASYNC,
     "syncd.daemon.retrying": PURE,
@@ -388,10 +390,11 @@ SOLE_IMPORTERS: dict[str, set[str]] = {
 TREE = {f"syncd.store.{name}" for name in ("tree", "descent", "directory", "files", "places", "probe", "syscalls")}
 OUTSIDE = {"syncd.store.outside", "syncd.store.depot"}  # where a person has old versions written
 HOME = {
-    "syncd.checks", "syncd.config", "syncd.home", "syncd.daemon.devicedb", "syncd.daemon.installation",
-    "syncd.daemon.measuring", "syncd.daemon.rescuing", "syncd.daemon.securitylog", "syncd.daemon.tlsfiles",
-    "syncd.store.db",    "syncd.store.copies", "syncd.store.migrating", "syncd.store.shelf",
-    "syncd.configfile", "syncd.web.control", "syncd.web.page", "syncd.web.pin", "syncd.web.server",
+    "syncd.checks", "syncd.config", "syncd.configfile", "syncd.home", "syncd.daemon.devicedb",
+    "syncd.daemon.drilling", "syncd.daemon.installation", "syncd.daemon.measuring", "syncd.daemon.rescuing",
+    "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db", "syncd.store.copies",
+    "syncd.store.migrating", "syncd.store.shelf", "syncd.web.control", "syncd.web.page", "syncd.web.pin",
+    "syncd.web.server",
 }  # fmt: skip
 BY_PATH = {
     "open", "stat", "lstat", "mkdir", "makedirs", "unlink", "remove", "rmdir", "rename", "replace", "link", "symlink",
