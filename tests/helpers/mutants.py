@@ -57,6 +57,12 @@ def guards() -> list[Guard]:
     return [_guard(file, text, tuple(one["tests"])) for file, one in listed.items() for text in one["guards"]]
 
 
+def doubled() -> list[tuple[Guard, str]]:
+    """The guards that nobody misses alone, each with what refuses the same."""
+    listed = tomllib.loads(LIST.read_text())
+    return [(_guard(file, line, ()), other) for file, one in listed.items() for line, other in one.get("doubled", [])]
+
+
 def _guard(file: str, text: str, tests: tuple[str, ...]) -> Guard:
     line, mark, number = text.rpartition(" #")
     if mark and number.isdigit():

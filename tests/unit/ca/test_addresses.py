@@ -89,6 +89,12 @@ def test_another_spelling_is_malformed(value: object) -> None:
         rules_untrusted(value)
 
 
+@pytest.mark.parametrize("length", [5, 8, 15])
+def test_network_of_another_length_is_told(length: int) -> None:
+    with pytest.raises(CodecError, match="4 or 16 bytes"):
+        rules_untrusted([[1, bytes(length), 0, None]])
+
+
 @pytest.mark.parametrize("text", ["", "10.0.0.1/8", "10.0.0.0/33", "example.org", "10.0.0.0/8 10.0.0.0/8"])
 def test_what_is_no_network_is_told(text: str) -> None:
     with pytest.raises(ConfigError):

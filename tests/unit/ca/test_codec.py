@@ -83,6 +83,27 @@ def test_what_is_not_allowed_is_refused(refused: str) -> None:
         decode(bytes.fromhex(refused))
 
 
+ENDS_EARLY = {
+    "number": "19ff",
+    "bytes": "42ff",
+    "text": "6261",
+    "array": "8201",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("cut", ENDS_EARLY.values(), ids=ENDS_EARLY.keys())
+def test_message_that_ends_early_is_told_apart_from_a_wrong_one(cut: str) -> None:
+    with pytest.raises(CodecError, match="ends early" if cut != "8201" else "announces"):
+        decode(bytes.fromhex(cut))
+
+
+@pytest.mark.parametrize("reserved", ["1c", "1d", "1e", "1f", "5f", "9f"])
+def test_reserved_length_is_refused_whatever_follows(reserved: str) -> None:
+    with pytest.raises(CodecError, match="reserved or indefinite"):
+        decode(bytes.fromhex(reserved) + bytes(64))
+
+
 def test_refusal_is_the_peers_fault() -> None:
     assert issubclass(CodecError, RemoteProtocolError)
 

@@ -240,6 +240,12 @@ def test_three_branches_are_one_thing_to_everybody(company: Company) -> None:
     assert is_in(seen, company, "ed") and not is_in(seen, company, "eve")  # ada may remove nobody any more, alex may
 
 
+def test_nothing_is_merged_or_linked_without_a_fork(company: Company) -> None:
+    for make in (authority.merge, authority.link):
+        with pytest.raises(TrustError, match="left anything to do"):
+            make(company.roster, company.secrets, company.signer("ann"))
+
+
 # --- merging ---------------------------------------------------------------------------------------------------------
 
 

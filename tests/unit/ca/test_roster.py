@@ -557,6 +557,15 @@ def test_unknown_kind_of_change_and_unknown_format_are_malformed() -> None:
             decode_entry_untrusted(wrong + bytes(64))
 
 
+def test_entry_says_what_is_wrong_with_it() -> None:
+    entry = Company().roster.entries[0]
+    body = encode_body(1, entry.hash, entry.signer, NOW, (Rotate(),), None)
+    with pytest.raises(CodecError, match="unknown kind of change"):
+        decode_entry_untrusted(body.replace(encode([[8]]), encode([[99]])) + bytes(64))
+    with pytest.raises(CodecError, match="entry is too long"):
+        decode_entry_untrusted(bytes((4 << 20) + 1))
+
+
 @pytest.mark.parametrize("raw", [b"", bytes(64), b"\xa0" + bytes(64), bytes(5 << 20)])
 def test_what_is_no_entry_is_malformed(raw: bytes) -> None:
     with pytest.raises(CodecError):

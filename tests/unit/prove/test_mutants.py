@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.mutants import ROOT, Copy, Guard, guards, without
+from tests.helpers.mutants import ROOT, Copy, Guard, doubled, guards, without
 
 HANDFUL = (
     'raise BlockRefused("a block decrypts to another content than its name says")',
@@ -20,6 +20,14 @@ def test_every_guard_is_where_the_list_says() -> None:
         source = (ROOT / guard.file).read_text()
         assert without(guard, source) != source
     assert len(guards()) > 200
+
+
+def test_every_doubled_guard_is_there_and_its_double_is_one_that_is_missed() -> None:
+    missed = {str(guard) for guard in guards()}
+    for guard, other in doubled():
+        source = (ROOT / guard.file).read_text()
+        assert without(guard, source) != source
+        assert other.startswith("OpenSSL: ") or other in missed, other
 
 
 def test_every_test_of_the_list_exists() -> None:
