@@ -25,7 +25,7 @@ from syncd.daemon.duties import run_duties
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
-from syncd.daemon.pulling import ByteBudget, Meter
+from syncd.daemon.metering import ByteBudget, Meter
 from syncd.daemon.rescuing import Rescue
 from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
 from syncd.daemon.securitylog import SecurityLog

@@ -40,12 +40,13 @@ class Applier:
         self._blocking = ground.workers.run_blocking
         self._clock = ground.clock
         self._puller = ground.puller
+        self._finisher = ground.finisher
         self._work = ground.work
         self._waves = waves
         self._swept_at = 0.0
         self._space_at = 0.0
         """The disk was full, or failed: when to try again. 0: it was not."""
-        ground.puller.on_committed = self._after_commit
+        ground.finisher.on_committed = self._after_commit
         ground.puller.on_failed = self._after_failure
         ground.puller.on_fed = ground.wake_plan
 
@@ -89,7 +90,7 @@ class Applier:
         after: int | None = 0
         progress = False
         while after is not None:
-            async with self._puller.disk:
+            async with self._finisher.disk:
                 engaged = self._puller.engaged
                 page, after = await self._db(self._store.db_plan, after, self._swept_at, engaged, ignored)
                 progress = await self._carry_out(page) or progress
@@ -102,13 +103,13 @@ class Applier:
         if self._ground.is_judged or not self._ground.rights.exchanges:
             return
         self._ground.is_judged = True
-        async with self._puller.disk:
+        async with self._finisher.disk:
             aside = await self._db(self._store.db_judge_again)
         if aside:
             log.warning("folder %s: %s changesets of who lost the right to them were undone", self._ground.name, aside)
 
     async def _carry_out(self, page: Round) -> bool:
-        """Do what needs no content. The puller's `disk` is held."""
+        """Do what needs no content. The finisher's `disk` is held."""
         done = []
         if page.steps:
             nodes = {step.operation.node for step in page.steps}

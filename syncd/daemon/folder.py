@@ -19,7 +19,7 @@ from syncd.daemon.drilling import Driller
 from syncd.daemon.following import Follower
 from syncd.daemon.ground import Ground, Rights
 from syncd.daemon.keeping import Keeper
-from syncd.daemon.pulling import ByteBudget, Meter
+from syncd.daemon.metering import ByteBudget, Meter
 from syncd.daemon.replicating import Replication
 from syncd.daemon.scanning import Scanner
 from syncd.daemon.serving import Server
@@ -88,7 +88,7 @@ class FolderTask(Ground):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.scanner.run)
             nursery.start_soon(self.applier.run)
-            nursery.start_soon(self.puller.run_finisher, self.clock.now)
+            nursery.start_soon(self.finisher.run, self.clock.now)
             nursery.start_soon(self.keeper.run)
             nursery.start_soon(self.puller.poll_again_forever)
             nursery.start_soon(self.keeper.watch_root)

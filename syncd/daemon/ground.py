@@ -13,8 +13,10 @@ from typing import TypeVar, TypeVarTuple
 import trio
 
 from ca.ids import DeviceId
+from syncd.daemon.finishing import Finisher
+from syncd.daemon.metering import ByteBudget, Meter
 from syncd.daemon.problems import ROOT_IDS
-from syncd.daemon.pulling import ByteBudget, Meter, Puller
+from syncd.daemon.pulling import Puller
 from syncd.engine.brake import Ages
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
@@ -158,7 +160,8 @@ class Ground:
         """Set once this disk was looked at: before that, files of which it has a copy would be fetched."""
         self.is_recovered = False
         """What a crash left behind was seen to. False: before the next look at the disk it has to be."""
-        self.puller = Puller(store, workers, lane, budget, meter, store.journal.device[0] % 16)
+        self.finisher = Finisher(store, workers, lane)
+        self.puller = Puller(store, workers, lane, budget, meter, store.journal.device[0] % 16, self.finisher)
         self._lane = lane
         self._changed = trio.Event()
         self._reached_ever = False

@@ -33,6 +33,7 @@ class Keeper:
         self._blocking = ground.workers.run_blocking
         self._clock = ground.clock
         self._puller = ground.puller
+        self._finisher = ground.finisher
         self._root_lock = trio.Lock()
 
     async def check_root(self) -> bool:
@@ -60,7 +61,7 @@ class Keeper:
         await self._db(db_note_past, self._store)
         staged = await self._blocking(self._store.tree.list_staged)
         self._puller.resumable = {token for token, _ in staged}
-        async with self._puller.disk:  # what is being put in place now is no crash
+        async with self._finisher.disk:  # what is being put in place now is no crash
             now = self._clock.now()
             committed = await self._db(db_recover_steps, self._store, now)
             committed.edited += (await self._db(db_recover_intents, self._store, now)).edited

@@ -1,8 +1,8 @@
-"""Async. Contents on their way to this disk: asked of peers block by block, staged, put in place in groups.
+"""Async. Contents on their way to this disk: asked of peers block by block, staged, handed on when they are whole.
 
-Three kinds of task meet here. `offer` takes contents from the planner and begins to stage them. Every link has
-fetchers, which take batches from the pure scheduler (`engine.pull`) and hand what arrives to a worker thread that
-checks and writes it. One finisher gives complete contents their names, as many as are ready at once, behind one flush.
+Two kinds of task meet here. `offer` takes contents from the planner and begins to stage them. Every link has fetchers,
+which take batches from the pure scheduler (`engine.pull`) and hand what arrives to a worker thread that checks and
+writes it. Complete contents go to the finisher (`finishing.py`), which gives them their names.
 
 Connections never touch the disk: what a fetcher has handed over is written even if its connection is cut in that
 moment.
@@ -10,15 +10,14 @@ moment.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
 
 from ca.ids import DeviceId
-from syncd.daemon.traffic import Traffic
+from syncd.daemon.finishing import Finisher
+from syncd.daemon.metering import ByteBudget, Meter
 from syncd.engine.pull import Batch, Pull
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.model.cipher import max_ciphertext
@@ -27,17 +26,14 @@ from syncd.model.lists import Entry
 from syncd.protocol.exchange import Frame, FrameStatus, Link
 from syncd.protocol.frames import room_for
 from syncd.seams import Lane, Workers
-from syncd.store.apply import put_in_place
-from syncd.store.commit import Committed
 from syncd.store.folder import FolderStore, Needed
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.prepare import Want
 from syncd.store.staging import Delivery, Stager, Staging
-from syncd.treetypes import NotSupported, TreeError
+from syncd.treetypes import NotSupported
 from syncd.workers import Buffers
 
-RATE_WINDOW_S = 10.0
 POLL_AGAIN_S = 3.0
 STARVED_MAX_S = 60.0
 BUSY_S = 1.0
@@ -46,69 +42,8 @@ MAX_OPEN_WRITERS = 32
 FETCH_BYTES = 4 << 20
 """Of one request: with two lanes one is received while the other is written."""
 IDLE_BUFFERS = 2
-MAX_GROUP = 1024
-"""Contents put in place behind one flush."""
 FETCH_TIMEOUT_S = 60.0
 """Without a single block from a peer in that time, what was asked of it is asked of another."""
-
-
-class ByteBudget:
-    """Bytes asked for and not yet written: a bound on memory, shared by all folders of the process."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._free = limit_bytes
-        self._limit = limit_bytes
-        self._changed = trio.Event()
-
-    @asynccontextmanager
-    async def take(self, size: int) -> AsyncIterator[None]:
-        """Hold `size` bytes (at most the whole limit), waiting until they are free."""
-        size = min(size, self._limit)
-        while self._free < size:
-            await self._changed.wait()
-        self._free -= size
-        try:
-            yield
-        finally:
-            self._free += size
-            self._changed.set()
-            self._changed = trio.Event()
-
-
-@dataclass(slots=True)
-class Meter:
-    """What `status` says about transfers."""
-
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    duplicate_bytes: int = 0
-    blocks_fetched: int = 0
-    copied_bytes: int = 0
-    traffic: Traffic = field(default_factory=Traffic)
-    _samples: deque[tuple[float, int, int]] = field(default_factory=deque)
-
-    def receive_rate(self, now: float) -> int:
-        """Bytes a second over the last seconds; `now` is monotonic."""
-        return self._rates(now)[0]
-
-    def send_rate(self, now: float) -> int:
-        return self._rates(now)[1]
-
-    def sample(self, now: float) -> None:
-        """Note the counters, about once a second."""
-        self.traffic.sample(now)
-        self._samples.append((now, self.received_bytes, self.sent_bytes))
-        while self._samples[0][0] < now - RATE_WINDOW_S:
-            self._samples.popleft()
-
-    def _rates(self, now: float) -> tuple[int, int]:
-        if not self._samples or now <= self._samples[0][0]:
-            return 0, 0
-        began, received, sent = self._samples[0]
-        return (
-            round((self.received_bytes - received) / (now - began)),
-            round((self.sent_bytes - sent) / (now - began)),
-        )
 
 
 @dataclass(slots=True)
@@ -131,6 +66,7 @@ class Puller:
         budget: ByteBudget,
         meter: Meter,
         own_number: int,
+        finisher: Finisher,
     ) -> None:
         self._store = store
         self._workers = workers
@@ -149,8 +85,6 @@ class Puller:
         self._tokens: set[bytes] = set()
         """Of everything on its way: no content is ever staged twice at a time."""
         self._writers = 0
-        self._ready: list[Staging] = []
-        self._ready_event = trio.Event()
         self._room = trio.Event()
         self._work = trio.Event()
         self._links: dict[DeviceId, Link] = {}
@@ -158,11 +92,11 @@ class Puller:
         self._buffers = Buffers(IDLE_BUFFERS)
         self._patience_s = POLL_AGAIN_S
         self._feed_at = 0.0
-        self.disk = trio.Lock()
-        """Held while names on the disk are changed and until the rows say so: paths hold still meanwhile."""
+        self._finisher = finisher
+        finisher.on_done = self._in_place
+        finisher.on_failed = self._not_in_place
         self.resumable: set[bytes] = set()
         """Tokens under which parts of contents lie in the stage."""
-        self.on_committed: Callable[[Committed], Awaitable[None]] | None = None
         self.on_failed: Callable[[Staging], Awaitable[None]] | None = None
         self.on_fed: Callable[[], None] = lambda: None
         """What was put aside may be planned again."""
@@ -456,8 +390,16 @@ class Puller:
 
     def _complete(self, staging: Staging) -> None:
         if not staging.is_gone:
-            self._ready.append(staging)
-            self._ready_event.set()
+            self._finisher.add(staging)
+
+    def _in_place(self, group: Sequence[Staging]) -> None:
+        for staging in group:
+            self.resumable.discard(staging.want.token)
+            self._forget(staging)
+
+    async def _not_in_place(self, group: Sequence[Staging]) -> None:
+        for staging in group:
+            await self._give_up(staging)
 
     async def _give_up(self, staging: Staging) -> None:
         self._drop_goals(staging)
@@ -480,48 +422,6 @@ class Puller:
         staging.opened = False
         self._room.set()
         self._room = trio.Event()
-
-    # finishing -----------------------------------------------------------------------------------------------
-
-    async def run_finisher(self, now: Callable[[], float]) -> None:
-        """Put complete contents in place, group after group."""
-        while True:
-            await self._ready_event.wait()
-            group, self._ready = self._ready[:MAX_GROUP], self._ready[MAX_GROUP:]
-            if not self._ready:
-                self._ready_event = trio.Event()
-            with trio.CancelScope(shield=True):
-                await self._finish(group, now)
-
-    async def _finish(self, group: Sequence[Staging], now: Callable[[], float]) -> None:
-        tokens = [staging.want.token for staging in group]
-        committed = Committed()
-        try:
-            await self._workers.run_blocking(self._store.tree.flush, tokens)
-            async with self.disk:
-                committed = await self._put_in_place([staging.want for staging in group], now)
-        except TreeError as error:
-            # The disk reported a failure: nothing of this group may be believed, and all of it is staged again. What
-            # has its name already is found by its intent, or by the scan.
-            for staging in group:
-                staging.error = error
-                await self._give_up(staging)
-            return
-        for staging in group:
-            self.resumable.discard(staging.want.token)
-            self._forget(staging)
-        if self.on_committed is not None:
-            await self.on_committed(committed)
-
-    async def _put_in_place(self, wants: Sequence[Want], now: Callable[[], float]) -> Committed:
-        nodes = {want.node for want in wants}
-        self._store.moving |= nodes
-        try:
-            wanted = await self._workers.run_blocking(self._store.db_intents, wants, lane=self._lane)
-            done = await self._workers.run_blocking(put_in_place, self._store.tree, wanted)
-            return await self._workers.run_blocking(self._store.db_commit, done, now(), lane=self._lane)
-        finally:
-            self._store.moving -= nodes
 
     # waking --------------------------------------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
+from syncd.daemon.metering import ByteBudget, Meter
 from syncd.daemon.problems import problem_of
-from syncd.daemon.pulling import ByteBudget, Meter
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, LocalProtocolError, SyncdError
 from syncd.seams import Lane, Tree, Trees

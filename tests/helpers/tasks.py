@@ -21,7 +21,7 @@ from ca.device import DeviceKeys, generate
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.ground import Rights
-from syncd.daemon.pulling import ByteBudget, Meter
+from syncd.daemon.metering import ByteBudget, Meter
 from syncd.errors import PeerUnavailable
 from syncd.model.ids import Cid, Incarnation
 from syncd.protocol.exchange import Frame, HeadsPage
