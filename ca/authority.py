@@ -218,6 +218,11 @@ def rule_addresses(roster: Roster, secrets: Secrets, signer: Signer, rules: Addr
     return compose(roster, secrets, signer, [SetPolicy(None, (), rules)])
 
 
+def change_settings(roster: Roster, secrets: Secrets, signer: Signer, settings: Sequence[tuple[int, int]]) -> Outcome:
+    """Other settings for everybody; those that are not named stay."""
+    return compose(roster, secrets, signer, [SetPolicy(None, tuple(settings))])
+
+
 def suspend(
     roster: Roster, secrets: Secrets, signer: Signer, member: MemberId, journals: Sequence[JournalSeal] = ()
 ) -> Outcome:

@@ -9,7 +9,7 @@ import typer
 
 from syncd.cli import text
 from syncd.cli.client import Json
-from syncd.cli.session import Session, command, here
+from syncd.cli.session import Session, command, here, usage
 
 Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: the one you stand in.")]
 
@@ -20,12 +20,16 @@ def retention(
     folder: Folder = None,
     keep: Annotated[str | None, typer.Option("--keep", metavar="TIERS", help='As "all 90d, daily 1y".')] = None,
     space: Annotated[str | None, typer.Option("--space", metavar="SIZE", help="500M, 20G, none.")] = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Ask every member to keep at least that.")] = False,
 ) -> None:
     """Show or set how long this device keeps old versions. `--json` prints syncd.retention/1.
 
+    `--everybody` adds to what each device promises by itself; nobody can have another device let go of anything.
     Steps are all, hourly, daily, weekly, biweekly, monthly, yearly; times are in d, w or y.
     """
-    found = session.call("retention", **here(folder), keep=keep, space=space)
+    if everybody and keep is None:
+        raise usage("how long?", fix='--everybody --keep "all 1y", or --keep none')
+    found = session.call("retention", **here(folder), keep=keep, space=space, everybody=everybody)
     session.show(found, lambda: _retention_lines(found))
 
 
@@ -34,6 +38,7 @@ def _retention_lines(found: Json) -> list[str]:
     rows = [
         ["keep", found["keep"]],
         ["space", "no limit" if space is None else text.size(space)],
+        ["asked of everybody", found["asked"] or "nothing"],
         ["always", found["always"]],
     ]
     return text.table(rows)

@@ -126,7 +126,7 @@ class Archivist:
 
     async def prune(self, *, dry_run: bool) -> Pruned:
         """Let go of what no promise covers."""
-        policy: Policy = await self._db(pruning.db_policy, self._store)
+        policy: Policy = await self._db(pruning.db_effective, self._store)
         for tiers in ladder(policy):
             marking, collection = await self._mark(Policy(tiers, policy.floor))
             fits = policy.space_bytes is None or collection.kept_bytes <= policy.space_bytes

@@ -186,7 +186,7 @@ def _db_some_moment(store: FolderStore, now: float, chance: float) -> int | None
     (first,) = store.connection.execute("SELECT min(at_ms) FROM moment").fetchone()
     if first is None:
         return None
-    promised = pruning.db_promise(store, pruning.db_policy(store), now, UTC)
+    promised = pruning.db_promise(store, pruning.db_effective(store), now, UTC)
     singles = [one for one in promised.moments if first <= one < promised.since_ms]
     since, until = max(first, promised.since_ms), int(now * 1000)
     pick = int(chance * (max(1, until - since) + len(singles)))

@@ -326,6 +326,11 @@ class FolderMembership(People):
         async with self._lock:
             return await self._change(partial(authority.rule_addresses, rules=rules))
 
+    async def change_settings(self, settings: Sequence[tuple[int, int]]) -> Update:
+        """Put these settings in place of those of the same numbers. Raises: TrustError when this device may not."""
+        async with self._lock:
+            return await self._change(partial(authority.change_settings, settings=settings))
+
     async def suspend(self, member: MemberId, heads: Sequence[JournalHead] = ()) -> Update:
         """Take a member out until `reactivate`. Raises: TrustError when this device may not."""
         seals = self._seals_of_member(member, heads)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ca.roles import Action
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.history import Params, Progress, moment_ms, task_of, unknown
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, drill_json, moment
-from syncd.engine.retention import Policy, Tier, parse_tiers, show_tiers
-from syncd.errors import SyncdError
+from syncd.engine.retention import Policy, Tier, parse_tiers, settings_of, show_tiers, tiers_untrusted
+from syncd.errors import SyncdError, TrustError
 from syncd.store import pruning, snapshots
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -67,7 +68,9 @@ class Promises:
         folder = self._find(params["folder"], params["cwd"])
         task = task_of(folder)
         policy: Policy = await task.db(pruning.db_policy, task.store)
-        if params["keep"] is not None or params["space"] is not None:
+        if params["everybody"]:
+            await self._ask_everybody(folder, params["keep"])
+        elif params["keep"] is not None or params["space"] is not None:
             tiers = policy.tiers if params["keep"] is None else _tiers(params["keep"])
             space = policy.space_bytes if params["space"] is None else _space(params["space"])
             policy = Policy(tiers, space_bytes=space)
@@ -78,8 +81,16 @@ class Promises:
             "name": folder.name,
             "keep": show_tiers(policy.tiers),
             "space_bytes": policy.space_bytes,
+            "asked": show_tiers(tiers_untrusted(folder.membership.roster.settings)) or None,
             "always": show_tiers(policy.floor),
         }
+
+    async def _ask_everybody(self, folder: RunningFolder, keep: str | None) -> None:
+        """Have the roster ask every member to keep so much; `none` asks for nothing."""
+        if not folder.membership.may(Action.SET_POLICY):
+            raise TrustError("your role does not allow to set the folder's policy", id="SY-SHARE-04")
+        tiers = () if keep in (None, "none") else _tiers(keep or "")
+        await folder.membership.change_settings(settings_of(tiers))
 
     async def prune(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])

@@ -23,6 +23,7 @@ from syncd.daemon.membership import FolderMembership
 from syncd.daemon.metering import ByteBudget, Meter
 from syncd.daemon.problems import problem_of
 from syncd.engine.membership import Update
+from syncd.engine.retention import tiers_untrusted
 from syncd.errors import ConfigError, LocalProtocolError, SyncdError
 from syncd.seams import Lane, Tree, Trees
 from syncd.store.db import open_database
@@ -199,6 +200,7 @@ async def _run_once(
         connection = await _open(folder, installation)
         task = folder.task = _make_task(folder, installation, connection, budget, meter)
         task.on_change = on_change
+        task.store.asked_tiers = tiers_untrusted(folder.membership.roster.settings)
         if installation.home is not None:
             place = os.path.join(installation.home, "drill", folder.id.hex()[:16])
             task.driller.equip(place, installation.random)
@@ -335,6 +337,7 @@ def _membership_moved(folder: RunningFolder, update: Update) -> None:
     if task is None:
         return
     task.use_rights(folder.membership.rights())
+    task.store.asked_tiers = tiers_untrusted(folder.membership.roster.settings)
     if folder.membership.secrets is not None:
         task.use_keyring(folder.membership.keyring())
     task.roster_moved()

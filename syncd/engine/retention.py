@@ -4,7 +4,8 @@ A policy is a list of tiers, each a step and a time: everything for a while, the
 week, fortnight, month, year. What is promised is *moments*: at a promised moment the whole tree can be restored, so a
 version is kept if it stood anywhere at any of them. A promise is by time and never by number: however many young
 versions there are, they push no old one out. Where space is limited as well, the promise shrinks step by step
-(`ladder`), and never below its floor.
+(`ladder`), and never below its floor. What a folder's roster asks for is added to what a device promises by itself: a
+peer can ask it to keep more, never to let go.
 
 Days, weeks, months and years are those of the calendar of a time zone, so a day may have 23 or 25 hours.
 """
@@ -12,13 +13,14 @@ Days, weeks, months and years are those of the calendar of a time zone, so a day
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import Enum
 from typing import Final
 
 DAY_S: Final = 86_400
+MAX_DAYS: Final = 100 * 365
 _HOUR_MS: Final = 3_600_000
 _MONDAY: Final = date(1970, 1, 5)
 
@@ -151,6 +153,18 @@ def _with_floor(tiers: Sequence[Tier], floor: tuple[Tier, ...]) -> tuple[Tier, .
     return (*tiers, *floor)
 
 
+def settings_of(tiers: Iterable[Tier]) -> tuple[tuple[int, int], ...]:
+    """Tiers as settings of a folder's roster: the number of each step, and its days; 0 for a step that has none."""
+    days = {tier.step: tier.days for tier in tiers}
+    return tuple((number, days.get(step, 0)) for number, step in enumerate(Step, 1))
+
+
+def tiers_untrusted(settings: Mapping[int, int]) -> tuple[Tier, ...]:
+    """What a folder's roster asks every member to keep. Whatever stands there, it asks for a hundred years at most."""
+    found = ((step, settings.get(number, 0)) for number, step in enumerate(Step, 1))
+    return tuple(Tier(step, min(days, MAX_DAYS)) for step, days in found if days)
+
+
 def parse_tiers(text: str) -> tuple[Tier, ...]:
     """`all 90d, daily 365d, monthly 5y`. Raises ValueError."""
     tiers = []
@@ -158,7 +172,7 @@ def parse_tiers(text: str) -> tuple[Tier, ...]:
         word, _, span = part.strip().partition(" ")
         factor = {"d": 1, "w": 7, "y": 365}[span[-1:]] if span[-1:] in "dwy" and span else 0
         is_known = word in {step.value for step in Step}
-        if not is_known or not factor or not span[:-1].isdigit() or not 0 < int(span[:-1]) * factor <= 100 * 365:
+        if not is_known or not factor or not span[:-1].isdigit() or not 0 < int(span[:-1]) * factor <= MAX_DAYS:
             raise ValueError(f"{part.strip()!r} is not a step and a time")
         tiers.append(Tier(Step(word), int(span[:-1]) * factor))
     return tuple(tiers)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from syncd.engine.plan import plan
+from syncd.engine.retention import Tier
 from syncd.errors import RemoteProtocolError
 from syncd.model.changesets import Changeset
 from syncd.model.cipher import BlockKind, max_ciphertext
@@ -114,6 +115,8 @@ class FolderStore:
         self.membership = membership
         self.packs = Packs(connection, tree.open_shelf(keyring.folder.hex()[:16]), keyring.folder)
         """What was replaced or deleted, as far as it has been packed."""
+        self.asked_tiers: tuple[Tier, ...] = ()
+        """What the folder's roster asks every member to keep of the past."""
         self.moving: set[int] = set()
         """Nodes with which something is being done on the disk that no row says yet. The scan leaves them alone."""
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
-from syncd.engine.retention import DEFAULT, Policy, Promise, parse_tiers, promise, show_tiers
+from syncd.engine.retention import DEFAULT, Policy, Promise, Step, parse_tiers, promise, show_tiers
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import VersionId, cid_of, version_id
 from syncd.model.lists import ENTRY_BYTES, BlockList
@@ -49,6 +49,14 @@ def db_policy(store: FolderStore) -> Policy:
         return DEFAULT
     value = json.loads(found[0])
     return Policy(parse_tiers(value["keep"]), space_bytes=value["space"])
+
+
+def db_effective(store: FolderStore) -> Policy:
+    """The same, with what the folder's roster asks of every member, and everything of the last day in any case: the
+    first tier is never coarser."""
+    own = db_policy(store)
+    finest = tuple(tier for tier in own.floor if tier.step is Step.ALL)
+    return replace(own, tiers=(*own.tiers, *store.asked_tiers, *finest))
 
 
 def db_set_policy(store: FolderStore, policy: Policy) -> None:

@@ -82,6 +82,26 @@ def test_membership_ends_at_its_time(three: list[Computer]) -> None:
     assert again.returncode != 0 and "ended" in again.stderr
 
 
+def test_folder_asks_everybody_to_keep_more_and_nobody_to_keep_less(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    ben.ask("retention", FOLDER, "--keep", "all 30d")
+    refused = ben.run("retention", FOLDER, "--everybody", "--keep", "all 1d")
+    assert refused.returncode == 6 and "SY-SHARE-04" in refused.stderr
+    anna.ask("retention", FOLDER, "--everybody", "--keep", "all 1d, monthly 10y")
+    asked = "all 1d, monthly 3650d"
+    for computer in (ben, carla):
+        wait_until(
+            lambda one=computer: one.ask("retention", FOLDER)["asked"] == asked,  # type: ignore[misc]
+            NEWS_S,
+            f"{computer.name} is not asked",
+        )
+    assert ben.ask("retention", FOLDER)["keep"] == "all 30d"
+    kept = ben.ask("prune", FOLDER, "--dry-run")["keep"]
+    assert "all 30d" in kept and "monthly 3650d" in kept
+    anna.ask("retention", FOLDER, "--everybody", "--keep", "none")
+    wait_until(lambda: ben.ask("retention", FOLDER)["asked"] is None, NEWS_S, "ben is still asked")
+
+
 def test_lockdown_takes_a_device_out_of_every_folder(three: list[Computer]) -> None:
     anna, ben, carla = three
     done = anna.ask("lockdown", "carla", "--yes")

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from syncd.engine.retention import (
     DAY_S,
     DEFAULT,
+    MAX_DAYS,
     Policy,
     Step,
     Tier,
     ladder,
     parse_tiers,
     promise,
+    settings_of,
     show_tiers,
+    tiers_untrusted,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -133,3 +136,19 @@ def test_tiers_are_written_and_read() -> None:
 def test_what_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_tiers(text)
+
+
+@given(st.lists(STEPS, max_size=7, unique_by=lambda tier: tier.step))
+def test_what_a_roster_asks_for_comes_back_as_it_was_asked(tiers: list[Tier]) -> None:
+    assert set(tiers_untrusted(dict(settings_of(tiers)))) == set(tiers)
+
+
+@given(st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), st.lists(STEPS, max_size=4), NOWS)
+def test_whatever_a_roster_asks_for_nothing_is_let_go_because_of_it(
+    settings: dict[int, int], own: list[Tier], now: int
+) -> None:
+    asked = tiers_untrusted(settings)
+    alone, together = promise(own, now, UTC), promise([*own, *asked], now, UTC)
+    assert together.since_ms <= alone.since_ms
+    assert set(alone.moments) <= set(together.moments)
+    assert all(0 < tier.days <= MAX_DAYS for tier in asked)
