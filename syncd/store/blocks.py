@@ -11,10 +11,16 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final, TypeVar, cast
 
-from syncd.model.ids import Cid, Pid
+from syncd.model.ids import HASH_BYTES, Cid, Pid
 from syncd.model.lists import ENTRY_BYTES, BlockList, Entry
 from syncd.store import rows
+
+MAX_PLACES: Final = 4
+"""Of one kind: a block of a file that changes often lies in every old version of it, and one place is enough."""
+
+Name = TypeVar("Name", bound=bytes)
 
 
 class SourceKind(IntEnum):
@@ -72,26 +78,25 @@ def hand_over(connection: sqlite3.Connection, source: int, packed: bytes, to: in
 
 def by_cid(connection: sqlite3.Connection, cids: Iterable[Cid]) -> dict[Cid, list[Location]]:
     """Places of blocks, by public name. Blocks that are nowhere are missing from the answer."""
-    found: dict[Cid, list[Location]] = {}
-    wanted = set(cids)
-    for location in _find(connection, "ck", wanted):
-        if location.entry.cid in wanted:
-            found.setdefault(location.entry.cid, []).append(location)
-    return found
+    return _find(connection, "ck", HASH_BYTES, set(cids))
 
 
 def by_pid(connection: sqlite3.Connection, pids: Iterable[Pid]) -> dict[Pid, list[Location]]:
     """Places of blocks, by private name. Blocks that are nowhere are missing from the answer."""
-    found: dict[Pid, list[Location]] = {}
-    wanted = set(pids)
-    for location in _find(connection, "pk", wanted):
-        if location.entry.pid in wanted:
-            found.setdefault(location.entry.pid, []).append(location)
-    return found
+    return _find(connection, "pk", 0, set(pids))
 
 
-def _find(connection: sqlite3.Connection, column: str, names: Iterable[bytes]) -> Iterable[Location]:
+def _find(connection: sqlite3.Connection, column: str, at: int, names: set[Name]) -> dict[Name, list[Location]]:
+    """Places by the name that begins at byte `at` of their entries, at most MAX_PLACES in sources of one kind."""
+    found: dict[Name, list[Location]] = {}
+    counts: dict[tuple[Name, int], int] = {}
     for part in rows.chunks([rows.prefix(name) for name in names]):
         query = f"SELECT src, off, entry FROM block WHERE {column} IN ({rows.marks(part)})"
         for source, offset, raw in connection.execute(query, part):
-            yield Location(source, offset, BlockList(raw)[0])
+            name = cast(Name, raw[at : at + HASH_BYTES])
+            if name not in names:
+                continue  # another name with the same beginning
+            count = counts[name, source % 4] = counts.get((name, source % 4), 0) + 1
+            if count <= MAX_PLACES:
+                found.setdefault(name, []).append(Location(source, offset, BlockList(raw)[0]))
+    return found

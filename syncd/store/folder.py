@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from syncd.engine.plan import plan
 from syncd.engine.retention import Tier
@@ -24,7 +23,7 @@ from syncd.model.records import Record
 from syncd.seams import Reader, Tree
 from syncd.store import approvals, blocks, rows
 from syncd.store.apply import Done
-from syncd.store.blocks import Location, SourceKind, source_row
+from syncd.store.blocks import Location, SourceKind
 from syncd.store.commit import Committed, Committer
 from syncd.store.contents import packed_on_disk, part_plain
 from syncd.store.db import Transaction
@@ -35,6 +34,7 @@ from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict, may_now
 from syncd.store.judging import judge_again
 from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.locating import BlockSource, Name, Places, db_places_of
 from syncd.store.packs import Packs
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import Publisher
@@ -44,16 +44,6 @@ from syncd.store.survey import Survey
 from syncd.treetypes import NotThere, Path, TreeError
 
 MAX_CASES = 4096
-
-
-class BlockSource(NamedTuple):
-    """Where a block's bytes are read: the path of a file in the tree, the token of one in `.syncd/old`, or the name of
-    a pack, and then the epoch under which that has it."""
-
-    kind: SourceKind
-    path: Path = ()
-    name: bytes = b""
-    epoch_prefix: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +310,7 @@ class FolderStore:
         found = blocks.by_pid(self.connection, pids) if pids else {}
         if not found:
             return needed
-        survey = self.survey_of(found.values())
-        places = {pid: self.places_of(survey, locations) for pid, locations in found.items()}
+        places = self.db_places(found)
         return [
             Needed(
                 item.want,
@@ -377,13 +366,12 @@ class FolderStore:
     def db_locate(self, cids: Sequence[Cid]) -> list[Served]:
         """How to answer a request for blocks; blocks that are nowhere have neither places nor bytes."""
         found = blocks.by_cid(self.connection, cids)
-        survey = self.survey_of(found.values())
+        places = self.db_places(found)
         served = []
         for index, cid in enumerate(cids):
             locations = found.get(cid)
             if locations is not None:
-                places = self.places_of(survey, locations)
-                served.append(Served(index, BlockKind.DATA, locations[0].entry, places=places))
+                served.append(Served(index, BlockKind.DATA, locations[0].entry, places=places[cid]))
                 continue
             part = self._part_entry(cid)
             if part is not None:
@@ -399,37 +387,9 @@ class FolderStore:
                 return entry, bytes(plain)
         return None
 
-    def survey_of(self, found: Iterable[Sequence[Location]]) -> Survey:
-        """For the places of these blocks: the rows of all files they lie in are read together."""
-        survey = Survey(self.connection, self.journal.sources)
-        sources = {location.source for locations in found for location in locations}
-        kinds = map(source_row, sources)
-        survey.remember(row for kind, row in kinds if kind is SourceKind.NODE)
-        return survey
-
-    def places_of(self, survey: Survey, locations: Iterable[Location]) -> tuple[tuple[BlockSource, int], ...]:
-        places = []
-        for location in locations:
-            source = self._source(survey, location)
-            if source is not None:
-                places.append((source, location.offset))
-        return tuple(places)
-
-    def _source(self, survey: Survey, location: Location) -> BlockSource | None:
-        kind, id_ = source_row(location.source)
-        if kind is SourceKind.PACK:
-            name = self.packs.db_name(id_)
-            return None if name is None else BlockSource(kind, (), name.encode(), location.entry.epoch_prefix)
-        if kind is SourceKind.OLD:
-            found = self.connection.execute("SELECT token FROM old WHERE id=?", (id_,)).fetchone()
-            return None if found is None else BlockSource(kind, (), found[0].encode())
-        if kind is SourceKind.COPY:
-            found = self.connection.execute("SELECT l_parent, l_name FROM copy WHERE id=?", (id_,)).fetchone()
-            path = None if found is None else survey.path(*found)
-        else:
-            row = survey.row(id_)
-            path = None if row is None else survey.path(row.l_parent, row.l_name)
-        return None if path is None else BlockSource(kind, path)
+    def db_places(self, found: Mapping[Name, Sequence[Location]]) -> dict[Name, Places]:
+        """What can be read to have these blocks."""
+        return db_places_of(self.connection, self.journal.sources, self.packs, found)
 
 
 def _wants_previous(item: Item) -> bool:

@@ -22,8 +22,9 @@ from syncd.model.cipher import MAX_BLOCK_BYTES, BlockCipher, BlockKind
 from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
-from syncd.store.folder import BlockSource, SourceReader
+from syncd.store.folder import SourceReader
 from syncd.store.keyring import Keyring
+from syncd.store.locating import BlockSource
 from syncd.treetypes import tree_error
 
 FILE_MODE, DIR_MODE = 0o644, 0o755

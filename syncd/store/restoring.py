@@ -21,7 +21,8 @@ from syncd.model.records import Content, ContentKind, Record
 from syncd.store import blocks, rows
 from syncd.store.contents import packed_entries, part_plain
 from syncd.store.db import Transaction
-from syncd.store.folder import BlockSource, FolderStore
+from syncd.store.folder import FolderStore
+from syncd.store.locating import BlockSource
 from syncd.store.past import Counts, Past
 
 
@@ -228,6 +229,5 @@ def db_places(store: FolderStore, packed: bytes) -> list[Placed]:
     """Every block of a file with the places on this disk where it may lie."""
     entries = list(BlockList(packed))
     found = blocks.by_pid(store.connection, {entry.pid for entry in entries})
-    survey = store.survey_of(found.values())
-    places = {pid: store.places_of(survey, locations) for pid, locations in found.items()}
+    places = store.db_places(found)
     return [(entry, places.get(entry.pid, ())) for entry in entries]

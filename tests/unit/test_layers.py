@@ -286,6 +286,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.looking": BLOCKING,
     "syncd.store.marker": PURE,
     "syncd.store.migrating": BLOCKING,
+    "syncd.store.locating": BLOCKING,
     "syncd.store.moments": BLOCKING,
     "syncd.store.names": BLOCKING,
     "syncd.store.outside": BLOCKING,
