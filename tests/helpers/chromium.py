@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,13 +234,13 @@ class Profile:
 
 
 @asynccontextmanager
-async def chromium(*flags: str) -> AsyncIterator[Browser]:
-    """Start a browser with an empty home, and end it."""
+async def chromium(*flags: str, inside: Sequence[str] = ()) -> AsyncIterator[Browser]:
+    """Start a browser with an empty home, and end it. `inside`: the command that runs others on another machine."""
     place = Path(tempfile.mkdtemp(prefix="chromium-"))
     program = shutil.which("chromium") or "chromium"
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
-    command = [program, *FLAGS, *flags, f"--user-data-dir={place}", "--remote-debugging-pipe", "about:blank"]
+    command = [*inside, program, *FLAGS, *flags, f"--user-data-dir={place}", "--remote-debugging-pipe", "about:blank"]
     # The browser reads commands from descriptor 3 and answers on 4.
     script = f"import os, sys; os.dup2({to_read}, 3); os.dup2({from_write}, 4); os.execvp(sys.argv[1], sys.argv[1:])"
     process = await trio.lowlevel.open_process(

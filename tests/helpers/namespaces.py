@@ -36,6 +36,10 @@ class Machine:
         """The command line that runs a program on this machine."""
         return ["ip", "netns", "exec", self.name, *arguments]
 
+    def run(self, *arguments: str) -> str:
+        """Run a program there and return what it prints."""
+        return _run(*self.command(*arguments))
+
     def ip(self, *arguments: str) -> str:
         return ip("-n", self.name, *arguments)
 

@@ -7,6 +7,7 @@ other, files that had to be edited, and the time.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,7 +20,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.helpers.computers import wait_equal
+from tests.helpers.chromium import Tab, chromium
+from tests.helpers.computers import wait_equal, wait_until
 from tests.helpers.namespaces import Machine, two_machines
 
 pytestmark = [pytest.mark.needs("root", "netns", "linux"), pytest.mark.alone]
@@ -137,6 +139,87 @@ def test_two_newcomers_are_in_sync_within_a_minute(people: tuple[Person, Person]
         assert (status.returncode, status.stdout.splitlines()[0].split("  ")[0]) == (0, "All in sync.")
 
 
+async def open_page(tab: Tab, person: Person) -> str:
+    """As `syncd web` does where a browser is to be found; the address of the page."""
+    await tab.goto(person.run("web", "--print").stdout.strip())
+    await tab.wait_for("location.pathname === '/' && document.readyState === 'complete'")
+    return str(await tab.run("location.origin"))
+
+
+@pytest.mark.needs("chromium")
+async def test_page_of_a_newcomer_opens_and_asks_nobody_else(people: tuple[Person, Person]) -> None:
+    """From 3:00 on: the same verdict as in the terminal, the peer, also without scripts, and with the cable pulled."""
+    anna, ben = people
+    share_at_once(anna, ben)
+    inside = anna.machine.command()
+    async with chromium(inside=inside) as browser, browser.profile() as person:
+        tab, plain = await person.tab(), await person.tab(javascript=False)
+        address = await open_page(tab, anna)
+        verdict = anna.run("status").stdout.splitlines()[0].split("  ")[0]
+        assert await tab.run("document.getElementById('verdict-words').innerText") == verdict == "All in sync."
+        assert "ben" in await tab.text()
+        await plain.goto(address + "/network")
+        document = await plain.send("DOM.getDocument")
+        shown = (await plain.send("DOM.getOuterHTML", nodeId=document["root"]["nodeId"]))["outerHTML"]
+        assert "All in sync." in shown and "ben" in shown
+        anna.machine.set_cable(plugged=False)
+        await tab.goto(address + "/")
+        assert tab.statuses[address + "/"] == 200
+        anna.machine.set_cable(plugged=True)
+        assert [url for url in [*tab.requests, *plain.requests] if not url.startswith(address)] == []
+        assert (tab.console, tab.dialogs) == ([], [])
+
+
+def test_file_that_the_other_deleted_comes_back(people: tuple[Person, Person]) -> None:
+    """3:30: counts, result, and how to undo it; the file is back on both."""
+    anna, ben = people
+    share_at_once(anna, ben)
+    ours, theirs = anna.home / "Notes" / "plan.txt", ben.home / "Notes" / "plan.txt"
+    ours.write_text("the plan")
+    wait_until(theirs.exists, PATIENCE_S, "it does not arrive")
+    for person in people:
+        person.run("wait", "--for", "synced", "--timeout", "20")
+    time.sleep(1.1)  # moments are told in whole seconds
+    moment = time.strftime("%Y-%m-%d %H:%M:%S")
+    time.sleep(1.1)
+    theirs.unlink()
+    wait_until(lambda: not ours.exists(), PATIENCE_S, "the deletion does not arrive")
+    done = anna.run("restore", str(ours), "--at", moment, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "restored 1 name" in done.stdout and "syncd undo" in done.stdout
+    wait_until(lambda: ours.exists() and theirs.exists(), PATIENCE_S, "it does not come back")
+    assert ours.read_text() == theirs.read_text() == "the plan"
+
+
+def share_at_once(anna: Person, ben: Person) -> None:
+    """Both have one folder, by a link."""
+    (anna.home / "Notes").mkdir()
+    (anna.home / "Notes" / "first.txt").write_text("first")
+    shared = anna.run("share", str(anna.home / "Notes"), "--link", "--yes", "--no-wait", "--json")
+    link = json.loads(shared.stdout)["link"]
+    assert ben.run("join", link, str(ben.home / "Notes"), "--as", "ben", "--yes").returncode == 0
+    for person in (ben, anna):
+        assert person.run("wait", "--for", "synced", "--timeout", "30").returncode == 0
+
+
+def test_fresh_computer_listens_only_where_it_says(people: tuple[Person, Person]) -> None:
+    """With every default: one port for peers, multicast for being found; the page on loopback, once it is asked for."""
+    anna = people[0]
+    (anna.home / "Notes").mkdir()
+    assert anna.run("share", str(anna.home / "Notes"), "--yes", "--no-wait").returncode == 0
+    everywhere = {"*", "0.0.0.0", "[::]"}
+
+    def listening() -> set[tuple[str, str, str]]:
+        lines = anna.machine.run("ss", "-Hlntu").splitlines()
+        found = [(line.split()[0], *line.split()[4].rsplit(":", 1)) for line in lines]
+        return {(kind, "any" if host.partition("%")[0] in everywhere else host, port) for kind, host, port in found}
+
+    before = listening()
+    assert {(kind, port) for kind, _, port in before} == {("tcp", "22067"), ("udp", "5353")}, before
+    assert anna.run("web", "--print").returncode == 0
+    assert listening() - before == {("tcp", "127.0.0.1", "22080")}
+
+
 def test_newcomer_without_a_plan_is_told_both_commands(people: tuple[Person, Person]) -> None:
     shown = people[0].run()
     assert shown.returncode == 0
@@ -157,7 +240,13 @@ def test_mistakes_of_newcomers_are_told_in_three_lines(people: tuple[Person, Per
         (ben, ("status", "Nonsense"), 7),
         (ben, ("share", "/", "--yes", "--no-wait"), 8),
         (ben, ("share", "--role", "king", "."), 2),
+        (anna, ("--home", str(anna.home / "other"), "run"), 1),  # the port is taken
+        (ben, ("--home", str(anna.home / "theirs"), "share", ".", "--yes"), 6),  # somebody else's home
     ]
+    (anna.home / "other").mkdir(mode=0o700)
+    (anna.home / "other" / "config.toml").write_text('[network]\nlisten = ["0.0.0.0:22067"]\n')
+    (anna.home / "theirs").mkdir(mode=0o700)
+    os.chown(anna.home / "theirs", 65_534, 65_534)
     for person, words, code in expected:
         done = person.run(*words)
         assert done.returncode == code, (words, done.stderr)
