@@ -19,6 +19,7 @@ from tests.helpers.sources import ROOT
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.long]
 
+PICTURE_SCALE = 0.7
 PICTURES = ROOT / "docs" / "pictures"
 FIRST_PAINT_MS = 1000.0
 OF_A_FOLDER = f"?folder={FOLDER}"
@@ -37,13 +38,9 @@ PATHS = [
     "/setting?key=log.level",
     f"/member{OF_A_FOLDER}&member={'bb' * 16}",
 ]
-PICTURED = {("busy", path) for path in VIEWS} | {
-    ("broken", "/"),
-    ("broken", "/conflicts"),
-    ("busy", COMPARED),
-    ("empty", "/"),
-    ("million", "/"),
-}
+PICTURED = {(state, path) for state in STATES for path in VIEWS} | {("busy", COMPARED)}
+DARK = ("/", "/network", "/conflicts", "/storage")
+"""Views of which docs/pictures.md has a dark picture, too."""
 AXE = "axe.run(document, {resultTypes: ['violations']}).then(found => found.violations)"
 each_state = pytest.mark.parametrize("state", STATES)
 
@@ -82,15 +79,31 @@ async def test_every_view_is_whole_reachable_for_everybody_and_asks_nobody_else(
 
 
 async def keep_picture(tab: Tab, state: str, path: str, dark: bool) -> None:
-    if os.environ.get("SYNCD_PICTURES") and (state, path) in PICTURED and (not dark or path in ("/", "/network")):
+    if (
+        os.environ.get("SYNCD_PICTURES")
+        and (state, path) in PICTURED
+        and (not dark or (path in DARK and state == "busy"))
+    ):
         PICTURES.mkdir(exist_ok=True)
-        name = path.strip("/").partition("?")[0] or "home"
-        (PICTURES / f"{name}-{state}{'-dark' if dark else ''}.png").write_bytes(
-            await tab.picture(whole=state != "million")
+        (PICTURES / picture_name(state, path, dark)).write_bytes(
+            await tab.picture(whole=state != "million", scale=PICTURE_SCALE)
         )
 
 
 @each_state
+def picture_name(state: str, path: str, dark: bool) -> str:
+    name = path.strip("/").partition("?")[0] or "home"
+    return f"{name}-{state}{'-dark' if dark else ''}.png"
+
+
+def test_every_view_in_every_state_has_its_picture_in_the_documents() -> None:
+    text = (ROOT / "docs" / "pictures.md").read_text("utf-8")
+    wanted = {picture_name(state, path, dark=False) for state, path in PICTURED}
+    wanted |= {picture_name("busy", path, dark=True) for path in DARK}
+    assert {path.name for path in PICTURES.iterdir()} == wanted, "SYNCD_PICTURES=1 writes them"
+    assert [name for name in sorted(wanted) if f"pictures/{name}" not in text] == []
+
+
 async def test_every_view_says_the_same_without_javascript(browser: Browser, tmp_path: Path, state: str) -> None:
     async with serving(tmp_path, STATES[state]()) as page, browser.profile() as person:
         with_scripts, plain = await person.tab(), await person.tab(javascript=False)

@@ -127,9 +127,13 @@ class Tab:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.send("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def picture(self, whole: bool = True) -> bytes:
-        """What it looks like, as PNG."""
-        answer = await self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+    async def picture(self, whole: bool = True, scale: float = 1.0) -> bytes:
+        """What it looks like, as PNG: all of the page, or what the window shows of it."""
+        found = await self.send("Page.getLayoutMetrics")
+        page, window = found["cssContentSize"], found["cssLayoutViewport"]
+        height = page["height"] if whole else window["clientHeight"]
+        clip = {"x": 0, "y": 0, "width": window["clientWidth"], "height": height, "scale": scale}
+        answer = await self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole, clip=clip)
         return base64.b64decode(answer["data"])
 
     def note(self, method: str, params: Json) -> None:
