@@ -41,7 +41,7 @@ class Child:
 def name_children(children: Iterable[Child], personality: Personality = ANY_NAME) -> dict[bytes, Child]:
     """One name for every child, distinct on a disk of this personality. A function of the set, not of its order."""
     shared = _shared_names(children)
-    if _holds_any(personality):
+    if holds_any(personality):
         return shared
     return _disk_names(shared, personality)
 
@@ -152,7 +152,8 @@ def _is_utf8(name: bytes) -> bool:
     return True
 
 
-def _holds_any(personality: Personality) -> bool:
+def holds_any(personality: Personality) -> bool:
+    """Whether this disk holds every name as it is, and tells any two apart."""
     return not (
         personality.case_insensitive
         or personality.normalising

@@ -40,6 +40,7 @@ from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wan
 from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk, tick_of
+from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
 from syncd.treetypes import NotThere, Path, TreeError
 
@@ -128,6 +129,9 @@ class FolderStore:
         self, ignored: Ignored, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: Iterable[Path] = ()
     ) -> Walk:
         """Begin a pass (`db_`: its steps read rows)."""
+        with Transaction(self.connection):
+            if note_personality(self.connection, self.tree.personality()):  # every name may be another one here
+                self.connection.execute("UPDATE node SET pending=? WHERE pending=0 AND id<>?", (PENDING, ROOT_ROW))
         return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty, deep)
 
     def db_previous(self, items: Sequence[Item]) -> dict[Path, Previous]:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from ca import codec
 from ca.ids import DeviceId
 from syncd.model.ids import ChangesetHash, NodeId, VersionId, version_id
+from syncd.model.naming import disk_key, holds_any
 from syncd.model.records import Attributes, Content, Place, Record
 from syncd.store import rows
 from syncd.store.lineage import Lineage
 from syncd.store.rows import DELETED, DIR, FILE, NONE, SYMLINK, NodeRow
+from syncd.store.spelling import personality_of
 
 Stamp = tuple[int, bytes, int, bytes]
 """Lamport number, author, index, version: the total order of versions, `model.join.Stamp`."""
@@ -374,7 +376,7 @@ def wake_view(
                 "AND (heads>1 OR (l_kind<>0 AND l_name IS NOT name))",
                 (parent,),
             )
-    lineage = Lineage(connection)
+    lineage, alike = Lineage(connection), left | came | above
     if lineage.odd():
         # Nodes without a place are named by their id, and all stand at the root.
         connection.execute(
@@ -385,6 +387,8 @@ def wake_view(
             connection.execute(f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0", (node,))
             children = connection.execute("SELECT parent, name FROM node WHERE parent=?", (node,)).fetchall()
             _wake_claimants(connection, lineage, children)
+            alike |= set(children)
+    _wake_alike(connection, lineage, alike)
 
 
 def _wake_ancestors(connection: sqlite3.Connection, nodes: Iterable[int]) -> set[Claim]:
@@ -424,12 +428,33 @@ def _wake_strays(connection: sqlite3.Connection, before: dict[int, Claim]) -> No
     )
     claims = [claims[child] for claims in (before, after) for child in changed if child in claims]
     _wake_claimants(connection, Lineage(connection), claims)
+    _wake_alike(connection, Lineage(connection), claims)
 
 
 def _wake_claimants(connection: sqlite3.Connection, lineage: Lineage, claims: Iterable[Claim]) -> None:
     for parent, name in claims:
         woken = [(row.id,) for row in lineage.claimants(lineage.inside(parent), name)]
         connection.executemany(f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", woken)
+
+
+def _wake_alike(connection: sqlite3.Connection, lineage: Lineage, claims: Iterable[Claim]) -> None:
+    """On a disk that cannot tell all names apart: whoever has what is one of these to it, or has another name than its
+    own because of somebody else."""
+    disk = personality_of(connection)
+    if holds_any(disk):
+        return
+    keys: dict[int, set[bytes]] = {}
+    for parent, name in claims:
+        keys.setdefault(lineage.inside(parent), set()).add(disk_key(name, disk))
+    for directory, taken in keys.items():
+        parents = [directory, *(odd for odd in lineage.odd() if lineage.inside(odd) == directory)]
+        found = connection.execute(
+            f"SELECT id, name, heads>1 OR (l_kind<>0 AND l_name IS NOT name) FROM node "
+            f"WHERE parent IN ({rows.marks(parents)}) AND pending=0",
+            parents,
+        ).fetchall()
+        woken = [(id_,) for id_, name, is_renamed in found if is_renamed or disk_key(name, disk) in taken]
+        connection.executemany(f"UPDATE node SET pending={PENDING} WHERE id=?", woken)
 
 
 # --- cycles ----------------------------------------------------------------------------------------------------------

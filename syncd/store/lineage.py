@@ -99,6 +99,17 @@ class Lineage:
             found += [row for row in unplaced if self.name(row) == name and self._is_known(row)]
         return [row for row in found if self.directory(row) == directory]
 
+    def children(self, directory: int) -> list[NodeRow]:
+        """All nodes, living or not, that stand in this directory."""
+        found = rows.read(self.connection, "WHERE parent=?", (directory,))
+        for odd in self.odd():
+            if odd != directory and self.inside(odd) == directory:
+                found += rows.read(self.connection, "WHERE parent=?", (odd,))
+        if directory == ROOT_ROW:
+            unplaced = [row for row in map(self.row, self.odd()) if row is not None and row.parent is None]
+            found += [row for row in unplaced if self._is_known(row)]
+        return [row for row in found if row.id != ROOT_ROW and self.directory(row) == directory]
+
     def odd(self) -> tuple[int, ...]:
         """Nodes whose children may stand elsewhere, and nodes without a place."""
         if self._odd is None:

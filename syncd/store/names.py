@@ -1,7 +1,8 @@
 """Blocking. The names that nodes and their conflict copies have in the view: rule 4 of `model.view`, on rows.
 
 `model.naming` names all children of a directory together. Here it is asked about as few of them as decide one name:
-everything that claims it, and whatever stands at the conflict names that these would get.
+everything that claims it, and whatever stands at the conflict names that these would get. On a disk that cannot hold
+every name, or tell any two apart, all children of the directory are named together.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from dataclasses import dataclass, field
 from ca.ids import DeviceId
 from syncd.model.ids import HASH_BYTES, VersionId
 from syncd.model.join import Stamp
-from syncd.model.naming import Child, name_children
+from syncd.model.naming import Child, holds_any, name_children
 from syncd.store import rows
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, HeadRow, Sources, read_heads
 from syncd.store.lineage import Lineage
 from syncd.store.rows import DELETED, DIR, NONE, NodeRow
+from syncd.store.spelling import COLLISION_MARK, personality_of, spellings
 
 _NOBODY = DeviceId(bytes(HASH_BYTES))
 
@@ -37,12 +39,42 @@ class Names:
         self._sources = sources
         self._lineage = lineage
         self._known: dict[int, Named] = {}
+        self._directories: dict[int, dict[bytes, tuple[int, HeadRow | None]]] = {}
+        """What has which name, of directories that were named whole."""
+        self.personality = personality_of(connection)
 
     def of(self, row: NodeRow) -> Named:
         """The names of a living node and of its copies."""
         if row.id not in self._known:
-            self._name_all(self._lineage.directory(row), self._lineage.name(row))
+            directory = self._lineage.directory(row)
+            if holds_any(self.personality):
+                self._name_all(directory, self._lineage.name(row))
+            else:
+                self.inside(directory)
         return self._known[row.id]
+
+    def inside(self, directory: int) -> dict[bytes, tuple[int, HeadRow | None]]:
+        """All that the view has in a directory, by its name on this disk: a row, or one of its conflict copies."""
+        if directory not in self._directories:
+            children: dict[Child, tuple[int, HeadRow | None]] = {}
+            for row in self._lineage.children(directory):
+                if self._lineage.lives(row):
+                    name = self._lineage.name(row)
+                    children[self._child(row, name)] = row.id, None
+                    for head in copies_of(self._db, self._sources, row):
+                        children[self._copy(row, head, name)] = row.id, head
+            named = name_children(children, self.personality)
+            self._directories[directory] = {at: children[child] for at, child in named.items()}
+            for at, of in self._directories[directory].items():
+                self._note(at, *of)
+        return self._directories[directory]
+
+    def _note(self, at: bytes, node: int, head: HeadRow | None) -> None:
+        named = self._known.setdefault(node, Named(b""))
+        if head is None:
+            named.name = at
+        else:
+            named.copies[head] = at
 
     def _name_all(self, directory: int, name: bytes) -> None:
         claimants = [row for row in self._lineage.claimants(directory, name) if self._lineage.lives(row)]
@@ -56,14 +88,8 @@ class Names:
             for head in copies[row.id]:
                 children[self._copy(row, head, name)] = row.id, head
         for at, child in self._distinct_names(directory, name, set(children)).items():
-            if child not in children:
-                continue
-            node, head_or_none = children[child]
-            named = self._known.setdefault(node, Named(b""))
-            if head_or_none is None:
-                named.name = at
-            else:
-                named.copies[head_or_none] = at
+            if child in children:
+                self._note(at, *children[child])
 
     def _distinct_names(self, directory: int, name: bytes, children: set[Child]) -> dict[bytes, Child]:
         """Name these children, keeping clear of others in the directory whose own names are conflict names."""
@@ -111,17 +137,24 @@ def maybe_expected(
     """What something of this kind that appears at a name is, if the view expects it there."""
     lineage = Lineage(connection)
     names = Names(connection, sources, lineage)
-    rivals = lineage.claimants(directory, name)
-    if CONFLICT_MARK in name:
+    is_plain = holds_any(names.personality)
+    rivals = [row for one in spellings(name, names.personality) for row in lineage.claimants(directory, one)]
+    own = {row.id for row in rivals}
+    if COLLISION_MARK in name and not is_plain:
+        node, _ = names.inside(directory).get(name, (None, None))
+        bearer = None if node is None else lineage.row(node)
+        rivals += [] if bearer is None else [bearer]
+    elif CONFLICT_MARK in name:
         rivals += _bearers_of_other_names(connection, lineage, directory)
     for row in rivals:
         if row.pending == ONLY_HERE or not lineage.lives(row) or lineage.directory(row) != directory:
             continue
-        named = names.of(row)
         row_kind = DIR if row.kind in (NONE, DELETED) else row.kind
-        if named.name == name and row_kind == kind and not row.on_disk:
+        # Where names can be one, a node may have to give up its own; as long as nothing has it, it is that node's.
+        is_own = not is_plain and row.id in own
+        if (is_own or names.of(row).name == name) and row_kind == kind and not row.on_disk:
             return Expected(row)
-        for head, copy_name in named.copies.items():
+        for head, copy_name in names.of(row).copies.items():
             if copy_name == name and head.kind == kind:
                 return Expected(row, head)
     return None

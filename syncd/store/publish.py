@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from syncd.model.ids import NodeId, new_node_id
+from syncd.model.naming import holds_any
 from syncd.model.records import Content, Place, Record
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
@@ -19,6 +20,7 @@ from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Sour
 from syncd.store.names import maybe_expected
 from syncd.store.rows import NodeRow, Value, value_of
 from syncd.store.scan import Action, Item, fresh_node_id
+from syncd.store.spelling import COLLISION_MARK, personality_of, spellings
 from syncd.treetypes import Kind
 
 _TAKEN = (
@@ -109,6 +111,11 @@ class Publisher:
             for item in new
             if CONFLICT_MARK not in item.name and (parents.get(item.parent), item.name) not in taken
         }
+        disk = personality_of(self._db)
+        if not holds_any(disk):  # it may be a name that the disk made of another
+            free = {
+                at: nid for at, nid in free.items() if COLLISION_MARK not in at[1] and len(spellings(at[1], disk)) == 1
+            }
         known = rows.read_nids(self._db, free.values())
         return {at: nid for at, nid in free.items() if nid not in known}
 

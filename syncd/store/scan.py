@@ -16,12 +16,24 @@ from typing import Any
 
 from syncd.engine.detect import Known, compare, is_same_object
 from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
+from syncd.model.naming import disk_key, holds_any
 from syncd.seams import Tree
 from syncd.store import rows
 from syncd.store.joining import Sources
 from syncd.store.names import maybe_expected
 from syncd.store.rows import DIR, FILE, ROOT_ROW, SYMLINK
-from syncd.treetypes import ROOT, Kind, LinkInTheWay, NotADirectory, NotThere, Path, Stat, TreeError
+from syncd.store.spelling import as_named
+from syncd.treetypes import (
+    ROOT,
+    Kind,
+    LinkInTheWay,
+    NotADirectory,
+    NotThere,
+    Path,
+    Personality,
+    Stat,
+    TreeError,
+)
 
 GRANULARITY_NS = 10_000_000
 """Kernels stamp files with the time of their last tick: 4 ms at 250 Hz, 10 ms at 100 Hz."""
@@ -116,6 +128,7 @@ class Walk:
         self._sources = sources
         self._tree = tree
         self._tick_ns = tick_of(tree)
+        self._disk = tree.personality()
         self._ignored = ignored
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []
@@ -200,6 +213,8 @@ class Walk:
         listed = [(name, stat) for name, stat in listed if not self._ignored((*at.path, name), stat.kind is Kind.DIR)]
         found.seen += len(listed) + 1
         known = {} if at.row is None else self._known(at.row, at.names)
+        if self._disk.normalising:
+            listed = as_known(listed, known, self._disk)
         known = {n: k for n, k in known.items() if not self._ignored((*at.path, n), k.kind == DIR)}
         differences = compare(listed, known, self._tick_ns)
         for name, stat in differences.skipped:
@@ -241,6 +256,9 @@ class Walk:
     def _list(self, at: _Directory) -> list[tuple[bytes, Stat]]:
         if at.names is None:
             return self._tree.list_dir(at.path)
+        if not holds_any(self._disk):  # what is asked for by one name may stand there under another
+            keys = {disk_key(name, self._disk) for name in at.names}
+            return [item for item in self._tree.list_dir(at.path) if disk_key(item[0], self._disk) in keys]
         names = sorted(at.names)
         listed = []
         for name, stat in zip(names, self._tree.stat_many(at.path, names), strict=True):
@@ -257,8 +275,12 @@ class Walk:
             f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_kind<>0 "
             f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1"
         )
-        if names is None:
-            return {known.name: known for known in map(_known_of, self._db.execute(query, (row,)))}
+        if names is None or not holds_any(self._disk):
+            every = {known.name: known for known in map(_known_of, self._db.execute(query, (row,)))}
+            if names is None:
+                return every
+            keys = {disk_key(name, self._disk) for name in names}
+            return {name: one for name, one in every.items() if disk_key(name, self._disk) in keys}
         # A large directory in which a few names changed is not read whole.
         known: dict[bytes, Known] = {}
         for part in rows.chunks(sorted(names)):
@@ -279,7 +301,7 @@ class Walk:
             if path in self._met:
                 return
             self._met.add(path)
-        moved = self._moved_from(stat)
+        moved = self._moved_from(stat, path)
         if moved is not None:
             row, nid, known, before = moved
             self._moved.add(row)
@@ -307,8 +329,8 @@ class Walk:
             for row in self._db.execute(query, part):
                 self._objects[row[5]].append(row)
 
-    def _moved_from(self, stat: Stat) -> tuple[int, NodeId, Known, Path | None] | None:
-        """The row whose object this is, if it does not stand where that row says any more; and where that is."""
+    def _moved_from(self, stat: Stat, path: Path) -> tuple[int, NodeId, Known, Path | None] | None:
+        """The row whose object this is at `path`, if it does not stand where that says any more; and where that is."""
         if stat.ino not in self._objects:
             self._read_objects([stat])
         for row, nid, *rest in self._objects[stat.ino]:
@@ -318,9 +340,15 @@ class Walk:
             if row in self._moved or row in self._kept or not is_same_object(stat, known):
                 continue
             before = self._disk_path(known.parent, known.name)
-            if before is None or not self._still_there(before, stat):
+            if before is None or self._is_respelled(before, path) or not self._still_there(before, stat):
                 return row, NodeId(nid), known, before
         return None
+
+    def _is_respelled(self, before: Path, path: Path) -> bool:
+        """Whether only the spelling of a name changed, on a disk that finds it by either."""
+        if before == path or before[:-1] != path[:-1] or holds_any(self._disk):
+            return False
+        return disk_key(before[-1], self._disk) == disk_key(path[-1], self._disk)
 
     def _still_there(self, path: Path, stat: Stat) -> bool:
         """Whether the old name did not go away. A file that has another's place there is the next version of the node,
@@ -350,6 +378,14 @@ class Walk:
         nid = fresh_node_id(self._db, self._sources, at.nid, at.row, name)
         known = rows.read_nids(self._db, [nid]).get(nid)
         return (None if known is None else known.id), nid
+
+
+def as_known(
+    listed: Sequence[tuple[bytes, Stat]], known: Mapping[bytes, Known], disk: Personality
+) -> list[tuple[bytes, Stat]]:
+    """What a disk lists that changes the Unicode form of names, under the names by which the rows know it."""
+    missing = known.keys() - {name for name, _ in listed}
+    return [(name if name in known else as_named(name, missing, disk), stat) for name, stat in listed]
 
 
 def _known_of(line: tuple[Any, ...]) -> Known:

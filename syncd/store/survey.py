@@ -8,10 +8,12 @@ in memory.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from syncd.engine.plan import Case, CopyCase, Holder, Kind, Place, Version
+from syncd.model.naming import disk_key, holds_any, is_legal
 from syncd.store import rows
 from syncd.store.counts import MAX_RETRY_S
 from syncd.store.joining import IGNORED, PENDING, Sources
@@ -20,6 +22,16 @@ from syncd.store.names import Named, Names
 from syncd.store.rows import DELETED, DIR, NONE, PARKED_ROW, ROOT_ROW, SYMLINK, NodeRow
 from syncd.store.scan import Ignored
 from syncd.treetypes import Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A node, or one of the conflict copies of one, on this disk."""
+
+    row: int
+    is_copy: bool
+    node: int
+    name: bytes
 
 
 @dataclass(slots=True)
@@ -34,6 +46,8 @@ class Survey:
     """Nodes that turned out to have to be looked at as well."""
     _plain: frozenset[int] = frozenset()
     """Nodes under a name that nobody else claims or holds, so that the row alone says all."""
+    _claims: dict[int, Counter[bytes]] = field(default_factory=dict)
+    _standing: dict[int, dict[bytes, list[_Standing]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lineage = Lineage(self.connection)
@@ -96,7 +110,37 @@ class Survey:
                 "AND h.id<>t.id)"
             )
             plain.update(row for (row,) in self.connection.execute(query, part))
-        self._plain = frozenset(plain)
+        self._plain = frozenset(plain if holds_any(self.names.personality) else filter(self._is_alone, plain))
+
+    def _is_alone(self, node: int) -> bool:
+        """Whether this disk can hold a node's name, and nobody else's is the same to it."""
+        row = self.row(node)
+        if row is None or row.name is None or row.parent is None or not is_legal(row.name, self.names.personality):
+            return False
+        key = disk_key(row.name, self.names.personality)
+        others = [one for one in self._standing_in(row.parent).get(key, ()) if one.is_copy or one.row != node]
+        return not others and self._claims_in(row.parent)[key] == 1
+
+    def _claims_in(self, directory: int) -> Counter[bytes]:
+        """How many nodes want what is one name to this disk."""
+        if directory not in self._claims:
+            found = self.connection.execute("SELECT name FROM node WHERE parent=? AND kind<>4", (directory,))
+            self._claims[directory] = Counter(disk_key(name, self.names.personality) for (name,) in found)
+        return self._claims[directory]
+
+    def _standing_in(self, directory: int) -> dict[bytes, list[_Standing]]:
+        """What stands in a directory, by what this disk takes for one name."""
+        if directory not in self._standing:
+            found = self.connection.execute(
+                "SELECT id, 0, id, l_name FROM node WHERE l_parent=?1 AND l_kind<>0 "
+                "UNION ALL SELECT id, 1, node, l_name FROM copy WHERE l_parent=?1",
+                (directory,),
+            )
+            standing = self._standing[directory] = {}
+            for row, is_copy, node, name in found:
+                key = disk_key(name, self.names.personality)
+                standing.setdefault(key, []).append(_Standing(row, bool(is_copy), node, name))
+        return self._standing[directory]
 
     def named(self, row: NodeRow) -> Named:
         """The names of a living node and of its copies."""
@@ -206,6 +250,8 @@ class Survey:
 
     def _holder(self, parent: int, name: bytes, node: int | None, copy: int | None) -> Holder | None:
         """Who else than this node, or this copy, stands there."""
+        if not holds_any(self.names.personality):
+            return self._holder_of_like(parent, name, node, copy)
         found = self.connection.execute(
             "SELECT id FROM node WHERE l_parent=? AND l_name=? AND l_kind<>0", (parent, name)
         ).fetchone()
@@ -216,6 +262,15 @@ class Survey:
         ).fetchone()
         if found is not None and found[0] != copy:
             return Holder(found[0], True, found[1], self._copy_gives_way(found[0], found[1], parent, name))
+        return None
+
+    def _holder_of_like(self, parent: int, name: bytes, node: int | None, copy: int | None) -> Holder | None:
+        """The same on a disk to which other names may be this one."""
+        for one in self._standing_in(parent).get(disk_key(name, self.names.personality), ()):
+            if one.is_copy and one.row != copy:
+                return Holder(one.row, True, one.node, self._copy_gives_way(one.row, one.node, parent, one.name))
+            if not one.is_copy and one.row != node:
+                return Holder(one.row, False, one.row, self._gives_way(one.row, parent, one.name))
         return None
 
     def _gives_way(self, node: int, parent: int, name: bytes) -> bool:

@@ -120,14 +120,24 @@ class User:
         """Do one thing that is possible just now."""
         while True:
             act = self.chance.choices([act for _, act in self._acts], [weight for weight, _ in self._acts])[0]
+            before = len(self.book.written)
             try:
                 done = act()
-            except TreeError:  # somebody, perhaps syncd, was quicker
+            except TreeError:  # somebody, perhaps syncd, was quicker; or the disk has no such names
                 done = None
+                self._never_written(list(self.book.written)[before:])
             if done is not None:
                 self.log.append(f"{self.name}: {done}")
                 self.disk.flush_names()
                 return
+
+    def _never_written(self, contents: list[bytes]) -> None:
+        """Of what somebody just wanted to write, forget what did not come to the disk."""
+        if contents:
+            there = {content for content in self.disk.contents().values() if content is not None}
+            for content in contents:
+                if content not in there and b"-> " + content not in there:
+                    del self.book.written[content]
 
     def overwrite(self, path: Path) -> bool:
         """Save another content into this very file, if it is there and is one."""
@@ -233,7 +243,8 @@ class User:
         if self._is_there(target):
             if self.disk.at(target).kind is Kind.DIR:
                 return None
-            self._give_up(target)
+            if self.disk.at(target) is not self.disk.at(source):  # else it is another spelling of one name
+                self._give_up(target)
         self.disk.rename(source, target)
         return f"rename {source} to {target}"
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ca.ids import DeviceId
 from syncd.model.ids import ROOT_NODE, ChangesetHash, NodeId, VersionId, version_id
 from syncd.model.join import UNKNOWN, NodeState, Stamp, join_record
+from syncd.model.naming import ANY_NAME
 from syncd.model.records import DELETED, DIRECTORY, Attributes, Content, Place, Record, symlink_to
 from syncd.model.view import settle_places, view
 from syncd.store import rows
@@ -21,12 +22,21 @@ from syncd.store.db import Transaction, open_database
 from syncd.store.joining import Source, Sources, join_records, read_heads
 from syncd.store.rows import ROOT_ROW, NodeRow
 from syncd.store.schema import FOLDER
+from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
+from syncd.treetypes import Personality
 from tests.helpers.model_values import file_with, id32, node_id
 
 NODES = 5
 AUTHORS = ("anna", "ben", "")
-NAMES = (b"a", b"b.txt", b"c")
+NAMES = (b"a", b"b.txt", b"c", b"A", b"B.TXT", "\u00e9".encode(), "e\u0301".encode(), b"a:b", b"\xff")
+DISKS = (
+    Personality(),
+    Personality(case_insensitive=True),
+    Personality(normalising=True, utf8_only=True),
+    Personality(case_insensitive=True, normalising=True, utf8_only=True, illegal=frozenset(b":"), name_max=40),
+)
+"""Of three of them some of these are one name, or no name."""
 
 Children = dict[NodeId, dict[bytes, tuple[NodeId, VersionId | None]]]
 
@@ -95,10 +105,10 @@ def model_states(made: Sequence[Batch]) -> dict[NodeId, NodeState]:
     return states
 
 
-def model_view(states: dict[NodeId, NodeState]) -> Children:
+def model_view(states: dict[NodeId, NodeState], disk: Personality) -> Children:
     return {
         directory: {name: (item.node, item.copy) for name, item in children.items()}
-        for directory, children in view(states).children.items()
+        for directory, children in view(states, disk).children.items()
     }
 
 
@@ -108,11 +118,12 @@ def model_view(states: dict[NodeId, NodeState]) -> Children:
 class Rows:
     """A folder's database and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Personality = ANY_NAME) -> None:
         opened = open_database(lambda: sqlite3.connect(":memory:", isolation_level=None), lambda: "", FOLDER)
         self.connection = opened.connection
         self.sources = Sources(self.connection)
         rows.write(self.connection, [NodeRow(ROOT_ROW, ROOT_NODE, kind=rows.DIR, l_kind=rows.DIR)])
+        note_personality(self.connection, disk)
 
     def join(self, seq: int, batch: Batch) -> None:
         source = Source(seq, batch.hash, batch.lamport, batch.device, AUTHORS[batch.author])
@@ -198,21 +209,24 @@ def test_rows_hold_the_same_registers_as_the_model_in_any_order(made: list[Batch
         assert attributes == (None if state.attributes is None else state.attributes.version)
 
 
-@given(batches(), st.randoms(use_true_random=False))
-def test_rows_give_the_same_view_as_the_model_in_any_order(made: list[Batch], random: object) -> None:
+@given(batches(), st.sampled_from(DISKS), st.randoms(use_true_random=False))
+def test_rows_give_the_same_view_as_the_model_in_any_order(
+    made: list[Batch], disk: Personality, random: object
+) -> None:
     order = list(made)
     random.shuffle(order)  # type: ignore[attr-defined]
-    database = Rows()
+    database = Rows(disk)
     for seq, batch in enumerate(order, start=1):
         database.join(seq, batch)
-    expected = model_view(model_states(made))
+    expected = model_view(model_states(made), disk)
+    event("with a collision name" if any(b" (name " in n for c in expected.values() for n in c) else "plain names")
     event("with a conflict name" if any(b" (conflict" in n for c in expected.values() for n in c) else "plain")
     assert database.view() == expected
 
 
-@given(batches())
-def test_everybody_whose_place_in_the_view_changes_is_looked_at(made: list[Batch]) -> None:
-    database = Rows()
+@given(batches(), st.sampled_from(DISKS))
+def test_everybody_whose_place_in_the_view_changes_is_looked_at(made: list[Batch], disk: Personality) -> None:
+    database = Rows(disk)
     for seq, batch in enumerate(made, start=1):
         before = where(database.view())
         database.settle()

@@ -7,7 +7,6 @@ who had seen it is in every tree.
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections import Counter
@@ -57,17 +56,14 @@ class Outcome:
     why: str = ""
 
 
-NAMING_DISKS = os.environ.get("DISKS") == "all"
-"""Whether disks take part that cannot hold every name: see docs/simulation.md, "What it has found"."""
-
-
 def personalities_of(seed: int) -> dict[str, Personality]:
     """Whose file system is not the usual one, and how it is."""
     chance = Random(f"personalities {seed}")
-    kinds = list(PERSONALITIES) if NAMING_DISKS else ["mtime of 2 s"]
     if chance.randrange(ODD_ONE_IN):
         return {}
-    return {name: PERSONALITIES[chance.choice(kinds)] for name in chance.sample(NAMES, chance.randint(1, 2))}
+    return {
+        name: PERSONALITIES[chance.choice(list(PERSONALITIES))] for name in chance.sample(NAMES, chance.randint(1, 2))
+    }
 
 
 def troubles_of(seed: int) -> list[Trouble]:
@@ -88,7 +84,7 @@ class Telling:
         chance = Random(f"story {simulation.seed}")
         for computer in simulation:
             if computer.personality is not None:
-                simulation.names = ODD_NAMES if NAMING_DISKS else simulation.names
+                simulation.names = ODD_NAMES
                 self.faults[f"disk {computer.personality.name}"] += 1
         tale = Tale(simulation, chance, self.faults, list(simulation))
         await simulation.share_with_all()

@@ -307,6 +307,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.settle": PURE,
     "syncd.store.shelf": BLOCKING,
     "syncd.store.snapshots": BLOCKING,
+    "syncd.store.spelling": BLOCKING,
     "syncd.store.staging": BLOCKING,
     "syncd.store.steps": BLOCKING,
     "syncd.store.survey": BLOCKING,
