@@ -14,6 +14,7 @@ from syncd.daemon.ground import STALE_S, Ground
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.waves import Waves
+from syncd.engine.plan import Waiting
 from syncd.store import counts
 from syncd.store.apply import execute
 from syncd.store.commit import Committed
@@ -88,11 +89,11 @@ class Applier:
         await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
         ignored = self._ground.ignores.match if self._ground.ignores.spec is not None else None
         after: int | None = 0
-        progress = False
+        progress, waiting = False, Waiting()
         while after is not None:
             async with self._finisher.disk:
                 engaged = self._puller.engaged
-                page, after = await self._db(self._store.db_plan, after, self._swept_at, engaged, ignored)
+                page, after = await self._db(self._store.db_plan, after, self._swept_at, engaged, ignored, waiting)
                 progress = await self._carry_out(page) or progress
             if page.wants and self._ground.rights.exchanges and self._clock.monotonic() >= self._space_at:
                 await self._puller.offer(page.wants)

@@ -10,7 +10,7 @@ what Global has replaced.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 
@@ -171,16 +171,23 @@ class Plan:
     blocked: tuple[int, ...]
 
 
-def plan(cases: Sequence[Case]) -> Plan:
+def plan(cases: Sequence[Case], waiting: Waiting | None = None, *, is_last: bool = True) -> Plan:
     """One round, directories before what goes into them. Independent of the order of `cases`, but that a directory is
-    made before what is in it."""
-    work = _Planning()
+    made before what is in it.
+
+    Where what is pending is planned page by page, `waiting` goes from page to page of a round, and `is_last` says which
+    ends it: who waits for whom in a circle may stand on different pages.
+    """
+    waiting = Waiting() if waiting is None else waiting
+    work = _Planning(waiting)
     for case in cases:
         work.node(case)
         for copy in case.copies:
             work.copy(case, copy)
-    if all(isinstance(operation, Settle) for operation in work.operations):  # nothing moves on the disk
-        work.park_one()
+    if not all(isinstance(operation, Settle) for operation in work.operations):
+        waiting.has_moved = True
+    if is_last and not waiting.has_moved:  # nothing moves on the disk
+        work.operations += waiting.park_one()
     return Plan(tuple(work.operations), tuple(dict.fromkeys(work.wake)), tuple(dict.fromkeys(work.blocked)))
 
 
@@ -188,28 +195,56 @@ _Key = tuple[bool, int]
 """(is a copy, row): a node, or one of the conflict copies on the disk."""
 
 
+@dataclass(slots=True)
+class Waiting:
+    """Who waits for whom, as far as one round has found out."""
+
+    has_moved: bool = False
+    """Something moves on the disk in this round."""
+    waits_for: dict[_Key, _Key] = field(default_factory=dict)
+    """Who waits for whose name, or for whose directory."""
+    holders: dict[_Key, Holder] = field(default_factory=dict)
+    """Those on the disk whose name somebody waits for."""
+    full: list[int] = field(default_factory=list)
+    """Directories that are to go, with something of ours still in them."""
+    must_leave: dict[int, list[_Key]] = field(default_factory=dict)
+    """Directories that are to move into what is inside them: of that some must come out first."""
+    inside: dict[int, list[_Key]] = field(default_factory=dict)
+    """Who stands in a directory on this disk."""
+    copy_of: dict[int, int] = field(default_factory=dict)
+
+    def park_one(self) -> list[Park]:
+        """Where waiting for one another goes round in a circle, one is moved aside, and the next round goes on.
+
+        Either names are being swapped, or something is to take the name of the directory that it stands in, or that
+        directory is to move into it.
+        """
+        inside = {node: self.inside.get(node, []) for node in self.full} | self.must_leave
+        edges = {one: [other] for one, other in self.waits_for.items()}
+        for directory, keys in inside.items():
+            edges.setdefault((False, directory), []).extend(keys)
+        circle = _find_circle(edges)
+        for (is_copy, row), other in zip(circle, [*circle[1:], *circle[:1]], strict=True):
+            if not is_copy and other in inside.get(row, ()):
+                return [Park(self.copy_of[other[1]], other[1]) if other[0] else Park(other[1])]
+        for key in circle:
+            if key in self.holders:
+                return [Park(self.holders[key].node, key[1] if key[0] else None)]
+        return []
+
+
 class _Planning:
-    def __init__(self) -> None:
+    def __init__(self, waiting: Waiting) -> None:
         self.operations: list[Operation] = []
         self.wake: list[int] = []
         self.blocked: list[int] = []
-        self._waits_for: dict[_Key, _Key] = {}
-        """Who waits for whose name, or for whose directory."""
-        self._holders: dict[_Key, Holder] = {}
-        """Those on the disk whose name somebody waits for."""
+        self._waiting = waiting
         self._making: set[int] = set()
-        self._full: list[int] = []
-        """Directories that are to go, with something of ours still in them."""
-        self._must_leave: dict[int, list[_Key]] = {}
-        """Directories that are to move into what is inside them: of that some must come out first."""
-        self._inside: dict[int, list[_Key]] = {}
-        """Who stands in a directory on this disk."""
-        self._copy_of: dict[int, int] = {}
 
     def node(self, case: Case) -> None:
         """Append the next step of one node."""
         if case.disk_parent is not None:
-            self._inside.setdefault(case.disk_parent, []).append((False, case.node))
+            self._waiting.inside.setdefault(case.disk_parent, []).append((False, case.node))
         if not case.lives:
             self._absence(case)
             return
@@ -218,7 +253,7 @@ class _Planning:
             return
         if not case.parent_ready and case.parent not in self._making:
             self.wake.append(case.parent)
-            self._waits_for[False, case.node] = (False, case.parent if case.obstacle is None else case.obstacle)
+            self._waiting.waits_for[False, case.node] = (False, case.parent if case.obstacle is None else case.obstacle)
             return
         place = Place(case.parent, case.wanted_name)
         if case.disk_kind == Kind.NONE:
@@ -241,7 +276,7 @@ class _Planning:
     def _into_itself(self, case: Case) -> None:
         if case.kind == Kind.DIR:
             self.wake.append(case.parent)
-            self._must_leave[case.node] = [(False, node) for node in case.own_below]
+            self._waiting.must_leave[case.node] = [(False, node) for node in case.own_below]
         else:
             self._absence(case)
 
@@ -262,13 +297,13 @@ class _Planning:
         elif case.disk_children == 0:
             self.operations.append(RemoveDir(case.node))
         else:
-            self._full.append(case.node)
+            self._waiting.full.append(case.node)
 
     def copy(self, case: Case, copy: CopyCase) -> None:
         """The same for one conflict copy."""
         if copy.copy is not None and copy.disk_parent is not None:
-            self._inside.setdefault(copy.disk_parent, []).append((True, copy.copy))
-            self._copy_of[copy.copy] = case.node
+            self._waiting.inside.setdefault(copy.disk_parent, []).append((True, copy.copy))
+            self._waiting.copy_of[copy.copy] = case.node
         if copy.wanted_name is None or not case.lives:
             if copy.copy is not None:
                 self.operations.append(Retire(case.node, copy.copy))
@@ -292,32 +327,9 @@ class _Planning:
             self.blocked.append(node)
         elif who is not None:
             key = (holder.is_copy, holder.row)
-            self._waits_for[who] = key
-            self._holders[key] = holder
+            self._waiting.waits_for[who] = key
+            self._waiting.holders[key] = holder
         return False
-
-    def park_one(self) -> None:
-        """Where waiting for one another goes round in a circle, one is moved aside, and the next round goes on.
-
-        Either names are being swapped, or something is to take the name of the directory that it stands in, or that
-        directory is to move into it.
-        """
-        inside = {node: self._inside.get(node, []) for node in self._full} | self._must_leave
-        edges = {one: [other] for one, other in self._waits_for.items()}
-        for directory, keys in inside.items():
-            edges.setdefault((False, directory), []).extend(keys)
-        circle = _find_circle(edges)
-        for (is_copy, row), other in zip(circle, [*circle[1:], *circle[:1]], strict=True):
-            if not is_copy and other in inside.get(row, ()):
-                self._park(other, self._copy_of[other[1]] if other[0] else other[1])
-                return
-        for key in circle:
-            if key in self._holders:
-                self._park(key, self._holders[key].node)
-                return
-
-    def _park(self, key: _Key, node: int) -> None:
-        self.operations.append(Park(node, key[1] if key[0] else None))
 
 
 def _find_circle(edges: dict[_Key, list[_Key]]) -> list[_Key]:

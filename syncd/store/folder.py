@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from syncd.engine.plan import plan
+from syncd.engine.plan import Waiting, plan
 from syncd.engine.retention import Tier
 from syncd.errors import RemoteProtocolError
 from syncd.model.changesets import Changeset
@@ -235,16 +235,22 @@ class FolderStore:
     # planning ------------------------------------------------------------------------------------------------
 
     def db_plan(
-        self, after: int, now: float, busy: Container[int], ignored: Ignored | None = None
+        self,
+        after: int,
+        now: float,
+        busy: Container[int],
+        ignored: Ignored | None = None,
+        waiting: Waiting | None = None,
     ) -> tuple[Round, int | None]:
         """One page of pending nodes: what can be done about them now, and where the next page begins.
 
-        `ignored`: the rules, if there are any; what they match is put aside (`IGNORED`).
+        `ignored`: the rules, if there are any; what they match is put aside (`IGNORED`). `waiting`: the same for all
+        pages of one sweep.
         """
         with Transaction(self.connection):
             survey = Survey(self.connection, self.journal.sources)
             cases, following = survey.cases(after, MAX_CASES, now, busy, ignored)
-            planned = plan(cases)
+            planned = plan(cases, waiting, is_last=following is None)
             for node in planned.wake:
                 survey.wake(node)
             round_ = prepare(self.connection, survey, planned.operations)

@@ -29,6 +29,7 @@ from syncd.engine.plan import (
     SetAttributes,
     Settle,
     Version,
+    Waiting,
     plan,
 )
 
@@ -390,8 +391,11 @@ def is_reached(goal: Goal, disk: Disk) -> bool:
     return {(copy.node, copy.version) for copy in disk.copies.values()} == wanted
 
 
-def rounds_until_equal(goals: Sequence[Goal], disk: Disk, chance: Random, most: int) -> int:
-    """Rounds until the disk is the last goal. Others are given up for the next one on the way, as news arrives."""
+def rounds_until_equal(goals: Sequence[Goal], disk: Disk, chance: Random, most: int, page: int | None = None) -> int:
+    """Rounds until the disk is the last goal. Others are given up for the next one on the way, as news arrives.
+
+    `page`: how many nodes the planner sees at a time; all, if nothing is said.
+    """
     at = 0
     for round_ in range(most + 1):
         goal = goals[at]
@@ -404,9 +408,17 @@ def rounds_until_equal(goals: Sequence[Goal], disk: Disk, chance: Random, most: 
         if at < len(goals) - 1 and chance.random() < 0.3:
             at += 1
             continue
-        for operation in plan(pending).operations:
+        _one_round(goal, disk, [case.node for case in pending], page or len(pending))
+    raise AssertionError(f"not equal after {most} rounds: {list(cases(goals[at], disk))}")
+
+
+def _one_round(goal: Goal, disk: Disk, nodes: Sequence[int], page: int) -> None:
+    waiting = Waiting()
+    for start in range(0, max(1, len(nodes)), max(1, page)):
+        part = set(nodes[start : start + page])
+        chosen = [case for case in cases(goal, disk) if case.node in part]
+        for operation in plan(chosen, waiting, is_last=start + page >= len(nodes)).operations:
             try:
                 carry_out(operation, goal, disk)
             except Refused:
                 continue
-    raise AssertionError(f"not equal after {most} rounds: {list(cases(goals[at], disk))}")

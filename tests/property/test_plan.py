@@ -22,7 +22,8 @@ def play(seed: int) -> int:
     disk = disk_of(perturb(base, chance, chance.randint(0, 6), 100), chance)
     one = perturb(base, chance, chance.randint(0, 8), 200)
     other = perturb(one, chance, chance.randint(0, 4), 300)
-    return rounds_until_equal([one, other], disk, chance, MOST_ROUNDS)
+    page = Random(f"page {seed}").choice((None, 1, 2, 5))
+    return rounds_until_equal([one, other], disk, chance, MOST_ROUNDS, page)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -35,9 +36,11 @@ def test_three_perturbed_trees_reach_a_fixed_point(chunk: int) -> None:
             raise
 
 
-def test_names_that_go_round_in_a_circle_are_swapped() -> None:
+@pytest.mark.parametrize("page", [None, 1, 2])
+def test_names_that_go_round_in_a_circle_are_swapped(page: int | None) -> None:
+    """Also where nodes that wait for each other are on different pages."""
     here = {node: Thing(Kind.FILE, 0, name, node) for node, name in ((1, b"a"), (2, b"b"), (3, b"c"))}
     goal = {node: Thing(Kind.FILE, 0, name, node) for node, name in ((1, b"b"), (2, b"c"), (3, b"a"))}
     disk = Disk(here)
-    assert rounds_until_equal([Goal(goal)], disk, Random(1), MOST_ROUNDS) <= 5
+    assert rounds_until_equal([Goal(goal)], disk, Random(1), MOST_ROUNDS, page) <= 5
     assert disk.things == goal
