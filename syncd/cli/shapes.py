@@ -39,6 +39,7 @@ SHAPES: dict[str, Any] = {
         "in_sync": "bool",
         "folders": [_FOLDER],
         "problems": [_PROBLEM],
+        "refused": {"count": "int", "hosts": "int", "most": "text?"},
         "transfer": {
             "received_bytes": "int",
             "sent_bytes": "int",

@@ -16,6 +16,7 @@ from syncd.cli.session import Session, command, here
 from syncd.verdict import state_of, verdict
 
 REFRESH_S = 1.0
+REFUSALS_SHOWN_FROM = 100
 _CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
 _MOVED = (("received", "received"), ("sent", "sent"), ("fetched twice", "duplicate"))
 
@@ -65,6 +66,7 @@ def status_lines(found: Json, now: datetime) -> list[str]:
         f"{verdict(found):<66}  {about}",
         *text.table(rows),
         *_request_lines(found),
+        *_refused_lines(found["refused"]),
         *(["Problems", *problems] if problems else []),
     ]
 
@@ -90,6 +92,14 @@ def _request_lines(found: Json) -> list[str]:
     copies = sum(folder["conflicts"] for folder in found["folders"])
     lines = [f"{text.count(waiting, 'request')} for you:  syncd requests"] if waiting else []
     return [*lines, f"{text.count(copies, 'conflict')}, both versions kept:  syncd conflicts"] if copies else lines
+
+
+def _refused_lines(refused: Json) -> list[str]:
+    """Nothing of the few that every day brings: a laptop that slept through a rotation is refused once or twice."""
+    if refused["count"] < REFUSALS_SHOWN_FROM:
+        return []
+    who = f"{text.count(refused['hosts'], 'address')}, most to {text.escape(refused['most'] or '?')}"
+    return [f"{text.count(refused['count'], 'refusal')} within the hour to {who}:  syncd security"]
 
 
 def problem_lines(found: Json) -> list[str]:

@@ -59,6 +59,8 @@ T = TypeVar("T")
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
 
+REFUSALS_SHOWN_S = 3600.0
+
 
 class DaemonApi:
     """Implements `web.control.Api` over a running daemon."""
@@ -220,6 +222,7 @@ class DaemonApi:
                 {"id": problem.id, "path": None, "why": problem.why, "try": problem.fix}
                 for problem in daemon.problems.values()
             ],
+            "refused": _refused_json(daemon),
             "transfer": {
                 "received_bytes": meter.received_bytes,
                 "sent_bytes": meter.sent_bytes,
@@ -431,6 +434,12 @@ class DaemonApi:
     async def _stop_daemon(self, params: Params, progress: Progress) -> Json:
         self._stop()
         return {"schema": "syncd.stop/1", "pid": os.getpid()}
+
+
+def _refused_json(daemon: Daemon) -> Json:
+    """What was refused within the last hour."""
+    attack = daemon.refusals.since(daemon.seams.clock.now() - REFUSALS_SHOWN_S)
+    return {"count": attack.count, "hosts": attack.hosts, "most": attack.most}
 
 
 def _held(folder: RunningFolder) -> int:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from ca.device import PublicDevice
 from ca.ids import DeviceId, EntryHash
 from syncd.engine.membership import Update
 from syncd.errors import PeerUnavailable, TrustError
@@ -93,12 +94,18 @@ class Meetings:
     async def push(self) -> set[DeviceId]:
         """Give what is new in our roster to every device that can be reached now, for a few seconds; who has it."""
         head = self._membership.head
-        devices = [device.id for device in self._membership.devices()]
+        devices = [device.id for device in (*self._membership.devices(), *self._quarrelling())]
         with trio.move_on_after(PUSH_S):
             async with trio.open_nursery() as nursery:
                 for device in devices:
                     nursery.start_soon(self._meet, device, self._contacts.addresses_of(device))
         return {device for device in devices if self._circle.peer(device).head == head}
+
+    def _quarrelling(self) -> Iterator[PublicDevice]:
+        """Devices of who quarrels: out until that is decided, and they have to learn that there is something to decide."""
+        roster, us = self._membership.roster, self._membership.device
+        for member in roster.quarrel:
+            yield from (device for id, device in roster.members[member].devices.items() if id != us)
 
     # getting to know -----------------------------------------------------------------------------------------
 

@@ -51,8 +51,8 @@ class DoorLimits:
 
     strangers: Share = Share(128, 16, 20.0, 60.0)
     members: Share = Share(256, 64, 100.0, 300.0)
-    per_s: float = 200.0
-    burst: float = 400.0
+    per_s: float = 60.0
+    burst: float = 240.0
 
 
 class Known:

@@ -51,6 +51,15 @@ class Burst:
     count: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """How many times something was refused, to how many hosts, and to whom most often."""
+
+    count: int
+    hosts: int
+    most: str | None
+
+
 class Refusals:
     """Everything that was refused, the newest thousand bursts."""
 
@@ -86,6 +95,15 @@ class Refusals:
     def recent(self) -> list[Burst]:
         """What is kept, oldest first."""
         return list(self._kept)
+
+    def since(self, wall: float) -> Attack:
+        """What was refused in bursts that went on after this moment (unix seconds)."""
+        late = [burst for burst in self._kept if burst.last >= wall]
+        by_host: Counter[str] = Counter()
+        for burst in late:
+            by_host[burst.host] += burst.count
+        most = by_host.most_common(1)
+        return Attack(by_host.total(), len(by_host), most[0][0] if most else None)
 
     def restore(self, bursts: list[Burst]) -> None:
         """Put back what an earlier life of this daemon had kept; numbers go on behind it."""

@@ -31,6 +31,7 @@ from typing import TypeAlias
 import OpenSSL.version
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
@@ -47,6 +48,7 @@ MAX_LABEL_CHARS = 63  # one DNS label
 
 _CIPHER_SUITES = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
+_GROUPS = b"X25519MLKEM768:X25519:P-256:P-384"  # the best first; larger curves would cost us milliseconds a handshake
 _MODE_ENABLE_PARTIAL_WRITE = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE; pyOpenSSL has no name for it
 _X509_V_FLAG_NO_CHECK_TIME = 0x200000  # pyOpenSSL has no name for it
 _VERIFY_CLIENT = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
@@ -338,10 +340,19 @@ def _new_context() -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
     context.set_tls13_ciphersuites(_CIPHER_SUITES)
+    _restrict_groups(context)
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)  # pyOpenSSL sets it, and then a call encrypts one record only
     return context
+
+
+def _restrict_groups(context: SSL.Context) -> None:
+    """Agree on keys by these groups only. pyOpenSSL lets choose but a single one."""
+    if Binding.lib.SSL_CTX_set1_curves_list(context._context, _GROUPS) != 1:
+        raise ConfigError(
+            "this OpenSSL lacks a group for the agreement on keys", fix="install pyOpenSSL 26.0.0 or newer"
+        )
 
 
 def _own_context(certificate: bytes, key: PrivateKey) -> SSL.Context:

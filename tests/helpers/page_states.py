@@ -50,6 +50,7 @@ def status(*folders: Json, in_sync: bool = False, rates: tuple[int, int] = (0, 0
         "in_sync": in_sync,
         "folders": list(folders),
         "problems": list(problems),
+        "refused": {"count": 0, "hosts": 0, "most": None},
         "transfer": {
             "received_bytes": 48_100_000_000,
             "sent_bytes": 2_000_000_000,

@@ -131,6 +131,75 @@ def test_printed_key_makes_an_owner_when_every_owner_is_gone(three: list[Compute
     wait_until((carla.folder / "new start").exists, NEWS_S, "they do not go on")
 
 
+def test_archived_device_is_out_for_good_and_what_it_wrote_stays(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    (carla.folder / "hers").write_text("from before")
+    wait_equal([computer.folder for computer in three], NEWS_S)
+    only_looked = anna.ask("device", "archive", FOLDER, "carla", "--dry-run")
+    assert only_looked["name"] == FOLDER and "carla" in connected(anna)
+    refused = ben.run("device", "archive", FOLDER, "carla", "--yes")
+    assert refused.returncode == 6
+    done = anna.ask("device", "archive", FOLDER, "carla", "--yes")
+    assert done["schema"] == "syncd.device.archive/1" and done["pending"] == []
+    wait_until(lambda: connected(anna) == {"ben"}, NEWS_S, "ben does not come back with the new certificate")
+    assert (ben.folder / "hers").read_text() == "from before"
+    (anna.folder / "after").write_text("not for carla")
+    wait_until((ben.folder / "after").exists, NEWS_S, "the others do not go on")
+    assert not (carla.folder / "after").exists()
+
+
+def test_third_owner_decides_a_quarrel_of_two_who_could_not_hear_each_other(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    for name in ("ben", "carla"):
+        anna.ask("member", "role", FOLDER, name, "owner", "--yes")
+    wait_until(lambda: role_of(ben, "carla")[0] == "owner", HEARD_S, "ben did not hear of it")
+    wait_until(lambda: role_of(carla, "carla")[0] == "owner", HEARD_S, "carla did not hear of it")
+    assert anna.run("folder", "decide", FOLDER, "--keep", "ben", "--yes").returncode != 0  # the partner: no quarrel yet
+    founder = next(member["name"] for member in anna.ask("members", FOLDER)["members"] if member["you"])
+    carla.kill()
+    ben.kill()
+    anna.ask("member", "remove", FOLDER, "ben", "--yes")
+    anna.kill()
+    ben.start()
+    ben.ask("member", "remove", FOLDER, founder, "--yes")
+    for computer in (anna, carla):
+        computer.start()
+    for computer in three:
+        wait_until(lambda one=computer: "SY-FORK-01" in problems(one), 60.0, f"{computer.name} sees no quarrel")  # type: ignore[misc]
+    (anna.folder / "meanwhile").write_text("goes nowhere")
+    carla.ask("folder", "decide", FOLDER, "--keep", founder, "--yes")
+    wait_until(lambda: "SY-FORK-01" not in problems(anna), 60.0, "anna did not hear of the decision")
+    wait_until((carla.folder / "meanwhile").exists, 60.0, "the two do not go on")
+    assert role_of(carla, founder) == ("owner", "active")
+    assert not (ben.folder / "meanwhile").exists()
+
+
+def epoch_of(computer: Computer) -> int:
+    return int(computer.ask("folder", "show", FOLDER)["epoch"])
+
+
+def problems(computer: Computer) -> set[str]:
+    (folder,) = computer.ask("status")["folders"]
+    return {problem["id"] for problem in folder["problems"]}
+
+
+def test_fifty_rotations_in_a_minute_while_files_travel(three: list[Computer]) -> None:
+    anna, ben, _ = three
+    before = epoch_of(anna)
+    written = 0
+    for number in range(50):
+        if number % 5 == 0:
+            for writer in three:
+                (writer.folder / f"{writer.name} {number}").write_bytes(bytes(200_000))
+                written += 1
+        anna.ask("rotate", FOLDER)
+    assert epoch_of(anna) >= before + 50
+    wait_until(lambda: {epoch_of(one) for one in three} == {epoch_of(anna)},
+               60.0, "not all have the newest epoch")  # fmt: skip
+    wait_equal([computer.folder for computer in three], 60.0)
+    assert len([path for path in ben.folder.iterdir() if path.name != ".syncd"]) >= written
+
+
 def recover(computer: Computer, words: str) -> subprocess.CompletedProcess[str]:
     command = computer.command("recover", FOLDER, "--keep", "carla", "--yes")
     return subprocess.run(command, input=words + "\n", capture_output=True, text=True, timeout=60, check=False)

@@ -85,6 +85,14 @@ async def test_older_versions_are_refused(files: Files, version: str) -> None:
         assert is_served(await s_client(server, files, FOLDER.label))
 
 
+@pytest.mark.parametrize("group", ["P-521", "X448"])
+async def test_keys_are_agreed_on_by_few_groups(files: Files, group: str) -> None:
+    async with listening(table_of(FOLDER)) as server:
+        assert not is_served(await s_client(server, files, FOLDER.label, "-groups", group))
+        for good in ("X25519", "P-256", "P-384"):
+            assert is_served(await s_client(server, files, FOLDER.label, "-groups", good))
+
+
 async def test_missing_certificate_missing_name_and_foreign_certificate_are_refused(
     files: Files, tmp_path: Path
 ) -> None:

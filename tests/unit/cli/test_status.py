@@ -48,6 +48,13 @@ def test_requests_and_conflicts_are_pointed_at() -> None:
     assert lines[-2:] == ["2 requests for you:  syncd requests", "1 conflict, both versions kept:  syncd conflicts"]
 
 
+def test_an_attack_is_pointed_at_and_daily_life_is_not() -> None:
+    few, many = ({"count": count, "hosts": 3, "most": "10.0.0.9\n"} for count in (99, 1200))
+    assert "refusal" not in "".join(status_lines(status(refused=few), NOON))
+    line = "1,200 refusals within the hour to 3 addresses, most to 10.0.0.9\\n:  syncd security"
+    assert line in status_lines(status(refused=many), NOON)
+
+
 def test_problem_of_the_device_and_of_a_whole_folder_have_no_path() -> None:
     port = problem(path=None, why="port taken", **{"try": None})
     found = status(folder(problems=[problem(path=None, why="root missing")]), problems=[port])

@@ -48,6 +48,7 @@ def status(*folders: dict[str, Any], **changed: Any) -> dict[str, Any]:
         "in_sync": True,
         "folders": list(folders),
         "problems": [],
+        "refused": {"count": 0, "hosts": 0, "most": None},
         "transfer": {**transfer, "receive_rate": 0.0, "send_rate": 0.0},
     } | changed
 

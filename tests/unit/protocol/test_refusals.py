@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.protocol.refusals import BURST_S, MAX_HOSTS, MAX_KEPT, MAX_WHY_CHARS, OTHERS, Burst, Event, Refusals
+from syncd.protocol.refusals import BURST_S, MAX_HOSTS, MAX_KEPT, MAX_WHY_CHARS, OTHERS, Attack, Burst, Event, Refusals
 
 
 class HandClock:
@@ -52,6 +52,18 @@ def test_what_is_kept_is_bounded() -> None:
         refusals.note(Event.CROWD, "10.0.0.1:1", "too many")
         clock.moment += BURST_S
     assert len(refusals.recent()) == MAX_KEPT
+
+
+def test_attack_is_summed_up_for_a_time() -> None:
+    clock = HandClock()
+    refusals = Refusals(clock)
+    refusals.note(Event.LABEL, "10.0.0.1:1", "early")
+    clock.moment += 7200.0
+    for number in range(5):
+        refusals.note(Event.LABEL, f"10.0.0.{2 + number % 2}:1", "late")
+    now = clock.now()
+    assert refusals.since(now - 3600) == Attack(5, 2, "10.0.0.2")
+    assert refusals.since(now - 10_000).count == 6 and refusals.since(now + 1) == Attack(0, 0, None)
 
 
 def test_changes_are_given_out_once() -> None:

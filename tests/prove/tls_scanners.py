@@ -1,0 +1,92 @@
+"""Blocking. What two programs that judge TLS servers say of a real daemon: sslyze (PyPI) and testssl.sh (Debian)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.computers import Computer, Disappointment, sharing_computers
+
+CLAIM = (
+    "sslyze finds a member's label to be what Mozilla calls modern, and that no session is resumed; testssl.sh finds "
+    "nothing above LOW (but for what certificates of the public web need and pinned ones do not)"
+)
+
+FOLDER = "Notes"
+SCAN_S = 900.0
+LIFE_SPAN = "certificate life span"
+EXPLAINED = {
+    "cert_trust": "the certificate names nobody and is pinned to the byte, so no name and no authority stands behind it",
+    "cert_chain_of_trust": "as cert_trust",
+    "cert_revocation": "certificates are replaced by a rotation, at once and by everybody, and never revoked",
+    "cert_extlifeSpan": "397 days: a rotation ends a certificate after 30 days, its own end is for who is offline",
+    "cert_subjectAltName": "as cert_trust",
+    "scanProblem": "testssl.sh has no certificate to show, and so gets no answer over HTTP",
+}
+HARMLESS = {"OK", "INFO", "LOW", "DEBUG", "WARN"}
+
+
+def prove(place: Path) -> str:
+    """Raises Disappointment also where a scanner could not be installed."""
+    sslyze = _installed_sslyze(place)
+    testssl = shutil.which("testssl") or shutil.which("testssl.sh")
+    if testssl is None:
+        raise Disappointment("testssl.sh is not installed: apt install testssl.sh")
+    with sharing_computers(("anna", "ben"), place, FOLDER) as (anna, _):
+        tls = anna.ask("folder", "show", FOLDER)["tls"]
+        judged = _sslyze(sslyze, place, anna, tls)
+        found = _testssl(testssl, place, anna, tls)
+        anna.ask("status")
+    return f"{judged}; {found}"
+
+
+def _installed_sslyze(place: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", str(place / "sslyze")], check=True)
+    command = [str(place / "sslyze/bin/python"), "-m", "pip", "install", "--quiet", "sslyze"]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        raise Disappointment("sslyze cannot be installed")
+    return place / "sslyze/bin/sslyze"
+
+
+def _sslyze(program: Path, place: Path, anna: Computer, tls: dict[str, Any]) -> str:
+    """With the folder's certificate, slowly: the door lets one address in so often."""
+    report = place / "sslyze.json"
+    command = [
+        str(program), "--slow_connection", "--mozilla_config", "modern", "--sni", tls["sni"], "--cert", tls["cert"],
+        "--key", tls["key"], "--json_out", str(report), f"127.0.0.1:{anna.port}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SCAN_S, check=False)
+    (result,) = json.loads(report.read_text())["server_scan_results"]
+    scans = result["scan_result"]
+    failed = [name for name, scan in scans.items() if scan["status"] == "ERROR"]
+    issues = [
+        line.strip(" *") for line in done.stdout.rpartition("COMPLIANCE")[2].splitlines() if line.startswith("  ")
+    ]
+    issues = [
+        line for line in issues if line.startswith(("tls_", "cipher", "certificate", "ocsp", "hsts", "rsa", "ecdh"))
+    ]
+    unexplained = [issue for issue in issues if LIFE_SPAN not in issue.lower()]
+    resumed = scans["session_resumption"]["result"] or {}
+    kinds = {resumed.get("session_id_resumption_result"), resumed.get("tls_ticket_resumption_result")}
+    if failed or unexplained or kinds & {"FULLY_SUPPORTED", "PARTIALLY_SUPPORTED"}:
+        raise Disappointment(f"sslyze: failed {failed}, found {unexplained}, resumption {kinds}")
+    return f"sslyze: {len(scans)} scans, modern but for {len(issues)} remarks on the certificate's life, no resumption"
+
+
+def _testssl(program: str, place: Path, anna: Computer, tls: dict[str, Any]) -> str:
+    report = place / "testssl.json"
+    hosts = ["--ip", "127.0.0.1", f"{tls['sni']}:{anna.port}"]
+    command = [program, "--quiet", "--color", "0", "--warnings", "batch", "--jsonfile", str(report), *hosts]
+    subprocess.run(command, capture_output=True, timeout=SCAN_S, check=False)
+    found = json.loads(report.read_text())
+    bad = [one for one in found if one["severity"] not in HARMLESS]
+    unexplained = [f"{one['id']}: {one['finding']}" for one in bad if one["id"].split()[0] not in EXPLAINED]
+    if unexplained:
+        raise Disappointment(f"testssl.sh: {'; '.join(unexplained)}"[:600])
+    if len(found) < 20:
+        raise Disappointment(f"testssl.sh looked at {len(found)} things only")
+    return f"testssl.sh: {len(found)} findings, {len(bad)} above LOW, all explained"
