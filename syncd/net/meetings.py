@@ -102,7 +102,7 @@ class Meetings:
         return {device for device in devices if self._circle.peer(device).head == head}
 
     def _quarrelling(self) -> Iterator[PublicDevice]:
-        """Devices of who quarrels: out until that is decided, and they have to learn that there is something to decide."""
+        """Devices of who quarrels: out until it is decided, and they have to learn that there is something to do."""
         roster, us = self._membership.roster, self._membership.device
         for member in roster.quarrel:
             yield from (device for id, device in roster.members[member].devices.items() if id != us)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.computers import Computer, Disappointment, sharing_computers
+from tests.helpers.computers import Disappointment, sharing_computers
 
 CLAIM = (
     "sslyze finds a member's label to be what Mozilla calls modern, and that no session is resumed; testssl.sh finds "
@@ -18,9 +24,10 @@ CLAIM = (
 
 FOLDER = "Notes"
 SCAN_S = 900.0
+CALLS_PER_S = 40.0
 LIFE_SPAN = "certificate life span"
 EXPLAINED = {
-    "cert_trust": "the certificate names nobody and is pinned to the byte, so no name and no authority stands behind it",
+    "cert_trust": "the certificate names nobody and is pinned to the byte: no name and no authority stands behind it",
     "cert_chain_of_trust": "as cert_trust",
     "cert_revocation": "certificates are replaced by a rotation, at once and by everybody, and never revoked",
     "cert_extlifeSpan": "397 days: a rotation ends a certificate after 30 days, its own end is for who is offline",
@@ -38,10 +45,47 @@ def prove(place: Path) -> str:
         raise Disappointment("testssl.sh is not installed: apt install testssl.sh")
     with sharing_computers(("anna", "ben"), place, FOLDER) as (anna, _):
         tls = anna.ask("folder", "show", FOLDER)["tls"]
-        judged = _sslyze(sslyze, place, anna, tls)
-        found = _testssl(testssl, place, anna, tls)
+        with paced(anna.port) as port:
+            judged = _sslyze(sslyze, place, port, tls)
+            found = _testssl(testssl, place, port, tls)
         anna.ask("status")
     return f"{judged}; {found}"
+
+
+@contextlib.contextmanager
+def paced(port: int) -> Iterator[int]:
+    """A port that leads to another, by so many connections a second as the door lets one address in."""
+    turn = threading.Lock()
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with turn:
+                time.sleep(1 / CALLS_PER_S)
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as other:
+                back = threading.Thread(target=pump, args=(other, self.request), daemon=True)
+                back.start()
+                pump(self.request, other)
+                back.join()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+    with Server(("127.0.0.1", 0), Forward) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Bytes from one socket to the other, until the end of them."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 def _installed_sslyze(place: Path) -> Path:
@@ -52,12 +96,12 @@ def _installed_sslyze(place: Path) -> Path:
     return place / "sslyze/bin/sslyze"
 
 
-def _sslyze(program: Path, place: Path, anna: Computer, tls: dict[str, Any]) -> str:
-    """With the folder's certificate, slowly: the door lets one address in so often."""
+def _sslyze(program: Path, place: Path, port: int, tls: dict[str, Any]) -> str:
+    """With the folder's certificate."""
     report = place / "sslyze.json"
     command = [
         str(program), "--slow_connection", "--mozilla_config", "modern", "--sni", tls["sni"], "--cert", tls["cert"],
-        "--key", tls["key"], "--json_out", str(report), f"127.0.0.1:{anna.port}",
+        "--key", tls["key"], "--resum", "--early_data", "--json_out", str(report), f"127.0.0.1:{port}",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=SCAN_S, check=False)
     (result,) = json.loads(report.read_text())["server_scan_results"]
@@ -77,9 +121,9 @@ def _sslyze(program: Path, place: Path, anna: Computer, tls: dict[str, Any]) -> 
     return f"sslyze: {len(scans)} scans, modern but for {len(issues)} remarks on the certificate's life, no resumption"
 
 
-def _testssl(program: str, place: Path, anna: Computer, tls: dict[str, Any]) -> str:
+def _testssl(program: str, place: Path, port: int, tls: dict[str, Any]) -> str:
     report = place / "testssl.json"
-    hosts = ["--ip", "127.0.0.1", f"{tls['sni']}:{anna.port}"]
+    hosts = ["--ip", "127.0.0.1", f"{tls['sni']}:{port}"]
     command = [program, "--quiet", "--color", "0", "--warnings", "batch", "--jsonfile", str(report), *hosts]
     subprocess.run(command, capture_output=True, timeout=SCAN_S, check=False)
     found = json.loads(report.read_text())

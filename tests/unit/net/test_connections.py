@@ -63,11 +63,13 @@ async def test_closing_an_epoch_cuts_its_sockets_at_once_and_then_its_tasks() ->
 
 async def test_handshake_that_ends_after_its_epoch_is_refused() -> None:
     connections = Connections()
-    _, late = await tls_pair(ONE)
+    left, right = pipe_pair()
+    _, late = await tls_pair(ONE, (left, right))
     _, other = await tls_pair(TWO)
     connections.close_epoch(ONE.folder_id, ONE.epoch_id)
     with pytest.raises(TrustError), connections.hold(late, "a:1", accepted=True):
         raise AssertionError("the block must not run")
+    assert right.is_closed
     with connections.hold(other, "a:1", accepted=True):
         assert len(connections) == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 from trio.testing import check_two_way_stream
@@ -71,6 +73,31 @@ async def test_peer_that_takes_a_little_now_and_then_is_waited_for(autojump_cloc
     assert got == len(sent) and trio.current_time() - began > 2 * STALL_S
     client.abort()
     server.abort()
+
+
+async def test_peer_that_sends_much_without_content_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "MAX_BARREN_BYTES", 1000)
+    client, server = await tls_pair(FOLDER)
+    await client.send_all(bytes(500))
+    assert await server.receive_some() == bytes(500)
+    await client.send_all(bytes(2000))  # one record, which holds nothing that can be read before its end
+    with pytest.raises(trio.BrokenResourceError, match="without content"):
+        await server.receive_some()
+
+
+async def test_who_dials_looks_at_the_dates_as_well() -> None:
+    left, right = pipe_pair()
+    table = tls.LabelTable()
+    FOLDER.serve(table)
+
+    async def accept() -> None:
+        with contextlib.suppress(PeerUnavailable):  # whether it noticed in time that the other one left
+            await accept_tls(right, table, NOW)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        with pytest.raises(tls.WrongDates):
+            await connect_tls(left, FOLDER.dial(), NOW + 400 * 24 * 3600)
 
 
 async def test_both_ends_agree_on_what_they_are() -> None:

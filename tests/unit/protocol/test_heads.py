@@ -44,6 +44,21 @@ def test_good_head_passes(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (GOOD[:-2], "without an end"),
+        (GOOD + b"x", "without an end"),
+        (request(b"x: \x00"), "not printable"),
+        (request("x: \u00e9".encode()), "not printable"),
+        (request(b"x: \x7f"), "not printable"),
+    ],
+)
+def test_refusal_says_why(raw: bytes, why: str) -> None:
+    with pytest.raises(RequestRefused, match=why):
+        check_request_head_untrusted(raw)
+
+
+@pytest.mark.parametrize(
     ("raw", "status"),
     [
         (GOOD.replace(b"\r\n", b"\n"), 400),  # bare line feeds
