@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ca.ids import DeviceId
@@ -81,15 +81,16 @@ def db_search(store: FolderStore, text: str, most: int) -> list[tuple[Path, bool
     pattern = "%" + "".join("\\" + char if char in "%_\\" else char for char in text) + "%"
     found: list[tuple[int, bytes, bool]] = []
     limit = min(most, SEARCH_MOST)
+    spelled = _spelled(store)
     for parent, name, node in store.connection.execute(
-        "SELECT parent, name, id FROM node INDEXED BY node_place WHERE CAST(name AS TEXT) LIKE ? ESCAPE '\\' LIMIT ?",
+        f"SELECT parent, name, id FROM node INDEXED BY node_place WHERE {spelled('name')} LIKE ? ESCAPE '\\' LIMIT ?",
         (pattern, limit),
     ).fetchall():
         row = rows.read_ids(store.connection, [node])[node]
         found.append((parent, name, row.alive))
     query = (
         "SELECT DISTINCT p.parent, p.name FROM place p JOIN node n ON n.id=p.node WHERE (p.parent,p.name) IS NOT "
-        "(n.parent,n.name) AND CAST(p.name AS TEXT) LIKE ? ESCAPE '\\' LIMIT ?"
+        f"(n.parent,n.name) AND {spelled('p.name')} LIKE ? ESCAPE '\\' LIMIT ?"
     )
     found += [(parent, name, False) for parent, name in store.connection.execute(query, (pattern, limit))]
     paths: dict[Path, bool] = {}
@@ -97,6 +98,13 @@ def db_search(store: FolderStore, text: str, most: int) -> list[tuple[Path, bool
         path = (*_path_of(store, parent), name)
         paths[path] = paths.get(path, False) or alive
     return sorted(paths.items())[:limit]
+
+
+def _spelled(store: FolderStore) -> Callable[[str], str]:
+    """How a column of bytes is written to the left of LIKE. Most builds of SQLite take bytes for text there, and then
+    a million names take half the time that a cast takes."""
+    takes_bytes: bool = store.connection.execute("SELECT x'61' LIKE 'a'").fetchone()[0]
+    return (lambda column: column) if takes_bytes else (lambda column: f"CAST({column} AS TEXT)")
 
 
 def _path_of(store: FolderStore, node: int) -> Path:
