@@ -95,7 +95,8 @@ def _foreseen_lines(found: Json) -> list[str]:
     if found["from_peers"]["blocks"]:
         lines.append(f"{text.size(found['from_peers']['bytes'])} of that come from peers")
     if found["missing_blocks"]:
-        lines.append(f"{found['missing_blocks']:,} blocks are nowhere to be had: this cannot be restored now")
+        lines.append(f"{found['missing_blocks']:,} blocks are nowhere to be had, so these cannot be restored now:")
+        lines += [f"  {text.escape(path)}" for path in found["incomplete"][:_SHOWN]]
     lines += [f"  {one['change']:10} {text.escape(one['path'])}" for one in found["differences"][:_SHOWN]]
     if len(found["differences"]) > _SHOWN:
         lines.append(f"  and {len(found['differences']) - _SHOWN:,} more")

@@ -161,6 +161,7 @@ class History:
             "bytes": found.size,
             "from_peers": {"blocks": len(found.lacking), "bytes": sum(one.length for one in found.lacking)},
             "missing_blocks": found.missing,
+            "incomplete": [as_text(b"/".join(path)) for path in found.incomplete],
             "differences": [
                 {"change": one.change.value, "path": as_text(b"/".join(one.path))} for one in found.differences
             ],

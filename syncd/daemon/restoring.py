@@ -58,7 +58,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What came of it, or would come. `missing`: blocks that nobody has who is connected."""
+    """What came of it, or would come. `missing`: blocks that nobody has who is connected; `incomplete`: the names that
+    cannot be restored without them."""
 
     counts: Mapping[str, int]
     size: int
@@ -66,6 +67,7 @@ class Brought:
     missing: int = 0
     differences: Sequence[Difference] = ()
     deed: Deed | None = None
+    incomplete: Sequence[Path] = ()
 
 
 async def bring(
@@ -88,6 +90,10 @@ async def _in_place(folder: RunningFolder, task: FolderTask, wish: Wish, dry_run
         raise nothing_there(part.path)
     at_peers = await held_by_peers(task, foreseen.lacking)
     missing = [entry for entry in foreseen.lacking if entry.cid not in at_peers]
+    incomplete: list[Path] = []
+    if missing:
+        then = {one.path: one.after for one in foreseen.differences if one.after is not None}
+        incomplete = await task.db(restoring.db_incomplete, task.store, then, {entry.cid for entry in missing})
     deed: Deed | None = None
     if not dry_run:
         await demand(folder, task, foreseen, missing)
@@ -96,7 +102,7 @@ async def _in_place(folder: RunningFolder, task: FolderTask, wish: Wish, dry_run
         deed = await task.db(restoring.db_restore, task.store, when, part, about, task.clock.now())
         await published(task)
     changes = {change.value: count for change, count in counts(foreseen.differences).items()}
-    return Brought(changes, foreseen.size, foreseen.lacking, len(missing), foreseen.differences, deed)
+    return Brought(changes, foreseen.size, foreseen.lacking, len(missing), foreseen.differences, deed, incomplete)
 
 
 async def demand(folder: RunningFolder, task: FolderTask, foreseen: Foreseen, missing: Sequence[Entry]) -> None:
@@ -159,7 +165,10 @@ async def _outside(task: Ground, wish: Wish, dry_run: bool, heard: Heard) -> Bro
     lacking, parts = await task.db(restoring.db_lacking, store, contents)
     at_peers = await held_by_peers(task, lacking)
     missing = [entry for entry in lacking if entry.cid not in at_peers]
-    brought = Brought({"added": len(chosen)}, size, lacking, len(missing))
+    incomplete: list[Path] = []
+    if missing:
+        incomplete = await task.db(restoring.db_incomplete, store, chosen, {entry.cid for entry in missing})
+    brought = Brought({"added": len(chosen)}, size, lacking, len(missing), incomplete=incomplete)
     if dry_run:
         return brought
     if missing:

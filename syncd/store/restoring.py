@@ -7,7 +7,7 @@ work of the folder carries them to this disk and to everybody else's. All of it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -213,6 +213,19 @@ def db_lacking(store: FolderStore, contents: Iterable[Content]) -> tuple[tuple[E
     known = blocks.by_pid(store.connection, [entry.pid for entry in wanted.values()])
     lacking = [entry for pid, entry in wanted.items() if pid not in known]
     return (*parts.values(), *lacking), frozenset(parts)
+
+
+def db_incomplete(store: FolderStore, tree: Tree, cids: Container[bytes]) -> list[Path]:
+    """Names in a tree whose files need one of these blocks, or of these parts of lists."""
+    found = []
+    for path, seen in sorted(tree.items()):
+        content = seen.content
+        if content.kind is ContentKind.FILE:
+            parts = [entry.cid for entry in content.list] if content.is_index else []
+            needed = [*parts, *(entry.cid for entry in BlockList(db_packed(store, content)))]
+            if any(cid in cids for cid in needed):
+                found.append(path)
+    return found
 
 
 def db_packed(store: FolderStore, content: Content) -> bytes:
