@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,12 @@ import pytest
 from tests.helpers.computers import Computer
 from tests.helpers.faults import (
     Shared,
-    demand_quiet_log,
-    pair,
     refusal,
     share_another,
     show,
     wait_content,
     wait_for,
 )
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
-    with pair(tmp_path_factory.mktemp("tending")) as (anna, ben):
-        yield anna, ben
-        demand_quiet_log(anna)
-        demand_quiet_log(ben)
 
 
 def test_paused_folder_rests_through_a_restart_and_goes_on(two: tuple[Computer, Computer]) -> None:

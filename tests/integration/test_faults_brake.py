@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from tests.helpers.computers import Computer
 from tests.helpers.faults import (
     Shared,
     demand_others_go_on,
-    demand_quiet_log,
     explained,
     look,
-    pair,
     refusal,
     share_another,
     wait_for,
@@ -24,14 +19,6 @@ from tests.helpers.faults import (
 
 FILES = 80
 GONE = 60
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
-    with pair(tmp_path_factory.mktemp("brake")) as (anna, ben):
-        yield anna, ben
-        demand_quiet_log(anna)
-        demand_quiet_log(ben)
 
 
 def fill(two: tuple[Computer, Computer], name: str) -> Shared:

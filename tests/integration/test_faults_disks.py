@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 
 import pytest
 
 from tests.helpers.computers import Computer, snapshot, wait_equal
 from tests.helpers.faults import (
     demand_others_go_on,
-    demand_quiet_log,
     leave,
     mount,
     mounted,
-    pair,
     problems,
     remount,
     share_another,
@@ -28,14 +25,6 @@ from tests.helpers.faults import (
 )
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
-    with pair(tmp_path_factory.mktemp("disks")) as (anna, ben):
-        yield anna, ben
-        demand_quiet_log(anna)
-        demand_quiet_log(ben)
 
 
 def state(computer: Computer, folder: str) -> str:

@@ -6,31 +6,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.helpers.computers import Computer, snapshot, wait_equal
 from tests.helpers.faults import (
     demand_others_go_on,
-    demand_quiet_log,
     explained,
-    pair,
     share_another,
     wait_content,
     wait_for,
     wait_no_problem,
     wait_problem,
 )
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
-    with pair(tmp_path_factory.mktemp("files")) as (anna, ben):
-        yield anna, ben
-        demand_quiet_log(anna)
-        demand_quiet_log(ben)
 
 
 def test_growing_file_is_never_seen_half_written_or_mixed(two: tuple[Computer, Computer]) -> None:

@@ -20,7 +20,6 @@ from tests.helpers.faults import (
     demand_quiet_log,
     look,
     mounted,
-    pair,
     problems,
     refusal,
     remount,
@@ -34,14 +33,6 @@ from tests.helpers.faults import (
 )
 
 STOP_S = 2.0
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
-    with pair(tmp_path_factory.mktemp("home")) as (anna, ben):
-        yield anna, ben
-        demand_quiet_log(anna)
-        demand_quiet_log(ben)
 
 
 @pytest.fixture(scope="module")

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-
-import pytest
 
 from tests.helpers.computers import Computer
-from tests.helpers.faults import demand_quiet_log, pair, refusal, share_another, wait_problem
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
-    with pair(tmp_path_factory.mktemp("roots")) as (anna, ben):
-        yield anna, ben
-        demand_quiet_log(anna)
-        demand_quiet_log(ben)
+from tests.helpers.faults import refusal, share_another, wait_problem
 
 
 def test_directory_of_another_home_is_not_taken_from_it(two: tuple[Computer, Computer]) -> None:

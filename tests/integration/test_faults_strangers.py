@@ -17,7 +17,6 @@ from tests.helpers.faults import (
     invitation,
     leave,
     look,
-    pair,
     problems,
     refusal,
     share_another,
@@ -25,14 +24,6 @@ from tests.helpers.faults import (
 )
 
 REPLY_S = 5.0
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Computer, Computer]]:
-    with pair(tmp_path_factory.mktemp("strangers")) as (anna, ben):
-        yield anna, ben
-        demand_quiet_log(anna)
-        demand_quiet_log(ben)
 
 
 @pytest.fixture(scope="module")
