@@ -115,6 +115,7 @@ class Departures:
         replaced = self._take_copies(row, copies)
         if not replaced:  # the planner was about to take them away as well
             self._db.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, row.id))
+            self._desk.draft.unchanged += 1
             return
         self._desk.drafted.add(row.nid)
         record = Record(row.nid, DELETED_CONTENT, tuple(sorted(replaced)))

@@ -194,11 +194,12 @@ def content_of(examined: Examined) -> Content | None:
             return file_of(hashed.cut_class, hashed.size, hashed.payload)
 
 
-def attributes_of(examined: Examined) -> Attributes:
-    """The attributes register's value for a finding."""
+def attributes_of(examined: Examined) -> Attributes | None:
+    """The attributes register's value for a finding. A symlink has none: where others have a directory or a file of
+    that id, its attributes stay what they are."""
     match examined.stat.kind:
         case Kind.SYMLINK:
-            return Attributes()
+            return None
         case Kind.DIR:
             return Attributes(examined.stat.mode)
         case _:

@@ -139,7 +139,7 @@ class Publisher:
             assert row.parent is not None
             self._desk.stand(row, row.parent, examined, content, source, index)
             row.s_pcs, row.s_pidx = source.seq, index
-            row.s_acs, row.s_aidx = source.seq, index
+            row.s_acs, row.s_aidx = _attributes_said(record, row, source, index)
             settle_pending(row)
 
         self._desk.draft.add(record, settle)
@@ -168,7 +168,7 @@ class Publisher:
         def settle(joined: NodeRow, source: Source, index: int) -> None:
             self._desk.stand(joined, parent.id, examined, content, source, index, examined.item.name)
             joined.s_pcs, joined.s_pidx = joined.p_cs, joined.p_idx
-            joined.s_acs, joined.s_aidx = source.seq, index
+            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index)
 
         self._desk.draft.add(record, settle)
 
@@ -239,22 +239,16 @@ class Publisher:
             self._desk.note_blocks(row.id, examined)
             return
         self._desk.drafted.add(row.nid)
-        record = Record(
-            row.nid,
-            content,
-            self._desk.seen_contents(row),
-            None,
-            (),
-            attributes_of(examined),
-            self._desk.synced_attributes(row),
-        )
+        attributes = attributes_of(examined)
+        replaced = () if attributes is None else self._desk.synced_attributes(row)
+        record = Record(row.nid, content, self._desk.seen_contents(row), None, (), attributes, replaced)
         before = packed_on_disk(self._db, row)
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
             assert joined.l_parent is not None
             blocks.drop(self._db, source_of(SourceKind.NODE, joined.id), before)
             self._desk.stand(joined, joined.l_parent, examined, content, source, index, joined.l_name)
-            joined.s_acs, joined.s_aidx = source.seq, index
+            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index)
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
@@ -395,3 +389,8 @@ class Publisher:
             "UNION ALL SELECT -id FROM copy WHERE l_parent=?1 AND l_name=?2"
         )
         return any(row not in self._leaving for (row,) in self._db.execute(query, (parent, name)))
+
+
+def _attributes_said(record: Record, row: NodeRow, source: Source, index: int) -> tuple[int | None, int | None]:
+    """Which attributes the disk is known to have after a record of ours: a symlink has none that could differ."""
+    return (row.a_cs, row.a_idx) if record.attributes is None else (source.seq, index)

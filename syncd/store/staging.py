@@ -26,6 +26,8 @@ from syncd.store.rows import SYMLINK
 from syncd.treetypes import Attributes, NotThere, Stat, TreeError
 
 BUFFER_BYTES = 8 * 1024 * 1024
+_FRONT_BYTES = 64
+"""Of a block: what is not zero there need not be looked at further."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +44,8 @@ class Staging:
     copied_bytes: int = 0
     is_gone: bool = False
     """Nobody waits for it any more."""
+    is_fresh: bool = False
+    """Its file was made just now, so that whatever was not written yet is a hole."""
     opened: bool = False
     """It counts among the files that are kept open, for the puller's bound."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -123,20 +127,20 @@ class Stager:
                     del staging.missing[offset]
                     staging.copied_bytes += entry.length
         else:
-            staging.writer = self._open(want.token, resume)
-            if resume:
+            staging.writer = self._maybe_resumed(want.token) if resume else None
+            if staging.writer is None:
+                staging.writer, staging.is_fresh = self._tree.stage_file(want.token), True
+            else:
                 self._keep_verified(staging, staging.writer)
             staging.writer.set_size(want.size)
             if needed.local:
                 self._copy_local(staging, staging.writer, needed, reader, buffer)
 
-    def _open(self, token: bytes, resume: bool) -> Writer:
-        if resume:
-            try:
-                return self._tree.stage_file(token, resume=True)
-            except NotThere:  # the stage may be emptied at any time
-                pass
-        return self._tree.stage_file(token)
+    def _maybe_resumed(self, token: bytes) -> Writer | None:
+        try:
+            return self._tree.stage_file(token, resume=True)
+        except NotThere:  # the stage may be emptied at any time
+            return None
 
     def _keep_verified(self, staging: Staging, writer: Writer) -> None:
         """What an earlier attempt wrote, as far as it is what it should be."""
@@ -156,7 +160,7 @@ class Stager:
         for offset, entry in list(staging.missing.items()):
             view = self._local(needed, entry, reader, buffer)
             if view is not None:
-                writer.write_at(offset, view)
+                _put(staging, writer, offset, view)
                 del staging.missing[offset]
                 staging.copied_bytes += entry.length
 
@@ -202,7 +206,7 @@ class Stager:
             if staging.is_small:
                 staging.staged = self._tree.stage_small(want.token, view, want.mode, want.mtime_ns)
             elif staging.writer is not None:  # else it was let go of meanwhile
-                staging.writer.write_at(delivery.offset, view)
+                _put(staging, staging.writer, delivery.offset, view)
 
     def finish(self, stagings: Iterable[Staging]) -> None:
         """Everything has been written: give the files their attributes and close them."""
@@ -237,6 +241,16 @@ class Stager:
     def _fail(self, staging: Staging, error: TreeError) -> None:
         staging.error = error
         self._close(staging)
+
+
+def _put(staging: Staging, writer: Writer, offset: int, view: memoryview) -> None:
+    """Zeros in a file that was made just now are there already: not written, they stay a hole."""
+    if not (staging.is_fresh and _is_zero(view)):
+        writer.write_at(offset, view)
+
+
+def _is_zero(view: memoryview) -> bool:
+    return not any(view[:_FRONT_BYTES]) and not bytes(view).strip(b"\0")
 
 
 def _is_large(needed: Needed) -> bool:

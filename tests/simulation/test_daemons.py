@@ -124,6 +124,26 @@ def test_edit_within_one_tick_of_a_coarse_disk_is_noticed() -> None:
     simulate(story, SEED, personalities={"bert": Personality(mtime_step_ns=10_000_000_000)})
 
 
+@pytest.mark.parametrize("seed", range(SEED, SEED + 3))
+def test_directory_keeps_its_mode_beside_a_symlink_of_that_name(seed: int) -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = await begin(simulation)
+        simulation.internet.partition(["ana"], ["bert", "cleo"])
+        ana.disk.mkdir((b"both",))
+        ana.disk.chmod((b"both",), 0o750)
+        write(ana, (b"both", b"inside"), b"of ana in it")
+        for name in (b"first", b"second"):  # so that what comes next ranks above what Ana does
+            write(bert, (name,), b"of bert: " + name)
+            await settle(simulation, bert, cleo)
+        bert.disk.symlink((b"both",), b"somewhere")
+        await settle(simulation, bert, cleo)
+        simulation.internet.heal()
+        await settle(simulation)
+        assert cleo.disk.read((b"both", b"inside")) == b"of ana in it"
+
+    simulate(story, seed)
+
+
 def test_clone_takes_over_and_the_original_comes_back() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = await begin(simulation)
