@@ -69,7 +69,8 @@ def record_lines(records: list[Json], zone: tzinfo | None) -> list[str]:
         ]
         for one in records
     ]
-    return text.table(rows, heading=("WHEN", "KIND", "WHO", "WHAT", "FOLDER", "")) if rows else ["Nothing of that."]
+    heading = ("WHEN", "KIND", "WHO", "WHAT", "FOLDER", "ABOUT")
+    return text.table(rows, heading=heading) if rows else ["Nothing of that."]
 
 
 def exported(records: list[Json], form: str) -> list[str]:

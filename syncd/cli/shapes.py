@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from syncd.web.methods import METHODS, Method
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _WORDS = {"text": "string", "int": "integer", "num": "number", "bool": "boolean"}
@@ -453,7 +455,13 @@ def document() -> dict[str, Any]:
         "oneOf": [{"$ref": f"#/$defs/{name.replace('/', '~1')}"} for name in named],
         "$defs": {**named, "error": _schema(_ERROR)},
         "x-commands": {command: list(names) for command, names in sorted(COMMANDS.items()) if names},
+        "x-methods": {name: _method(method) for name, method in sorted(METHODS.items())},
     }
+
+
+def _method(method: Method) -> dict[str, Any]:
+    """What the control socket takes for one method, for programs that ask it themselves."""
+    return {"streams": method.streams, "params": {name: kind.name.lower() for name, kind in method.params.items()}}
 
 
 def schema_of(name: str) -> dict[str, Any]:

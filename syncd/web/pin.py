@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,11 @@ def write_pin(home: Path, pin: str | None, salt: bytes) -> None:
         return
     if not LEAST_LENGTH <= len(pin) <= MOST_LENGTH:
         raise ConfigError(f"a PIN has {LEAST_LENGTH} to {MOST_LENGTH} characters", id="SY-WEB-03")
+    if is_easy(pin):
+        why = "It is among those that are tried first: one character again and again, or one after the other."
+        raise ConfigError(
+            "this PIN is too easy to guess", id="SY-WEB-03", why=why, fix="choose another:  syncd web --pin"
+        )
     fresh = file.with_suffix(".new")
     with suppress(FileNotFoundError):
         fresh.unlink()
@@ -39,6 +45,12 @@ def write_pin(home: Path, pin: str | None, salt: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     os.replace(fresh, file)
+
+
+def is_easy(pin: str) -> bool:
+    """Whether all its steps from one character to the next are the same and small, as in 0000, 1234, dcba, 2468."""
+    steps = {ord(after) - ord(before) for before, after in itertools.pairwise(pin)}
+    return len(steps) == 1 and abs(steps.pop()) <= 2
 
 
 def has_pin(home: Path) -> bool:

@@ -36,6 +36,19 @@ def test_pin_has_a_sensible_length(tmp_path: Path, pin: str) -> None:
     assert not has_pin(tmp_path)
 
 
+@pytest.mark.parametrize("pin", ["0000", "1234", "98765", "aaaaaaaa", "abcdef", "2468", "1111111"])
+def test_easy_pin_is_refused(tmp_path: Path, pin: str) -> None:
+    with pytest.raises(ConfigError, match="too easy"):
+        write_pin(tmp_path, pin, SALT)
+    assert not has_pin(tmp_path)
+
+
+@pytest.mark.parametrize("pin", ["4711", "1235", "0007", "correct horse", "9876543211"])
+def test_other_pins_are_taken(tmp_path: Path, pin: str) -> None:
+    write_pin(tmp_path, pin, SALT)
+    assert is_pin(tmp_path, pin)
+
+
 def test_very_long_guess_costs_no_hashing_of_all_of_it(tmp_path: Path) -> None:
     write_pin(tmp_path, "4711", SALT)
     assert not is_pin(tmp_path, "4711" + "0" * 1_000_000)
