@@ -559,6 +559,13 @@ _ENTRIES = (
         "nothing; it is read once more, and then published as an edit or healed from another member",
     ),
     Trouble(
+        "SY-FILE-11",
+        Exit.PARTLY,
+        "a version is not kept anywhere",
+        "It was announced, and nobody had fetched it when its author wrote over it or lost it.",
+        "nothing, if it is not missed; a member who was away may still bring it",
+    ),
+    Trouble(
         "SY-ROOT-01",
         Exit.FAILED,
         "the folder's directory is missing",

@@ -10,7 +10,7 @@ from ca.ids import DeviceId
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text, folder_problems
-from syncd.store import rows
+from syncd.store import counts, rows
 from syncd.store.joining import ONLY_HERE
 from syncd.store.rows import FILE, ROOT_ROW, SYMLINK, NodeRow
 from syncd.store.survey import Survey
@@ -96,6 +96,10 @@ async def _explain(
     if row.pending == ONLY_HERE:
         return "waiting", None, "this change is only here: your role is viewer, so it is kept and not sent", None
     if row.pending:
+        problem_or_none = await task.db(counts.db_problem_of, task.store.connection, row.id)
+        if problem_or_none is not None:
+            problem = problem_or_none
+            return "problem", problem.code, f"{problem.why} ({os.fsdecode(problem.path)})", problem.fix
         if not task.links:
             return "waiting", None, "no peer that may have it is connected", "start syncd on the other computer"
         return "waiting", None, "it is on its way", None

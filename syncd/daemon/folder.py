@@ -19,6 +19,7 @@ from syncd.daemon.drilling import Driller
 from syncd.daemon.following import Follower
 from syncd.daemon.ground import Ground, Rights
 from syncd.daemon.keeping import Keeper
+from syncd.daemon.lacking import Lacking
 from syncd.daemon.metering import ByteBudget, Meter
 from syncd.daemon.replicating import Replication
 from syncd.daemon.scanning import Scanner
@@ -96,6 +97,7 @@ class FolderTask(Ground):
             nursery.start_soon(self.driller.run)
             nursery.start_soon(self.replication.run)
             nursery.start_soon(self.doubter.run)
+            nursery.start_soon(Lacking(self).run)
 
     def hold(self) -> None:
         """Before `run`: take in what peers tell, but neither look at the disk nor change it until `go`."""

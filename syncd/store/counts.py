@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ca.ids import DeviceId
+from syncd.store import rows
 from syncd.treetypes import Path
 
 MAX_RETRY_S = 600
@@ -95,6 +96,13 @@ def db_problems(connection: sqlite3.Connection, most: int = 100) -> list[Problem
     return [Problem(*row) for row in found]
 
 
+def db_problem_of(connection: sqlite3.Connection, node: int) -> Problem | None:
+    """What stands in the way of one node, or of a conflict copy of it."""
+    query = "SELECT code, path, why, fix, since FROM problem WHERE node=? ORDER BY since LIMIT 1"
+    found = connection.execute(query, (node,)).fetchone()
+    return None if found is None else Problem(*found)
+
+
 def db_drop_solved(connection: sqlite3.Connection) -> None:
     """Forget problems of nodes about which nothing is left to be done."""
     connection.execute(
@@ -104,16 +112,33 @@ def db_drop_solved(connection: sqlite3.Connection) -> None:
 
 
 def db_note_problem(
-    connection: sqlite3.Connection, node: int, path: Path, code: str, why: str, fix: str, now: float, retry_s: float
+    connection: sqlite3.Connection,
+    node: int,
+    path: Path,
+    code: str,
+    why: str,
+    fix: str,
+    now: float,
+    retry_s: float,
+    *,
+    lasting: bool = False,
 ) -> None:
-    """Note what stands in the way; the next try comes later each time."""
+    """Note what stands in the way; the next try comes later each time. `lasting`: nobody is to wait for it."""
     raw = b"/".join(path)
     known = connection.execute("SELECT tries, since FROM problem WHERE node=? AND path=?", (node, raw)).fetchone()
     tries, since = (known[0] + 1, known[1]) if known else (1, now)
+    tries = max(tries, LASTING_TRIES) if lasting else tries
     wait = min(retry_s * 2 ** min(tries - 1, 8), MAX_RETRY_S)
     connection.execute(
         "INSERT OR REPLACE INTO problem VALUES (?,?,?,?,?,?,?,?)", (node, raw, code, why, fix, since, tries, now + wait)
     )
+
+
+def db_news_of(connection: sqlite3.Connection, nodes: Iterable[int]) -> None:
+    """There is something new about these: what nobody has kept of them need not be what is wanted now."""
+    for part in rows.chunks(sorted(nodes)):
+        query = f"DELETE FROM problem WHERE code='SY-FILE-11' AND node IN ({rows.marks(part)})"
+        connection.execute(query, part)
 
 
 def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> None:

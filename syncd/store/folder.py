@@ -21,7 +21,7 @@ from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
 from syncd.model.records import Record
 from syncd.seams import Reader, Tree
-from syncd.store import approvals, blocks, rows
+from syncd.store import approvals, blocks, counts, rows
 from syncd.store.apply import Done
 from syncd.store.blocks import Location, SourceKind
 from syncd.store.commit import Committed, Committer
@@ -189,6 +189,7 @@ class FolderStore:
     def _accept(self, arrived: Arrived) -> Accepted:
         accepted = self.journal.accept(arrived.head, arrived.changeset, arrived.body, self.membership)
         if accepted.verdict in (Verdict.APPLIED, Verdict.FORKED):
+            counts.db_news_of(self.connection, [row.id for row in accepted.rows])
             oldest = self.journal.oldest_quarantined()
             if oldest is not None:
                 self._release_past(arrived.changeset, oldest)

@@ -217,6 +217,35 @@ def test_computer_that_is_started_anew_is_no_twin() -> None:
     simulate(story, SEED)
 
 
+def test_version_that_nobody_has_kept_is_named_and_not_waited_for() -> None:
+    """Bert had no room for it, Cleo was away; then Ana wrote over it and lost her database."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = await begin(simulation)
+        simulation.internet.partition(["ana", "bert"], ["cleo"])
+        bert.disk.capacity = bert.disk.used
+        write(ana, (b"picture",), b"first " * 30_000)
+        await trio.sleep(30)
+        await ana.stop()
+        write(ana, (b"picture",), b"second")
+        for name in [name for name in ana.databases.copies() if name.startswith("folder")]:
+            ana.databases.lose(name)
+        bert.disk.capacity = None
+        simulation.internet.heal()
+        await simulation.start(ana)
+        await settle(simulation)
+        for computer in simulation:
+            assert contents(computer) == sorted([b"of ana", b"second"])
+            assert "SY-FILE-11" in await problems(computer)
+            told = await computer.call("explain", path=f"{computer.path}/picture")
+            assert (told["state"], told["id"]) == ("problem", "SY-FILE-11")
+        write(bert, (b"picture",), b"third")
+        await settle(simulation)
+        assert b"third" in contents(cleo)
+
+    simulate(story, SEED)
+
+
 def test_both_sides_of_a_partition_work_on_and_meet_again() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = await begin(simulation)

@@ -148,6 +148,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.joinrequests": PURE,
     "syncd.daemon.joining": ASYNC,
     "syncd.daemon.keeping": ASYNC,
+    "syncd.daemon.lacking": ASYNC,
     "syncd.daemon.logs": BLOCKING,
     "syncd.daemon.looking": ASYNC,
     "syncd.daemon.main": ASYNC,
