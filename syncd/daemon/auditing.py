@@ -12,6 +12,7 @@ chain and begin another one, but not with the same lines.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,6 +47,8 @@ class AuditLog:
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
+        self.counts: Counter[str] = Counter()
+        """Lines that were added since the start, by what was done."""
 
     async def note(
         self, action: str, about: str, *, folder: FolderId | None = None, actor: DeviceId | None = None
@@ -62,6 +65,7 @@ class AuditLog:
             return encode({1: body, 2: sign(own.keys, Purpose.AUDIT, None, body)})
 
         await own.on_disk(own.db.add_audit, make)
+        self.counts[action] += 1
 
     async def lines(self) -> tuple[list[Line], str | None]:
         """Every line, the oldest first, and what is wrong with the chain (None: it is whole)."""

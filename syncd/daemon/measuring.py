@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -85,6 +86,8 @@ class Observatory:
             loop_lag_s=max(0.0, woken - began - LAG_PROBE_S),
             folders=[_folder_numbers(folder, self._last_synced.get(folder.id)) for folder in daemon.folders],
             peers=_peer_numbers(daemon),
+            refused_blocks=meter.refused_blocks,
+            audited=dict(daemon.audit.counts),
         )
 
 
@@ -109,6 +112,9 @@ def _folder_numbers(folder: RunningFolder, last_synced: float | None) -> FolderN
         scan_s=None if task is None else task.progress.scan_s,
         last_synced=last_synced,
         watch_overflows=folder.watch_overflows,
+        packs=0 if counts is None else counts.packs,
+        stored_bytes=0 if counts is None else counts.packed_bytes + counts.old_bytes,
+        read_since=None if counts is None else counts.read_since,
     )
 
 
@@ -128,16 +134,13 @@ def _peer_numbers(daemon: Daemon) -> list[PeerNumbers]:
                 (contact is not None and contact.connected) or (before is not None and before.connected),
                 max(seen, default=None),
                 rtt_ms / 1000 if rtt_ms is not None else None if before is None else before.rtt_s,
+                *daemon.meter.traffic.totals.get(device.id, (0, 0)),
             )
     names = Counter(peer.name for peer in found.values())
     return [
-        peer if names[peer.name] == 1 else PeerNumbers(f"{peer.name} {id_.hex()[:8]}", *_rest(peer))
+        peer if names[peer.name] == 1 else replace(peer, name=f"{peer.name} {id_.hex()[:8]}")
         for id_, peer in sorted(found.items())
     ]
-
-
-def _rest(peer: PeerNumbers) -> tuple[bool, float | None, float | None]:
-    return peer.connected, peer.last_seen, peer.rtt_s
 
 
 async def serve_metrics(

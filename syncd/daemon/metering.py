@@ -46,6 +46,8 @@ class Meter:
     duplicate_bytes: int = 0
     blocks_fetched: int = 0
     copied_bytes: int = 0
+    refused_blocks: int = 0
+    """Blocks that arrived and were not what they were asked for as."""
     traffic: Traffic = field(default_factory=Traffic)
     _samples: deque[tuple[float, int, int]] = field(default_factory=deque)
 

@@ -41,6 +41,9 @@ class FolderNumbers:
     scan_s: float | None
     last_synced: float | None
     watch_overflows: int
+    packs: int = 0
+    stored_bytes: int = 0
+    read_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class PeerNumbers:
     connected: bool
     last_seen: float | None
     rtt_s: float | None
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Numbers:
     loop_lag_s: float
     folders: Sequence[FolderNumbers] = field(default_factory=tuple)
     peers: Sequence[PeerNumbers] = field(default_factory=tuple)
+    refused_blocks: int = 0
+    audited: Mapping[str, int] = field(default_factory=dict)
 
 
 STATES = ("starting", "scanning", "syncing", "synced", "waiting", "paused", "stopped")
@@ -85,6 +92,7 @@ def families(numbers: Numbers) -> list[Family]:
 def _of_program(n: Numbers) -> list[Family]:
     about = {"version": n.version, "python": n.python}
     results = [({"result": f"refused: {result}"}, float(count)) for result, count in sorted(n.refused.items())]
+    audited = [({"action": action}, float(count)) for action, count in sorted(n.audited.items())]
     return [
         Family("syncd_build_info", "gauge", "The program that runs; always 1.", [(about, 1)]),
         Family("syncd_start_timestamp_seconds", "gauge", "When the daemon started.", _one(n.started)),
@@ -94,6 +102,13 @@ def _of_program(n: Numbers) -> list[Family]:
         Family("syncd_duplicate_bytes_total", "counter", "Bytes that were fetched twice.", _one(n.duplicate_bytes)),
         Family("syncd_copied_bytes_total", "counter", "Bytes found on this disk instead.", _one(n.copied_bytes)),
         Family("syncd_blocks_total", "counter", "Blocks fetched.", [({"source": "peer"}, n.fetched_blocks)]),
+        Family(
+            "syncd_block_verify_failures_total",
+            "counter",
+            "Blocks that were not what they were asked for as.",
+            _one(n.refused_blocks),
+        ),
+        Family("syncd_audit_events_total", "counter", "Lines added to the audit log, by what was done.", audited),
         Family("syncd_tls_handshakes_total", "counter", "Connections that were refused, by reason.", results),
         Family("syncd_db_size_bytes", "gauge", "Size of all databases.", _one(n.database_bytes)),
         Family("syncd_db_operation_seconds", "gauge", "How long the database took to answer now.", _one(n.database_s)),
@@ -138,6 +153,14 @@ def _of_folders(folders: Sequence[FolderNumbers]) -> list[Family]:
             each("last_synced"),
         ),
         Family("syncd_folder_scan_duration_seconds", "gauge", "How long the last scan took.", each("scan_s")),
+        Family("syncd_storage_objects", "gauge", "Packs of old versions.", each("packs")),
+        Family("syncd_storage_bytes", "gauge", "Bytes of old versions.", each("stored_bytes")),
+        Family(
+            "syncd_storage_last_verified_timestamp_seconds",
+            "gauge",
+            "Every pack was read and found right since then.",
+            each("read_since"),
+        ),
         Family("syncd_membership_epoch", "gauge", "Number of the folder's certificate.", each("epoch")),
         Family(
             "syncd_certificate_expiry_timestamp_seconds",
@@ -163,6 +186,8 @@ def _of_peers(peers: Sequence[PeerNumbers]) -> list[Family]:
         Family("syncd_peer_connected", "gauge", "1 while a peer is connected.", each("connected")),
         Family("syncd_peer_last_seen_timestamp_seconds", "gauge", "When a peer was last seen.", each("last_seen")),
         Family("syncd_peer_rtt_seconds", "gauge", "Time there and back.", each("rtt_s")),
+        Family("syncd_peer_received_bytes_total", "counter", "Contents received from a peer.", each("received_bytes")),
+        Family("syncd_peer_sent_bytes_total", "counter", "Contents sent to a peer.", each("sent_bytes")),
     ]
 
 

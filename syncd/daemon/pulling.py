@@ -343,6 +343,7 @@ class Puller:
             await self._take_parts(device, parts)
         if deliveries:
             delivered = await self._workers.run_blocking(self._stager.deliver, deliveries)
+            self.meter.refused_blocks += len(delivered.refused)
             self.pull.failed(device, delivered.refused, refused=True)
             await self._written(delivered.good)
         # A place that was added while these were being written did not get its block.
@@ -355,6 +356,7 @@ class Puller:
             try:
                 good.append((entry, self._store.open_part_untrusted(entry, ciphertext)))
             except (RemoteProtocolError, EpochKeyMissing):
+                self.meter.refused_blocks += 1
                 self.pull.failed(device, [entry.cid], refused=True)
         await self._workers.run_blocking(self._store.db_keep_parts, good, lane=self._lane)
         for entry, _ in good:

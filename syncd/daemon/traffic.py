@@ -30,6 +30,8 @@ Moved = tuple[int, int]
 class Traffic:
     """Bytes by peer and time. `note` is called for every block, `sample` about once a second."""
 
+    totals: dict[DeviceId, Moved] = field(default_factory=dict)
+    """Since the start."""
     _fresh: dict[DeviceId, Moved] = field(default_factory=dict)
     """Since the last sample."""
     _steps: dict[str, deque[tuple[int, dict[DeviceId, Moved]]]] = field(
@@ -42,6 +44,9 @@ class Traffic:
         if device in self._fresh or len(self._fresh) < MAX_PEERS:
             before = self._fresh.get(device, (0, 0))
             self._fresh[device] = before[0] + received, before[1] + sent
+        if device in self.totals or len(self.totals) < MAX_PEERS:
+            whole = self.totals.get(device, (0, 0))
+            self.totals[device] = whole[0] + received, whole[1] + sent
 
     def sample(self, now: float) -> None:
         """Put what was counted into the step of `now` (seconds of a steady clock)."""
