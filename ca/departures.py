@@ -86,6 +86,9 @@ def without(state: State, gone: Sequence[Change], quarrel: frozenset[MemberId]) 
             seen.journals[journal.device] = (*seen.journals.get(journal.device, ()), (number, journal))
     for member in quarrel:
         _suspend(seen, member, number)
+        found = seen.members.get(member)
+        if found is not None and found.status is Status.REMOVED:  # on this branch; who decides has to see both
+            seen.members[member] = replace(found, status=Status.SUSPENDED)
     return seen
 
 

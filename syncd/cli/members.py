@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -56,6 +57,28 @@ def remove(
     session.confirm("Remove?")
     done = session.call("member.remove", folder=before["folder"], member=gone["id"], dry_run=False)
     session.show(done, lambda: removed_lines(done))
+
+
+@command()
+def add(
+    session: Session,
+    folder: _Folder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with the columns name, role and keys.")],
+) -> None:
+    """Admit all devices of a list at once, by their keys (`syncd key show --keys`). They join with any link.
+
+    Whoever is a member already is passed over. `--json` prints syncd.member.add/1.
+    """
+    asked = {"folder": folder, "file": str(file.absolute())}
+    before = session.call("member.add", **asked, dry_run=True)
+    many = text.count(len(before["added"]), "device")
+    if session.flags.dry_run:
+        session.show(before, lambda: [f"Would admit {many} to {text.escape(before['name'])}."])
+        return
+    session.terminal.talk(f"Admitting {many} to {text.escape(before['name'])}.")
+    session.confirm("Admit?")
+    done = session.call("member.add", **{**asked, "folder": before["folder"]}, dry_run=False)
+    session.show(done, lambda: added_lines(done))
 
 
 @command()
@@ -171,6 +194,12 @@ def removed_lines(done: Json) -> list[str]:
     if not done["pending"]:
         return [first]
     return [first, "Still to fetch it: " + ", ".join(text.escape(name) for name in done["pending"])]
+
+
+def added_lines(done: Json) -> list[str]:
+    many, name = text.count(len(done["added"]), "device"), text.escape(done["name"])
+    known = f", {done['known']:,} were members already" if done["known"] else ""
+    return [f"{many} admitted to {name}{known}, epoch {done['epoch']}."]
 
 
 def changed_lines(done: Json) -> list[str]:

@@ -61,8 +61,9 @@ TREE: Mapping[str, Leaf | Branch] = {
     "peers": Leaf("peers", "peers"),
     "members": Leaf("members", "members"),
     "member": Branch(
-        "One member: role, suspend, reactivate, expire, remove.",
+        "One member: add, role, suspend, reactivate, expire, remove.",
         {
+            "add": Leaf("members", "add"),
             "role": Leaf("members", "role"),
             "suspend": Leaf("members", "suspend"),
             "reactivate": Leaf("members", "reactivate"),

@@ -18,6 +18,7 @@ from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
 from syncd.daemon.commanding import Commanding
 from syncd.daemon.comparing import Comparing, conflicts
+from syncd.daemon.enrolling import keys_text
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import explain
 from syncd.daemon.exporting import Exports
@@ -90,6 +91,7 @@ class DaemonApi:
             "peers": self._peers,
             "members": self._members,
             "member.remove": governing.remove,
+            "member.add": governing.enroll,
             "member.change": governing.change,
             "device.archive": governing.archive,
             "lockdown": governing.lockdown,
@@ -373,6 +375,7 @@ class DaemonApi:
             "id": device_text(device),
             "words": device_words(device),
             "name": self._daemon.settings.device_name,
+            "keys": keys_text(self._daemon.installation.keys.public),
         }
 
     async def _version(self, params: Params, progress: Progress) -> Json:

@@ -14,6 +14,7 @@ from ca import recovery
 from ca.device import device_text
 from ca.ids import DeviceId
 from ca.roles import USUAL_CAPABILITIES, Action, Capability, Role, fits
+from syncd.daemon.enrolling import newcomers_untrusted, read_list
 from syncd.daemon.naming import device_named, member_named
 from syncd.daemon.people import MemberInfo
 from syncd.daemon.running import RunningFolder
@@ -47,6 +48,30 @@ class Governing:
         if not params["dry_run"]:
             await folder.membership.remove(member.id, await _heads(folder))
         return await self._answer("member.remove", folder, member, params["dry_run"])
+
+    async def enroll(self, params: Params, progress: Progress) -> Json:
+        """Admit everybody in a list, by one entry."""
+        folder = self._find_folder(params["folder"], None)
+        membership = folder.membership
+        if not membership.may(Action.ADMIT):
+            raise TrustError("your role does not allow to admit anybody", id="SY-SHARE-04")
+        people = newcomers_untrusted(await self._daemon.installation.workers.run_blocking(read_list, params["file"]))
+        here = [one for one in people if membership.roster.device(one.devices[0][0].id) is not None]
+        people = [one for one in people if one not in here]
+        pending: list[str] = []
+        if people and not params["dry_run"]:
+            await membership.enroll(people)
+            pending = await self._push(folder)
+        return {
+            "schema": "syncd.member.add/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "added": [one.name for one in people],
+            "known": len(here),
+            "epoch": membership.epoch.number,
+            "epoch_id": membership.epoch.id.hex(),
+            "pending": pending,
+        }
 
     async def change(self, params: Params, progress: Progress) -> Json:
         """Another role, a suspension or its end, or an end of the membership."""
@@ -207,6 +232,7 @@ class Governing:
         place = roster.branch_that_keeps(kept.id)
         if kept.id not in roster.quarrel or place is None:
             raise SyncdError(f"{kept.name} is not one of those who took out each other", id="SY-FORK-02")
+        gone = sorted(one.name for one in membership.everybody() if one.id in roster.quarrel and one.id != kept.id)
         if not params["dry_run"]:
             await membership.decide(None if place < 0 else place)
         return {
@@ -214,9 +240,7 @@ class Governing:
             "folder": folder.id.hex(),
             "name": folder.name,
             "kept": kept.name,
-            "gone": sorted(
-                member.name for member in membership.everybody() if member.id in roster.quarrel and member.id != kept.id
-            ),
+            "gone": gone,
             "pending": [] if params["dry_run"] else await self._push(folder),
         }
 

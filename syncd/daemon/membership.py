@@ -298,6 +298,16 @@ class FolderMembership(People):
         for wish in wishes:
             wish.update = update
 
+    async def enroll(self, people: Sequence[Newcomer]) -> Update:
+        """Make all of them members by one entry; names that are taken get numbers. Raises: TrustError."""
+        async with self._lock:
+            taken, newcomers = {member.name for member in self.members()}, []
+            for one in people:
+                name = free_name(one.name, taken, MAX_NAME_BYTES)
+                taken.add(name)
+                newcomers.append(replace(one, name=name))
+            return await self._change(partial(authority.admit, newcomers=newcomers))
+
     async def remove(self, member: MemberId, heads: Sequence[JournalHead] = ()) -> Update:
         """Take a member out for good. `heads`: the newest changesets of all journals that we know.
 

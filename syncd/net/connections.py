@@ -87,9 +87,13 @@ class Connections:
                 stream.abort()
 
     def close_epoch(self, folder_id: FolderId, epoch_id: EpochId) -> int:
-        """Cut every connection of an epoch of a folder, now and for ever; how many. Never waits."""
+        """Cut every connection of an epoch of a folder, now and until it is reopened; how many. Never waits."""
         self._closed_epochs.add((folder_id, epoch_id))
         return self._cut(one for one in self if one.folder_id == folder_id and one.epoch_id == epoch_id)
+
+    def reopen_epoch(self, folder_id: FolderId, epoch_id: EpochId) -> None:
+        """It is the folder's epoch after all: a quarrel was decided for it, or a branch that had lost is the chain."""
+        self._closed_epochs.discard((folder_id, epoch_id))
 
     def close_folder(self, folder_id: FolderId) -> int:
         """Cut every connection of a folder, control connections included; how many."""

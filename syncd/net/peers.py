@@ -134,6 +134,8 @@ class PeerKeeper:
             self._draining[update.old_epoch] = trio.current_time() + DRAIN_S
         for device in sorted(update.removed):
             connections.close_device(folder, device)
+        if not (self.membership.roster.quarrel or self.membership.is_out):
+            connections.reopen_epoch(folder, self.membership.epoch.id)
 
     def _is_outside(self, connection: Connection, rules: AddressRules) -> bool:
         """Whether the folder's address rules forbid a connection that carries its content."""

@@ -86,6 +86,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "peers": Method(),
         "members": Method(_FOLDER),
         "member.remove": Method({"folder": Kind.TEXT, "member": Kind.TEXT, "dry_run": Kind.FLAG}),
+        "member.add": Method({"folder": Kind.TEXT, "file": Kind.TEXT, "dry_run": Kind.FLAG}),
         "member.change": Method(
             {
                 "folder": Kind.TEXT,

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ca.keyfiles import load_recovery
-from tests.helpers.computers import Computer, sharing_computers, wait_equal, wait_until
+from syncd.daemon.enrolling import keys_text
+from tests.helpers.computers import Computer, computers, join, share, sharing_computers, wait_equal, wait_until
+from tests.helpers.rosters import public_of
 
 FOLDER = "Notes"
 NEWS_S = 20.0
@@ -198,6 +200,31 @@ def test_fifty_rotations_in_a_minute_while_files_travel(three: list[Computer]) -
                60.0, "not all have the newest epoch")  # fmt: skip
     wait_equal([computer.folder for computer in three], 60.0)
     assert len([path for path in ben.folder.iterdir() if path.name != ".syncd"]) >= written
+
+
+def test_devices_of_a_list_are_admitted_at_once_and_join_by_any_link(tmp_path: Path) -> None:
+    with computers(("anna", "ben"), tmp_path, FOLDER) as group:
+        anna, ben = group
+        for computer in group:
+            computer.start()
+        link = share(anna, FOLDER)
+        keys = ben.ask("key", "show")["keys"]
+        assert ben.run("key", "show", "--keys").stdout.strip() == keys
+        crowd = "".join(f"guest {number},viewer,{keys_text(public_of(str(number)))}\n" for number in range(499))
+        people = tmp_path / "people.csv"
+        people.write_text(f"name,role,keys\nBen,viewer,{keys}\n{crowd}")
+        assert len(anna.ask("member", "add", FOLDER, str(people), "--dry-run")["added"]) == 500
+        assert len(anna.ask("members", FOLDER)["members"]) == 1
+        before = epoch_of(anna)
+        assert len(anna.ask("member", "add", FOLDER, str(people), "--yes")["added"]) == 500
+        assert epoch_of(anna) == before + 1
+        again = anna.ask("member", "add", FOLDER, str(people), "--yes")
+        assert again["added"] == [] and again["known"] == 500 and epoch_of(anna) == before + 1
+        join(ben, link)
+        ben.wait_synced(NEWS_S)
+        assert role_of(ben, "Ben") == ("viewer", "active"), "as the list says, not as the link"
+        refused = ben.run("member", "add", FOLDER, str(people), "--yes")
+        assert refused.returncode == 6
 
 
 def recover(computer: Computer, words: str) -> subprocess.CompletedProcess[str]:

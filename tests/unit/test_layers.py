@@ -130,6 +130,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.doubting": ASYNC,
     "syncd.daemon.drilling": ASYNC,
     "syncd.daemon.duties": ASYNC,
+    "syncd.daemon.enrolling": BLOCKING,
     "syncd.daemon.entering": ASYNC,
     "syncd.daemon.explaining": ASYNC,
     "syncd.daemon.exporting": ASYNC,
@@ -393,7 +394,7 @@ SOLE_IMPORTERS: dict[str, set[str]] = {
 # Who touches files at all. The user's folder is touched by `store.tree` and its parts alone, always from a descriptor
 # (tests/unit/store/test_tree_real.py); everybody else here touches syncd's home, or is a program of a person.
 TREE = {f"syncd.store.{name}" for name in ("tree", "descent", "directory", "files", "places", "probe", "syscalls")}
-OUTSIDE = {"syncd.store.outside", "syncd.store.depot"}  # where a person has old versions written
+OUTSIDE = {"syncd.store.outside", "syncd.store.depot", "syncd.daemon.enrolling"}  # files that a person names
 HOME = {
     "syncd.checks", "syncd.config", "syncd.configfile", "syncd.home", "syncd.daemon.devicedb",
     "syncd.daemon.drilling", "syncd.daemon.installation", "syncd.daemon.measuring", "syncd.daemon.rescuing",

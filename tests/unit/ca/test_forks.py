@@ -168,6 +168,13 @@ def test_owners_who_remove_each_other_are_both_suspended(company: Company) -> No
     assert not is_in(seen, one, "ann") and not is_in(seen, one, "otto") and is_in(seen, one, "olga")
 
 
+def test_both_who_quarrel_are_shown_on_either_branch(company: Company) -> None:
+    one, other = quarrel(company)
+    for seen in (one.roster.take_untrusted(other.raws), other.roster.take_untrusted(one.raws)):
+        shown = {name: seen.members[company.member(name).id].status for name in ("ann", "otto", "olga")}
+        assert shown == {"ann": Status.SUSPENDED, "otto": Status.SUSPENDED, "olga": Status.ACTIVE}
+
+
 def test_third_owner_decides_a_quarrel(company: Company) -> None:
     one, other = quarrel(company)
     seen = one.roster.take_untrusted(other.raws)

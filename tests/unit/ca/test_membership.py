@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from ca import authority
-from ca.entries import Change, DeviceLost, JournalSeal, Link, Merge, Reactivate, Recover, Rotate
+from ca.entries import Admit, Change, DeviceLost, EntryDevice, JournalSeal, Link, Merge, Reactivate, Recover, Rotate
 from ca.errors import TrustError
 from ca.ids import DeviceId
 from ca.membership import CLOCK_SLACK_S
@@ -83,6 +83,17 @@ def test_recovery_seals_the_journals_of_who_goes_and_ends_their_rights(company: 
     roster = company.roster
     assert [one for _, one in roster.journal_seals(ada)] == [mark]
     assert roster.role_at(roster.head, ada) is None and roster.role_at(roster.head, company.id("ed")) is Role.EDITOR
+
+
+def test_recovery_takes_out_one_of_two_devices_of_a_member(company: Company) -> None:
+    ed = company.member("ed")
+    second = EntryDevice(public_of("ed's phone"), bytes(48))
+    change = Admit(ed.id, ed.name_sealed, ed.role, ed.capabilities, (second,))
+    company.did(authority.compose(company.roster, company.secrets, company.signer("ann"), [change]))
+    company.recover(["ann", "ed"], owner="ann")
+    roster = company.roster
+    assert roster.role_at(roster.head, second.public.id) is None
+    assert roster.role_at(roster.head, company.id("ed")) is Role.EDITOR
 
 
 def test_recovery_keeps_no_device_that_is_not_a_members(company: Company) -> None:

@@ -34,7 +34,7 @@ def test_published_schema_is_the_one_of_the_code() -> None:
 
 
 def test_schema_refuses_what_is_wrong() -> None:
-    key = {"schema": "syncd.key/1", "id": "x", "words": "a-b", "name": "n"}
+    key = {"schema": "syncd.key/1", "id": "x", "words": "a-b", "name": "n", "keys": "k"}
     validator = Draft202012Validator(schema_of("syncd.key/1"))
     assert validator.is_valid(key) and validator.is_valid({**key, "new": 1})
     assert not validator.is_valid({**key, "name": None})

@@ -74,6 +74,19 @@ async def test_handshake_that_ends_after_its_epoch_is_refused() -> None:
         assert len(connections) == 1
 
 
+async def test_epoch_that_is_the_folders_again_lets_connections_in() -> None:
+    connections = Connections()
+    connections.close_epoch(ONE.folder_id, ONE.epoch_id)
+    connections.close_epoch(TWO.folder_id, TWO.epoch_id)
+    connections.reopen_epoch(ONE.folder_id, ONE.epoch_id)
+    _, again = await tls_pair(ONE)
+    _, closed = await tls_pair(TWO)
+    with connections.hold(again, "a:1", accepted=True):
+        assert len(connections) == 1
+    with pytest.raises(TrustError), connections.hold(closed, "a:1", accepted=True):
+        raise AssertionError("the block must not run")
+
+
 @pytest.mark.parametrize(
     ("close", "left_over"),
     [
