@@ -98,7 +98,8 @@ class FolderMembership(People):
         """What the folder's task may do. Ask again after every update, and now and then, for the sake of the clock."""
         frozen = self.roster.is_frozen(self._installation.now_s())
         publishes, works = self.may(Action.WRITE), self._standing.works
-        return Rights(publishes=publishes, exchanges=works and not frozen, waits=publishes and not works)
+        in_doubt = bool(self.roster.quarrel)  # who is suspended by it alone must not take their edits for a viewer's
+        return Rights(publishes=publishes, exchanges=works and not frozen, waits=in_doubt or (publishes and not works))
 
     def problems(self) -> tuple[tuple[str, str], ...]:
         """What a person should know: ids of the catalogue, each with a reason."""

@@ -451,7 +451,7 @@ async def test_fork_stops_the_folder_on_both_sides(owners: Three, autojump_clock
         update = await tell(one, other)
         assert update.fork and update.evicts
         assert other.has_fork and other.label is None
-        assert not other.rights().exchanges
+        assert not other.rights().exchanges and other.rights().waits
         assert "SY-FORK-01" in [id for id, _ in other.problems()]
         with pytest.raises(TrustError):
             await other.rotate()
