@@ -379,6 +379,11 @@ class DirTree:
             if error.errno == errno.ENOENT:
                 raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from error
             raise
+        old = self._now_or(expected, places.old, token)
+        if old.kind is Kind.DIR:
+            self._renames.exchange(places.old, token, parent, name)
+            self._renames.noreplace(places.old, token, places.stage, token)
+            raise self._is_directory_now(path, old)
         return self._replaced(places, token, parent, name, expected, staged)
 
     def _exchange_in_steps(
@@ -396,6 +401,10 @@ class DirTree:
             if error.errno not in _NO_LINKS:
                 raise
             self._renames.noreplace(parent, name, places.old, token)  # no links either: a moment without the name
+            old = self._now_or(expected, places.old, token)
+            if old.kind is Kind.DIR:  # it cannot have a second name
+                self._renames.noreplace(places.old, token, parent, name)
+                raise self._is_directory_now(path, old) from None
             try:
                 self._name(places.stage, token, parents, path)
             except FileExistsError:  # somebody took the name in that moment, and keeps it
@@ -429,7 +438,14 @@ class DirTree:
         self._require(parent, path, expected)
         self._renames.noreplace(parent, path[-1], places.old, check_token(token))
         old = self._now_or(expected, places.old, token)
+        if old.kind is Kind.DIR:
+            self._renames.noreplace(places.old, token, parent, path[-1])
+            raise self._is_directory_now(path, old)
         return Replaced(old, not self._comparable(expected, old).same_but_moved(old))
+
+    def _is_directory_now(self, path: Path, found: Stat) -> LocallyChanged:
+        """What somebody put there in the last moment has things of its own in it, and is back in its place."""
+        return LocallyChanged(f"a directory meanwhile: {show_path(path)}", path, found)
 
     def _require(self, parent: int, path: Path, expected: Stat) -> None:
         """Exactly the expected object, or LocallyChanged; never a directory."""

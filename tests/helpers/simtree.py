@@ -312,6 +312,7 @@ class SimTree:
         self.disk.reach("exchange.rename", path)
         if self.disk.maybe(parent, name) is None:
             raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path)
+        self._refuse_directory(self.disk.child(parent, name, path), path)
         node = self.disk.rename_node(stage, token, old, token)
         self.disk.exchange_nodes(old, token, parent, name)
         self.disk.emit(Change.DONE, node)
@@ -326,6 +327,7 @@ class SimTree:
         self._require(parent, path, expected)
         self.disk.reach("retire.rename", path)
         self.disk.child(parent, name, path)
+        self._refuse_directory(self.disk.child(parent, name, path), path)
         node = self.disk.rename_node(parent, name, self._place(OLD), _token(token))
         self.disk.emit_at(Change.DONE, path)
         return Replaced(node.stat(), not expected.same_but_moved(node.stat()))
@@ -339,6 +341,11 @@ class SimTree:
             raise IsADirectory(f"is a directory: {show_path(path)}", path)
         if not expected.same(found):
             raise LocallyChanged(f"changed meanwhile: {show_path(path)}", path, found)
+
+    def _refuse_directory(self, node: Node, path: Path) -> None:
+        """A directory that took a name in the last moment is put back at once, which comes to this."""
+        if node.kind is Kind.DIR:
+            raise LocallyChanged(f"a directory meanwhile: {show_path(path)}", path, node.stat())
 
     def _found(self, parent: Node, path: Path) -> Stat:
         node = self.disk.maybe(parent, path[-1])

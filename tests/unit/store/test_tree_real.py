@@ -23,6 +23,7 @@ from syncd.treetypes import (
     Denied,
     IoFailed,
     Kind,
+    LocallyChanged,
     NotAFile,
     NotThere,
     RootState,
@@ -406,3 +407,47 @@ def _goes_by_path(call: ast.Call) -> bool:
             first = call.args[0]
             return not by_descriptor and not (isinstance(first, ast.Name) and first.id in _DESCRIPTORS)
     return False
+
+
+# --- the last moment -------------------------------------------------------------------------------------------------
+
+
+class Hasty(syscalls.Renames):
+    """Somebody makes a directory of a file right before it is taken away."""
+
+    def __init__(self, root: FilePath, *, atomic: bool = True) -> None:
+        super().__init__(atomic=atomic)
+        self._root: FilePath | None = root
+
+    def _act(self, name: bytes) -> None:
+        if self._root is not None and name == A[-1]:
+            place = self._root / os.fsdecode(name)
+            self._root = None
+            place.unlink()
+            place.mkdir()
+            (place / "inside").write_bytes(b"of the user")
+
+    def exchange(self, fd: int, name: bytes, other_fd: int, other: bytes) -> None:
+        self._act(other)
+        super().exchange(fd, name, other_fd, other)
+
+    def noreplace(self, fd: int, name: bytes, to_fd: int, to: bytes) -> None:
+        self._act(name)
+        super().noreplace(fd, name, to_fd, to)
+
+
+@pytest.mark.parametrize("act", ["retire", "exchange"])
+def test_directory_that_takes_a_name_in_the_last_moment_stays(tmp_path: FilePath, act: str) -> None:
+    make_tree(tmp_path).close()
+    root = tmp_path / "root"
+    tree = DirTree(bytes(root), str(tmp_path / "home"), time.monotonic, Hasty(root))
+    tree.write_marker(MARKER)
+    (root / os.fsdecode(A[-1])).write_bytes(b"as it was")
+    before = tree.stat(A)
+    stage(tree, b"t1", b"what is to replace it")
+    with pytest.raises(LocallyChanged):
+        tree.retire(A, b"t2", before) if act == "retire" else tree.exchange(b"t1", A, before)
+    assert (root / os.fsdecode(A[-1]) / "inside").read_bytes() == b"of the user"
+    assert not tree.list_old()
+    assert [name for name, _ in tree.list_staged()] == [b"t1"]
+    tree.close()
