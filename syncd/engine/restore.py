@@ -9,14 +9,20 @@ restored stays where it is now, and another node takes its old name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from syncd.engine.timeline import Seen, Tree
-from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
-from syncd.model.join import NodeState, decide
+from ca.ids import DeviceId
+from syncd.engine.timeline import Seen, Tree, tree_of
+from syncd.model.ids import ROOT_NODE, NodeId, VersionId, new_node_id
+from syncd.model.join import UNKNOWN, NodeState, Stamp, decide, join_record
 from syncd.model.paths import Path
 from syncd.model.records import DELETED, DIRECTORY, Attributes, Content, ContentKind, Place, Record, Versions
+
+ROUNDS_OF_NAMES: Final = 8
+"""Each holds names that those held before have set free; more than two were never needed."""
+_SOMEBODY: Final = DeviceId(bytes(32))
 
 StateOf = Callable[[NodeId], NodeState]
 """What is known of a node now; UNKNOWN for one that nobody has heard of."""
@@ -39,11 +45,9 @@ class Plan:
         return sum(content.size for content in self.contents)
 
 
-def plan_restore(then: Tree, now: Tree, scope: Scope, state_of: StateOf, *, keep_newer: bool = False) -> Plan:
+def plan_restore(then: Tree, now: Tree, scope: Scope, state_of: StateOf) -> Plan:
     """How to come from `now` to `then` in a part of a folder. Both trees hold all of the part, and every directory
-    above it. `keep_newer`: what is there now stays as it is, only what is missing comes back."""
-    if keep_newer:
-        return _Planner(then, now, lambda path, seen: path not in now and scope(path, seen), state_of).run()
+    above it."""
     return _Planner(then, now, scope, state_of).run()
 
 
@@ -52,7 +56,12 @@ class _Planner:
         self._then, self._now, self._state_of = then, now, state_of
         self._wanted = {path: seen for path, seen in then.items() if scope(path, seen)}
         self._present = {path: seen for path, seen in now.items() if scope(path, seen)}
-        self._elsewhere = {seen.node for path, seen in now.items() if path not in self._present}
+        self._elsewhere = {seen.node for path, seen in now.items() if path not in self._present and seen.copy is None}
+        self._copies: dict[NodeId, list[tuple[Path, Seen]]] = {}
+        """Conflict copies outside of the part, by their node: they stay."""
+        for path, seen in now.items():
+            if seen.copy is not None and path not in self._present:
+                self._copies.setdefault(seen.node, []).append((path, seen))
         self._nodes: dict[Path, NodeId] = {(): ROOT_NODE}
         self._used: set[NodeId] = set()
         self._plan = Plan()
@@ -72,8 +81,10 @@ class _Planner:
         self._nodes[path] = node
         self._used.add(node)
         state = self._state_of(node)
-        content, replaced = self._content(state, seen.content)
         place = None if _stands_at(state, parent, path[-1]) else Place(parent, path[-1])
+        if place is not None or any(copy.content.same_as(seen.content) for _, copy in self._copies.get(node, ())):
+            self._part_from_copies(node, state)
+        content, replaced = self._content(node, state, seen.content)
         attributes = None if _has_attributes(state, seen) else _attributes(seen)
         if content is None and place is None and attributes is None:
             return
@@ -112,19 +123,80 @@ class _Planner:
             node = new_node_id(node, path[-1], seen.version)
         return node
 
-    def _content(self, state: NodeState, content: Content) -> tuple[Content | None, Versions]:
+    def _content(self, node: NodeId, state: NodeState, content: Content) -> tuple[Content | None, Versions]:
         shown = decide(state.heads).shown
-        if len(state.heads) == 1 and shown is not None and shown.value.same_as(content):
+        replaced = self._replaced(node, state)
+        if len(replaced) == 1 and shown is not None and shown.value.same_as(content):
             return None, ()
         if shown is None or not shown.value.same_as(content):
             self._plan.contents.append(content)
-        return content, tuple(sorted(head.version for head in state.heads))
+        return content, replaced
+
+    def _replaced(self, node: NodeId, state: NodeState) -> Versions:
+        spared = {seen.copy for _, seen in self._copies.get(node, ())}
+        return tuple(sorted(head.version for head in state.heads if head.version not in spared))
+
+    def _part_from_copies(self, node: NodeId, state: NodeState) -> None:
+        """Before a node goes, gets another name, or the content of one of them: its copies outside of the part become
+        files of their own, under the names that they have."""
+        for path, seen in self._copies.pop(node, ()):
+            if state.place is not None:
+                parent = state.place.value.parent
+                own = self._node_for(parent, path, seen)
+                self._used.add(own)
+                place, attributes = Place(parent, path[-1]), _attributes(seen)
+                self._plan.contents.append(seen.content)
+                self._plan.records.append(Record(own, seen.content, (), place, (), attributes, ()))
 
     def _delete(self, node: NodeId) -> None:
-        heads = self._state_of(node).heads
-        if decide(heads).shown is not None:
-            self._plan.records.append(Record(node, DELETED, tuple(sorted(head.version for head in heads))))
+        state = self._state_of(node)
+        self._part_from_copies(node, state)
+        replaced = self._replaced(node, state)
+        if decide(state.heads).shown is not None and replaced:
+            self._plan.records.append(Record(node, DELETED, replaced))
             self._plan.deletes += 1
+
+
+def hold_names(plan: Plan, now: Tree, states: Mapping[NodeId, NodeState], scope: Scope) -> Plan:
+    """The same plan with records that hold the names of everything outside of the part, as far as these would change:
+    who wanted a name that becomes free, or that somebody takes, keeps the one under which it stands.
+
+    `now`: what the states describe.
+    """
+    shown = {seen.node: path for path, seen in now.items() if seen.copy is None and not scope(path, seen)}
+    touched = {record.node for record in plan.records}
+    if not shown:
+        return plan
+    for _ in range(ROUNDS_OF_NAMES):
+        after = {seen.node: path for path, seen in tree_of(_joined(states, plan.records)).items() if seen.copy is None}
+        moved = [node for node, path in shown.items() if node in after and after[node] != path and node not in touched]
+        held = [record for node in sorted(moved) if (record := _held(node, states[node], shown[node], now)) is not None]
+        if not held:
+            break
+        plan.records += held
+        touched |= {record.node for record in held}
+    return plan
+
+
+def _held(node: NodeId, state: NodeState, path: Path, now: Tree) -> Record | None:
+    """What lets a node stand under the name that it is shown by, in the directory that it is in."""
+    parent = ROOT_NODE if len(path) == 1 else now[path[:-1]].node
+    place = state.place
+    if place is None or place.value.parent != parent or place.value.name == path[-1]:
+        return None  # its directory has moved, or it is not where its place says: that is no matter of its name
+    return Record(node, None, (), Place(parent, path[-1]), (place.version,))
+
+
+def _joined(states: Mapping[NodeId, NodeState], records: Iterable[Record]) -> dict[NodeId, NodeState]:
+    """What will be known once these records have been published: by somebody who has seen everything."""
+    newest = max((head.stamp.lamport for state in states.values() for head in state.heads), default=0)
+    newest = max([newest, *(state.place.stamp.lamport for state in states.values() if state.place is not None)])
+    joined = dict(states)
+    for index, record in enumerate(records):
+        version = VersionId(b"\xff" * 28 + index.to_bytes(4, "big"))
+        stamp = Stamp(newest + 1, _SOMEBODY, index, version, "")
+        joined[record.node] = join_record(joined.get(record.node, UNKNOWN), record, stamp)
+    return joined
 
 
 def plan_undo(

@@ -123,12 +123,32 @@ class Past:
 
     def tree(self, counts: Counts, path: Path = (), *, above: bool = False) -> dict[Path, Seen]:
         """What stood at a path and in it, by its whole path; `above`: also the directories that lead there."""
-        is_whole = not path or self._is_odd()
-        states = self.all_states(counts) if is_whole else self.states_of(self._around(path, counts), counts)
-        whole = tree_of(states)
+        whole = tree_of(self.states_around(counts, path))
         found = below(whole, path)
         if above:
             found.update((path[:end], whole[path[:end]]) for end in range(1, len(path)) if path[:end] in whole)
+        return found
+
+    def states_around(self, counts: Counts, path: Path = ()) -> dict[NodeId, NodeState]:
+        """What was known of the nodes that decide what stood at a path and in it, and of the directories above them."""
+        if not path or self._is_odd():
+            return self.all_states(counts)
+        return self.states_of(self._with_parents(self._around(path, counts)), counts)
+
+    def _with_parents(self, nodes: set[int]) -> set[int]:
+        """These nodes and every directory in which one of them, or of those, ever was."""
+        found, level = set(nodes), set(nodes)
+        while level:
+            above: set[int] = set()
+            for part in rows.chunks(sorted(level)):
+                marks = rows.marks(part)
+                query = (
+                    f"SELECT parent FROM node WHERE id IN ({marks}) AND parent IS NOT NULL "
+                    f"UNION SELECT parent FROM place WHERE node IN ({marks})"
+                )
+                above.update(parent for (parent,) in self._db.execute(query, [*part, *part]))
+            level = above - found
+            found |= level
         return found
 
     def _is_odd(self) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from syncd.engine.restore import Plan, plan_restore, plan_undo
-from syncd.engine.timeline import Change, Difference, Seen, Tree, difference
+from syncd.engine.restore import Plan, hold_names, plan_restore, plan_undo
+from syncd.engine.timeline import Change, Difference, Seen, Tree, difference, tree_of
 from syncd.model.ids import NodeId
 from syncd.model.join import UNKNOWN, NodeState
 from syncd.model.lists import BlockList, Entry
@@ -109,7 +109,8 @@ def _inside(tree: Tree, part: Part) -> dict[Path, Seen]:
 def _plan(store: FolderStore, moment: Moment, part: Part) -> tuple[Plan, Tree, Tree]:
     past = Past(store)
     then = past.tree(_counts(past, moment), part.path, above=True)
-    now = past.tree(lambda seq: True, part.path, above=True)
+    around = past.states_around(lambda seq: True, part.path)
+    now = tree_of(around)
 
     def state_of(node: NodeId) -> NodeState:
         row = rows.read_nids(store.connection, [node]).get(node)
@@ -118,14 +119,13 @@ def _plan(store: FolderStore, moment: Moment, part: Part) -> tuple[Plan, Tree, T
     nodes = {seen.node for tree in (then, now) for seen in tree.values()}
     known = rows.read_nids(store.connection, sorted(nodes))
     states = past.states_of([row.id for row in known.values()], lambda seq: True)
-    plan = plan_restore(
-        then,
-        now,
-        part.holds,
-        lambda node: states[node] if node in states else state_of(node),
-        keep_newer=part.keep_newer,
-    )
-    return plan, then, now
+
+    def scope(path: Path, seen: Seen) -> bool:
+        return part.holds(path, seen) and not (part.keep_newer and path in now)
+
+    plan = plan_restore(then, now, scope, lambda node: states[node] if node in states else state_of(node))
+    known_now = around | {one.node: states[one.node] for one in plan.records if one.node in states}
+    return hold_names(plan, now, known_now, scope), then, now
 
 
 def db_restore(store: FolderStore, moment: Moment, part: Part, about: str, now: float) -> Deed | None:

@@ -1,22 +1,23 @@
 """Whatever people did to a folder: after a restore the chosen part is what it was, everything else is what it is, and
 an undo leads back.
 
-The names of others are no part of this where several things want one name: who shows it, and who a conflict name, is a
-view of what is there. When the one that shows it goes, the next one takes it, though no record touches that one; and
-who comes back to a name that is taken since may get a conflict name. And a deleted directory that lived only because
-of what was in it goes with the last of that.
+Also where several things want one name: who stands under a conflict name and is not restored keeps it, though what
+showed the name goes, or comes back. Only a deleted directory that lived because of what was in it goes with the last of
+that.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from blake3 import blake3
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from syncd.engine.restore import Plan, plan_restore, plan_undo
+from syncd.engine.restore import Plan, hold_names, plan_restore, plan_undo
 from syncd.engine.timeline import Seen, Tree, tree_of
 from syncd.model.ids import ROOT_NODE, NodeId, VersionId
 from syncd.model.join import UNKNOWN, NodeState, Stamp, join_record, join_states
@@ -42,7 +43,8 @@ class Desk:
     def publish(self, records: Sequence[Record], version: int) -> None:
         self.lamport += 1
         for index, record in enumerate(records):
-            stamp = Stamp(self.lamport, DEVICES[self.number], index, VersionId(id32(version + index)), "p")
+            name = VersionId(blake3(id32(version + index)).digest())  # names of copies are made of its first digits
+            stamp = Stamp(self.lamport, DEVICES[self.number], index, name, "p")
             self.states[record.node] = join_record(self.states.get(record.node, UNKNOWN), record, stamp)
 
     def learn(self, other: Desk) -> None:
@@ -124,7 +126,9 @@ def plan_for(then: Tree, states: Mapping[NodeId, NodeState], part: Path, only: b
         inside = path[: len(part)] == part
         return inside and (only is None or (path[-1] == only and not seen.is_directory))
 
-    return plan_restore(then, tree_of(states), scope, lambda node: states.get(node, UNKNOWN))
+    now = tree_of(states)
+    plan = plan_restore(then, now, scope, lambda node: states.get(node, UNKNOWN))
+    return hold_names(plan, now, states, scope)
 
 
 def shown(tree: Tree) -> dict[Path, object]:
@@ -137,6 +141,16 @@ def shown(tree: Tree) -> dict[Path, object]:
         )
         for path, seen in tree.items()
     }
+
+
+def undated(tree: dict[Path, object]) -> dict[Path, object]:
+    """Without the digits in conflict names: they are of the change that gave the name, and an undo is a new one."""
+    return {tuple(re.sub(rb" [0-9a-f]{8,}\)", b")", name) for name in path): value for path, value in tree.items()}
+
+
+def changed(now: Tree, after: Tree, paths: set[Path]) -> list[Path]:
+    """Names of these that do not show what they showed. (A copy that has become a file has attributes of its own.)"""
+    return [path for path in sorted(paths) if path not in after or not now[path].same_as(after[path])]
 
 
 def contested(tree: Tree, states: Mapping[NodeId, NodeState]) -> set[Path]:
@@ -167,13 +181,10 @@ def test_restored_part_is_what_it_was_and_the_rest_what_it_is(
     event(f"{min(len(plan.records), 3)} records")
     expected = {path: value for path, value in shown(then).items() if path[: len(part)] == part}
     several = contested(now, states) | contested(after, known)
+    event("others want that name" if within(part, several) else "names are enough")
     outside = {path for path in now if path[: len(part)] != part and part[: len(path)] != path}
     if expected or part == ():
-        outside = {path for path in outside if not within(path, several)}
-        assert {path: shown(after).get(path) for path in outside} == {path: shown(now)[path] for path in outside}
-    if within(part, several):
-        event("others want that name")
-        return
+        assert changed(now, after, outside) == []
     assert {path: value for path, value in shown(after).items() if path[: len(part)] == part} == expected
     assert plan_for(then, known, part, None).records == []
 
@@ -189,24 +200,18 @@ def test_restore_of_some_names_touches_no_others(life: tuple[dict[NodeId, NodeSt
 
     files = {path for path, seen in then.items() if path[-1] == b"b.txt" and not seen.is_directory}
     files -= {path for path, seen in now.items() if seen.is_directory}  # it keeps the name, as directories always do
-    files = {path for path in files if not within(path, several)}
     assert {path: shown(after)[path] for path in files} == {path: shown(then)[path] for path in files}
 
     chosen = {path for path, seen in now.items() if path[-1] == b"b.txt" and not seen.is_directory}
     gone = chosen - then.keys()
-    assert {path for path in gone if path in after} <= several
-    assert all((after[path].node, after[path].copy) != (now[path].node, now[path].copy) for path in gone & after.keys())
-
-    others = {seen.node for seen in now.values()} - {now[path].node for path in chosen}
-    assert {node: known[node] for node in others} == {node: states[node] for node in others}
+    assert not gone & after.keys()
     lasting = {path for path, seen in now.items() if not (seen.is_directory and seen.version is None)}
-    paths = {path for path in lasting - chosen if not within(path, several)}
-    assert {path: shown(after).get(path) for path in paths} == {path: shown(now)[path] for path in paths}
+    assert changed(now, after, lasting - chosen) == []
 
 
-def test_who_wanted_the_same_name_takes_it_when_the_restored_file_goes() -> None:
+def test_who_wanted_the_same_name_keeps_its_own_when_the_restored_file_goes() -> None:
     """Two people made `b.txt`, and nobody had at the moment that is restored: the one that shows it goes. The other was
-    not chosen, for it stood under a conflict name; it stays as it is, and the name is free for it now."""
+    not chosen, for it stood under a conflict name, and there it stays: nothing is called `b.txt`, as then."""
     first, second = Desk(0), Desk(1, lamport=6)
     for desk, node in ((first, node_id(1)), (second, node_id(2))):
         made = file_with(desk.number)
@@ -217,11 +222,10 @@ def test_who_wanted_the_same_name_takes_it_when_the_restored_file_goes() -> None
     now = tree_of(first.states)
     assert now[(b"b.txt",)].node == node_id(1)
     assert len(now) == 2
+    (conflict,) = now.keys() - {(b"b.txt",)}
     plan = plan_for({}, first.states, (), b"b.txt")
-    assert [record.node for record in plan.records] == [node_id(1)]
-    known = published(first.states, plan.records, 1)
-    assert known[node_id(2)] == first.states[node_id(2)]
-    assert {path: seen.node for path, seen in tree_of(known).items()} == {(b"b.txt",): node_id(2)}
+    after = tree_of(published(first.states, plan.records, 1))
+    assert {path: seen.node for path, seen in after.items()} == {conflict: node_id(2)}
 
 
 def test_deleted_directory_goes_with_the_restored_file_that_kept_it() -> None:
@@ -249,7 +253,7 @@ def test_undo_of_a_restore_leads_back(
     before = {node: states[node] for node in touched if node in states}
     undo, changed = plan_undo(before, {node: done[node] for node in touched}, done)
     assert changed == []
-    back, was = (shown(tree_of(tree)) for tree in (published(done, undo.records, 2), states))
+    back, was = (undated(shown(tree_of(tree))) for tree in (published(done, undo.records, 2), states))
     copies = {path for path, seen in tree_of(states).items() if seen.copy is not None}
     event("with copies" if copies else "without copies")
     if not copies:

@@ -238,6 +238,35 @@ async def test_what_only_a_peer_has_kept_is_said_before_anything_is_touched(
         assert (foreseen.deletes, foreseen.size) == (1, 9)
 
 
+@pytest.mark.parametrize("part", [Part((b"b.txt",)), Part((), "b.txt"), Part()])
+async def test_who_wants_the_same_name_keeps_its_own_when_a_part_is_restored(
+    world: World, autojump_clock: MockClock, part: Part
+) -> None:
+    """Ann and bob made `b.txt` while they were apart; before that there was none."""
+    ann, bob = world["ann"], world["bob"]
+    ann.disk.write((b"other",), b"is no part of this")
+    await world.settle()
+    at_ms = now_ms(ann)
+    await trio.sleep(2)
+    world.cut()
+    ann.disk.mkdir((b"b.txt",))
+    bob.disk.write((b"b.txt",), b"by bob")
+    await trio.sleep(5)
+    world.mend()
+    await world.settle()
+    before = picture(ann)
+    (conflict,) = before.keys() - {(b"b.txt",), (b"other",)}
+    await restore(bob, at_ms, part)
+    await world.settle()
+    world.demand_equal()
+    expected: Picture = {(b"other",): b"is no part of this"}
+    if part != Part():
+        expected[conflict] = b"by bob"
+    if part.only is not None:
+        expected[b"b.txt",] = None  # a pattern takes files alone
+    assert picture(ann) == expected
+
+
 async def test_viewer_publishes_no_restore(changed: tuple[World, int], autojump_clock: MockClock) -> None:
     world, at_ms = changed
     bob = world["bob"]
