@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ca.addresses import AddressRule, AddressRules, Network, parse_network, sorted_rules
 from syncd import home as homes
+from syncd.engine.limits import NO_LIMITS, UNLIMITED, Limits, parse_limits, parse_rate, parse_window
 from syncd.errors import ConfigError
 
 DEFAULT_PORT = 22067
@@ -111,11 +112,16 @@ class Settings:
     web_hosts: tuple[str, ...] = ()  # more values of Host by which the page may be asked for
     remote_restore: bool = False  # whether admins may have this device restore
     restore_below: str | None = None  # outside of folders: only in directories below this one
+    limits: Limits = NO_LIMITS  # how fast content may come and go, and when
 
 
-RELOADABLE = frozenset({"log_level", "log_format", "hooks", "peers", "remote_restore", "restore_below"})
+RELOADABLE = frozenset({"log_level", "log_format", "hooks", "peers", "remote_restore", "restore_below", "limits"})
 """Settings that SIGHUP changes; the others take a restart."""
-RELOADABLE_KEYS = frozenset({"log.level", "log.format", "network.peers", "restore.remote", "restore.below"})
+RELOADABLE_KEYS = frozenset({"log.level", "log.format", "network.peers", "restore.remote", "restore.below"}) | {
+    "limits.up",
+    "limits.down",
+    "limits.schedule",
+}
 """The same, as they are called in the file."""
 
 
@@ -133,6 +139,9 @@ ABOUT: dict[str, str] = {
     "web.listen": "where the status page is, on loopback",
     "web.hosts": "more names by which a browser may ask for the page",
     "restore.remote": "an owner or admin of a folder may have this computer restore parts of it (`syncd restore --on`)",
+    "limits.up": "the most that is sent, as 500 kB/s or 20 Mbit/s; pause: nothing",
+    "limits.down": "the most that is received",
+    "limits.schedule": "other limits for parts of the week, in local time",
     "restore.below": "the directory below which others may have this computer restore outside of folders",
 }
 """Every setting in a few words; docs/settings.md has the same."""
@@ -188,6 +197,7 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         web_hosts=tuple(config.web.hosts),
         remote_restore=config.restore.remote,
         restore_below=config.restore.below,
+        limits=parse_limits(config.limits.up, config.limits.down, config.limits.schedule),
     )
 
 
@@ -389,6 +399,22 @@ class _Metrics(_Section):
     listen: Annotated[str, AfterValidator(_loopback)] | None = None
 
 
+def _rate(text: str) -> str:
+    parse_rate(text)
+    return text
+
+
+def _window(text: str) -> str:
+    parse_window(text, UNLIMITED)
+    return text
+
+
+class _Limits(_Section):
+    up: Annotated[str, AfterValidator(_rate)] = "none"
+    down: Annotated[str, AfterValidator(_rate)] = "none"
+    schedule: Annotated[list[Annotated[str, AfterValidator(_window)]], Field(max_length=64)] = []
+
+
 class _File(_Section):
     network: _Network = _Network()
     device: _Device = _Device()
@@ -397,6 +423,7 @@ class _File(_Section):
     notify: list[Annotated[_Webhook | _Command | _Mail | _Desktop, Field(discriminator="kind")]] = []
     web: _Web = _Web()
     restore: _Restore = _Restore()
+    limits: _Limits = _Limits()
 
 
 def _hook(entry: _Webhook | _Command | _Mail | _Desktop) -> Hook:

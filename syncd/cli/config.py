@@ -57,7 +57,7 @@ def put(
     value: Annotated[str, typer.Argument(metavar="VALUE", help='A word, true, 3, or a list as ["a:1", "b:2"].')],
 ) -> None:
     """Change one setting in the file and let the daemon read it. `--json` prints syncd.config/1."""
-    _change(session, key, value)
+    change_key(session, key, value)
     session.show(
         _result("set", _file(session), session), lambda: f"{key} is {text.escape(value)} {_when(session, key)}"
     )
@@ -66,11 +66,11 @@ def put(
 @command()
 def unset(session: Session, key: _Key) -> None:
     """Take one setting out of the file, so that its default holds again. `--json` prints syncd.config/1."""
-    _change(session, key, None)
+    change_key(session, key, None)
     session.show(_result("unset", _file(session), session), lambda: f"{key} has its default {_when(session, key)}")
 
 
-def _change(session: Session, key: str, value: str | None) -> None:
+def change_key(session: Session, key: str, value: str | None) -> None:
     """By the daemon, which takes it at once; without one, in the file alone."""
     dry_run = session.flags.dry_run
     try:

@@ -26,6 +26,7 @@ _FOLDER = {
     "id": "text", "name": "text", "path": "text", "role": "text?", "state": _STATE, "epoch": "int", "epoch_id": "text",
     **_COUNTED, "need": _COUNTED, "conflicts": "int", "requests": "int", "problems": [_PROBLEM], "peers": [_PEER],
 }  # fmt: skip
+_SPEED = {"up": "int?", "down": "int?"}
 _OF_FOLDER = {"folder": "text", "name": "text"}
 _DEVICE = {"id": "text", "name": "text", "words": "text"}
 _MEMBER = {"id": "text", "name": "text", "role": "text"}
@@ -50,6 +51,12 @@ SHAPES: dict[str, Any] = {
             "receive_rate": "num",
             "send_rate": "num",
         },
+    },
+    "syncd.limits/1": {
+        "now": _SPEED,
+        "until": "text?",
+        "always": _SPEED,
+        "schedule": [{"window": "text", **_SPEED}],
     },
     "syncd.wait/1": {
         "done": "bool",
@@ -406,6 +413,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "compare": ("syncd.compare/1",),
     "pause": ("syncd.pause/1",),
     "resume": ("syncd.resume/1",),
+    "limits": ("syncd.limits/1",),
     "folder move": ("syncd.folder.move/1",),
     "check": ("syncd.check/1",),
     "resolve": ("syncd.resolve/1",),

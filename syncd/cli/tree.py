@@ -86,6 +86,7 @@ TREE: Mapping[str, Leaf | Branch] = {
     "resolve": Leaf("tending", "resolve"),
     "pause": Leaf("tending", "pause"),
     "resume": Leaf("tending", "resume"),
+    "limits": Leaf("limits", "limits"),
     "check": Leaf("tending", "check"),
     "filter": Branch(
         "What is left out of a folder: list, test.",

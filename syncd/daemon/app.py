@@ -25,7 +25,8 @@ from syncd.daemon.duties import run_duties
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
-from syncd.daemon.metering import ByteBudget, Meter
+from syncd.daemon.metering import ByteBudget, Meter, Transfers
+from syncd.daemon.pacing import Pace
 from syncd.daemon.rescuing import Rescue
 from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
 from syncd.daemon.securitylog import SecurityLog
@@ -94,7 +95,7 @@ class Daemon:
         self.table = LabelTable()
         self.connections = Connections()
         self.changed = trio.Event()
-        self._budget = ByteBudget(PROCESS_BUDGET_BYTES)
+        self._transfers = Transfers(ByteBudget(PROCESS_BUDGET_BYTES), self.meter, Pace(settings.limits))
         self._started: dict[FolderId, _Started] = {}
         self._heard: dict[bytes, Found] = {}
         self._nursery: trio.Nursery | None = None
@@ -224,8 +225,7 @@ class Daemon:
             folder,
             self.installation,
             self.seams.trees,
-            self._budget,
-            self.meter,
+            self._transfers,
             wait_for_peer=wait_for_peer,
             held=held,
             attach=self._attach,
@@ -255,6 +255,7 @@ class Daemon:
         """The configuration was read again; what cannot change while running is as it was."""
         self.settings = settings
         self.surroundings.static = settings.peers
+        self._transfers.pace.set_limits(settings.limits)
         for started in self._started.values():
             if started.keeper is not None:
                 started.keeper.use_static()
@@ -282,6 +283,7 @@ class Daemon:
             self.is_loaded = True
             await self.inviter.load()
             nursery.start_soon(self.inviter.run)
+            nursery.start_soon(self._transfers.pace.run, self.seams.clock)
             nursery.start_soon(self._sample)
             if self.settings.discovery:
                 nursery.start_soon(self._discover)

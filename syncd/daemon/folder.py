@@ -20,7 +20,7 @@ from syncd.daemon.following import Follower
 from syncd.daemon.ground import Ground, Rights
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.lacking import Lacking
-from syncd.daemon.metering import ByteBudget, Meter
+from syncd.daemon.metering import Transfers
 from syncd.daemon.replicating import Replication
 from syncd.daemon.scanning import Scanner
 from syncd.daemon.serving import Server
@@ -57,11 +57,10 @@ class FolderTask(Ground):
         workers: Workers,
         clock: Clock,
         lane: Lane,
-        budget: ByteBudget,
-        meter: Meter,
+        transfers: Transfers,
         rights: Rights,
     ) -> None:
-        super().__init__(name, store, marker, workers, clock, lane, budget, meter, rights)
+        super().__init__(name, store, marker, workers, clock, lane, transfers, rights)
         self.stopped_why: str | None = None
         self.keeper = Keeper(self)
         self.archivist = Archivist(self)

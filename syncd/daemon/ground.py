@@ -14,7 +14,7 @@ import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.finishing import Finisher
-from syncd.daemon.metering import ByteBudget, Meter
+from syncd.daemon.metering import Transfers
 from syncd.daemon.problems import ROOT_IDS
 from syncd.daemon.pulling import Puller
 from syncd.engine.brake import Ages
@@ -109,8 +109,7 @@ class Ground:
         workers: Workers,
         clock: Clock,
         lane: Lane,
-        budget: ByteBudget,
-        meter: Meter,
+        transfers: Transfers,
         rights: Rights,
     ) -> None:
         self.name = name
@@ -119,7 +118,8 @@ class Ground:
         self.workers = workers
         self.clock = clock
         self.rights = rights
-        self.meter = meter
+        self.meter = transfers.meter
+        self.pace = transfers.pace
         self.counts = counts.Counts(0, 0, 0, 0, 0, 0, 0, 0)
         self.problems: list[counts.Problem] = []
         self.counts_are_stale = False
@@ -161,7 +161,7 @@ class Ground:
         self.is_recovered = False
         """What a crash left behind was seen to. False: before the next look at the disk it has to be."""
         self.finisher = Finisher(store, workers, lane)
-        self.puller = Puller(store, workers, lane, budget, meter, store.journal.device[0] % 16, self.finisher)
+        self.puller = Puller(store, workers, lane, transfers, store.journal.device[0] % 16, self.finisher)
         self._lane = lane
         self._changed = trio.Event()
         self._reached_ever = False

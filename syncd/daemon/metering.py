@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from syncd.daemon.pacing import Pace
 from syncd.daemon.traffic import Traffic
 
 RATE_WINDOW_S = 10.0
@@ -73,3 +74,12 @@ class Meter:
             round((self.received_bytes - received) / (now - began)),
             round((self.sent_bytes - sent) / (now - began)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """What the transfers of all folders share."""
+
+    budget: ByteBudget
+    meter: Meter
+    pace: Pace

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.finishing import Finisher
-from syncd.daemon.metering import ByteBudget, Meter
+from syncd.daemon.metering import Transfers
 from syncd.engine.pull import Batch, Pull
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.model.cipher import max_ciphertext
@@ -63,16 +64,16 @@ class Puller:
         store: FolderStore,
         workers: Workers,
         lane: Lane,
-        budget: ByteBudget,
-        meter: Meter,
+        transfers: Transfers,
         own_number: int,
         finisher: Finisher,
     ) -> None:
         self._store = store
         self._workers = workers
         self._lane = lane
-        self._budget = budget
-        self.meter = meter
+        self._budget = transfers.budget
+        self._pace = transfers.pace.down
+        self.meter = transfers.meter
         self.pull = Pull(own_number)
         self._goals: dict[Cid, _Goal] = {}
         self._stager = Stager(store.tree, store.keyring, store.packs)
@@ -261,6 +262,7 @@ class Puller:
             if link.device not in self._polling and (cids := self.pull.to_poll(link.device)):
                 await self._poll(link, cids)
                 continue
+            await self._pace.wait_open()
             batch = self.pull.next_batch(link.device, FETCH_BYTES)
             if batch is None:
                 if not self.pull:
@@ -293,6 +295,8 @@ class Puller:
                 with trio.move_on_after(FETCH_TIMEOUT_S) as patience:
                     async with link.blocks(batch.cids, limits, place) as groups:
                         async for frames in groups:
+                            patience.deadline = inf
+                            await self._pace.take(sum(len(frame.ciphertext) for frame in frames))
                             patience.deadline = trio.current_time() + FETCH_TIMEOUT_S
                             is_busy |= self._sort(link.device, batch.cids, frames, left, arrived)
                 is_late = patience.cancelled_caught

@@ -20,7 +20,7 @@ from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
-from syncd.daemon.metering import ByteBudget, Meter
+from syncd.daemon.metering import Transfers
 from syncd.daemon.problems import problem_of
 from syncd.engine.membership import Update
 from syncd.engine.retention import tiers_untrusted
@@ -122,8 +122,7 @@ async def run_folder(
     folder: RunningFolder,
     installation: Installation,
     trees: Trees,
-    budget: ByteBudget,
-    meter: Meter,
+    transfers: Transfers,
     *,
     wait_for_peer: bool,
     held: bool = False,
@@ -149,7 +148,7 @@ async def run_folder(
             stop: Stop | None = None
             with trio.CancelScope() as folder.turn:
                 stop = await _run_once(
-                    folder, installation, trees, budget, meter, wait_for_peer, held, attach, on_change, ready
+                    folder, installation, trees, transfers, wait_for_peer, held, attach, on_change, ready
                 )
             if stop is None:  # paused
                 if folder.task is not None:
@@ -186,8 +185,7 @@ async def _run_once(
     folder: RunningFolder,
     installation: Installation,
     trees: Trees,
-    budget: ByteBudget,
-    meter: Meter,
+    transfers: Transfers,
     wait_for_peer: bool,
     held: bool,
     attach: Callable[[RunningFolder, trio.Nursery], None],
@@ -198,7 +196,7 @@ async def _run_once(
     stop: Stop | None = None
     try:
         connection = await _open(folder, installation)
-        task = folder.task = _make_task(folder, installation, connection, budget, meter)
+        task = folder.task = _make_task(folder, installation, connection, transfers)
         task.on_change = on_change
         task.store.asked_tiers = tiers_untrusted(folder.membership.roster.settings)
         if installation.home is not None:
@@ -307,8 +305,7 @@ def _make_task(
     folder: RunningFolder,
     installation: Installation,
     connection: sqlite3.Connection,
-    budget: ByteBudget,
-    meter: Meter,
+    transfers: Transfers,
 ) -> FolderTask:
     membership = folder.membership
     author = membership.member_name(installation.id)
@@ -321,8 +318,7 @@ def _make_task(
         installation.workers,
         installation.clock,
         Lane(folder.name),
-        budget,
-        meter,
+        transfers,
         membership.rights(),
     )
 

@@ -13,6 +13,8 @@ import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.ground import Ground
+from syncd.daemon.pacing import PIECE_BYTES, Pacer
+from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import FrameStatus, HeadsPage
 from syncd.protocol.frames import HEAD_BYTES, room_for, write_frame_head
@@ -92,10 +94,15 @@ class Server:
 
     async def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         """See `FolderServer.serve_blocks`. Each batch is read, encrypted and framed in one hop to a thread."""
+        pace = self._ground.pace.up
         if not self._ground.rights.exchanges:
-            yield _all_busy(len(cids))
+            yield _busy(range(len(cids)))
             return
         served = await self._db(self._store.db_locate, cids)
+        if pace.rate == 0:  # lists and changesets go out nevertheless: peers shall know what there is
+            resting = [one.index for one in served if one.kind is BlockKind.DATA]
+            served = [one for one in served if one.kind is not BlockKind.DATA]
+            yield _busy(resting)
         batches = list(_batches(served))
         longest = max((one.entry.length for one in served if one.entry is not None), default=0)
         room = max(map(_room_of, batches), default=0)
@@ -109,7 +116,10 @@ class Server:
                     self._ground.meter.sent_bytes += sealed.ciphertext_bytes
                     if device is not None:
                         self._ground.meter.traffic.note(device, 0, sealed.ciphertext_bytes)
-                    yield sealed.frames
+                    for piece in _pieces(sealed.frames, pace):
+                        if batch[0].kind is BlockKind.DATA:
+                            await pace.take(len(piece))
+                        yield piece
         finally:
             reader.close()
             paths = [source.path for one in changed for source, _ in one.places if source.path]
@@ -130,6 +140,12 @@ class Server:
         return _Sealed(place[:end], ciphertext_bytes, changed)
 
 
+def _pieces(frames: memoryview, pace: Pacer) -> Iterator[memoryview]:
+    """Small ones while the speed is limited, so that what leaves is even."""
+    step = max(1, len(frames)) if pace.rate is None else PIECE_BYTES
+    return (frames[start : start + step] for start in range(0, len(frames), step))
+
+
 @dataclass(frozen=True, slots=True)
 class _Sealed:
     """A batch of frames, ready to be sent; `changed`: blocks whose files are to be looked at again."""
@@ -139,10 +155,10 @@ class _Sealed:
     changed: Sequence[Served]
 
 
-def _all_busy(count: int) -> memoryview:
-    place = memoryview(bytearray(count * HEAD_BYTES))
-    for index in range(count):
-        write_frame_head(place, index * HEAD_BYTES, index, FrameStatus.BUSY, 0)
+def _busy(indexes: Sequence[int]) -> memoryview:
+    place = memoryview(bytearray(len(indexes) * HEAD_BYTES))
+    for at, index in enumerate(indexes):
+        write_frame_head(place, at * HEAD_BYTES, index, FrameStatus.BUSY, 0)
     return place
 
 

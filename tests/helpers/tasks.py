@@ -21,7 +21,8 @@ from ca.device import DeviceKeys, generate
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.ground import Rights
-from syncd.daemon.metering import ByteBudget, Meter
+from syncd.daemon.metering import ByteBudget, Meter, Transfers
+from syncd.daemon.pacing import Pace
 from syncd.errors import PeerUnavailable
 from syncd.model.ids import Cid, Incarnation
 from syncd.protocol.exchange import Frame, HeadsPage
@@ -117,10 +118,8 @@ def open_store(tree: Tree, keys: DeviceKeys, members: Members, random: Random, n
 def make_task(store: FolderStore, workers: Workers, clock: Clock, keys: DeviceKeys, name: str) -> FolderTask:
     """A task with rights as the members say."""
     publishes = store.membership.may_publish(keys.public.id, ROSTER_HEAD)
-    budget = ByteBudget(64 << 20)
-    return FolderTask(
-        name, store, marker_of(keys), workers, clock, Lane(name), budget, Meter(), Rights(publishes=publishes)
-    )
+    transfers = Transfers(ByteBudget(64 << 20), Meter(), Pace())
+    return FolderTask(name, store, marker_of(keys), workers, clock, Lane(name), transfers, Rights(publishes=publishes))
 
 
 # --- links -----------------------------------------------------------------------------------------------------------
