@@ -112,11 +112,13 @@ def db_arriving(connection: sqlite3.Connection) -> dict[bytes, Arriving]:
             if l_kind in (FILE, SYMLINK):
                 arriving.gone.append(id_)
             continue
-        if kind != FILE or l_kind != FILE:
+        if l_kind not in (FILE, SYMLINK):
             continue
-        if author is not None and (c_cs, c_idx) != (s_ccs, s_cidx):
+        if author is not None and (c_cs, c_idx) != (s_ccs, s_cidx):  # whatever becomes of it: a file, a link, ...
             found.setdefault(bytes(author), Arriving()).overwritten.append(id_)
-        elif mover is not None and name is not None and l_name != name and looks_disguised(l_name, name):
+        elif mover is None or kind != FILE or l_kind != FILE:
+            continue
+        elif name is not None and l_name != name and looks_disguised(l_name, name):
             found.setdefault(bytes(mover), Arriving()).disguised.append(id_)
     return found
 

@@ -10,7 +10,7 @@ import pytest
 from ca.ids import EntryHash
 from syncd.model.changesets import ITSELF
 from syncd.model.ids import ROOT_NODE, ChangesetHash, VersionId, version_id
-from syncd.model.records import DELETED, Place, Record
+from syncd.model.records import DELETED, Place, Record, symlink_to
 from syncd.store import waves
 from syncd.store.folder import Arrived, FolderStore
 from syncd.store.journal import NoRight, Verdict
@@ -33,6 +33,8 @@ class Scene:
     store: FolderStore
     bob: Author
     deletion: Arrived
+    seen: list[VersionId]
+    """Of the files, before they were deleted."""
 
     @property
     def deleted_in(self) -> ChangesetHash:
@@ -48,7 +50,19 @@ class Scene:
         return sum(len(arriving.nodes) for arriving in waves.db_arriving(self.store.connection).values())
 
 
-def begin(name: str, databases: SimDatabases, *, hold: bool = True, approves: tuple[ChangesetHash, ...] = ()) -> Scene:
+def relinked(scene: Scene) -> Arrived:
+    link = symlink_to(b"/nowhere")
+    return scene.bob.publish(*(Record(node_id(at + 1), link, (scene.seen[at],)) for at in range(FILES)))
+
+
+def begin(
+    name: str,
+    databases: SimDatabases,
+    *,
+    hold: bool = True,
+    deletes: bool = True,
+    approves: tuple[ChangesetHash, ...] = (),
+) -> Scene:
     roster = Roster(no_delete=["dan"])
     store = open_store(SimTree(SimDisk(), databases), device_keys(name), roster, SeededRandom(name), name)
     store.db_begin()
@@ -62,9 +76,11 @@ def begin(name: str, databases: SimDatabases, *, hold: bool = True, approves: tu
         "s_pidx=p_idx, pending=0 WHERE kind=1"
     )
     seen = [VersionId(version_id(made.head.changeset, index)) for index in range(FILES)]
+    if not deletes:
+        return Scene(store, bob, made, seen)
     deletion = bob.publish(*(Record(node_id(at + 1), DELETED, (seen[at],)) for at in range(FILES)), approves=approves)
     accept(store, deletion)
-    scene = Scene(store, bob, deletion)
+    scene = Scene(store, bob, deletion, seen)
     if hold:
         (origin,) = waves.db_arriving(store.connection)
         nodes = waves.db_arriving(store.connection)[origin].nodes
@@ -156,6 +172,24 @@ def test_wave_that_its_author_approved_is_not_counted(databases: SimDatabases) -
 
 def test_same_wave_without_that_is_counted(databases: SimDatabases) -> None:
     assert begin("ann", databases, hold=False).arriving() == FILES
+
+
+def test_files_that_became_links_wait_and_come_back_with_a_no(databases: SimDatabases) -> None:
+    """Content goes by that as it does by a deletion, without the right to delete."""
+    scene = begin("ann", databases, deletes=False)
+    accept(scene.store, relinked(scene))
+    (arriving,) = waves.db_arriving(scene.store.connection).values()
+    assert len(arriving.overwritten) == FILES and not arriving.gone
+    assert waves.db_undo_arriving(scene.store, arriving.nodes, 0) == FILES
+    (undone,) = scene.store.connection.execute("SELECT count(*) FROM node WHERE kind=1 AND l_kind=1").fetchone()
+    assert undone == FILES
+
+
+def test_links_that_nobody_has_yet_are_no_wave(databases: SimDatabases) -> None:
+    scene = begin("ann", databases, deletes=False)
+    new = (Record(node_id(500 + at), symlink_to(b"/new"), place=Place(ROOT_NODE, b"link%d" % at)) for at in range(60))
+    accept(scene.store, scene.bob.publish(*new))
+    assert scene.arriving() == 0
 
 
 def test_what_a_person_here_approves_is_said_to_all(databases: SimDatabases) -> None:
