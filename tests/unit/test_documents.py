@@ -59,6 +59,17 @@ def test_every_promise_of_the_threat_model_names_a_test() -> None:
     assert [row for row in rows if not NAMED_FILE.search(row)] == []
 
 
+CASE = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+@pytest.mark.parametrize("document", ["failures.md", "threat-model.md"])
+def test_every_test_that_a_promise_names_is_there(document: str) -> None:
+    named = CASE.findall((ROOT / "docs" / document).read_text(encoding="utf-8"))
+    assert len(named) >= 30
+    lost = [(file, name) for file, name in named if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")]
+    assert lost == []
+
+
 LIMIT = re.compile(r"^\| [^|]+ \| ([\d,]+) \| `([\w/]+)\.py` (\w+) \|$", re.MULTILINE)
 LIMITS = LIMIT.findall((ROOT / "docs" / "protocol.md").read_text(encoding="utf-8").partition("## Limits")[2])
 
