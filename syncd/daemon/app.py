@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
@@ -239,6 +240,7 @@ class Daemon:
         keeper = PeerKeeper(self.surroundings, folder.membership, task.server, task.follower.run_link)
         self._started[folder.id].keeper = keeper
         task.on_roster_needed = keeper.catch_up_soon
+        task.on_audit = partial(self.audit.note, folder=folder.id)
         nursery.start_soon(keeper.run)
         nursery.start_soon(run_duties, folder.membership, self.installation, task.journal_heads)
 

@@ -114,6 +114,8 @@ class Archivist:
             entries = [entry for raw in found.damaged for entry in BlockList(raw)]
             came = await fetch(self._ground, entries, frozenset())
             damaged, healed, lost = damaged + 1, healed + came, lost + len(entries) - came
+            lost_now = len(entries) - came
+            await self._ground.on_audit("history healed", f"pack {name}: {came} blocks from peers, {lost_now} lost")
             log.error(
                 "folder %s: a pack of old versions was damaged: %s blocks came back from peers, %s did not",
                 self._ground.name,

@@ -6,7 +6,7 @@ through it or through what `FolderTask` hands them. Everything here is touched b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
@@ -98,6 +98,10 @@ class Work:
         return self.everything or bool(self.names) or bool(self.deep)
 
 
+async def _no_audit(action: str, about: str) -> None:
+    """Where nobody keeps an audit log."""
+
+
 class Ground:
     """What the parts of one folder's work share."""
 
@@ -137,6 +141,8 @@ class Ground:
         """The rules of `.syncd/ignore`, as of the last scan."""
         self.on_roster_needed: Callable[[DeviceId], None] = lambda device: None
         self.on_change: Callable[[], None] = lambda: None
+        self.on_audit: Callable[[str, str], Awaitable[None]] = _no_audit
+        """Writes into the audit log of this device what was done, and about what."""
         self.work = Work()
         self.retries: set[Path] = set()
         """Names that the next look is only for because they did not rest, or could not be read, at the last one."""

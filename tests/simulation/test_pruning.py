@@ -197,8 +197,15 @@ async def test_flipped_bit_is_found_within_one_scrub_and_healed_from_a_peer(
     for name, content in list(files.items()):
         files[name] = content[:66] + bytes([content[66] ^ 1]) + content[67:]
     count = len(files)
+    audited: list[str] = []
+
+    async def audit(action: str, about: str) -> None:
+        audited.append(action)
+
+    bob.task.on_audit = audit
     scrubbed = await bob.task.archivist.scrub(0.0)
     assert (scrubbed.damaged, scrubbed.healed) == (count, 1)
+    assert audited == ["history healed"] * count
     assert lacking(bob, moments[1]) == 0
     assert (await bob.task.archivist.scrub(-1.0)).damaged == 0
 
