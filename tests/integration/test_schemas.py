@@ -39,7 +39,7 @@ conflicts
 changes Photos
 storage list
 audit
-audit --verify
+audit --kind admin
 retention Photos
 prune Photos --dry-run
 scrub Photos
