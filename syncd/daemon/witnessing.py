@@ -26,6 +26,8 @@ log = logging.getLogger("syncd.audit")
 
 PACE_S: Final = 5.0
 DAEMON: Final = "daemon"
+ENDING: Final = "stop"
+"""Told before it is done: from then on nothing waits for the disk any more, least of all the answer."""
 
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -57,6 +59,9 @@ class Witness:
         """See `web.control.Api`."""
         kind = kind_of(name, params)
         if kind is None:
+            return await self._api.call(name, params, progress)
+        if name == ENDING:
+            await self._note(kind, name, "", None, ok=True)
             return await self._api.call(name, params, progress)
         try:
             result = await self._api.call(name, params, progress)

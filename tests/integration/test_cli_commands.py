@@ -55,7 +55,7 @@ ANSWERS: Script = {
          "expires": "2099-11-20T14:52:00Z"}]},
     "invite.revoke": {"schema": "syncd.invite.revoke/1", "id": "i1", "folder": FOLDER_ID, "name": "Photos"},
     "requests": {"schema": "syncd.requests/1", "requests": [JOIN_REQUEST, HELD]},
-    "approve": {"schema": "syncd.approve/1", **DECIDED},
+    "approve": {"schema": "syncd.approve/1", **DECIDED, "everywhere": None},
     "deny": {"schema": "syncd.deny/1", **DECIDED, "kind": "held", "member": None},
     "conflicts": {"schema": "syncd.conflicts/1", "conflicts": [
         {"folder": FOLDER_ID, "name": "Photos", "path": "plan.xlsx", "versions": [

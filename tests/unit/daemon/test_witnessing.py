@@ -70,6 +70,18 @@ async def test_failures_are_told_with_their_id() -> None:
     assert book.lines == [("admin!rotate", "page: SY-SHARE-04: no", None)]
 
 
+async def test_end_is_told_before_it_comes() -> None:
+    book = Book()
+    told_before: list[int] = []
+
+    async def stop(params: Mapping[str, Any], progress: object) -> dict[str, Any]:
+        told_before.append(len(book.lines))
+        return {"pid": 1}
+
+    assert await witness(book, stop=stop).call("stop", {}, no_progress) == {"pid": 1}
+    assert told_before == [1] and book.lines == [("operator:stop", "page: ", None)]
+
+
 async def test_disk_that_refuses_the_log_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     result = await witness(FullDisk(), pause={"folders": []}).call("pause", {"folder": None}, no_progress)
     assert result == {"folders": []}
