@@ -41,14 +41,15 @@ class Happening:
 
 ADMIN_METHODS: Final = frozenset(
     {
-        "share", "join", "approve", "deny", "member.remove", "member.change", "device.archive", "lockdown",
-        "folder.decide", "folder.leave", "recover", "rescue", "rotate", "invite.revoke", "config.set", "web", "web.pin",
+        "share", "join", "approve", "deny", "member.add", "member.remove", "member.change", "device.archive",
+        "lockdown", "folder.decide", "folder.leave", "recover", "rescue", "rotate", "invite.revoke",
+        "config.set", "web", "web.pin",
     }
 )  # fmt: skip
 OPERATOR_METHODS: Final = frozenset(
     {
-        "export", "pause", "resume", "resolve", "folder.rescan", "folder.move", "check", "prune", "scrub", "restore",
-        "undo", "snapshot.add", "snapshot.remove", "config.reload", "notify.test", "stop",
+        "drill", "export", "pause", "resume", "resolve", "folder.rescan", "folder.move", "check", "prune", "scrub",
+        "restore", "undo", "snapshot.add", "snapshot.remove", "config.reload", "notify.test", "stop",
     }
 )  # fmt: skip
 WHEN_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {

@@ -105,6 +105,8 @@ nonsense
 """.strip().splitlines()
 
 ELSEWHERE = {
+    "drill": "tests of restoring", "export": "tests of exports", "rescue": "tests of emergencies",
+    "member add": "tests of governing",
     "join": "every test of two computers",
     "lockdown": "tests of emergencies", "recover": "tests of emergencies", "folder decide": "tests of emergencies",
     "service logs": "tests/integration/test_cli_service.py", "config edit": "tests/integration/test_operating.py",
