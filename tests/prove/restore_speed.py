@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from tests.helpers.computers import Computer, Disappointment, demand_equal, sharing_computers, snapshot, wait_until
+from tests.helpers.computers import Computer, Disappointment, demand_equal, sharing_computers, snapshot
 
 CLAIM = (
     "1 GiB restored in place, its blocks on this disk, takes at most twice as long as a copy of the same files and a "
@@ -32,7 +32,7 @@ def prove(place: Path) -> str:
         shutil.rmtree(place / "copy")
         began = time.monotonic()
         ben.ask("restore", str(ben.folder), "--at", moment, "--yes", timeout_s=SYNC_S)
-        wait_until(lambda: is_restored(ben), SYNC_S, "not all came back")
+        ben.wait_synced(SYNC_S)
         os.sync()
         restored_s = time.monotonic() - began
         if snapshot(ben.folder) != before:
@@ -54,11 +54,6 @@ def settle(anna: Computer, ben: Computer) -> None:
     anna.wait_synced(SYNC_S)
     ben.wait_synced(SYNC_S)
     demand_equal(anna.folder, ben.folder)
-
-
-def is_restored(computer: Computer) -> bool:
-    (folder,) = computer.ask("status")["folders"]
-    return bool(folder["need"]["files"] == 0 and folder["state"] in ("synced", "waiting"))
 
 
 def copy(source: Path, target: Path) -> float:
