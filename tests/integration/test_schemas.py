@@ -63,6 +63,7 @@ config show
 config get log.level
 config set log.level info
 config unset log.level
+limits
 config check
 notify add webhook http://127.0.0.1:9/x --on stale=3d
 notify list
