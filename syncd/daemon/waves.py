@@ -76,12 +76,14 @@ class Waves:
             await self._hold_found(ransom, Why.ENCRYPTED)
             held += ransom
             written = [one for one in written if not one.is_noise]
+            disguised = []
         news = self._count_written(written)
         if self._holds(SCAN_ORIGIN, Change(len(news), len(news), len(news), is_stroke=False)):
             await self._hold_found(written, Why.CHANGED)
             held += written
-        elif written:
-            rows = [_row(one) for one in written]
+            written = []
+        if written or disguised:
+            rows = [_row(one) for one in (*written, *disguised)]
             await self._db(waves.db_pass, self._store.connection, SCAN_ORIGIN, rows, self._clock.now())
         return [one for one in found if one not in held] if held else list(found)
 

@@ -198,6 +198,13 @@ def m006_approvals(db: Database) -> None:
     db.execute("CREATE TABLE passing(node INTEGER PRIMARY KEY, at REAL NOT NULL)")
 
 
+@FOLDER()
+def m007_renames_that_passed(db: Database) -> None:
+    """Where stood what passed shortly before a wave: a no brings names back as well."""
+    db.execute("ALTER TABLE passed ADD COLUMN p_cs INTEGER")
+    db.execute("ALTER TABLE passed ADD COLUMN p_idx INTEGER")
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

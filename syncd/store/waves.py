@@ -18,7 +18,7 @@ from blake3 import blake3
 from syncd.engine.brake import WINDOW_S
 from syncd.engine.ransom import looks_disguised
 from syncd.model.ids import ChangesetHash, NodeId, VersionId
-from syncd.model.records import Content, Record
+from syncd.model.records import Content, Place, Record
 from syncd.seams import Tree
 from syncd.store import approvals, rows
 from syncd.store.approvals import IS_APPROVED
@@ -272,33 +272,64 @@ def db_pass(connection: sqlite3.Connection, origin: str, nodes: Sequence[int], n
     with Transaction(connection):
         connection.execute("DELETE FROM passed WHERE at<? OR at>?", (now - 2 * WINDOW_S, now))
         connection.executemany(
-            "INSERT OR IGNORE INTO passed(node, origin, at, cs, idx) VALUES (?,?,?,?,?)",
-            [(row.id, origin, now, row.s_ccs, row.s_cidx) for row in found.values() if row.s_ccs is not None],
+            "INSERT OR IGNORE INTO passed(node, origin, at, cs, idx, p_cs, p_idx) VALUES (?,?,?,?,?,?,?)",
+            [
+                (row.id, origin, now, row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx)
+                for row in found.values()
+                if row.s_ccs is not None
+            ],
         )
 
 
-def db_passed(connection: sqlite3.Connection, origin: str, before: float) -> list[tuple[int, int, int]]:
-    """(node, version) of what an origin had changed in the ten minutes before a moment, and after it."""
-    query = "SELECT node, cs, idx FROM passed WHERE origin=? AND at>=? ORDER BY node"
-    return connection.execute(query, (origin, before - WINDOW_S)).fetchall()
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What stood at a node before something passed that turned out to be part of a wave: content, and place."""
+
+    node: int
+    cs: int
+    idx: int
+    p_cs: int | None = None
+    p_idx: int | None = None
+
+
+def db_passed(connection: sqlite3.Connection, origin: str, before: float) -> list[Passed]:
+    """What an origin had changed in the ten minutes before a moment, and after it."""
+    query = "SELECT node, cs, idx, p_cs, p_idx FROM passed WHERE origin=? AND at>=? ORDER BY node"
+    return [Passed(*row) for row in connection.execute(query, (origin, before - WINDOW_S))]
 
 
 # --- a person says no ------------------------------------------------------------------------------------------------
 
 
-def db_restore(store: FolderStore, versions: Sequence[tuple[int, int, int]], now_ms: int) -> int:
-    """Say again, for everybody, the contents of old versions (node, cs, idx), where they are no longer the newest."""
-    connection, sources = store.connection, store.journal.sources
-    found = rows.read_ids(connection, [node for node, _, _ in versions])
+def db_restore(store: FolderStore, passed: Sequence[Passed], now_ms: int) -> int:
+    """Say again, for everybody, the contents of old versions where they are no longer the newest, and the names that
+    were disguised since."""
+    found = rows.read_ids(store.connection, [one.node for one in passed])
     records = []
-    for node, cs, idx in versions:
-        row = found.get(node)
-        content = store.db_record(cs, idx).content
-        if row is None or content is None or row.c_cs is None or row.c_idx is None:
+    for one in passed:
+        row = found.get(one.node)
+        if row is None:
             continue
-        if (row.c_cs, row.c_idx) != (cs, idx):
-            records.append(Record(row.nid, content, (VersionId(sources.version(row.c_cs, row.c_idx)),)))
+        content, replaced = _former_content(store, row, one)
+        place, left = _former_place(store, row, one)
+        if content is not None or place is not None:
+            records.append(Record(row.nid, content, replaced, place, left))
     return _author(store, records, now_ms)
+
+
+def _former_content(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Content | None, tuple[VersionId, ...]]:
+    if row.c_cs is None or row.c_idx is None or (row.c_cs, row.c_idx) == (before.cs, before.idx):
+        return None, ()
+    return store.db_record(before.cs, before.idx).content, (store.journal.sources.version(row.c_cs, row.c_idx),)
+
+
+def _former_place(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Place | None, tuple[VersionId, ...]]:
+    if before.p_cs is None or before.p_idx is None or row.p_cs is None or row.p_idx is None or row.name is None:
+        return None, ()
+    place = store.db_record(before.p_cs, before.p_idx).place
+    if place is None or not looks_disguised(place.name, row.name):
+        return None, ()
+    return place, (store.journal.sources.version(row.p_cs, row.p_idx),)
 
 
 def db_undo_here(store: FolderStore, nodes: Sequence[int], now: float) -> None:

@@ -203,6 +203,24 @@ async def test_storm_of_renames_waits(world: World, answer: str, autojump_clock:
         world.demand_equal()
 
 
+async def test_renames_that_passed_before_the_storm_was_noticed_are_undone_by_a_no(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(30):
+            ann.disk.rename(name(number), (name(number)[0] + b".locked",))
+            await trio.sleep(2)
+        await trio.sleep(A_WHILE_S)
+        held = await the_wave(ann)
+        assert held.why is Why.ENCRYPTED
+        assert held.passed > 0
+        await waves(ann).deny(held.id)
+        await world.settle()
+        demand_first_editions(ann, bob)
+        world.demand_equal()
+
+
 async def test_ordinary_work_never_waits(world: World, autojump_clock: MockClock) -> None:
     """New files, all of them edited again and again, moved and removed one by one: young files are nobody's loss."""
     async with world.running():
