@@ -142,7 +142,8 @@ ABOUT: dict[str, str] = {
     "limits.up": "the most that is sent, as 500 kB/s or 20 Mbit/s; pause: nothing",
     "limits.down": "the most that is received",
     "limits.schedule": "other limits for parts of the week, in local time",
-    "restore.below": "the directory below which others may have this computer restore outside of folders",
+    "restore.below": "the directory below which others may have this computer restore outside of folders; "
+    "symlinks in it are not followed",
 }
 """Every setting in a few words; docs/settings.md has the same."""
 

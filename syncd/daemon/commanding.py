@@ -2,7 +2,11 @@
 
 A device obeys only if its person said so (`[restore] remote = true`), and writes outside of the folder only below the
 directory that the person named (`[restore] below`). Whether a command counts is decided by `engine.commanding`; that it
-was obeyed is on disk before anything is done, so a crash cannot make it work twice.
+was obeyed is on disk before anything is done, so a crash cannot make it work twice. One command is carried out at a
+time, and no longer than its signer may command and the person allows it.
+
+What is refused stands in the audit log only if its signer may command and handed it in: nobody fills the log in
+another's name. Everything else is counted with the other refusals of the device that handed it in.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -23,7 +27,7 @@ from syncd.daemon.auditing import AuditLog
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.naming import device_named
 from syncd.daemon.problems import problem_of
-from syncd.daemon.restoring import Brought, Wish, bring
+from syncd.daemon.restoring import Brought, Heard, Wish, bring
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.commanding import LIFETIME_MS, Claim, Standing, judge
@@ -32,7 +36,7 @@ from syncd.model.paths import Path
 from syncd.protocol.commands import NONCE_BYTES, Report, Restore, Rule, Signed, State, issue, signed_untrusted
 from syncd.protocol.refusals import Event
 from syncd.protocol.requests import Route
-from syncd.store.outside import Existing
+from syncd.store.outside import Existing, names_below
 from syncd.store.restoring import Moment, Part
 from syncd.treetypes import TreeError
 
@@ -61,6 +65,7 @@ class Obedience:
         self._audit = audit
         self._reports: dict[bytes, tuple[DeviceId, Report]] = {}
         self._judging = trio.Lock()
+        self._carrying_out = trio.Lock()
 
     async def obey_untrusted(self, folder: FolderId, device: DeviceId, raw: bytes) -> bytes:
         """Take a command that a proved device of the folder handed in; the report. Raises CodecError."""
@@ -68,15 +73,17 @@ class Obedience:
         running = self._daemon.folder(folder)
         try:
             async with self._judging:
-                task = await self._accept(running, signed)
+                below = self._daemon.settings.restore_below
+                task = await self._accept(running, signed, below)
         except TrustError as error:
             why = error.why or error.what
             self._daemon.refusals.note(Event.RIGHT, device_text(device), f"command: {why}")
-            await self._audit.note("remote restore refused", why, folder=folder, actor=signed.command.signer)
+            if running is not None and device == signed.command.signer and _is_of_one_who_may(running, signed):
+                await self._audit.note("remote restore refused", why, folder=folder, actor=device)
             return Report(State.REFUSED, trouble=error.id, words=why).encode()
         assert running is not None
         report = self._note(signed.command, Report(State.RUNNING))
-        self._daemon.start(self._run, running, task, signed.command)
+        self._daemon.start(self._run, running, task, signed.command, below)
         return report.encode()
 
     def report(self, folder: FolderId, device: DeviceId, nonce: bytes) -> bytes | None:
@@ -84,15 +91,12 @@ class Obedience:
         signer, report = self._reports.get(nonce, (None, None))
         return None if report is None or signer != device else report.encode()
 
-    async def _accept(self, folder: RunningFolder | None, signed: Signed) -> FolderTask:
+    async def _accept(self, folder: RunningFolder | None, signed: Signed, below: str | None) -> FolderTask:
         """Judge a command, and write down that it was obeyed. Raises TrustError."""
         own, command = self._daemon.installation, signed.command
         if folder is None or folder.task is None:
             raise TrustError("the command was refused", id="SY-CMD-01", why="the folder is not at work here")
-        public = folder.membership.roster.public_of(command.signer)
-        if public is None:
-            raise TrustError("the command was refused", id="SY-CMD-01", why="nobody knows its signer")
-        verify(public.sign, Purpose.COMMAND, folder.id, signed.body, signed.signature)
+        _verify(folder, signed)
         known = await own.on_disk(own.db.commands)
         latest: dict[DeviceId, int] = {}
         for _, signer, issued_ms in known:
@@ -108,19 +112,20 @@ class Obedience:
         now_ms = int(own.clock.now() * 1000)
         judge(_claim(command), standing, now_ms)
         if command.to is not None:
-            await own.workers.run_blocking(refuse_outside, command.to, self._daemon.settings.restore_below)
+            await own.workers.run_blocking(refuse_outside, command.to, below, self._taken())
         await own.on_disk(
             own.db.put_command, command.nonce, command.signer, command.issued_ms, command.expires_ms, now_ms
         )
         await self._audit.note("remote restore begun", described(command), folder=folder.id, actor=command.signer)
         return folder.task
 
-    async def _run(self, folder: RunningFolder, task: FolderTask, command: Restore) -> None:
+    async def _run(self, folder: RunningFolder, task: FolderTask, command: Restore, below: str | None) -> None:
         def heard(files_done: int, files: int, bytes_done: int, size: int) -> None:
             self._note(command, Report(State.RUNNING, files_done, files, bytes_done, size))
 
         try:
-            brought = await bring(folder, task, wish_of(command), dry_run=False, heard=heard)
+            async with self._carrying_out:
+                brought = await self._while_allowed(folder, task, command, below, heard)
             await self._in_place(folder, task, command, brought)
         except (SyncdError, TreeError, sqlite3.Error) as error:
             id_ = problem_of(error, reading=False)[0] if isinstance(error, TreeError) else getattr(error, "id", None)
@@ -129,6 +134,35 @@ class Obedience:
         files = sum(brought.counts.values())
         words = "" if brought.deed is None else f"syncd undo {brought.deed.id}"
         await self._end(folder, command, Report(State.DONE, files, files, brought.size, brought.size, words=words))
+
+    async def _while_allowed(
+        self, folder: RunningFolder, task: FolderTask, command: Restore, below: str | None, heard: Heard
+    ) -> Brought:
+        """Restore, and stop when the signer may not command any more, or the person here takes back the permission."""
+
+        def why_not() -> str | None:
+            settings = self._daemon.settings
+            if not folder.membership.device_may(command.signer, Action.RESTORE):
+                return "its signer may not restore for others any more"
+            if not settings.remote_restore or (command.to is not None and settings.restore_below != below):
+                return "the person at this device does not allow it any more"
+            return None
+
+        with trio.CancelScope() as scope:
+            self._daemon.start(_stop_if, why_not, scope)
+            try:
+                if why_not() is None:
+                    return await bring(folder, task, wish_of(command, below), dry_run=False, heard=heard)
+            finally:
+                scope.cancel()
+        raise TrustError("the command was stopped", id="SY-CMD-01", why=why_not() or "it was not allowed for a moment")
+
+    def _taken(self) -> list[bytes]:
+        """Directories into which no command writes: syncd's own, and those of folders."""
+        home = self._daemon.installation.home
+        return [os.fsencode(folder.row.path) for folder in self._daemon.folders] + (
+            [] if home is None else [os.fsencode(home)]
+        )
 
     async def _in_place(self, folder: RunningFolder, task: FolderTask, command: Restore, brought: Brought) -> None:
         """What was published is restored only when it stands on this disk."""
@@ -167,10 +201,34 @@ def _claim(command: Restore) -> Claim:
     )
 
 
-def wish_of(command: Restore) -> Wish:
+async def _stop_if(why_not: Callable[[], str | None], scope: trio.CancelScope) -> None:
+    while not scope.cancel_called:
+        if why_not() is not None:
+            scope.cancel()
+        await trio.sleep(POLL_S)
+
+
+def _verify(folder: RunningFolder, signed: Signed) -> None:
+    """Raises TrustError for a signature that is not the signer's."""
+    public = folder.membership.roster.public_of(signed.command.signer)
+    if public is None:
+        raise TrustError("the command was refused", id="SY-CMD-01", why="nobody knows its signer")
+    verify(public.sign, Purpose.COMMAND, folder.id, signed.body, signed.signature)
+
+
+def _is_of_one_who_may(folder: RunningFolder, signed: Signed) -> bool:
+    try:
+        _verify(folder, signed)
+    except TrustError:
+        return False
+    return folder.membership.device_may(signed.command.signer, Action.RESTORE)
+
+
+def wish_of(command: Restore, below: str | None) -> Wish:
     """What a command asks for, as it is done."""
     part = Part(command.path, command.only, keep_newer=command.to is None and command.rule is Rule.KEEP)
-    return Wish(Moment(at_ms=command.at_ms), part, command.to, _EXISTING[command.rule])
+    top = None if command.to is None or below is None else os.fsencode(below)
+    return Wish(Moment(at_ms=command.at_ms), part, command.to, _EXISTING[command.rule], below=top)
 
 
 def described(command: Restore) -> str:
@@ -188,16 +246,27 @@ def described(command: Restore) -> str:
     )
 
 
-def refuse_outside(to: bytes, below: str | None) -> None:
-    """Raises TrustError for a directory that does not lie below the one that the person at this device named."""
-    allowed = None if below is None else os.path.realpath(os.fsencode(below))
-    meant = os.path.realpath(to)
-    if allowed is None or not (meant + b"/").startswith(allowed + b"/") or meant == allowed:
-        raise TrustError(
-            "this device does not let others write there",
-            id="SY-CMD-02",
-            why="its [restore] below names " + ("no directory" if below is None else below),
-        )
+def refuse_outside(to: bytes, below: str | None, taken: Sequence[bytes]) -> None:
+    """Raises TrustError for a directory that does not lie below the one that the person at this device named, and lead
+    there through no symlink, or that is, holds, or lies in one of those that are taken."""
+    if below is None:
+        raise _not_there("its [restore] below names no directory")
+    top = os.path.realpath(os.fsencode(below))
+    names = names_below(to, os.fsencode(below))
+    meant = top if names is None else os.path.join(top, *names)
+    if names is None or os.path.realpath(meant) != meant:
+        raise _not_there(f"its [restore] below names {below}")
+    for other in map(os.path.realpath, taken):
+        if _holds(meant, other) or _holds(other, meant):
+            raise _not_there("syncd's own files or those of a folder are there")
+
+
+def _holds(directory: bytes, path: bytes) -> bool:
+    return (path + b"/").startswith(directory.rstrip(b"/") + b"/")
+
+
+def _not_there(why: str) -> TrustError:
+    return TrustError("this device does not let others write there", id="SY-CMD-02", why=why)
 
 
 class Commanding:

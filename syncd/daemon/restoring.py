@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import trio
+
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.gathering import fetch, held_by_peers
 from syncd.daemon.ground import Ground
@@ -54,6 +56,8 @@ class Wish:
     changed: bool = False
     keys: StoreKeys | None = None
     """Outside, as an encrypted store that these open."""
+    below: bytes | None = None
+    """Outside, the directory from which `to` is reached, through no symlink; None: `to` is what its name leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,9 @@ async def _in_place(folder: RunningFolder, task: FolderTask, wish: Wish, dry_run
         await demand(folder, task, foreseen, missing)
         await _gather(task, when, part, foreseen)
         about = f"{folder.name}/{as_text(b'/'.join(part.path))}".rstrip("/")
-        deed = await task.db(restoring.db_restore, task.store, when, part, about, task.clock.now())
-        await published(task)
+        with trio.CancelScope(shield=True):  # what is in the database is told to the others
+            deed = await task.db(restoring.db_restore, task.store, when, part, about, task.clock.now())
+            await published(task)
     changes = {change.value: count for change, count in counts(foreseen.differences).items()}
     return Brought(changes, foreseen.size, foreseen.lacking, len(missing), foreseen.differences, deed, incomplete)
 
@@ -189,7 +194,7 @@ async def _write(task: Ground, chosen: Mapping[Path, Seen], wish: Wish, heard: H
     if wish.keys is not None:
         await _deposit(task, items, wish, wish.keys, reader, heard)
         return
-    target: Target = await task.blocking(_open_target, wish.to, wish.existing)
+    target: Target = await task.blocking(_open_target, wish.to, wish.existing, wish.below)
     skip = max(0, len(wish.part.path) - 1)  # below the root, the last name of the path is the top of what is written
     size, written = sum(seen.content.size for seen in chosen.values()), 0
     try:
@@ -225,8 +230,8 @@ async def _deposit(
         reader.close()
 
 
-def _open_target(to: bytes, existing: Existing) -> Target:
-    return TarTarget(to) if to.endswith(b".tar") else DirectoryTarget(to, existing)
+def _open_target(to: bytes, existing: Existing, below: bytes | None) -> Target:
+    return TarTarget(to, below) if to.endswith(b".tar") else DirectoryTarget(to, existing, below)
 
 
 def _writings(task: Ground, items: Sequence[tuple[Path, Seen]], skip: int) -> list[Writing]:

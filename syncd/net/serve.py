@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import trio
 
 from ca.addresses import maybe_refusal
-from ca.device import DeviceKeys
+from ca.device import DeviceKeys, device_text
 from ca.ids import DeviceId, EpochId, FolderId
 from syncd import http
 from syncd.engine.membership import Update
@@ -27,7 +27,7 @@ from syncd.model.ids import Cid
 from syncd.net.connections import Connection
 from syncd.net.folders import Membership, Pairing, Rescue
 from syncd.net.greeting import Others, make_hello
-from syncd.protocol.allowance import Allowance
+from syncd.protocol.allowance import Allowance, Pace
 from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
 from syncd.protocol.exchange import FolderServer
 from syncd.protocol.frames import FrameReader, FrameStatus
@@ -51,7 +51,13 @@ UNPROVED_BURST: Final = 200.0
 """Blocks that clients without a hello may fetch, as `curl` does, all together."""
 SUBMITS_PER_S: Final = 20.0
 SUBMITS_BURST: Final = 400.0
-"""Entries that anybody who knows a control label may hand in, all together: each costs a signature's check."""
+"""Entries that anybody who knows a control label may hand in, all together: each costs a signature's check. What is
+asked with recovery keys has as many, counted by themselves: nothing else holds up a removal."""
+COMMANDS_PER_S: Final = 40.0
+COMMANDS_OF_ONE_PER_S: Final = 5.0
+KEPT_PER_S: Final = 200.0
+KEPT_OF_ONE_PER_S: Final = 50.0
+"""What devices may leave here, at most once for every folder and connection."""
 
 
 class Host(Protocol):
@@ -136,6 +142,9 @@ class Server:
         self._pairing = pairing
         self._unproved = Allowance(UNPROVED_PER_S, UNPROVED_BURST, 0.0)
         self._submits = Allowance(SUBMITS_PER_S, SUBMITS_BURST, 0.0)
+        self._rescues = Allowance(SUBMITS_PER_S, SUBMITS_BURST, 0.0)
+        self._commands = Pace(COMMANDS_PER_S, COMMANDS_OF_ONE_PER_S, 0.0)
+        self._kept = Pace(KEPT_PER_S, KEPT_OF_ONE_PER_S, 0.0)
         self.rescue: Rescue | None = None
         """Who answers the holder of a recovery key; None: nobody."""
 
@@ -161,7 +170,7 @@ class Server:
     async def serve(self, connection: Connection, host: Host, rest: bytes = b"") -> None:
         """Answer requests on a connection of one folder, also on one that we dialled and swapped."""
         stream = connection.stream
-        gates = _Gates(self._refusals, self._unproved, self._submits, self.rescue)
+        gates = _Gates(self._refusals, self._unproved, self._submits, self._commands, self._kept, self.rescue)
         exchange = _Exchange(connection, host, self._keys, self._run, self._listening, gates)
         try:
             swapped = await http.serve(
@@ -201,7 +210,7 @@ class Server:
             verdict = authorize(Asker(stream.endpoint.kind, stream.speaks_syncd), request.route)
             if isinstance(verdict, Refuse):
                 return Response(verdict.status, close=True)
-            if not self._submits.take(trio.current_time()):
+            if not self._rescues.take(trio.current_time()):
                 return Response(429)
             raw = await body.read(Route.RECOVER.max_body_bytes)
             try:
@@ -223,6 +232,8 @@ class _Gates:
     refusals: Refusals
     unproved: Allowance
     submits: Allowance
+    commands: Pace
+    kept: Pace
     rescue: Rescue | None
 
 
@@ -390,7 +401,7 @@ class _Exchange:
         return Response(404) if page is None else Response(200, page.encode())
 
     async def _command(self, body: Body) -> Response:
-        if not self._gates.submits.take(trio.current_time()):
+        if not self._gates.commands.take(device_text(self._device), trio.current_time()):
             return Response(429)
         raw = await body.read(Route.COMMAND.max_body_bytes)
         report = await self._host.command_untrusted(self._device, raw)
@@ -402,7 +413,7 @@ class _Exchange:
 
     async def _keep(self, body: Body) -> Response:
         rescue, folder = self._gates.rescue, self._host.membership.folder_id
-        if rescue is None or not self._gates.submits.take(trio.current_time()):
+        if rescue is None or not self._gates.kept.take(device_text(self._device), trio.current_time()):
             return Response(429)
         await rescue.keep_untrusted(folder, self._device, await body.read(Route.KEEP.max_body_bytes))
         return Response(204)

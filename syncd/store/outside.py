@@ -3,16 +3,24 @@
 The target is one that a person named. Nothing in it is ever overwritten: it must not exist or be empty, unless the
 person said that what is there is kept, or put aside. Every file has its name only when it is whole. Blocks are checked
 by pid as they are read, wherever they lie.
+
+The target is opened once, and everything in it is reached from there, following no symlink: whatever takes the place of
+a directory meanwhile, nothing is written elsewhere. What others command (`below`) is reached like that from the
+directory that the person at this device named.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from io import RawIOBase
+from itertools import count
 from types import TracebackType
 from typing import Protocol
 
@@ -25,6 +33,7 @@ from syncd.model.records import ContentKind
 from syncd.store.folder import SourceReader
 from syncd.store.keyring import Keyring
 from syncd.store.locating import BlockSource
+from syncd.store.syscalls import O_DIR, Renames, open_beneath
 from syncd.treetypes import tree_error
 
 FILE_MODE, DIR_MODE = 0o644, 0o755
@@ -150,19 +159,57 @@ class Existing(Enum):
     """It gets another name, beside its own."""
 
 
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_UNFINISHED = b".syncd-unfinished"
+
+
+def names_below(path: bytes, below: bytes) -> Path | None:
+    """How `path` leads on from the directory `below`, by spelling alone; None: it does not, or not straight on."""
+    names = tuple(name for name in path.split(b"/") if name not in (b"", b"."))
+    if not path.startswith(b"/") or b".." in names:
+        return None
+    for top in (os.path.normpath(below), os.path.realpath(below)):
+        above = tuple(name for name in top.split(b"/") if name)
+        if len(names) > len(above) and names[: len(above)] == above:
+            return names[len(above) :]
+    return None
+
+
+def _open_place(path: bytes, below: bytes | None) -> int:
+    """A directory, made if it is not there. `below`: reached from there, and never through a symlink."""
+    if below is None:
+        os.makedirs(path, exist_ok=True)
+        return os.open(path, _OPEN)
+    names = names_below(path, below)
+    if names is None:
+        raise PermissionError(errno.EACCES, "it does not lie where others may have this computer write")
+    fd = os.open(below, _OPEN)
+    for name in names:
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=fd)
+            inner = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
+
+
 class DirectoryTarget:
     """Writes plain files."""
 
-    def __init__(self, path: bytes, existing: Existing = Existing.REFUSE) -> None:
+    def __init__(self, path: bytes, existing: Existing = Existing.REFUSE, below: bytes | None = None) -> None:
         """Raises TreeError."""
         self._path = path
         self._existing = existing
-        self._modes: list[tuple[bytes, int]] = []
+        self._renames = Renames()
+        self._modes: list[tuple[Path, int]] = []
         self._blocked: set[Path] = set()
         """Names of directories that something else has and keeps: nothing below them is written."""
         try:
-            os.makedirs(path, exist_ok=True)
-            if existing is Existing.REFUSE and os.listdir(path):
+            self._top = _open_place(path, below)
+            if existing is Existing.REFUSE and os.listdir(self._top):
+                os.close(self._top)
                 raise SyncdError(
                     "the target directory is not empty",
                     id="SY-HIST-05",
@@ -178,43 +225,79 @@ class DirectoryTarget:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for path, mode in reversed(self._modes):  # last, as one that may not be written cannot be filled
-            os.chmod(path, mode)
+        try:
+            for path, mode in reversed(self._modes):  # last, as one that may not be written cannot be filled
+                self._set_mode(path, mode)
+        except OSError as trouble:
+            raise tree_error(trouble.errno or 0, trouble.strerror or "refused", path) from trouble
+        finally:
+            os.close(self._top)
 
-    def _at(self, path: Path) -> bytes:
-        return os.path.join(self._path, *path)
+    def _set_mode(self, path: Path, mode: int) -> None:
+        fd = open_beneath(self._top, path, _OPEN)
+        try:
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
 
-    def _is_free(self, path: Path) -> bool:
+    @contextmanager
+    def _parent(self, path: Path) -> Iterator[int]:
+        """The directory in which the last name of a path is; the others lead there without a symlink."""
+        if len(path) == 1:
+            yield self._top
+            return
+        fd = open_beneath(self._top, path[:-1], O_DIR)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _is_blocked(self, path: Path) -> bool:
+        return any(path[:end] in self._blocked for end in range(1, len(path)))
+
+    def _is_free(self, parent: int, name: bytes) -> bool:
         """Whether something may be written at a name, which is free afterwards."""
-        if any(path[:end] in self._blocked for end in range(1, len(path))):
+        if not _is_there(parent, name):
+            return True
+        if self._existing is not Existing.ASIDE:
             return False
-        at = self._at(path)
-        if not os.path.lexists(at):
-            return True
-        if self._existing is Existing.ASIDE:
-            os.rename(at, _aside(at))
-            return True
-        return False
+        number = 1
+        while True:
+            try:
+                self._renames.noreplace(parent, name, parent, name + b" (before restore %d)" % number)
+            except FileExistsError:
+                number += 1
+            else:
+                return True
 
     def directory(self, path: Path, mode: int) -> None:
-        at = self._at(path)
-        if self._existing is not Existing.REFUSE and os.path.isdir(at) and not os.path.islink(at):
+        if self._is_blocked(path):
             return
-        if not self._is_free(path):
-            self._blocked.add(path)
-            return
-        os.mkdir(at, 0o700)
-        self._modes.append((at, mode))
+        with self._parent(path) as parent:
+            if self._existing is not Existing.REFUSE and _is_directory(parent, path[-1]):
+                return
+            if not self._is_free(parent, path[-1]):
+                self._blocked.add(path)
+                return
+            os.mkdir(path[-1], 0o700, dir_fd=parent)
+            self._modes.append((path, mode))
 
     def link(self, path: Path, target: bytes) -> None:
-        if self._is_free(path):
-            os.symlink(target, self._at(path))
+        if self._is_blocked(path):
+            return
+        with self._parent(path) as parent:
+            if self._is_free(parent, path[-1]):
+                os.symlink(target, path[-1], dir_fd=parent)
 
     def file(self, path: Path, seen: Seen, chunks: Iterator[memoryview]) -> None:
-        if not self._is_free(path):
+        if self._is_blocked(path):
             return
-        unfinished = os.path.join(self._path, b".syncd-unfinished")
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with self._parent(path) as parent:
+            if self._is_free(parent, path[-1]):
+                self._write(parent, path[-1], seen, chunks)
+
+    def _write(self, parent: int, name: bytes, seen: Seen, chunks: Iterator[memoryview]) -> None:
+        fd = _create(self._top, _UNFINISHED)
         try:
             for chunk in chunks:
                 rest = chunk
@@ -223,18 +306,29 @@ class DirectoryTarget:
             os.fchmod(fd, FILE_MODE if seen.attributes.mode is None else seen.attributes.mode)
             if seen.attributes.mtime_ns is not None:
                 os.utime(fd, ns=(seen.attributes.mtime_ns, seen.attributes.mtime_ns))
-            os.link(unfinished, self._at(path))  # unlike a rename it never takes the name from anything
+            self._renames.noreplace(self._top, _UNFINISHED, parent, name)
+        except BaseException:
+            os.unlink(_UNFINISHED, dir_fd=self._top)
+            raise
         finally:
-            os.unlink(unfinished)
             os.close(fd)
 
 
-def _aside(at: bytes) -> bytes:
-    """A free name beside that of what stands in the way."""
-    number = 1
-    while os.path.lexists(name := at + b" (before restore %d)" % number):
-        number += 1
-    return name
+def _create(parent: int, name: bytes) -> int:
+    """A new file, for writing; EEXIST if the name is anybody's."""
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+
+
+def _is_there(parent: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_directory(parent: int, name: bytes) -> bool:
+    return _is_there(parent, name) and stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
 
 
 class _Chunks(RawIOBase):
@@ -263,25 +357,52 @@ class _Chunks(RawIOBase):
         return bytes(buffer[:done])
 
 
+def _open_parent(directory: bytes, below: bytes | None) -> int:
+    if below is not None and os.path.normpath(directory) not in (os.path.normpath(below), os.path.realpath(below)):
+        return _open_place(directory, below)
+    return os.open(directory or b".", _OPEN)
+
+
+def _tar_there() -> SyncdError:
+    return SyncdError(
+        "the tar file is there already",
+        id="SY-HIST-05",
+        why="nothing outside of the folder is ever overwritten",
+        fix="name a file that does not exist yet",
+    )
+
+
 class TarTarget:
     """Writes one tar file (pax), which has its name only when it is whole."""
 
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, below: bytes | None = None) -> None:
         """Raises TreeError."""
         self._path = path
+        directory, self._name = os.path.split(path)
         try:
-            if os.path.lexists(path):
-                raise SyncdError(
-                    "the tar file is there already",
-                    id="SY-HIST-05",
-                    why="nothing outside of the folder is ever overwritten",
-                    fix="name a file that does not exist yet",
-                )
-            fd = os.open(path + b".part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self._parent = _open_parent(directory, below)
         except OSError as error:
             raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+        try:
+            if _is_there(self._parent, self._name):
+                raise _tar_there()
+            fd, self._part = self._begin()
+        except OSError as error:
+            os.close(self._parent)
+            raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+        except SyncdError:
+            os.close(self._parent)
+            raise
         self._file = os.fdopen(fd, "wb")
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape")
+
+    def _begin(self) -> tuple[int, bytes]:
+        """A new file beside the name to come, which nobody has."""
+        for number in count(1):
+            part = self._name + b".%d.part" % number
+            with suppress(FileExistsError):
+                return _create(self._parent, part), part
+        raise AssertionError("numbers do not end")
 
     def __enter__(self) -> TarTarget:
         return self
@@ -289,15 +410,24 @@ class TarTarget:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._file.close()
-            os.unlink(self._path + b".part")
-            return
-        self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.rename(self._path + b".part", self._path)
+        is_whole = False
+        try:
+            if kind is None:
+                self._tar.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                Renames().noreplace(self._parent, self._part, self._parent, self._name)
+                is_whole = True
+        except FileExistsError as taken:
+            raise _tar_there() from taken
+        except OSError as trouble:
+            raise tree_error(trouble.errno or 0, trouble.strerror or "refused", (self._path,)) from trouble
+        finally:
+            if not is_whole:
+                os.unlink(self._part, dir_fd=self._parent)
+            with suppress(OSError):  # whole, it is on the disk by now; else it is given up, and what it had to write
+                self._file.close()
+            os.close(self._parent)
 
     def _info(self, path: Path, kind: bytes, mode: int) -> tarfile.TarInfo:
         info = tarfile.TarInfo(b"/".join(path).decode("utf-8", "surrogateescape"))

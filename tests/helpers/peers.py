@@ -188,6 +188,7 @@ class Node:
     folder: ScriptedFolder = field(init=False)
     keeper: PeerKeeper = field(init=False)
     refusals: Refusals = field(init=False)
+    server: Server = field(init=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     keeper_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -205,7 +206,7 @@ class Node:
         self.refusals = Refusals(own.clock)
         self.folder = ScriptedFolder(self.name, self.membership.head)
         self.folder.membership = self.membership
-        server = Server(own.keys, self.listening, self._keeper_of, NobodyPairs(), self.refusals)
+        server = self.server = Server(own.keys, self.listening, self._keeper_of, NobodyPairs(), self.refusals)
         surroundings = Surroundings(
             network=self.network,
             clock=own.clock,

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ca.ids import DeviceId
+from ca.ids import DeviceId, FolderId
 from ca.roles import Role
 from syncd.errors import PeerUnavailable, SyncdError
 from syncd.http import Client
@@ -36,6 +36,16 @@ async def call(guest: Node, host: Node, outgoing: Outgoing) -> AsyncIterator[tup
 async def hello(guest: Node, stream: TlsStream, client: Client) -> DeviceId:
     public, _ = await greet(client, stream, guest.own.keys, guest.membership.head_at, (), None)
     return public.id
+
+
+class Keeps:
+    """Takes whatever is left with it."""
+
+    async def answer_untrusted(self, label: str, exporter: bytes, raw: bytes) -> bytes | None:
+        return None
+
+    async def keep_untrusted(self, folder: FolderId, device: DeviceId, raw: bytes) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 async def status_of(client: Client, route: Route, body: bytes = b"", *, number: int = 0) -> int:
@@ -71,6 +81,24 @@ async def test_blocks_for_unproved_clients_are_rationed(autojump_clock: MockCloc
             await trio.sleep(10)
             reply = await client.request("GET", target_of(Route.BLOCK, cid=cid))
             assert reply.status == 200
+
+
+@pytest.mark.parametrize("route", [Route.COMMAND, Route.KEEP])
+async def test_what_one_device_hands_in_holds_up_nobody_and_no_removal(route: Route, autojump_clock: MockClock) -> None:
+    async with village("ann", "bob", "carol", start=False) as (made, (ann, bob, carol)):
+        await made.start(ann)
+        ann.server.rescue = Keeps()
+        made.internet.delay_s = (0.0, 0.0)
+        async with (
+            call(bob, ann, bob.membership.outgoing_control(ann.device)) as (stream, client),
+            call(carol, ann, carol.membership.outgoing_control(ann.device)) as (other_stream, other),
+        ):
+            await hello(bob, stream, client)
+            await hello(carol, other_stream, other)
+            statuses = [await status_of(client, route, b"x") for _ in range(500)]
+            assert statuses.count(429) >= 300
+            assert await status_of(other, route, b"x") != 429
+            assert await status_of(client, Route.SUBMIT_ENTRY, bob.membership.submission().encode()) == 204
 
 
 async def test_a_second_hello_ends_the_connection(autojump_clock: MockClock) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
+import trio
 
+from syncd.daemon import commanding
 from syncd.daemon.commanding import Obedience
+from syncd.daemon.restoring import bring
 from syncd.engine.commanding import LIFETIME_MS
 from syncd.protocol.commands import NONCE_BYTES, Report, Restore, Rule, State, issue, signed_untrusted
+from syncd.protocol.refusals import Event
 from tests.helpers.simulation import SimComputer, Simulation, simulate
 
 pytestmark = pytest.mark.long
@@ -45,11 +49,27 @@ class Office:
         )
         return issue(signer.keys, membership.folder_id, command).encode()
 
-    async def obey(self, raw: bytes, handed_in_by: SimComputer | None = None) -> State:
+    @property
+    def obedience(self) -> Obedience:
         commands = self.bert.daemon.surroundings.commands
         assert isinstance(commands, Obedience)
+        return commands
+
+    async def obey(self, raw: bytes, handed_in_by: SimComputer | None = None) -> State:
+        commands = self.obedience
         by = (handed_in_by or self.ana).keys.id
         return Report.decode_untrusted(await commands.obey_untrusted(self.bert.folder.id, by, raw)).state
+
+    async def report(self, raw: bytes) -> Report:
+        """What became of a command, once it is over."""
+        nonce = signed_untrusted(raw).command.nonce
+        while True:
+            found = self.obedience.report(self.bert.folder.id, self.ana.keys.id, nonce)
+            assert found is not None
+            report = Report.decode_untrusted(found)
+            if report.state is not State.RUNNING:
+                return report
+            await trio.sleep(1.0)
 
     async def actions(self) -> list[str]:
         found = await self.bert.call("audit", last=1000)
@@ -77,7 +97,7 @@ def test_command_works_once() -> None:
         assert sorted(await office.actions()) == [
             *["remote restore begun"] * 2,
             *["remote restore done"] * 2,
-            *["remote restore refused"] * 2,
+            "remote restore refused",  # what cleo handed in says nothing of ana
         ]
 
     simulate(story, SEED)
@@ -132,5 +152,70 @@ def test_command_of_an_editor_is_refused_whoever_hands_it_in() -> None:
         office = await open_office(simulation)
         assert await office.obey(office.command(office.cleo), handed_in_by=office.ana) is State.REFUSED
         assert await office.obey(office.command(office.ana), handed_in_by=office.cleo) is State.RUNNING
+
+    simulate(story, SEED)
+
+
+def test_nobody_fills_the_audit_log_in_the_name_of_another() -> None:
+    async def story(simulation: Simulation) -> None:
+        office = await open_office(simulation)
+        genuine = office.command(office.ana)
+        forged = replace(signed_untrusted(office.command(office.ana)), signature=bytes(64)).encode()
+        for opted_in in (False, True):
+            office.bert.daemon.settings = replace(office.bert.daemon.settings, remote_restore=opted_in)
+            for by in (office.ana, office.cleo):
+                assert await office.obey(forged, handed_in_by=by) is State.REFUSED
+            assert await office.obey(office.command(office.cleo), handed_in_by=office.cleo) is State.REFUSED
+        office.bert.daemon.settings = replace(office.bert.daemon.settings, remote_restore=False)
+        assert await office.obey(genuine, handed_in_by=office.cleo) is State.REFUSED
+        assert await office.actions() == []
+        assert office.bert.daemon.refusals.counts[Event.RIGHT] == 7
+        assert await office.obey(genuine) is State.REFUSED
+        assert await office.actions() == ["remote restore refused"]
+
+    simulate(story, SEED)
+
+
+def test_command_stops_when_the_person_takes_the_permission_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(*_: object, **__: object) -> None:
+        await trio.sleep_forever()
+
+    async def story(simulation: Simulation) -> None:
+        office = await open_office(simulation)
+        first, second = office.command(office.ana), office.command(office.ana)
+        with monkeypatch.context() as patched:
+            patched.setattr(commanding, "bring", endless)
+            assert await office.obey(first) is State.RUNNING
+            assert await office.obey(second) is State.RUNNING
+            await trio.sleep(10.0)
+            office.bert.daemon.settings = replace(office.bert.daemon.settings, remote_restore=False)
+            for raw in (first, second):
+                report = await office.report(raw)
+                assert (report.state, report.trouble) == (State.FAILED, "SY-CMD-01")
+        office.bert.daemon.settings = replace(office.bert.daemon.settings, remote_restore=True)
+        third = office.command(office.ana)
+        assert await office.obey(third) is State.RUNNING
+        assert (await office.report(third)).state is State.DONE
+
+    simulate(story, SEED)
+
+
+def test_commands_are_carried_out_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work: list[int] = []
+
+    async def slow(*args: object, **named: object) -> object:
+        at_work.append(1)
+        assert len(at_work) == 1
+        await trio.sleep(3.0)
+        at_work.pop()
+        return await bring(*args, **named)  # type: ignore[arg-type]
+
+    async def story(simulation: Simulation) -> None:
+        office = await open_office(simulation)
+        monkeypatch.setattr(commanding, "bring", slow)
+        commands = [office.command(office.ana) for _ in range(3)]
+        for raw in commands:
+            assert await office.obey(raw) is State.RUNNING
+        assert [(await office.report(raw)).state for raw in commands] == [State.DONE] * 3
 
     simulate(story, SEED)
