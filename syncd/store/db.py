@@ -37,6 +37,10 @@ class Opened:
     moved_aside: str | None
 
 
+_ODD_FORMAT = "unsupported file format"
+"""What SQLite says of a header with one damaged field; all else that it calls operational is the disk's trouble."""
+
+
 def open_database(
     open_: Open, set_aside: SetAside, migrations: Migrations, tell: OnProgress = lambda line: None
 ) -> Opened:
@@ -47,8 +51,11 @@ def open_database(
     moved: str | None = None
     try:
         connection = _prepare(open_(), migrations, tell)
-    except sqlite3.OperationalError:
-        raise
+    except sqlite3.OperationalError as error:
+        if str(error) != _ODD_FORMAT:
+            raise
+        moved = set_aside()
+        connection = _prepare(open_(), migrations, tell)
     except (sqlite3.DatabaseError, StoreCorrupt) as error:
         if isinstance(error, DatabaseNewer):
             raise
