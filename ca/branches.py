@@ -16,10 +16,11 @@ from ca.departures import is_open
 from ca.device import Purpose, verify
 from ca.entries import MAX_ENTRY_BYTES, Recover, SignedEntry
 from ca.errors import TrustError
-from ca.forks import Weighed, last_shared, weigh
+from ca.forks import Weighed, weigh
 from ca.ids import DeviceId, EntryHash, FolderId
 from ca.membership import Fold, begin_fold
 from ca.state import State
+from ca.tree import last_shared
 
 MAX_BRANCHES: Final = 32
 MAX_OPEN_OF_ONE: Final = 8

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ca.entries import Change, DeviceLost, Leave, Remove, Suspend
-from ca.forks import Signed, Weighed, is_own_departure
+from ca.forks import Weighed
 from ca.ids import DeviceId, EpochId, MemberId
 from ca.roles import Action, outranks
 from ca.state import NOBODY, Member, State, Status
+from ca.tree import Signed, is_own_departure
 
 
 def departures(weighed: Weighed) -> Iterator[Change]:
@@ -30,7 +31,7 @@ def _departures_of(chain: State, signed: Signed) -> Iterator[Change]:
         return
     by = chain.active(signed.entry.signer)
     for change in signed.entry.changes:
-        is_own = is_own_departure(chain, signed, change)
+        is_own = is_own_departure(chain, signed.member, change)
         if is_own or by is not None:
             yield from _departure(chain, None if is_own or by is None else by[0], change)
 
@@ -60,7 +61,7 @@ def is_unmerged(weighed: Weighed, signed: Signed) -> bool:
         return False
     if any(_departures_of(weighed.chain, signed)):
         return True
-    is_spent = all(is_own_departure(weighed.chain, signed, change) for change in signed.entry.changes)
+    is_spent = all(is_own_departure(weighed.chain, signed.member, change) for change in signed.entry.changes)
     return not is_spent and signed.hash not in weighed.chain.settled
 
 

@@ -24,12 +24,13 @@ from ca.departures import departures, is_unmerged, without
 from ca.device import PublicDevice
 from ca.entries import MAX_ENTRY_BYTES, Change, Genesis, JournalSeal, SignedEntry, decode_entry_untrusted
 from ca.errors import CodecError, TrustError
-from ca.forks import Weighed, last_shared, weigh
+from ca.forks import Weighed, weigh
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.membership import Fold, begin_fold
 from ca.recovery import PublicRecovery
 from ca.roles import Role
 from ca.state import NOBODY, EpochInfo, LinkedEpoch, Member, Recipient, Rights, State, Status
+from ca.tree import last_shared
 
 __all__ = [
     "Draft",

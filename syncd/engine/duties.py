@@ -13,7 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
-from ca.entries import ChangeRole, DeviceLost, Remove, Suspend
+from ca.entries import Change, ChangeRole, DeviceLost, Leave, Remove, Suspend
 from ca.ids import DeviceId, EpochId, MemberId
 from ca.roles import Action, Role, outranks
 from ca.roster import ROTATION_AFTER_S, Member, Roster, Status
@@ -34,7 +34,7 @@ class Kind(Enum):
     LINK = "link epochs that a fork left behind"
     SAY_AGAIN = "make our entries again that a fork lost"
     END = "take out a member whose time is over"
-    CONFIRM = "sign behind the removal of an owner by another, so that no earlier date undoes it"
+    CONFIRM = "sign behind the removal of an owner or of their device, so that no earlier date undoes it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,8 @@ def _can_merge(roster: Roster, member: Member) -> bool:
 
 def _turn_to_confirm(roster: Roster, us: DeviceId) -> int | None:
     """An owner who was removed by another can date an entry back and quarrel with them, unless more of the other owners
-    have signed behind the removal than help the removed one. So every one of them does."""
+    have signed behind the removal than help the removed one. And who left, or has a device that somebody
+    lost, can undo what this member signed and nobody else has signed behind. So every one of them does."""
     found = roster.device(us)
     if found is None or found[0].role is not Role.OWNER or not _is_unconfirmed(roster, found[0].id):
         return None
@@ -134,20 +135,33 @@ def _turn_to_confirm(roster: Roster, us: DeviceId) -> int | None:
 
 
 def _is_unconfirmed(roster: Roster, by: MemberId) -> bool:
-    """Whether this owner has not signed since another one took out or lowered an owner."""
+    """Whether this owner has not signed since something that others have to have seen."""
     for entry in reversed(roster.entries[-CONFIRM_LOOKS_BACK:]):
         signer = roster.member_of(entry.signer)
         if signer is not None and signer.id == by:
             return False
-        for change in entry.changes:
-            if isinstance(change, Remove | Suspend | ChangeRole) and _was_owner(roster, change.member, entry.number):
-                return True
+        if any(_calls_for_witnesses(roster, change, entry.number) for change in entry.changes):
+            return True
     return False
 
 
-def _was_owner(roster: Roster, member: MemberId, number: int) -> bool:
-    found = roster.members.get(member)
-    if found is None or number == 0:
-        return False
+def _calls_for_witnesses(roster: Roster, change: Change, number: int) -> bool:
+    """Whether it takes out or lowers an owner, or somebody who governs leaves or loses a device."""
+    least = Role.OWNER
+    match change:
+        case Remove(member) | Suspend(member) | ChangeRole(member):
+            devices = _devices_of(roster, member)
+        case Leave(member):
+            devices, least = _devices_of(roster, member), Role.ADMIN
+        case DeviceLost(device):
+            devices, least = [device], Role.ADMIN
+        case _:
+            return False
     before = roster.entries[number - 1].hash
-    return any(roster.role_at(before, device) is Role.OWNER for device in found.device_names)
+    roles = (roster.role_at(before, device) for device in devices)
+    return any(role is not None and role >= least for role in roles)
+
+
+def _devices_of(roster: Roster, member: MemberId) -> list[DeviceId]:
+    found = roster.members.get(member)
+    return [] if found is None else list(found.device_names)

@@ -47,6 +47,8 @@ COLOURS: dict[str, str] = {
     "ca.epochs": PURE,
     "ca.errors": PURE,
     "ca.forks": PURE,
+    "ca.tree": PURE,
+    "ca.hits": PURE,
     "ca.ids": PURE,
     "ca.keyfiles": BLOCKING,
     "ca.membership": PURE,

@@ -8,8 +8,19 @@ from itertools import permutations
 import pytest
 
 from ca import authority
-from ca.authority import receive_wrap, with_links
-from ca.entries import Admit, EntryDevice, Merge, Remove, Rotate, decode_entry_untrusted
+from ca.authority import Outcome, receive_wrap, with_links
+from ca.entries import (
+    Admit,
+    Change,
+    ChangeCapabilities,
+    DeviceLost,
+    EntryDevice,
+    Expire,
+    Merge,
+    Remove,
+    Rotate,
+    decode_entry_untrusted,
+)
 from ca.epochs import seal_name
 from ca.errors import TrustError
 from ca.ids import DeviceId
@@ -19,6 +30,7 @@ from ca.wraps import WrapTree
 from tests.helpers.rosters import Company, epoch_after, forge, keys_of, parted, public_of
 
 Act = Callable[[Company], object]
+LESS = Capability.READ | Capability.REMOVE
 
 
 @pytest.fixture
@@ -510,6 +522,189 @@ def test_who_leaves_while_being_removed_stops_nobody(company: Company) -> None:
     other.leave("ann")
     seen = seen_by_all(company, other)
     assert not seen.quarrel and not is_in(seen, company, "ann") and is_in(seen, company, "otto")
+
+
+@pytest.mark.parametrize("how", ["removed", "suspended", "demoted", "left"])
+def test_leave_of_an_earlier_day_undoes_nothing_that_others_have_seen(company: Company, how: str) -> None:
+    """Though what ada signed stands first behind the parting, and her leave hits whatever she signed beside it."""
+    forger = parted(company, "forger")
+    company.remove("eve", by="ada")
+    company.admit("bob", Role.EDITOR, by="ada")
+    ada = company.member("ada").id
+    acts: dict[str, Act] = {
+        "removed": lambda made: made.remove("ada", by="olga"),
+        "suspended": lambda made: made.did(authority.suspend(made.roster, made.secrets, made.signer("olga"), ada)),
+        "demoted": lambda made: made.change_role("ada", Role.VIEWER, by="olga"),
+        "left": lambda made: made.leave("ada"),
+    }
+    acts[how](company)
+    company.admit("zoe", Role.EDITOR, by="ann")
+    forger.leave("ada")
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and is_in(seen, company, "zoe") and is_in(seen, company, "bob")
+    assert not is_in(seen, company, "eve") and not is_in(seen, company, "ada")
+
+
+def test_leave_undoes_what_nobody_else_has_seen(company: Company) -> None:
+    """The partner of the above: this is what keeps who left from acting on an earlier day."""
+    other = parted(company, "other")
+    other.remove("eve", by="ada")
+    other.leave("ed")  # of a lower rank: sees nothing for anybody
+    company.leave("ada")
+    company.rotate(by="ann")
+    seen = seen_by_all(company, other)
+    assert seen.head == company.roster.head and is_in(seen, company, "eve") and not is_in(seen, company, "ada")
+
+
+def test_who_left_has_no_witness_in_whom_they_let_in(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.leave("otto")
+    company.rotate(by="ann")
+    forger.admit("mallory", Role.OWNER, by="otto")
+    forger.rotate(by="mallory")
+    forger.remove("ed", by="otto")
+    forger.rotate(by="mallory")
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and not is_in(seen, forger, "mallory") and is_in(seen, company, "ed")
+
+
+def test_leave_of_a_removed_owner_does_not_draw_the_chain_along(company: Company) -> None:
+    """otto has been an owner for longer than olga."""
+    forger = parted(company, "forger")
+    company.remove("otto", by="olga")
+    forger.leave("otto")
+    assert seen_by_all(company, forger).head == company.roster.head
+
+
+@pytest.mark.parametrize("how", ["lost", "leave"])
+def test_stolen_device_undoes_nothing_that_others_have_seen(company: Company, how: str) -> None:
+    two_devices(company, "olga")
+    forger = parted(company, "forger")
+    company.remove("eve", by="olga")
+    company.admit("zoe", Role.EDITOR, by="ann")
+    company.lost("olga2", by="olga")
+    if how == "lost":
+        forger.lost("olga", by="olga2")
+    else:
+        forger.leave("olga2")
+    seen = seen_by_all(company, forger)
+    assert not is_in(seen, company, "eve") and is_in(seen, company, "zoe") and not seen.quarrel
+    assert seen.head == company.roster.head and not is_in(seen, company, "olga2")
+
+
+def test_report_of_a_stolen_device_stands_against_one_of_it_with_more_in_it(company: Company) -> None:
+    """Two entries of one member that take out each other, and do more: the one that others have seen is right."""
+    two_devices(company, "olga")
+    forger = parted(company, "forger")
+    stolen, own = company.id("olga2"), company.id("olga")
+    eve, ed = company.member("eve").id, company.member("ed").id
+    company.did(compose(company, "olga", [DeviceLost(stolen, ()), Remove(eve, ())]))
+    forger.did(compose(forger, "olga2", [DeviceLost(own, ()), Remove(ed, ())]))
+    assert not seen_by_all(company, forger).quarrel
+    company.rotate(by="ann")
+    seen = seen_by_all(company, forger)
+    assert not is_in(seen, company, "eve") and is_in(seen, company, "ed") and is_in(seen, company, "olga")
+    assert not is_in(seen, company, "olga2") and not seen.quarrel
+
+
+# --- on whom one leans, and who answers for it -----------------------------------------------------------------------
+
+
+def compose(made: Company, by: str, changes: list[Change]) -> Outcome:
+    return authority.compose(made.roster, made.secrets, made.signer(by), changes)
+
+
+def add_device(made: Company, whom: str, device: str, *, by: str) -> None:
+    member = made.member(whom)
+    change = Admit(
+        member.id, member.name_sealed, member.role, member.capabilities, (EntryDevice(public_of(device), bytes(48)),)
+    )
+    made.did(compose(made, by, [change]))
+    made.people[device] = keys_of(device)
+
+
+def test_who_lets_a_device_in_answers_for_it_and_not_whose_it_is_said_to_be(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.remove("otto", by="ann")
+    company.rotate(by="olga")
+    add_device(forger, "olga", "evil", by="otto")
+    forger.remove("ann", by="evil")
+    forger.rotate(by="otto")  # no voice behind what he answers for
+    seen = seen_by_all(company, forger)
+    assert not seen.quarrel and seen.head == company.roster.head and is_in(seen, company, "ann")
+
+
+def test_who_answers_for_a_device_quarrels(company: Company) -> None:
+    """The partner of the above: nobody has confirmed the removal."""
+    forger = parted(company, "forger")
+    company.remove("otto", by="ann")
+    add_device(forger, "olga", "evil", by="otto")
+    forger.remove("ann", by="evil")
+    assert seen_by_all(company, forger).quarrel <= {company.member("ann").id, company.member("otto").id}
+
+
+def test_second_device_leans_on_who_let_it_in_and_its_member_does_not(company: Company) -> None:
+    one, two = parted(company, "one"), parted(company, "two")
+    add_device(company, "olga", "olga2", by="olga")
+    company.remove("otto", by="ann")
+    company.rotate(by="olga")
+    one.remove("ann", by="otto")
+    two.remove("olga", by="otto")
+    seen = seen_by_all(company, one, two)
+    assert not seen.quarrel and seen.head == company.roster.head and is_in(seen, company, "olga2")
+
+
+def test_second_device_of_an_accomplice_leans_on_who_let_the_accomplice_in(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.remove("otto", by="olga")
+    company.rotate(by="ann")
+    forger.admit("mal", Role.OWNER, by="otto")
+    add_device(forger, "mal", "mal2", by="ann")  # as long as she had not heard of the removal
+    forger.remove("olga", by="mal2")
+    seen = seen_by_all(company, forger)
+    assert is_in(seen, company, "olga") and not is_in(seen, company, "otto") and not seen.quarrel
+
+
+def test_another_gift_does_not_wash_off_the_first(company: Company) -> None:
+    forger = parted(company, "forger")
+    company.remove("otto", by="olga")
+    company.rotate(by="ann")
+    forger.admit("mal", Role.OWNER, by="otto")
+    mal = forger.member("mal").id
+    forger.did(authority.suspend(forger.roster, forger.secrets, forger.signer("ann"), mal))
+    forger.did(authority.reactivate(forger.roster, forger.secrets, forger.signer("ann"), mal))
+    forger.remove("olga", by="mal")
+    seen = seen_by_all(company, forger)
+    assert is_in(seen, company, "olga") and not is_in(seen, company, "otto") and not seen.quarrel
+
+
+def test_longer_membership_is_a_gift_and_less_rank_is_none(company: Company) -> None:
+    ada, alex = company.member("ada").id, company.member("alex").id
+    company.did(authority.expire(company.roster, company.secrets, company.signer("ann"), ada, company.now + 100))
+    forger = parted(company, "forger")
+    company.now += 200
+    company.remove("otto", by="olga")
+    company.rotate(by="ann")
+    forger.did(compose(forger, "otto", [Expire(ada, company.now + 10**6), ChangeCapabilities(alex, LESS, ())]))
+    forger.now = company.now
+    forger.remove("ed", by="ada")
+    forger.remove("eve", by="alex")
+    seen = seen_by_all(company, forger)
+    assert is_in(seen, company, "ed") and not is_in(seen, company, "eve")
+
+
+def test_owner_taken_out_by_two_in_turn_silences_neither(company: Company) -> None:
+    one, two = parted(company, "one"), parted(company, "two")
+    otto = company.member("otto").id
+    company.did(authority.suspend(company.roster, company.secrets, company.signer("olga"), otto))
+    company.remove("otto", by="ann")
+    one.remove("ann", by="otto")
+    two.remove("olga", by="otto")
+    both = parted(one, "both")
+    both.remove("olga", by="otto")
+    for branches in ((one, two), (both,)):
+        seen = seen_by_all(company, *branches)
+        assert not seen.quarrel and seen.head == company.roster.head and not is_in(seen, company, "otto")
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------

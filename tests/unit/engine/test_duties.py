@@ -97,3 +97,20 @@ def test_removal_of_an_owner_is_confirmed_by_all_others(company: Company) -> Non
     company.did(authority.stand_by(company.roster, company.secrets, company.signer("olga")))
     assert (wait(company, "olga") or 0) >= 30 * DAY_S
     assert duty(company, "odo") == due[1]
+
+
+@pytest.mark.parametrize("what", ["an owner's device", "an admin's device", "an admin", "an editor"])
+def test_lost_devices_and_leaving_of_who_governs_are_confirmed(company: Company, what: str) -> None:
+    """Or whoever has the key undoes, by an earlier date, what the same member signed and nobody else has seen."""
+    company.admit("otto", Role.OWNER)
+    company.admit("olga", Role.OWNER)
+    if what == "an owner's device":
+        company.lost("otto", by="ann")
+    elif what == "an admin's device":
+        company.lost("bob", by="ann")
+    else:
+        company.leave("bob" if what == "an admin" else "cid")
+        company.rotate(by="ann")
+    found = duty(company, "olga")
+    assert found is not None
+    assert (found.kind is Kind.CONFIRM) == (what != "an editor")
