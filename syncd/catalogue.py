@@ -636,6 +636,13 @@ _ENTRIES = (
         "More than a quarter of the files would vanish; that may be a mistake.",
         "syncd requests, then syncd approve ID or syncd deny ID",
     ),
+    Trouble(
+        "SY-BRAKE-02",
+        Exit.REFUSED,
+        "a wave has changed since it was shown",
+        "Its author went on, or somebody decided about a part of it; an answer holds for what was shown.",
+        "syncd requests, then answer with the id that stands there now",
+    ),
     # --- the service
     Trouble(
         "SY-HOOK-01",

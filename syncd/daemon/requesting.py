@@ -12,6 +12,7 @@ from syncd.daemon.app import Daemon
 from syncd.daemon.joinrequests import JoinRequest
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import moment
+from syncd.store.waves import Held, has_changed
 
 Json = dict[str, Any]
 Params = Mapping[str, Any]
@@ -35,7 +36,7 @@ class Requests:
             for held in await folder.task.waves.held():
                 listed.append(
                     {
-                        "id": _held_id(folder, held.id),
+                        "id": _held_id(folder, held),
                         "kind": "held",
                         "folder": folder.id.hex(),
                         "name": folder.name,
@@ -45,7 +46,7 @@ class Requests:
                         "of_files": held.of_files,
                         "why": held.why.value,
                         "passed": held.passed,
-                        "paths": await folder.task.waves.held_paths(held.id),
+                        "paths": await folder.task.waves.held_paths(held.key),
                         "direction": "here" if held.origin == "here" else "there",
                     }
                 )
@@ -85,8 +86,10 @@ class Requests:
         for folder in self._daemon.folders:
             if folder.task is not None:
                 for held in await folder.task.waves.held():
-                    if id_ in (held.id, _held_id(folder, held.id)):
+                    if id_ == _held_id(folder, held):
                         return folder, held.id
+                    if id_.rpartition("-")[0] == _held_id(folder, held).rpartition("-")[0]:
+                        raise has_changed(held)
         return None
 
     def _maybe_folder(self, params: Params) -> FolderId | None:
@@ -129,9 +132,9 @@ def _answer(verb: str, id_: str, kind: str, folder: FolderId, name: str, member:
     }
 
 
-def _held_id(folder: RunningFolder, wave: str) -> str:
-    """Short, typeable, and of one folder only."""
-    return f"{wave}-{folder.id.hex()[:4]}"
+def _held_id(folder: RunningFolder, held: Held) -> str:
+    """Short, typeable, and of one folder and one set of changes only."""
+    return f"{held.key}-{folder.id.hex()[:4]}-{held.mark}"
 
 
 def _author(folder: RunningFolder, origin: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+import trio
+
 from syncd.daemon.ground import Ground
 from syncd.engine.brake import WINDOW_S, Brake, Change
 from syncd.engine.ransom import looks_disguised
@@ -39,12 +41,15 @@ class Waves:
         self._written: dict[int, float] = {}
         """Nodes that were written over here, and when: each counts once in a window."""
         self._held: frozenset[int] = frozenset()
+        self._deciding = trio.Lock()
+        """What a person lets pass is not judged between its release and the note that it was."""
 
     # before publishing ---------------------------------------------------------------------------------------
 
     async def begin_scan(self) -> None:
         """Find out what waits already, so that it is not looked at again and again."""
-        self._held = await self._db(waves.db_held_nodes, self._store.connection)
+        async with self._deciding:
+            self._held = await self._db(waves.db_held_nodes, self._store.connection)
 
     def without_held(self, items: Sequence[Item]) -> list[Item]:
         """Findings about which no person has to say something first."""
@@ -110,6 +115,10 @@ class Waves:
             log.warning("folder %s: somebody has decided about %s files that waited", self._ground.name, freed)
             await self._ground.recount()
             self._ground.tell()
+        async with self._deciding:
+            await self._judge_arriving()
+
+    async def _judge_arriving(self) -> None:
         arriving = await self._db(waves.db_arriving, self._store.connection)
         self._counted &= {node for one in arriving.values() for node in one.nodes}
         for device, one in sorted(arriving.items()):
@@ -165,35 +174,37 @@ class Waves:
         return await self._db(waves.db_held_paths, self._store.connection, wave, 5)
 
     async def approve(self, wave: str) -> bool:
-        """Let a held wave pass; whether that frees it on all devices, and not only on this one."""
-        is_for_all, connection = False, self._store.connection
-        for held in await self.held():
-            if held.id == wave:
-                self._brake.release(held.origin, self._clock.monotonic())
-                is_for_all = await self._db(waves.db_approve, self._store, held, self._ground.now_ms())
-                is_ours = held.origin == SCAN_ORIGIN
-                # What is published of our own from here on says itself that it was approved.
-                nodes = await self._db(waves.db_release, connection, wave, self._clock.now() if is_ours else None)
-                if is_ours:
-                    await self._db(waves.db_release_moved, connection, nodes)
-                self._ground.announce(await self._db(self._store.journal.newest_seq))
+        """Let a held wave pass; whether that frees it on all devices, and not only on this one. Raises SyncdError if it
+        has changed since its id was shown."""
+        is_for_all = False
+        held = await self._asked_about(wave)
+        if held is not None:
+            async with self._deciding:
+                is_for_all, nodes = await self._db(waves.db_let_pass, self._store, held, self._clock.now())
+                if held.origin == SCAN_ORIGIN:
+                    self._brake.release(held.origin, self._clock.monotonic())
+                else:
+                    self._counted.update(nodes)  # these pass, and nothing else of their author
+            self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on()
         return is_for_all
 
     async def deny(self, wave: str) -> None:
-        """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere."""
-        for held in await self.held():
-            if held.id != wave:
-                continue
-            passed = await self._db(waves.db_passed, self._store.connection, held.origin, held.since)
-            nodes = await self._db(waves.db_release, self._store.connection, wave)
-            if held.origin == SCAN_ORIGIN:
-                await self._db(waves.db_undo_here, self._store, nodes, self._clock.now())
-            else:
-                await self._db(waves.db_undo_arriving, self._store, nodes, self._ground.now_ms())
-            await self._db(waves.db_restore, self._store, passed, self._ground.now_ms())
+        """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere. Raises
+        SyncdError if it has changed since its id was shown."""
+        held = await self._asked_about(wave)
+        if held is not None:
+            await self._db(waves.db_drop, self._store, held, self._clock.now())
             self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on()
+
+    async def _asked_about(self, wave: str) -> Held | None:
+        for held in await self.held():
+            if held.id == wave:
+                return held
+            if held.key == wave.rpartition("-")[0]:
+                raise waves.has_changed(held)
+        return None
 
     async def _go_on(self) -> None:
         await self._ground.recount()

@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from syncd.engine.brake import WINDOW_S
 from syncd.engine.ransom import looks_disguised
+from syncd.errors import SyncdError
 from syncd.model.ids import ChangesetHash, NodeId, VersionId
 from syncd.model.records import Content, Place, Record
 from syncd.seams import Tree
@@ -47,7 +48,9 @@ class Why(Enum):
 class Held:
     """A wave that waits for a person."""
 
-    id: str
+    key: str
+    mark: str
+    """Another one for any other set of changes: who answers means what was shown."""
     origin: str
     since: float
     files: int
@@ -55,6 +58,10 @@ class Held:
     why: Why
     passed: int
     """Changes of the same origin that had passed in the ten minutes before."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}-{self.mark}"
 
 
 @dataclass(slots=True)
@@ -183,9 +190,41 @@ def db_held(connection: sqlite3.Connection) -> list[Held]:
     """Waves that wait."""
     found = connection.execute("SELECT id, origin, since, files, detail, why FROM held WHERE state=0 ORDER BY since")
     return [
-        Held(id_, origin, since, files, int(of), Why(why), len(db_passed(connection, origin, since)))
-        for id_, origin, since, files, of, why in found.fetchall()
+        Held(
+            *(key, _mark(connection, key, since), origin, since, files, int(of), Why(why)),
+            len(db_passed(connection, origin, since)),
+        )
+        for key, origin, since, files, of, why in found.fetchall()
     ]
+
+
+def _mark(connection: sqlite3.Connection, key: str, since: float) -> str:
+    """The moment is known to nobody else, so no author finds another set of the same mark."""
+    digest = blake3(f"{key} {since!r}".encode())
+    query = (
+        "SELECT n.id, n.kind, n.c_cs, n.c_idx, n.p_cs, n.p_idx FROM held_node h JOIN node n ON n.id=h.node "
+        "WHERE h.wave=? ORDER BY n.id"
+    )
+    for row in connection.execute(query, (key,)):
+        digest.update(repr(row).encode())
+    return digest.hexdigest(4)
+
+
+def has_changed(held: Held) -> SyncdError:
+    """Who answers saw another wave than this one."""
+    return SyncdError(
+        "the wave has changed since it was shown",
+        id="SY-BRAKE-02",
+        why=f"it has {held.files:,} files by now",
+        fix="look again: syncd requests; then answer with the id that stands there",
+    )
+
+
+def db_demand_unchanged(connection: sqlite3.Connection, held: Held) -> None:
+    """Raises SyncdError if a wave is not what it was."""
+    for now in db_held(connection):
+        if now.key == held.key and now.mark != held.mark:
+            raise has_changed(now)
 
 
 def db_held_nodes(connection: sqlite3.Connection) -> frozenset[int]:
@@ -241,6 +280,32 @@ def db_release_decided(connection: sqlite3.Connection) -> int:
         return len(freed)
 
 
+def db_let_pass(store: FolderStore, held: Held, now: float) -> tuple[bool, list[int]]:
+    """A person approved of a wave as it was shown: whether that is said to everybody, and the nodes that it held.
+    Raises SyncdError if the wave is another one by now."""
+    connection, is_ours = store.connection, held.origin == SCAN_ORIGIN
+    db_demand_unchanged(connection, held)
+    is_for_all = db_approve(store, held, int(now * 1000))
+    # What is published of our own from here on says itself that it was approved.
+    nodes = db_release(connection, held.key, now if is_ours else None)
+    if is_ours:
+        db_release_moved(connection, nodes)
+    return is_for_all, nodes
+
+
+def db_drop(store: FolderStore, held: Held, now: float) -> None:
+    """A person said no to a wave as it was shown. Raises SyncdError if the wave is another one by now."""
+    connection, now_ms = store.connection, int(now * 1000)
+    db_demand_unchanged(connection, held)
+    passed = db_passed(connection, held.origin, held.since)
+    nodes = db_release(connection, held.key)
+    if held.origin == SCAN_ORIGIN:
+        db_undo_here(store, nodes, now)
+    else:
+        db_undo_arriving(store, nodes, now_ms)
+    db_restore(store, passed, now_ms)
+
+
 def db_approve(store: FolderStore, wave: Held, now_ms: int) -> bool:
     """Say to everybody that a wave may pass, as far as it was published: what waits here, and what had passed here
     already, since others may hold that. False if this device has no right to say so.
@@ -250,7 +315,7 @@ def db_approve(store: FolderStore, wave: Held, now_ms: int) -> bool:
     if not (membership.may_publish(device, head) and membership.may_delete(device, head)):
         return False
     author = device if wave.origin == SCAN_ORIGIN else bytes.fromhex(wave.origin)
-    waiting = "" if wave.origin == SCAN_ORIGIN else wave.id  # of our own nothing is published before it passes
+    waiting = "" if wave.origin == SCAN_ORIGIN else wave.key  # of our own nothing is published before it passes
     found = store.connection.execute(
         "WITH h(node) AS (SELECT node FROM held_node WHERE wave=?1 "
         "UNION SELECT node FROM passed WHERE origin=?2 AND at>=?3) "

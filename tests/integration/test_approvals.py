@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.helpers.faults import look, wait_for
 FILES = 80
 GONE = 60
 RENAMED = 25
+WHOLE = (GONE, RENAMED)
+"""How many files the waves of these tests have when they do not grow any more."""
 SOON_S = 60.0
 
 
@@ -46,12 +49,20 @@ class Folder:
         return self.count(computer, pattern) == count
 
     def held(self, computer: Computer) -> list[str]:
-        found = look(computer, "requests", folder=self.name)["requests"]
-        return [str(request["id"]) for request in found if request["kind"] == "held"]
+        return [str(request["id"]) for request in self._waves(computer)]
 
     def wait_held(self, computer: Computer) -> str:
-        wait_for(lambda: bool(self.held(computer)), SOON_S, f"nothing is held at {computer.name}")
-        return self.held(computer)[0]
+        """A wave, when it does not grow any more: until then its id changes."""
+
+        def whole() -> list[str]:
+            return [str(request["id"]) for request in self._waves(computer) if request["files"] in WHOLE]
+
+        wait_for(lambda: bool(whole()), SOON_S, f"nothing is held at {computer.name}")
+        return whole()[0]
+
+    def _waves(self, computer: Computer) -> list[dict[str, Any]]:
+        found = look(computer, "requests", folder=self.name)["requests"]
+        return [request for request in found if request["kind"] == "held"]
 
 
 def share(group: list[Computer], name: str) -> Folder:

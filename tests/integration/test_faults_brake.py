@@ -72,6 +72,8 @@ def test_wave_here_is_held_and_brought_back_by_a_no(two: tuple[Computer, Compute
     assert explained(shared.anna, shared.here / "many" / "file10")["state"] == "held"
     shared.wait_equal_file("flows", b"whatever else changes flows")
     assert len(list(shared.there.rglob("file*"))) == FILES
+    outdated = str(wave["id"]).rpartition("-")[0] + "-00000000"
+    assert [refusal(shared.anna, verb, outdated).id for verb in ("approve", "deny")] == ["SY-BRAKE-02"] * 2
     answer = shared.anna.ask("deny", str(wave["id"]))
     assert answer["kind"] == "held"
     wait_files(shared, FILES, FILES)

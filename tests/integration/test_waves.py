@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from syncd.daemon.waves import Waves
 from syncd.engine.brake import WINDOW_S
+from syncd.errors import SyncdError
 from syncd.store.waves import Held, Why
 from tests.helpers.tasks import SimSite, World
 
@@ -108,6 +109,43 @@ async def test_wave_that_all_others_hold_is_freed_by_one_of_them(autojump_clock:
             assert not await waves(site).held()
             assert site.disk.read(name(7)) == b"written over 7"
         world.demand_equal()
+
+
+@pytest.mark.parametrize("answer", ["deny", "approve"])
+async def test_answer_holds_for_what_was_shown(world: World, answer: str, autojump_clock: MockClock) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        await write_over_slowly(world, ann)
+        shown = await the_wave(bob)
+        waits = next(number for number in range(FILES) if bob.disk.read(name(number)) == first(number))
+        ann.disk.write(name(waits), b"one more change")
+        await trio.sleep(A_WHILE_S)
+        assert (await the_wave(bob)).files == shown.files
+        with pytest.raises(SyncdError, match="has changed since it was shown") as refused:
+            await (waves(bob).deny if answer == "deny" else waves(bob).approve)(shown.id)
+        assert refused.value.id == "SY-BRAKE-02"
+        await trio.sleep(A_WHILE_S)
+        assert bob.disk.read(name(waits)) == first(waits)
+        assert await waves(bob).approve((await the_wave(bob)).id)
+        await world.settle()
+        assert bob.disk.read(name(waits)) == b"one more change"
+
+
+async def test_what_its_author_does_after_a_yes_waits_again(world: World, autojump_clock: MockClock) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        await write_over_slowly(world, ann)
+        shown = await the_wave(bob)
+        world.cut()
+        for number in range(FILES):
+            ann.disk.write(name(number), b"written once more %d" % number)
+            await trio.sleep(2 * WINDOW_S / 19)
+        assert await waves(bob).approve(shown.id)
+        world.mend()
+        await trio.sleep(A_WHILE_S)
+        held = (await the_wave(bob)).files
+        untouched = sum(bob.disk.read(name(n)) != b"written once more %d" % n for n in range(FILES))
+        assert untouched == held > FILES / 2
 
 
 async def test_viewer_frees_only_his_own_disk(autojump_clock: MockClock) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from ca.ids import EntryHash
+from syncd.errors import SyncdError
 from syncd.model.changesets import ITSELF
 from syncd.model.ids import ROOT_NODE, ChangesetHash, VersionId, version_id
 from syncd.model.records import DELETED, Place, Record, symlink_to
@@ -206,6 +207,23 @@ def test_what_a_person_here_approves_is_said_to_all(databases: SimDatabases) -> 
         assert bens.waiting() == 0
     finally:
         other.close()
+
+
+def test_wave_that_grew_is_not_answered_by_what_was_shown(databases: SimDatabases) -> None:
+    scene = begin("ann", databases, hold=False)
+    connection = scene.store.connection
+    ((origin, arriving),) = waves.db_arriving(connection).items()
+    waves.db_hold(connection, "held-b", origin.hex(), Why.GONE, arriving.nodes[:10], NOW, FILES)
+    (shown,) = waves.db_held(connection)
+    waves.db_hold(connection, "held-b", origin.hex(), Why.GONE, arriving.nodes, NOW, FILES)
+    for answer in (waves.db_let_pass, waves.db_drop):
+        with pytest.raises(SyncdError, match="has changed"):
+            answer(scene.store, shown, NOW)
+    assert scene.waiting() == FILES
+    (shown,) = waves.db_held(connection)
+    assert shown.files == FILES
+    assert waves.db_let_pass(scene.store, shown, NOW) == (True, arriving.nodes)
+    assert scene.waiting() == scene.arriving() == 0
 
 
 def test_who_may_not_delete_approves_for_nobody_else(databases: SimDatabases) -> None:
