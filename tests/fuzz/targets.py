@@ -130,6 +130,8 @@ def _database(data: bytes) -> None:
         database.requests()
     finally:
         database.close()
+        for copy in Path().glob("x.before-*"):  # so SQLite calls what is in memory, and migrating keeps a copy of it
+            copy.unlink()
 
 
 def _in_memory(data: bytes) -> sqlite3.Connection:
