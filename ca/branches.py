@@ -14,7 +14,7 @@ from typing import Final
 
 from ca.departures import is_open
 from ca.device import Purpose, verify
-from ca.entries import MAX_ENTRY_BYTES, Recover, SignedEntry
+from ca.entries import Recover, SignedEntry
 from ca.errors import TrustError
 from ca.forks import Weighed, weigh
 from ca.ids import DeviceId, EntryHash, FolderId
@@ -27,8 +27,8 @@ MAX_OPEN_OF_ONE: Final = 8
 """Branches that end with an entry of one device and on which something is not settled: it was on as many islands."""
 MAX_CLOSED_OF_ONE: Final = 4
 """The same, where all is void or settled."""
-MAX_CLOSED_BYTES: Final = MAX_ENTRY_BYTES
-"""Of the last entries of such a branch that one device signed: thousands of small ones, or one of the largest."""
+MAX_CLOSED_BYTES: Final = 128 << 10
+"""Of the last entries of such a branch that one device signed: hundreds of small ones, or one of 90 devices."""
 
 
 class Gap(TrustError):

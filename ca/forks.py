@@ -217,20 +217,27 @@ class _Witnesses:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._possible: dict[MemberId, tuple[Signed, ...]] = {}
         self._found: dict[EntryHash, tuple[Signed, ...]] = {}
 
     def of(self, signed: Signed) -> tuple[Signed, ...]:
         found = self._found.get(signed.hash)
         if found is None:
-            found = self._found[signed.hash] = tuple(by for by in self._tree.nodes.values() if self._saw(by, signed))
+            found = self._found[signed.hash] = tuple(
+                by
+                for by in self._independent_of(signed.member)
+                if by.rank >= signed.rank and self._tree.is_behind(by, signed)
+            )
         return found
 
-    def _saw(self, by: Signed, signed: Signed) -> bool:
-        return (
-            by.rank >= signed.rank
-            and self._tree.is_behind(by, signed)
-            and all(self._tree.nodes[support].member != signed.member for support in by.leans_on)
-        )
+    def _independent_of(self, member: MemberId) -> tuple[Signed, ...]:
+        found = self._possible.get(member)
+        if found is None:
+            nodes = self._tree.nodes
+            found = self._possible[member] = tuple(
+                by for by in nodes.values() if all(nodes[support].member != member for support in by.leans_on)
+            )
+        return found
 
 
 # --- which branch is the chain ---------------------------------------------------------------------------------------

@@ -28,21 +28,32 @@ class _Taken:
 
 
 def hits(tree: Tree) -> Hits:
-    """By entry, what beside it was signed by those from whom it takes rights."""
+    """By entry, what beside it was signed by those from whom it takes rights.
+
+    Of the entries of one device that are alike, but for their place on the same stretch, only the first that hits a
+    device is named: whatever stands against the first stands against the later ones, and no more have signed behind
+    those. So whoever takes the same rights a thousand times costs no more than once.
+    """
     by_signer: dict[DeviceId, list[Signed]] = defaultdict(list)
     for signed in tree.nodes.values():
         by_signer[signed.entry.signer].append(signed)
     devices = [_by_member(tip, by_signer) for tip in tree.tips]
     found: Hits = {}
+    known: set[tuple[object, ...]] = set()
     for by in tree.nodes.values():
         place = tree.place_of(by)
         taken = _taken(tree.tips[place], devices[place], by)
-        targets = [
-            other
-            for device in sorted(taken.devices)
-            for other in by_signer[device]
-            if tree.are_beside(by.hash, other.hash) and not _agree(taken, by, other)
-        ]
+        alike = by.entry.signer, tree.paths[by.hash], by.leans_on - {by.hash}, by.rank, by.only_departs
+        targets: list[Signed] = []
+        for device in sorted(taken.devices):
+            key = (*alike, device, device in taken.even_if_they_go)
+            if key not in known:
+                known.add(key)
+                targets += [
+                    other
+                    for other in by_signer[device]
+                    if tree.are_beside(by.hash, other.hash) and not _agree(taken, by, other)
+                ]
         if targets:
             found[by.hash] = targets
     return found

@@ -368,8 +368,11 @@ class Fold:
 
     def _note_rights(self, device: DeviceId, rights: Rights | None) -> None:
         history = self.state.rights.get(device, ())
+        if history and history[-1][0] == self.number:  # only what an entry leads to counts, not each of its changes
+            history = history[:-1]
         if not history or history[-1][1] != rights:
-            self.state.rights[device] = (*history, (self.number, rights))
+            history = (*history, (self.number, rights))
+        self.state.rights[device] = history
 
     def _note_journals(self, journals: tuple[JournalSeal, ...]) -> None:
         for journal in journals:

@@ -5,6 +5,7 @@ Values only. `ca.membership` has the rules by which an entry leads from one stat
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -173,10 +174,9 @@ class State:
 
     def rights_at(self, number: int, device: DeviceId) -> Rights | None:
         """What the device could do once the entry of this number stood; None if nothing."""
-        for since, rights in reversed(self.rights.get(device, ())):
-            if since <= number:
-                return rights
-        return None
+        history = self.rights.get(device, ())
+        place = bisect_right(history, number, key=_since)
+        return history[place - 1][1] if place else None
 
     def recipients(self) -> list[Recipient]:
         """Every active device and every recovery key, each with its share, ordered by id."""
@@ -186,6 +186,10 @@ class State:
                 share = share_of(member.rights)
                 found += [Recipient(device, public.seal, share) for device, public in member.devices.items()]
         return sorted(found, key=lambda recipient: recipient.id)
+
+
+def _since(change: tuple[int, Rights | None]) -> int:
+    return change[0]
 
 
 def share_of(rights: Rights) -> Share:

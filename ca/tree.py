@@ -104,13 +104,14 @@ def _signed(state: State, base: int) -> Iterator[Signed]:
         own: Gifts = {entry.signer: (entry.number, entry.hash)}
         gifts = _both(_both(to_members.get(member, {}), to_devices.get(entry.signer, {})), own)
         yield _who_signed(state, entry, member, frozenset(hash_ for _, hash_ in gifts.values()))
+        before = _Before(state, entry.number)
+        gaining = set(ends.prolonged(entry))
         for change in entry.changes:
-            if isinstance(change, Admit) and not _is_new(state, change, entry.number):
-                for device in change.devices:
-                    to_devices[device.public.id] = gifts
-            elif (whom := _who_gains(state, change, entry.number)) is not None:
-                to_members[whom] = _both(to_members.get(whom, {}), gifts)
-        for whom in ends.prolonged(entry):
+            if isinstance(change, Admit) and before.of(change.member) is not None:
+                to_devices.update((device.public.id, gifts) for device in change.devices)
+            elif (whom := _who_gains(before, change)) is not None:
+                gaining.add(whom)
+        for whom in gaining:
             to_members[whom] = _both(to_members.get(whom, {}), gifts)
 
 
@@ -157,31 +158,39 @@ def owner_in(state: State, device: DeviceId) -> MemberId:
     return state.owner_of.get(device, NOBODY)
 
 
-def _rights_before(state: State, member: MemberId, number: int) -> Rights | None:
-    found = state.members.get(member)
-    if found is None:
-        return None
-    before = (state.rights_at(number - 1, device) for device in found.device_names)
-    return next((rights for rights in before if rights is not None), None)
+class _Before:
+    """What members could do before an entry."""
+
+    def __init__(self, state: State, number: int) -> None:
+        self._state = state
+        self._number = number
+        self._found: dict[MemberId, Rights | None] = {}
+
+    def of(self, member: MemberId) -> Rights | None:
+        if member not in self._found:
+            self._found[member] = self._look_up(member)
+        return self._found[member]
+
+    def _look_up(self, member: MemberId) -> Rights | None:
+        found = self._state.members.get(member)
+        devices = () if found is None else found.device_names
+        rights = (self._state.rights_at(self._number - 1, device) for device in devices)
+        return next((one for one in rights if one is not None), None)
 
 
-def _is_new(state: State, change: Admit, number: int) -> bool:
-    return _rights_before(state, change.member, number) is None
-
-
-def _who_gains(state: State, change: Change, number: int) -> MemberId | None:
+def _who_gains(before: _Before, change: Change) -> MemberId | None:
     """The member to whom a change gives what they did not have before the entry."""
     match change:
         case Admit(member) | Reactivate(member):
             return member
         case ChangeRole(member, role, capabilities):
-            before = _rights_before(state, member, number)
-            if before is None or role > before.role:
+            old = before.of(member)
+            if old is None or role > old.role:
                 return member
-            return member if held(role, capabilities) & ~held(before.role, before.capabilities) else None
+            return member if held(role, capabilities) & ~held(old.role, old.capabilities) else None
         case ChangeCapabilities(member, capabilities):
-            before = _rights_before(state, member, number)
-            return member if before is None or capabilities & ~before.capabilities else None
+            old = before.of(member)
+            return member if old is None or capabilities & ~old.capabilities else None
         case _:
             return None
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
+from time import process_time
 
 import pytest
 
@@ -19,6 +21,7 @@ from ca.entries import (
     Merge,
     Remove,
     Rotate,
+    SetPolicy,
     decode_entry_untrusted,
 )
 from ca.epochs import seal_name
@@ -784,3 +787,38 @@ def test_void_branch_grows_to_its_bound_and_no_further(company: Company, monkeyp
     shorter = company.roster.take_untrusted(forger.raws)
     assert [len(branch) for branch in shorter.branches] == [2]
     assert shorter.take_untrusted(forger.raws) is shorter
+
+
+# --- what it costs ---------------------------------------------------------------------------------------------------
+
+MAX_COST = 6.0
+"""Of taking void entries in, in times of reading them from the beginning; 1.2 was measured, so this is five-fold."""
+
+
+def sign_plainly(made: Company, changes: list[Change], by: str) -> None:
+    raw = forge(made, changes, None, by=by).raw()
+    made.outcomes.append(replace(made.outcomes[-1], roster=made.roster.extend_untrusted([raw])))
+
+
+@pytest.mark.parametrize(("entries", "changes"), [(4, 1024), (800, 1)])
+def test_void_entries_cost_no_more_than_reading_them(company: Company, entries: int, changes: int) -> None:
+    """Each of them takes rights from whoever signed hundreds of others beside it."""
+    forger = parted(company, "forger")
+    company.remove("otto", by="olga")
+    forger.admit("mal", Role.ADMIN, by="otto")
+    mal = forger.member("mal").id
+    one, two = parted(forger, "one"), parted(forger, "two")
+    lower, back = (ChangeCapabilities(mal, Capability(held), ()) for held in (2045, 2047))
+    for number in range(entries):
+        sign_plainly(one, [lower, back] * (changes // 2) or [(lower, back)[number % 2]], "otto")
+    for number in range(400):
+        sign_plainly(two, [SetPolicy(None, ((1, number),))], "mal")
+    spent = process_time()
+    for branch in (one, two):
+        Roster.from_entries_untrusted(branch.raws)
+    read = process_time() - spent
+    seen = company.roster.take_untrusted(one.raws).take_untrusted(two.raws)
+    took = process_time() - spent - read
+    times = f"{took / read:.1f} times as much as reading them"
+    print(f"{entries} void entries of {changes} changes: {took:.2f} s, {times}")  # noqa: T201
+    assert seen.head == company.roster.head and took < MAX_COST * read
