@@ -19,6 +19,7 @@ from ca.errors import TrustError
 from ca.forks import Weighed, weigh
 from ca.ids import DeviceId, EntryHash, FolderId
 from ca.membership import Fold, begin_fold
+from ca.roles import Role
 from ca.state import State
 from ca.tree import last_shared
 
@@ -26,7 +27,7 @@ MAX_BRANCHES: Final = 32
 MAX_OPEN_OF_ONE: Final = 8
 """Branches that end with an entry of one device and on which something is not settled: it was on as many islands."""
 MAX_CLOSED_OF_ONE: Final = 4
-"""The same, where all is void or settled."""
+"""Where all is void or settled: of one device and those whom it let in together."""
 MAX_CLOSED_BYTES: Final = 128 << 10
 """Of the last entries of such a branch that one device signed: hundreds of small ones, or one of 90 devices."""
 
@@ -144,6 +145,26 @@ class _Twig:
         return self.tip.entries[-1].signer
 
     @property
+    def is_owners(self) -> bool:
+        rights = self.tip.rights_at(self.starts - 1, self.signer)
+        return rights is not None and rights.role is Role.OWNER
+
+    @property
+    def account(self) -> DeviceId:
+        """On whose account it is kept: its signer's, if an owner let them in before the branch parted from the chain;
+        else that of who let them in."""
+        device = self.signer
+        while history := self.tip.rights.get(device):
+            admitted = self.tip.entries[history[0][0]]
+            if admitted.number == 0 or admitted.signer == device:
+                break
+            giver = self.tip.rights_at(admitted.number - 1, admitted.signer)
+            if admitted.number <= self.parted and giver is not None and giver.role is Role.OWNER:
+                break
+            device = admitted.signer
+        return device
+
+    @property
     def measure(self) -> tuple[EntryHash, EntryHash]:
         """The lower is kept. Nobody can make it lower than by trying."""
         return self.tip.entries[self.starts].hash, self.tip.entries[-1].hash
@@ -177,21 +198,24 @@ class _Cut:
 def _maybe_cut(weighed: Weighed, others: Sequence[State]) -> _Cut | None:
     """What is more than is kept, if anything is."""
     open_ones = {signed.hash for signed in weighed.beside if is_open(weighed, signed)}
-    by_signer: dict[tuple[bool, DeviceId], list[_Twig]] = defaultdict(list)
+    by_account: dict[tuple[bool, DeviceId], list[_Twig]] = defaultdict(list)
+    by_signer: dict[DeviceId, int] = defaultdict(int)
     for tip in others:
         twig = _twig(weighed, tip, open_ones)
         if (until := twig.fits_until()) < len(tip.entries) - 1:
             return _Cut(twig, until)
-        by_signer[not twig.is_open, twig.signer].append(twig)
-    ranked: list[tuple[bool, int, _Twig]] = []
-    for (is_closed, _), twigs in by_signer.items():
+        by_account[not twig.is_open, twig.account].append(twig)
+    ranked: list[tuple[tuple[bool, bool, int], _Twig]] = []
+    for (is_closed, _), twigs in by_account.items():
         twigs.sort(key=lambda twig: twig.measure)
-        if len(twigs) > (MAX_CLOSED_OF_ONE if is_closed else MAX_OPEN_OF_ONE):
-            return _Cut(twigs[-1], twigs[-1].starts - 1)
-        ranked += [(is_closed, place, twig) for place, twig in enumerate(twigs)]
+        for place, twig in enumerate(twigs):
+            by_signer[twig.signer] += twig.is_open
+            if by_signer[twig.signer] > MAX_OPEN_OF_ONE or (is_closed and place >= MAX_CLOSED_OF_ONE):
+                return _Cut(twig, twig.starts - 1)
+            ranked.append(((is_closed, not twig.is_owners, place), twig))
     if len(ranked) <= MAX_BRANCHES:
         return None
-    most = max(ranked, key=lambda one: (one[0], one[1], one[2].measure))[2]
+    most = max(ranked, key=lambda one: (one[0], one[1].measure))[1]
     return _Cut(most, most.starts - 1)
 
 

@@ -10,10 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ca import authority
+from ca.entries import Admit, DeviceLost, EntryDevice, Remove
 from ca.errors import TrustError
 from ca.roles import Role
 from ca.roster import Roster
-from tests.helpers.rosters import Company, parted
+from tests.helpers.rosters import Company, keys_of, parted
 
 PEOPLE = ["ann", "otto", "olga", "ada", "alex", "ed"]
 VERBS = ["remove", "suspend", "rotate", "leave", "lost", "role", "admit"]
@@ -157,3 +158,66 @@ def test_who_was_taken_out_changes_nothing_whatever_else_happens(scripts: list[S
     for order in permutations([*made, *forgers][:4]):
         roster = met(whole, [*order, *made, *forgers])
         assert summary(roster) == summary(without_her)
+
+
+def second_device(made: Company, name: str) -> None:
+    member, keys = made.member(name), keys_of(f"{name}2")
+    change = Admit(
+        member.id, member.name_sealed, member.role, member.capabilities, (EntryDevice(keys.public, bytes(48)),)
+    )
+    made.did(authority.compose(made.roster, made.secrets, made.signer("ann"), [change]))
+    made.people[f"{name}2"] = keys
+
+
+def rightful(script: Script, by: str) -> Script:
+    """What somebody signs who still counts, and who takes out nobody of those who govern."""
+    return [(verb, by, "ed", role) for verb, _, _, role in script if verb in ("remove", "rotate", "admit", "role")]
+
+
+@given(acts, acts, st.lists(acts, min_size=1, max_size=3), st.sampled_from(["removed", "demoted", "left"]))
+@example([("remove", "ada", "ed", Role.VAULT)], [], [[("leave", "ada", "ada", Role.VAULT)]], "removed")
+@example([("remove", "ada", "ed", Role.VAULT)], [], [[("leave", "ada", "ada", Role.VAULT)]], "left")
+@example([("admit", "ada", "ed", Role.VIEWER)], [], [[("lost", "ada", "ada", Role.VAULT)]], "demoted")
+def test_what_was_signed_rightly_is_not_undone_by_its_signer(
+    before: Script, more: Script, forged: list[Script], how: str
+) -> None:
+    """ada acts, and is out then. An owner signs behind it. Nothing that she dates back moves the chain."""
+    whole = company()
+    forgers = [parted(whole, f"forger {number}") for number in range(len(forged))]
+    play(whole, rightful(before, "ada"))
+    if how == "left":
+        whole.leave("ada")
+        whole.rotate(by="ann")
+    elif how == "removed":
+        whole.remove("ada", by="olga")
+    else:
+        whole.change_role("ada", Role.VIEWER, by="olga")
+    play(whole, rightful(more, "ann"))
+    for forger, script in zip(forgers, forged, strict=True):
+        play(forger, [(verb, "ada", whom, role) for verb, _, whom, role in script])
+    for order in permutations(forgers):
+        roster = met(whole, order)
+        assert roster.head == whole.roster.head and not roster.quarrel
+        gone = {change.member for change in roster.departures if isinstance(change, Remove)}
+        assert gone <= {whole.member("ada").id}, "who is demoted can still leave"
+
+
+@given(acts, st.lists(acts, min_size=1, max_size=3))
+@example([("remove", "olga", "ed", Role.VAULT)], [[("lost", "olga2", "olga", Role.VAULT)]])
+@example([("remove", "olga", "ed", Role.VAULT)], [[("leave", "olga2", "olga", Role.VAULT)]])
+def test_stolen_device_undoes_nothing_that_its_member_signed(before: Script, forged: list[Script]) -> None:
+    """It can take along its own member, and nobody else."""
+    whole = company()
+    second_device(whole, "olga")
+    forgers = [parted(whole, f"forger {number}") for number in range(len(forged))]
+    play(whole, rightful(before, "olga"))
+    whole.lost("olga2", by="olga")
+    whole.rotate(by="ann")
+    for forger, script in zip(forgers, forged, strict=True):
+        play(forger, [(verb, "olga2", whom, role) for verb, _, whom, role in script])
+    olga = whole.member("olga")
+    for order in permutations(forgers):
+        roster = met(whole, order)
+        assert roster.head == whole.roster.head and not roster.quarrel
+        for change in roster.departures:
+            assert change == DeviceLost(whole.id("olga"), ()) or change == Remove(olga.id, ())

@@ -10,7 +10,7 @@ from time import process_time
 import pytest
 
 from ca import authority
-from ca.authority import Outcome, receive_wrap, with_links
+from ca.authority import Newcomer, Outcome, receive_wrap, with_links
 from ca.entries import (
     Admit,
     Change,
@@ -749,6 +749,28 @@ def test_branches_of_who_is_out_take_no_place_of_another(company: Company) -> No
         roster.head
     }
     assert not is_in(roster, company, "eve") and not is_in(roster, company, "ed")
+
+
+def test_guests_of_one_admin_take_no_place_of_others(company: Company) -> None:
+    names = [f"guest {number}" for number in range(40)]
+    newcomers = [Newcomer(name, Role.VIEWER, [(public_of(name), "x")], None) for name in names]
+    company.did(authority.admit(company.roster, company.secrets, company.signer("ada"), newcomers))
+    company.people |= {name: keys_of(name) for name in names}
+    owner, admin = parted(company, "owner"), parted(company, "admin")
+    owner.remove("eve", by="olga")
+    admin.remove("ed", by="alex")
+    guests = [parted(company, name) for name in names]
+    for name, guest in zip(names, guests, strict=True):
+        guest.leave(name)
+    company.rotate(by="ann")
+    kept = set()
+    for order in ([owner, admin, *guests], [*guests[::-1], admin, owner]):
+        roster = company.roster
+        for branch in order:
+            roster = roster.take_untrusted(branch.raws[-1:])
+        assert not is_in(roster, company, "eve") and not is_in(roster, company, "ed")
+        kept.add(roster.tips)
+    assert len(kept) == 1 and len(kept.pop()) == 32
 
 
 def test_branches_of_one_device_that_counts_are_bounded_too(company: Company) -> None:
