@@ -61,8 +61,7 @@ def is_unmerged(weighed: Weighed, signed: Signed) -> bool:
         return False
     if any(_departures_of(weighed.chain, signed)):
         return True
-    is_spent = all(is_own_departure(weighed.chain, signed.member, change) for change in signed.entry.changes)
-    return not is_spent and signed.hash not in weighed.chain.settled
+    return not signed.only_departs and signed.hash not in weighed.chain.settled
 
 
 def is_open(weighed: Weighed, signed: Signed) -> bool:

@@ -610,6 +610,16 @@ def test_report_of_a_stolen_device_stands_against_one_of_it_with_more_in_it(comp
     assert not is_in(seen, company, "olga2") and not seen.quarrel
 
 
+def test_who_is_out_calls_for_no_merge_by_devices_of_their_own(company: Company) -> None:
+    """Let in and reported lost on their own branch, as often as they like."""
+    forger = parted(company, "forger")
+    company.remove("ada", by="olga")
+    add_device(forger, "ada", "ada2", by="ada")
+    forger.lost("ada2", by="ada")
+    seen = seen_by_all(company, forger)
+    assert seen.head == company.roster.head and not seen.is_unmerged
+
+
 # --- on whom one leans, and who answers for it -----------------------------------------------------------------------
 
 
