@@ -47,5 +47,8 @@ def passing(connection: sqlite3.Connection, now: float) -> frozenset[NodeId]:
 
 def passed(connection: sqlite3.Connection, nodes: Iterable[NodeId], now: float) -> None:
     """Something was published of these: the next thing is to be counted again. Also forgets what took too long."""
-    connection.executemany("DELETE FROM passing WHERE node IN (SELECT id FROM node WHERE nid=?)", [(n,) for n in nodes])
+    if connection.execute("SELECT 1 FROM passing LIMIT 1").fetchone() is None:
+        return
+    query = "DELETE FROM passing WHERE node IN (SELECT id FROM node WHERE nk=? AND nid=?)"
+    connection.executemany(query, [(rows.prefix(node), node) for node in nodes])
     connection.execute("DELETE FROM passing WHERE at<=?", (now - WINDOW_S,))

@@ -432,6 +432,10 @@ def _wake_strays(connection: sqlite3.Connection, before: dict[int, Claim]) -> No
 
 
 def _wake_claimants(connection: sqlite3.Connection, lineage: Lineage, claims: Iterable[Claim]) -> None:
+    if not lineage.odd():  # then everybody stands in their own parent
+        query = f"UPDATE node SET pending={PENDING} WHERE parent=? AND name=? AND pending=0"
+        connection.executemany(query, list(claims))
+        return
     for parent, name in claims:
         woken = [(row.id,) for row in lineage.claimants(lineage.inside(parent), name)]
         connection.executemany(f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", woken)
