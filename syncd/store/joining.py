@@ -17,7 +17,7 @@ from syncd.model.ids import ChangesetHash, NodeId, VersionId, version_id
 from syncd.model.naming import disk_key, holds_any
 from syncd.model.records import Attributes, Content, Place, Record
 from syncd.store import rows
-from syncd.store.lineage import Lineage
+from syncd.store.lineage import Lineage, note_odd
 from syncd.store.rows import DELETED, DIR, FILE, NONE, SYMLINK, NodeRow
 from syncd.store.spelling import personality_of
 
@@ -128,6 +128,7 @@ def join_records(
     wake_view(connection, work.left, work.came, work.turned)
     if strays:
         _wake_strays(connection, strays)
+    _settle_odd(connection)
     return joined
 
 
@@ -145,6 +146,8 @@ class _Join:
         """Of these, those that a record of this batch names as a parent."""
         self.moved: set[int] = set()
         """Of these, those whose place changed."""
+        self._odd_rows: dict[int, NodeRow] = {}
+        """Rows that are odd (`store.lineage`), if no later record of the batch mends that."""
         self.turned: set[int] = set()
         """Of these, those that can hold children now and could not before, or the reverse."""
         self.left: set[Claim] = set()
@@ -170,6 +173,7 @@ class _Join:
             touched.append(row)
             past.append((row.id, self._source.seq, index))
         self._db.executemany("INSERT OR IGNORE INTO past VALUES (?,?,?)", past)
+        note_odd(self._db, [id_ for id_, row in self._odd_rows.items() if not _is_plain(row)])
         return touched
 
     def _record(self, row: NodeRow, record: Record, index: int) -> None:
@@ -200,7 +204,7 @@ class _Join:
         return row
 
     def _odd(self, row: NodeRow) -> None:
-        self._db.execute("INSERT OR IGNORE INTO odd VALUES (?)", (row.id,))
+        self._odd_rows[row.id] = row
 
     def _parent_row(self, nid: NodeId) -> NodeRow:
         known = nid in self._rows
@@ -342,6 +346,19 @@ def _can_hold(row: NodeRow) -> bool:
     return seen and row.kind not in (FILE, SYMLINK)
 
 
+def _is_plain(row: NodeRow) -> bool:
+    """Whether it has a place of its own and everything that names it as a parent is in it."""
+    return row.p_cs is not None and _can_hold(row)
+
+
+def _settle_odd(connection: sqlite3.Connection) -> None:
+    """What was odd and is plain now stands in nobody's way any more; the time line goes on knowing of it."""
+    connection.execute(
+        "UPDATE odd SET settled=1 WHERE settled=0 AND EXISTS "
+        f"(SELECT 1 FROM node n WHERE n.id=odd.node AND n.p_cs IS NOT NULL AND n.kind NOT IN ({FILE},{SYMLINK}))"
+    )
+
+
 def _claim_of(row: NodeRow) -> Claim | None:
     return None if row.parent is None or row.name is None else (row.parent, row.name)
 
@@ -380,7 +397,8 @@ def wake_view(
     if lineage.odd():
         # Nodes without a place are named by their id, and all stand at the root.
         connection.execute(
-            f"UPDATE node SET pending={PENDING} WHERE pending=0 AND parent IS NULL AND id IN (SELECT node FROM odd)"
+            f"UPDATE node SET pending={PENDING} "
+            "WHERE pending=0 AND parent IS NULL AND id IN (SELECT node FROM odd WHERE settled=0)"
         )
         _wake_claimants(connection, lineage, left | came | above)
         for node in turned:
@@ -432,10 +450,6 @@ def _wake_strays(connection: sqlite3.Connection, before: dict[int, Claim]) -> No
 
 
 def _wake_claimants(connection: sqlite3.Connection, lineage: Lineage, claims: Iterable[Claim]) -> None:
-    if not lineage.odd():  # then everybody stands in their own parent
-        query = f"UPDATE node SET pending={PENDING} WHERE parent=? AND name=? AND pending=0"
-        connection.executemany(query, list(claims))
-        return
     for parent, name in claims:
         woken = [(row.id,) for row in lineage.claimants(lineage.inside(parent), name)]
         connection.executemany(f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", woken)
@@ -574,6 +588,6 @@ class _Settling:
             row.pending = row.pending or PENDING
             rows.write(self._db, [row])
             if place is None:
-                self._db.execute("INSERT OR IGNORE INTO odd VALUES (?)", (row.id,))
+                note_odd(self._db, [row.id])
             claims |= {claim for claim in (before, _claim_of(row)) if claim is not None}
         return claims

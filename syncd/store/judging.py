@@ -20,6 +20,7 @@ from syncd.model.heads import Head
 from syncd.store import approvals, rows
 from syncd.store.joining import ONLY_HERE, PENDING, join_records, wake_siblings, wake_view
 from syncd.store.journal import QUARANTINED, Journal, Membership, may_now
+from syncd.store.lineage import note_odd
 from syncd.store.rows import NodeRow
 
 OpenChangeset = Callable[[Head, bytes], Changeset]
@@ -153,6 +154,7 @@ def _forget(connection: sqlite3.Connection, nodes: set[int], ours: set[int]) -> 
         row.a_cs = row.a_idx = row.mode = row.mtime = row.xattrs = None
         row.kind, row.heads, row.pending = rows.NONE, 0, ONLY_HERE if row.id in ours else PENDING
         rows.write(connection, [row])
+    note_odd(connection, nodes)
     return before
 
 

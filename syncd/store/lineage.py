@@ -8,6 +8,7 @@ upwards ends because `joining.settle_cycles` leaves no cycle.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from syncd.store import rows
@@ -17,6 +18,13 @@ MAX_DEPTH = 4096
 """Directories above one node that are followed; deeper trees cannot exist on any disk."""
 
 _UNNAMED = b"unnamed "
+
+
+def note_odd(connection: sqlite3.Connection, nodes: Iterable[int]) -> None:
+    """From now on these are odd: without a place, or named as a parent without being known as something that holds
+    children."""
+    query = "INSERT INTO odd(node) VALUES (?) ON CONFLICT(node) DO UPDATE SET settled=0 WHERE settled<>0"
+    connection.executemany(query, [(node,) for node in nodes])
 
 
 @dataclass(slots=True)
@@ -113,5 +121,7 @@ class Lineage:
     def odd(self) -> tuple[int, ...]:
         """Nodes whose children may stand elsewhere, and nodes without a place."""
         if self._odd is None:
-            self._odd = tuple(node for (node,) in self.connection.execute("SELECT node FROM odd ORDER BY node"))
+            self._odd = tuple(
+                node for (node,) in self.connection.execute("SELECT node FROM odd WHERE settled=0 ORDER BY node")
+            )
         return self._odd

@@ -97,7 +97,7 @@ class Publisher:
     def _find_free(self, new: Sequence[Item]) -> dict[tuple[NodeId, bytes], NodeId]:
         """Of names that appeared, those at which no row stands, is expected or has left: nearly all in a first index,
         and then these few queries take the place of several per file."""
-        if self._db.execute("SELECT 1 FROM odd LIMIT 1").fetchone() is not None:
+        if self._db.execute("SELECT 1 FROM odd WHERE settled=0 LIMIT 1").fetchone() is not None:
             return {}
         parents = {nid: row.id for nid, row in self._parents.items()}
         claims = [(parents[item.parent], item.name) for item in new if item.parent in parents]

@@ -205,6 +205,13 @@ def m007_renames_that_passed(db: Database) -> None:
     db.execute("ALTER TABLE passed ADD COLUMN p_idx INTEGER")
 
 
+@FOLDER()
+def m008_odd_for_a_time(db: Database) -> None:
+    """Of the nodes that were ever odd, those that are not any more."""
+    db.execute("ALTER TABLE odd ADD COLUMN settled INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE INDEX odd_now ON odd(node) WHERE settled=0")
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""
