@@ -385,15 +385,17 @@ def wake_view(
     left, came = set(left), set(came)
     connection.executemany(f"UPDATE node SET pending={PENDING} WHERE parent=? AND name=? AND pending=0", left)
     above = _wake_ancestors(connection, {parent for parent, _ in left | came})
-    for parent, name in left | came:
-        if CONFLICT_MARK in name:
-            # Somebody has, or had, a name that was made for a conflict copy.
-            connection.execute(
-                f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0 "
-                "AND (heads>1 OR (l_kind<>0 AND l_name IS NOT name))",
-                (parent,),
-            )
     lineage, alike = Lineage(connection), left | came | above
+    # Somebody has, or had, a name that was made for a conflict copy.
+    marked = {parent for parent, name in left | came if CONFLICT_MARK in name}
+    connection.executemany(
+        f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0 "
+        "AND (heads>1 OR (l_kind<>0 AND l_name IS NOT name))",
+        [
+            (parent,)
+            for parent in marked | {one for parent in marked for one in lineage.parents(lineage.inside(parent))}
+        ],
+    )
     if lineage.odd():
         # Nodes without a place are named by their id, and all stand at the root.
         connection.execute(
@@ -465,7 +467,7 @@ def _wake_alike(connection: sqlite3.Connection, lineage: Lineage, claims: Iterab
     for parent, name in claims:
         keys.setdefault(lineage.inside(parent), set()).add(disk_key(name, disk))
     for directory, taken in keys.items():
-        parents = [directory, *(odd for odd in lineage.odd() if lineage.inside(odd) == directory)]
+        parents = lineage.parents(directory)
         found = connection.execute(
             f"SELECT id, name, heads>1 OR (l_kind<>0 AND l_name IS NOT name) FROM node "
             f"WHERE parent IN ({rows.marks(parents)}) AND pending=0",

@@ -118,6 +118,10 @@ class Lineage:
             found += [row for row in unplaced if self._is_known(row)]
         return [row for row in found if row.id != ROOT_ROW and self.directory(row) == directory]
 
+    def parents(self, directory: int) -> list[int]:
+        """What the nodes that stand in this directory name as their parent."""
+        return [directory, *(odd for odd in self.odd() if odd != directory and self.inside(odd) == directory)]
+
     def odd(self) -> tuple[int, ...]:
         """Nodes whose children may stand elsewhere, and nodes without a place."""
         if self._odd is None:
