@@ -709,6 +709,20 @@ _ENTRIES = (
         "set it again:  syncd web --pin",
     ),
     Trouble(
+        "SY-PIN-01",
+        Exit.NOT_ALLOWED,
+        "this needs the PIN",
+        "There is a PIN on this computer, for whatever changes something.",
+        "run it in a terminal, or let SYNCD_PIN_FILE name a file with the PIN",
+    ),
+    Trouble(
+        "SY-PIN-02",
+        Exit.NOT_ALLOWED,
+        "that was not the PIN",
+        "After five wrong ones each next has to wait.",
+        "try again; forgotten:  remove the file web-pin from the home",
+    ),
+    Trouble(
         "SY-HIST-01",
         Exit.NOT_FOUND,
         "there was nothing of that name then",

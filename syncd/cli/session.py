@@ -6,6 +6,7 @@ may stand before the command or after it, and what was said anywhere holds. Only
 
 from __future__ import annotations
 
+import getpass
 import inspect
 import os
 import sys
@@ -21,6 +22,7 @@ from syncd.cli.client import Json, OnProgress
 from syncd.cli.terminal import Terminal, wants_colour
 from syncd.errors import SyncdError
 from syncd.home import resolve_home, socket_path
+from syncd.web.methods import UNLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Session:
     place: Place
     flags: Globals
     terminal: Terminal
+    _typed: dict[str, str] = field(default_factory=dict)
+    """The PIN, once it was asked for."""
 
     @property
     def json(self) -> bool:
@@ -81,13 +85,39 @@ class Session:
     def call(self, name: str, /, **params: Any) -> Json:
         """Ask the daemon a short question."""
         timeout_s = self.timeout_s
-        return client.call(
-            self.place.socket, name, params, timeout_s=client.ANSWER_TIMEOUT_S if timeout_s is None else timeout_s
+        patience_s = client.ANSWER_TIMEOUT_S if timeout_s is None else timeout_s
+        return self._with_pin(
+            lambda: client.call(self.place.socket, name, {**params, **self._typed}, timeout_s=patience_s)
         )
 
     def stream(self, name: str, on_progress: OnProgress, /, **params: Any) -> Json:
         """Ask for something that takes its time. Silence is no fault there."""
-        return client.call(self.place.socket, name, params, on_progress=on_progress, timeout_s=self.timeout_s)
+        return self._with_pin(
+            lambda: client.call(
+                self.place.socket,
+                name,
+                {**params, **self._typed},
+                on_progress=on_progress,
+                timeout_s=self.timeout_s,
+            )
+        )
+
+    def _with_pin(self, ask: Callable[[], Json]) -> Json:
+        """Ask the daemon, and once more with the PIN if it wants that."""
+        try:
+            return ask()
+        except client.Refused as refused:
+            if refused.id != "SY-PIN-01" or self._typed:
+                raise
+            self._typed[UNLOCK] = self._read_pin(refused)
+        return ask()
+
+    def _read_pin(self, refused: client.Refused) -> str:
+        if file := os.environ.get("SYNCD_PIN_FILE"):
+            return read_first_line(file)
+        if self.flags.no_input or not self.terminal.stdin.isatty():
+            raise refused
+        return getpass.getpass("PIN: ")
 
     def show(self, result: Mapping[str, Any], lines: Callable[[], str | Sequence[str]]) -> None:
         """Print a result: as it is with --json, else as the lines that `lines` makes of it."""
@@ -114,6 +144,17 @@ def seconds(duration: str, flag: str) -> float:
 def usage(what: str, *, why: str = "", fix: str = "") -> SyncdError:
     """An error of use: exit code 2."""
     return SyncdError(what, id="SY-USE-01", why=why, fix=fix)
+
+
+def read_first_line(file: str) -> str:
+    """The first line of a file that an environment variable names. Raises SyncdError SY-USE-01."""
+    try:
+        with open(file, encoding="utf-8") as stream:
+            return stream.readline().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise usage(
+            f"{file} cannot be read", why=str(error), fix="let SYNCD_PIN_FILE name a file with the PIN"
+        ) from None
 
 
 def here(folder: str | None) -> dict[str, str | None]:

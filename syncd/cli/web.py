@@ -17,7 +17,7 @@ def web(
     session: Session,
     show: Annotated[bool, typer.Option("--print", help="Only print the link, which works once.")] = False,
     read_only: Annotated[bool, typer.Option("--read-only", help="A page that shows and changes nothing.")] = False,
-    pin: Annotated[bool, typer.Option("--pin", help="Set a PIN that the page asks for before it changes.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Set a PIN that has to be typed before a change.")] = False,
     no_pin: Annotated[bool, typer.Option("--no-pin", help="Take the PIN away.")] = False,
 ) -> None:
     """Open the status page. Its link works once, within five minutes, and only on this computer.
@@ -26,7 +26,14 @@ def web(
     """
     if pin or no_pin:
         done = session.call("web.pin", pin=_ask_pin(session) if pin else None)
-        session.show(done, lambda: "The page asks for the PIN now." if done["has_pin"] else "The page has no PIN.")
+        session.show(
+            done,
+            lambda: (
+                "Page and commands ask for the PIN before they change anything now."
+                if done["has_pin"]
+                else "There is no PIN."
+            ),
+        )
         return
     opened = session.call("web", read_only=read_only)
     minutes = text.duration(opened["expires_s"])

@@ -27,6 +27,7 @@ from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
 from syncd.store.watch import LocalTrees
 from syncd.web.control import serve_control
+from syncd.web.lock import Lock
 from syncd.web.server import PageServer
 from syncd.workers import ThreadWorkers
 
@@ -95,8 +96,9 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
             )
             await nursery.start(api.page.run)
             observatory = Observatory(daemon)
+            lock = Lock(settings.home, workers, clock.monotonic)
             witness = Witness(api, daemon.audit, "command line", clock.now)
-            await nursery.start(serve_control, settings.socket, witness, passed, observatory.answer)
+            await nursery.start(serve_control, settings.socket, witness, passed, observatory.answer, lock)
             if settings.metrics_listen is not None:
                 await nursery.start(serve_metrics, settings.metrics_listen, observatory)
             nursery.start_soon(tell_alarms, daemon)

@@ -31,7 +31,8 @@ from syncd.catalogue import report
 from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError, StoreBusy
 from syncd.home import short_address
 from syncd.protocol.heads import Head
-from syncd.web.methods import MAX_BODY_BYTES, METHODS, parse_params_untrusted
+from syncd.web.lock import Lock
+from syncd.web.methods import MAX_BODY_BYTES, METHODS, parse_call_untrusted
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +73,13 @@ async def serve_control(
     api: Api,
     passed: socket.socket | None = None,
     observe: Observe | None = None,
+    lock: Lock | None = None,
     *,
     task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer on the Unix socket `path` until cancelled, then remove it; on one that was `passed`, which stays, instead.
 
-    `observe` answers `GET` of `/healthz`, `/readyz` and `/metrics`.
+    `observe` answers `GET` of `/healthz`, `/readyz` and `/metrics`. `lock` asks for the PIN, if there is one.
 
     Raises: StoreBusy SY-HOME-01 if somebody answers there; ConfigError SY-HOME-06 if it cannot be made.
     """
@@ -90,7 +92,7 @@ async def serve_control(
 
     async def handle(stream: trio.SocketStream) -> None:
         async with limiter, stream:
-            await _serve_connection(stream, api, observe)
+            await _serve_connection(stream, api, observe, lock)
 
     try:
         task_status.started(path)
@@ -164,7 +166,7 @@ def peer_uid(stream: trio.SocketStream) -> int:
 # --- one connection ------------------------------------------------------------------------------------------------
 
 
-async def _serve_connection(stream: trio.SocketStream, api: Api, observe: Observe | None) -> None:
+async def _serve_connection(stream: trio.SocketStream, api: Api, observe: Observe | None, lock: Lock | None) -> None:
     """Answer the one request of a connection. Nothing that happens here may end the daemon.
 
     The connection is shielded, so that an answer still leaves when the daemon ends because of it; the call is not.
@@ -174,7 +176,7 @@ async def _serve_connection(stream: trio.SocketStream, api: Api, observe: Observ
         return
     async with trio.open_nursery() as nursery:
         with trio.CancelScope(shield=True) as connection, suppress(PeerUnavailable, RemoteProtocolError):
-            exchange = _Exchange(stream, api, nursery, observe)
+            exchange = _Exchange(stream, api, nursery, observe, lock)
             nursery.start_soon(exchange.end_when_daemon_ends, connection)
             await http.serve(stream, exchange.handle, admit=_method_name, limits=LIMITS)
         nursery.cancel_scope.cancel()
@@ -190,8 +192,14 @@ class _Exchange:
     """One request and its answer. The call runs in `nursery`, which ends with the connection or with the daemon."""
 
     def __init__(
-        self, stream: trio.SocketStream, api: Api, nursery: trio.Nursery, observe: Observe | None = None
+        self,
+        stream: trio.SocketStream,
+        api: Api,
+        nursery: trio.Nursery,
+        observe: Observe | None,
+        lock: Lock | None,
     ) -> None:
+        self._lock = lock
         self._stream = stream
         self._observe = observe
         self._api = api
@@ -225,7 +233,10 @@ class _Exchange:
 
         with self._running, lines:
             try:
-                result = await self._api.call(name, parse_params_untrusted(name, body), tell)
+                params, typed = parse_call_untrusted(name, body)
+                if self._lock is not None:
+                    await self._lock.check(name, params, typed)
+                result = await self._api.call(name, params, tell)
                 self._answer = 200, _encode({"result": result} if METHODS[name].streams else result)
             except Exception as raised:  # the border of one connection
                 told = report(_unwrap(raised))

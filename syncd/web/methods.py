@@ -16,6 +16,8 @@ from typing import Any, assert_never
 from syncd.errors import RemoteProtocolError
 
 MAX_BODY_BYTES = 256 * 1024
+UNLOCK = "unlock"
+"""Beside the parameters of every method: the PIN, where there is one (`web.lock`)."""
 
 
 class Kind(Enum):
@@ -205,8 +207,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 
 
-def parse_params_untrusted(name: str, body: bytes) -> dict[str, Any]:
-    """Check the JSON body of a request for method `name` and complete it.
+def parse_call_untrusted(name: str, body: bytes) -> tuple[dict[str, Any], str | None]:
+    """Check the JSON body of a request for method `name` and complete it; and the PIN that came with it, if one did.
 
     Shape:  one JSON object with keys of the table; strings may hold lone surrogates (names that are not UTF-8).
     Raises: RemoteProtocolError SY-HOME-05 for everything else.
@@ -217,10 +219,19 @@ def parse_params_untrusted(name: str, body: bytes) -> dict[str, Any]:
         raise _refuse(f"the parameters of {name} are not JSON") from error
     if not isinstance(given, dict):
         raise _refuse(f"the parameters of {name} are not an object")
+    typed = given.pop(UNLOCK, None)
+    if typed is not None and not isinstance(typed, str):
+        raise _refuse(f"the PIN that came with {name} is no text")
     kinds = METHODS[name].params
     if unknown := sorted(set(given) - set(kinds)):
         raise _refuse(f"{name} does not know the parameter {unknown[0]!r}")
-    return {key: _check(name, key, kind, given.get(key)) for key, kind in kinds.items()}
+    return {key: _check(name, key, kind, given.get(key)) for key, kind in kinds.items()}, typed
+
+
+def parse_params_untrusted(name: str, body: bytes) -> dict[str, Any]:
+    """The parameters alone. Raises as `parse_call_untrusted`."""
+    params, _ = parse_call_untrusted(name, body)
+    return params
 
 
 def _check(name: str, key: str, kind: Kind, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Blocking. The optional PIN of the page, kept as a scrypt hash in the home.
+"""Blocking. The optional PIN, of the page and of commands that change something, kept as a scrypt hash in the home.
 
 A PIN is short, so the hash only makes a stolen file less useful; what protects the page from guessing is that wrong
 ones have to wait (`gate.Patience`).

@@ -123,7 +123,7 @@ def test_two_newcomers_are_in_sync_within_a_minute(people: tuple[Person, Person]
     assert took <= MOST_S, f"it took {took:.1f} s"
     for person in (anna, ben):
         assert len(person.commands) <= MOST_COMMANDS, person.commands
-        assert person.questions <= MOST_QUESTIONS + 1, "start, code or place, allow"
+        assert person.questions <= MOST_QUESTIONS, "start, and place or allow"
     assert len(code) <= LONGEST_VALUE, f"one value is carried over: {code}"
     assert not [file for person in (anna, ben) for file in person.home.rglob("config.toml")], "no file is edited"
 
@@ -132,7 +132,7 @@ def test_two_newcomers_are_in_sync_within_a_minute(people: tuple[Person, Person]
     while (ben.home / "Notes" / "0000.txt").read_text() != "edited\n":
         assert time.monotonic() - edited < PATIENCE_S
         time.sleep(0.02)
-    assert time.monotonic() - edited <= EDIT_S + 1, "an edit is there within two seconds, and one to rest"
+    assert time.monotonic() - edited <= EDIT_S, "an edit is there within two seconds"
     for person in (anna, ben):
         person.run("wait", "--for", "synced", "--timeout", "20")
         status = person.run("status", "--check")

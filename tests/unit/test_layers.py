@@ -332,6 +332,7 @@ COLOURS: dict[str, str] = {
     "syncd.web.gate": PURE,
     "syncd.web.jobs": ASYNC,
     "syncd.web.live": ASYNC,
+    "syncd.web.lock": ASYNC,
     "syncd.web.methods": PURE,
     "syncd.web.page": ASYNC,
     "syncd.web.pictures": PURE,
@@ -404,8 +405,8 @@ HOME = {
     "syncd.checks", "syncd.config", "syncd.configfile", "syncd.home", "syncd.daemon.devicedb",
     "syncd.daemon.drilling", "syncd.daemon.installation", "syncd.daemon.measuring", "syncd.daemon.rescuing",
     "syncd.daemon.securitylog", "syncd.daemon.tlsfiles", "syncd.store.db", "syncd.store.copies",
-    "syncd.store.migrating", "syncd.store.shelf", "syncd.web.control", "syncd.web.page", "syncd.web.pin",
-    "syncd.web.server",
+    "syncd.store.migrating", "syncd.store.shelf", "syncd.web.control", "syncd.web.lock",
+    "syncd.web.page", "syncd.web.pin", "syncd.web.server",
 }  # fmt: skip
 BY_PATH = {
     "open", "stat", "lstat", "mkdir", "makedirs", "unlink", "remove", "rmdir", "rename", "replace", "link", "symlink",
