@@ -90,7 +90,6 @@ async def keep_picture(tab: Tab, state: str, path: str, dark: bool) -> None:
         )
 
 
-@each_state
 def picture_name(state: str, path: str, dark: bool) -> str:
     name = path.strip("/").partition("?")[0] or "home"
     return f"{name}-{state}{'-dark' if dark else ''}.png"
@@ -104,6 +103,7 @@ def test_every_view_in_every_state_has_its_picture_in_the_documents() -> None:
     assert [name for name in sorted(wanted) if f"pictures/{name}" not in text] == []
 
 
+@each_state
 async def test_every_view_says_the_same_without_javascript(browser: Browser, tmp_path: Path, state: str) -> None:
     async with serving(tmp_path, STATES[state]()) as page, browser.profile() as person:
         with_scripts, plain = await person.tab(), await person.tab(javascript=False)
