@@ -30,7 +30,7 @@ test: setup
 	@.ci/test $(ARGS)
 
 test-long: setup
-	@WHICH=long .ci/test $(ARGS)
+	@WHICH="long or slowest" .ci/test $(ARGS)
 
 lint: setup
 	@.ci/lint

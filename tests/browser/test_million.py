@@ -13,7 +13,7 @@ from tests.helpers.computers import Computer, free_ports, loopback_config, share
 from tests.helpers.large import DIRECTORIES, FILES_EACH, fill
 from tests.helpers.paces import pace_of_status
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.long, pytest.mark.alone]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.slowest, pytest.mark.alone]
 
 FIRST_PAINT_MS = 1000.0
 

@@ -13,6 +13,9 @@ import pytest
 from tests.helpers.computers import Computer, sharing_computers
 from tests.helpers.faults import look, wait_for
 
+pytestmark = pytest.mark.long
+
+
 FILES = 80
 GONE = 60
 RENAMED = 25

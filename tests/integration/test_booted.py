@@ -14,7 +14,7 @@ from tests.helpers.booted import Booted, booted, build_package
 
 pytestmark = [
     pytest.mark.needs("root", "netns", "mount", "linux", "dpkg-deb", "/lib/systemd/systemd", "nsenter"),
-    pytest.mark.long,
+    pytest.mark.slowest,
     pytest.mark.alone,
 ]
 

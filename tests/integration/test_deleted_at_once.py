@@ -14,6 +14,9 @@ from syncd.store.tree import DirTree
 from syncd.treetypes import Kind, LocallyChanged, NameTaken, Stat
 from tests.suites.tree_suite import MARKER
 
+pytestmark = pytest.mark.long
+
+
 TRIES = 3000
 _DELETER = """
 import os, sys

@@ -17,6 +17,9 @@ from tests.helpers import independent_restore
 from tests.helpers.computers import SYNC_S, Computer, computers, demand_equal, share, snapshot
 from tests.helpers.oddities import write_oddities
 
+pytestmark = pytest.mark.long
+
+
 FOLDER = "Notes"
 MIB = 1 << 20
 SCRIPT = Path(independent_restore.__file__)

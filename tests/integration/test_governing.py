@@ -185,6 +185,7 @@ def problems(computer: Computer) -> set[str]:
     return {problem["id"] for problem in folder["problems"]}
 
 
+@pytest.mark.slowest
 def test_fifty_rotations_in_a_minute_while_files_travel(three: list[Computer]) -> None:
     anna, ben, _ = three
     before = epoch_of(anna)

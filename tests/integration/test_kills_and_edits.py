@@ -7,7 +7,11 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.computers import Computer, sharing_computers, wait_equal
+
+pytestmark = pytest.mark.long
 
 ROUNDS = 5
 EDITS_A_ROUND = 12

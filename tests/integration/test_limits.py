@@ -23,7 +23,7 @@ def pair(tmp_path: Path) -> Iterator[list[Computer]]:
         yield group
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 @pytest.mark.parametrize(("limited", "option"), [(0, "--up"), (1, "--down")])
 def test_limit_is_kept_within_a_tenth_over_twenty_seconds(pair: list[Computer], limited: int, option: str) -> None:
     shown = pair[limited].ask("limits", option, "1.5 MB/s")

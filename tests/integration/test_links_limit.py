@@ -10,7 +10,7 @@ from syncd.net import circle
 from syncd.net.selection import Selection
 from tests.helpers.peers import Node, village
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 NEAR = [f"10.0.0.{number}" for number in range(1, 4)]
 FAR = [f"8.8.0.{number}" for number in range(1, 7)]

@@ -10,6 +10,9 @@ import pytest
 
 from tests.helpers.computers import SYNC_S, Computer, sharing_computers, wait_until
 
+pytestmark = pytest.mark.long
+
+
 FOLDER = "Notes"
 
 

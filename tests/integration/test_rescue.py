@@ -26,6 +26,8 @@ from tests.helpers.computers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[list[Computer]]:

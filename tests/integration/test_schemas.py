@@ -12,6 +12,9 @@ from jsonschema import Draft202012Validator
 from syncd.cli.shapes import COMMANDS, error_schema, schema_of
 from tests.helpers.computers import Computer, sharing_computers
 
+pytestmark = pytest.mark.long
+
+
 # In this order on one computer: what takes something away comes last. `$` is the folder's path.
 LINES = """
 status

@@ -21,6 +21,9 @@ from tests.helpers.computers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.long
+
+
 SOON_S = 120.0
 
 
