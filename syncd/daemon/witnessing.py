@@ -80,10 +80,10 @@ class Witness:
 
 
 def _maybe_folder(result: Json) -> FolderId | None:
-    """The folder that an answer is about."""
-    about = result.get("folder")
-    if about is None and len(result.get("folders", ())) == 1:
-        about = result["folders"][0]["id"]
+    """The folder that an answer is about: the one it names, or the only one that it lists."""
+    about, listed = result.get("folder"), result.get("folders", ())
+    if about is None and len(listed) == 1 and isinstance(listed[0], dict):
+        about = listed[0].get("id", listed[0].get("folder"))
     return FolderId(bytes.fromhex(about)) if isinstance(about, str) else None
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.computers import Computer, computers, join, share, start_all, wait_equal, wait_until
+
+pytestmark = pytest.mark.long
 
 SYNC_S, NEWS_S = 60.0, 20.0
 NOT_LISTENING = "[network]\nlisten = []\ndiscovery = false\n"

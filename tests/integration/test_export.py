@@ -17,7 +17,7 @@ from tests.helpers import independent_restore
 from tests.helpers.computers import SYNC_S, Computer, computers, demand_equal, share, snapshot
 from tests.helpers.oddities import write_oddities
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 
 FOLDER = "Notes"

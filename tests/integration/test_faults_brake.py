@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.helpers.computers import Computer
 from tests.helpers.faults import (
     Shared,
@@ -16,6 +18,8 @@ from tests.helpers.faults import (
     wait_no_problem,
     wait_problem,
 )
+
+pytestmark = pytest.mark.long
 
 FILES = 80
 GONE = 60

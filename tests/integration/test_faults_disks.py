@@ -24,6 +24,9 @@ from tests.helpers.faults import (
     wait_problem,
 )
 
+pytestmark = pytest.mark.long
+
+
 MIB = 1 << 20
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from tests.helpers.computers import Computer
 from tests.helpers.faults import refusal, share_another, wait_problem
+
+pytestmark = pytest.mark.long
 
 
 def test_directory_of_another_home_is_not_taken_from_it(two: tuple[Computer, Computer]) -> None:

@@ -19,6 +19,9 @@ from syncd.daemon.hooks import HookFailed, deliver, described
 from tests.helpers.computers import Computer, loopback_config, sharing_computers, wait_until
 from tests.helpers.stand_ins import StandIns
 
+pytestmark = pytest.mark.long
+
+
 TOLD = {
     "schema": "syncd.notification/1",
     "event": "conflict",

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.computers import (
     Computer,
     computers,
@@ -19,6 +21,8 @@ from tests.helpers.computers import (
     wait_equal,
     wait_until,
 )
+
+pytestmark = pytest.mark.long
 
 MIB = 1 << 20
 KILLS = 6

@@ -24,7 +24,7 @@ from tests.helpers.chromium import Tab, chromium
 from tests.helpers.computers import wait_equal, wait_until
 from tests.helpers.namespaces import Machine, two_machines
 
-pytestmark = [pytest.mark.needs("root", "netns", "linux"), pytest.mark.alone, pytest.mark.long]
+pytestmark = [pytest.mark.needs("root", "netns", "linux"), pytest.mark.alone, pytest.mark.slowest]
 
 SYNCD = str(Path(sys.executable).with_name("syncd"))
 PATIENCE_S = 30.0

@@ -16,6 +16,9 @@ from release.build import build_sdist, build_wheel
 from release.sbom import bill
 from tests.helpers.sources import ROOT
 
+pytestmark = pytest.mark.long
+
+
 NOT_CODE = re.compile(r".*\.(html|css|js|svg|service|socket|conf|typed|woff2)$")
 
 

@@ -13,6 +13,9 @@ import pytest
 
 from tests.helpers.computers import Computer, computers, join, loopback_config, share, start_all, wait_until
 
+pytestmark = pytest.mark.long
+
+
 NAMES = ("anna", "ben")
 SYNC_S = 60.0
 WAIT_S = 20.0

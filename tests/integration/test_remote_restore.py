@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.computers import SYNC_S, Computer, sharing_computers, wait_until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 
 FOLDER = "Notes"

@@ -26,7 +26,7 @@ from tests.helpers.computers import (
     wait_until,
 )
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 
 @pytest.fixture

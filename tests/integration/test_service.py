@@ -17,6 +17,9 @@ import pytest
 
 from tests.helpers.computers import Computer, free_ports, loopback_config, share, sharing_computers, wait_until
 
+pytestmark = pytest.mark.long
+
+
 PATIENCE_S = 15.0
 STOP_S = 2.0
 

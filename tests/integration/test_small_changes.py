@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.computers import Computer, join_by_code, share_by_code, start_all, wait_until
 from tests.helpers.namespaces import Machine, two_machines
 
-pytestmark = pytest.mark.needs("linux", "netns")
+pytestmark = [pytest.mark.needs("linux", "netns"), pytest.mark.long]
 
 MIB = 1 << 20
 SIZE_BYTES = 256 * MIB

@@ -21,7 +21,7 @@ from tests.helpers.computers import (
     wait_until,
 )
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 
 SOON_S = 120.0
