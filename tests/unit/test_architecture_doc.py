@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -19,3 +20,8 @@ def test_every_module_is_named_exactly_once() -> None:
     named = rows()
     assert sorted(named) == sorted(set(named)), "a module is named twice"
     assert sorted(named) == sorted(module.path for module in modules().values() if not module.empty)
+
+
+def test_modules_of_a_package_stand_together() -> None:
+    packages = [module.parent for module in rows()]
+    assert len([package for package, _ in itertools.groupby(packages)]) == len(set(packages)), "a row is out of place"
