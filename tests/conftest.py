@@ -11,6 +11,7 @@ import fcntl
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import pytest
 
 STRICT = os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 PROBE_TIMEOUT_S = 10.0
+SLOWEST_TIMEOUT_S = 1_800
 
 hypothesis.settings.register_profile("fast", max_examples=60, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("deep", max_examples=3_000, deadline=None, print_blob=True)
@@ -51,7 +53,7 @@ def _runs(*command: str) -> bool:
         return False
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # waiting here does not count towards a test's timeout
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A test marked `alone` measures time: while it runs, no other worker of this run has a test under way.
 
@@ -67,6 +69,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
         fcntl.flock(gate, fcntl.LOCK_UN)
         return (yield)
+
+
+def pytest_configure() -> None:
+    """What runs the tests in the background may have SIGINT ignored, and every process started here would inherit that:
+    Ctrl-C, which is under test, would do nothing."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slowest"):
+            item.add_marker(pytest.mark.timeout(SLOWEST_TIMEOUT_S))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -121,8 +121,9 @@ class Typist:
 
     def end(self) -> int:
         """Read to the end and return the exit code."""
+        deadline = time.monotonic() + PATIENCE_S
         while self._read():
-            pass
+            assert time.monotonic() < deadline, f"it goes on and on; shown was:\n{self.seen[-2000:]}"
         return self._process.wait(PATIENCE_S)
 
     def _read(self) -> bool:
