@@ -128,10 +128,12 @@ def test_no_verified_block_is_fetched_again_after_a_removal(tmp_path: Path) -> N
         carla.wait_synced(SYNC_S)
         carla.stop()
         (anna.folder / "film").write_bytes(random.Random("film").randbytes(FILM_BYTES))
+        ben.ask("limits", "--down", "20 MB/s")  # so that the removal comes in the midst of it, on any machine
         join(ben, link)
         wait_until(lambda: ben.transfer()["received_bytes"] > FILM_BYTES // 4, SYNC_S, "nothing is fetched")
         anna.ask("member", "remove", FOLDER, "carla", "--yes")
         assert not (ben.folder / "film").exists(), "the removal came too late to prove anything"
+        ben.ask("limits", "--clear")
         ben.wait_synced(SYNC_S)
         demand_equal(anna.folder, ben.folder)
         fetched = ben.transfer()
