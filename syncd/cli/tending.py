@@ -103,7 +103,15 @@ def filter_test(
 ) -> None:
     """Say in files and bytes what more rules would take out of a folder, or let in. Nothing happens."""
     found = session.call("filter", **here(folder), rules=rules)
-    session.show(found, lambda: [_effect("would leave", found["leave"]), _effect("would enter", found["enter"])])
+    if found["problems"]:
+        session.terminal.talk("\n".join(f"no rule: {text.escape(one)}" for one in found["problems"]))
+    session.show(found, lambda: _effects(found))
+
+
+def _effects(found: Json) -> list[str]:
+    lines = [_effect("would leave", found["leave"]), _effect("would enter", found["enter"])]
+    others = (("not_fetched", "of others would not come"), ("fetch", "of others would come"))
+    return lines + [_effect(verb, found[which]) for which, verb in others if found[which]["files"]]
 
 
 def _effect(verb: str, effect: Json) -> str:

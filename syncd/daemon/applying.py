@@ -87,7 +87,7 @@ class Applier:
         await self._judge_again()
         await self._waves.hold_arriving()
         await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
-        ignored = self._ground.ignores.match if self._ground.ignores.spec is not None else None
+        ignored = self._ground.ignores.at(self._ground.now_ns()) if self._ground.ignores.lines else None
         after: int | None = 0
         progress, waiting = False, Waiting()
         while after is not None:

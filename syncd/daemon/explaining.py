@@ -10,11 +10,13 @@ from ca.ids import DeviceId
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text, folder_problems
+from syncd.model.conditions import Facts
 from syncd.store import counts, rows
 from syncd.store.joining import ONLY_HERE
-from syncd.store.rows import FILE, ROOT_ROW, SYMLINK, NodeRow
+from syncd.store.rows import DIR, FILE, ROOT_ROW, SYMLINK, NodeRow
 from syncd.store.survey import Survey
-from syncd.treetypes import Kind, Path, TreeError
+from syncd.treetypes import Kind, Path, Stat, TreeError
+from syncd.wording import size
 
 Json = dict[str, Any]
 
@@ -39,9 +41,17 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     fix: str | None = "syncd status"
     rule: str | None = None
     if task is not None:
-        is_directory = await task.blocking(_is_directory, task, names)
-        rule = task.ignores.rule(names, is_directory)
-        state, id_, why, fix = await _explain(folder, task, names, task.ignores.match(names, is_directory))
+        stat = await task.blocking(_maybe_stat, task, names)
+        row = await task.db(_row_at, task, names)
+        is_directory, facts = _asked(stat, row)
+        rule = task.ignores.rule(names, is_directory, facts, task.now_ns())
+        is_ignored = task.ignores.match(names, is_directory, facts, task.now_ns())
+        state, id_, why, fix = await _explain(folder, task, names, is_ignored)
+        if state == "ignored" and stat is not None and row is not None and row.on_disk and row.l_size != stat.size:
+            # It came in and has grown, or shrunk, since: others have it, but not like this.
+            why = f"it has {size(stat.size)} by now, and a rule leaves that out; others keep what it was before"
+            why += f", {size(row.l_size or 0)}"
+            fix = "change the rule; then what it is now is sent"
     return {
         "schema": "syncd.explain/1",
         "folder": folder.id.hex(),
@@ -68,11 +78,22 @@ def inside_of(root: bytes, path: str) -> bytes:
     return os.fsencode(os.path.normpath(path))[len(root) :].strip(b"/")
 
 
-def _is_directory(task: FolderTask, names: Path) -> bool:
+def _maybe_stat(task: FolderTask, names: Path) -> Stat | None:
     try:
-        return task.store.tree.stat(names).kind is Kind.DIR
+        return task.store.tree.stat(names)
     except TreeError:
-        return False
+        return None
+
+
+def _asked(stat: Stat | None, row: NodeRow | None) -> tuple[bool, Facts | None]:
+    """(is a directory, what is known of a file): what rules are asked about a path. What stands here, else what others
+    have there."""
+    if stat is not None:
+        has_entered = row is not None and row.l_kind == FILE
+        return stat.kind is Kind.DIR, Facts(stat.size, stat.mtime_ns, has_entered) if stat.kind is Kind.FILE else None
+    if row is not None and row.kind == FILE:
+        return False, Facts(row.size or 0, row.mtime)
+    return row is not None and row.kind == DIR, None
 
 
 async def _explain(
@@ -86,7 +107,7 @@ async def _explain(
         first = (folder_problems(folder) or [{"id": None, "why": "the folder is stopped", "try": "syncd status"}])[0]
         return "problem", first["id"], str(first["why"]), str(first["try"])
     if is_ignored:
-        return "ignored", None, "a rule of .syncd/ignore leaves it out", "change the rule if it should be synced"
+        return "ignored", None, "a rule leaves it out", "change the rule if it should be synced"
     row = await task.db(_row_at, task, names)
     if row is None:
         why = "nothing of that name is known; a new file is seen within a second of being closed"

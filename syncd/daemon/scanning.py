@@ -20,6 +20,7 @@ from syncd.store.draft import Draft
 from syncd.store.examine import examine
 from syncd.store.filtering import read_rules
 from syncd.store.scan import Found, Gone, Item, Trouble
+from syncd.store.standing import has_pending_strays
 from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
@@ -29,6 +30,8 @@ EXAMINE_BYTES = 32 << 20
 EXAMINE_FILES = 1024
 FULL_SCAN_S = 3600.0
 RETRY_S = 2.0
+STRAYS_S = 60.0
+"""Something is said to stand where no walk comes: all is looked at this soon."""
 RESTLESS_S = 2.0
 REST_SHARE = 4.0
 LONGEST_REST_S = 1.0
@@ -149,8 +152,10 @@ class Scanner:
             await self._db(filtering.db_reconsider, self._store.connection)
             self._ground.wake_plan()
         await self._waves.begin_scan()
-        walk = await self._db(self._store.walk, self._ground.ignores.match, dirty, deep)
+        ignored = self._ground.ignores.at(self._ground.now_ns())
+        walk = await self._db(self._store.walk, ignored, dirty, deep)
         if dirty is None:
+            await self._db(filtering.db_reconsider_here, self._store.connection)
             self._full_at = self._clock.monotonic() + FULL_SCAN_S
             await self._db(self._clear_folder_problems)
         else:
@@ -162,11 +167,15 @@ class Scanner:
         missing = await self._db(walk.missing)
         if missing and await self._keeper.check_root():
             await self._take_missing(missing)
+        if dirty is not None and await self._db(has_pending_strays, self._store.connection):
+            self._full_at = min(self._full_at, self._clock.monotonic() + STRAYS_S)
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
 
     async def _take_found(self, found: Found) -> None:
         await self._note_trouble(found.trouble)
+        if found.left_out:
+            await self._db(filtering.db_put_aside, self._store.connection, found.left_out)
         at = 0
         while at < len(found.items):
             part: list[Item] = []

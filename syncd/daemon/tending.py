@@ -19,12 +19,13 @@ from syncd.errors import ConfigError, SyncdError
 from syncd.model.ignores import parse_ignores
 from syncd.store import resolving
 from syncd.store.db import is_sound
-from syncd.store.filtering import Effect, compare_rules, read_rules
+from syncd.store.filtering import Comparison, Effect, read_rules
 from syncd.treetypes import RootState
 
 Json = dict[str, Any]
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+FILTER_STEP = 2048
 FindFolder = Callable[[str | None, str | None], RunningFolder]
 
 
@@ -143,15 +144,20 @@ class Tending:
         task = self._task(folder)
         rules = await task.blocking(read_rules, task.store.tree)
         more = parse_ignores("\n".join(params["rules"]).encode("utf-8", "surrogateescape"))
-        leaving, entering = await task.blocking(compare_rules, task.store.tree, rules, rules.and_own(more))
+        comparison = Comparison(task.store, rules, rules.and_own(more), task.now_ns())
+        while params["rules"] and await task.db(comparison.db_step, FILTER_STEP):
+            pass
+        effects = comparison.effects
         return {
             "schema": "syncd.filter/1",
             "folder": folder.id.hex(),
             "name": folder.name,
             "rules": list(rules.lines),
             "problems": [*rules.problems, *more.problems],
-            "leave": _effect_json(leaving),
-            "enter": _effect_json(entering),
+            "leave": _effect_json(effects.leave),
+            "enter": _effect_json(effects.enter),
+            "not_fetched": _effect_json(effects.not_fetched),
+            "fetch": _effect_json(effects.fetch),
         }
 
     # conflicts -----------------------------------------------------------------------------------------------

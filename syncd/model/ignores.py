@@ -1,5 +1,5 @@
 """Pure. Which paths of a folder are not synced: the rules of `.syncdignore`, which all members share, and those of
-`.syncd/ignore`, which are this device's own; both written as in a .gitignore.
+`.syncd/ignore`, which are this device's own; both written as in a .gitignore, and with conditions (`conditions`).
 
 As git documents it, nothing below an ignored directory can be taken back by a later `!` rule. A rule that cannot be
 understood is reported and left out; the others hold. `.syncd` is always ignored, in every spelling and at every depth.
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from syncd.model.conditions import Condition, Facts, all_hold, has_conditions, parse_conditions
 from syncd.model.paths import RESERVED_NAME, Path, is_reserved, show
 
 if TYPE_CHECKING:
@@ -28,39 +29,81 @@ _DOT: Final = RESERVED_NAME[0]
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """A rule with conditions. `where`: the pattern behind them, if there is one."""
+
+    line: int
+    """Which of the rules it is."""
+    takes_back: bool
+    conditions: tuple[Condition, ...]
+    where: GitIgnoreSpec | None
+
+    def holds(self, text: str, name: bytes, facts: Facts, now_ns: int) -> bool:
+        """Whether it says something about a file; `text`: its path as rules see it."""
+        if not all_hold(self.conditions, name, facts, now_ns):
+            return False
+        return self.where is None or self.where.match_file(text)
+
+
+@dataclass(frozen=True, slots=True)
 class Ignores:
     """Parsed rules. `problems`: one line of text for every rule that was left out."""
 
-    spec: GitIgnoreSpec | None = None
-    problems: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
-    """The rules that hold, one for each pattern of `spec`."""
+    """The rules that hold."""
+    problems: tuple[str, ...] = ()
+    spec: GitIgnoreSpec | None = field(default=None, compare=False, repr=False)
+    """Those that ask for nothing but names."""
+    places: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """Which of `lines` each pattern of `spec` is."""
+    asking: tuple[Asking, ...] = field(default=(), compare=False, repr=False)
 
-    def match(self, path: Path, is_directory: bool) -> bool:
-        """Whether to ignore this path, because of itself or of a directory that it is in."""
+    def match(self, path: Path, is_directory: bool, facts: Facts | None = None, now_ns: int = 0) -> bool:
+        """Whether to ignore this path, because of itself or of a directory that it is in. `facts`: of a file."""
         for name in path:
             # A test of one byte for almost every name: every other spelling begins with something that is not ASCII.
             if (name[0] == _DOT or name[0] >= 0x80) and is_reserved(name):
                 return True
-        if self.spec is None or path == (SHARED_NAME,):
+        if not self.lines or path == (SHARED_NAME,):
             return False
-        return any(self.spec.match_file(text) for text in _with_directories(path, is_directory))
+        if self.asking and facts is not None:
+            return self.rule(path, is_directory, facts, now_ns) is not None
+        return self.spec is not None and any(self.spec.match_file(text) for text in _with_directories(path, is_directory))
+
+    def at(self, now_ns: int) -> Callable[[Path, bool, Facts | None], bool]:
+        """`match` as of a moment."""
+        return lambda path, is_directory, facts=None: self.match(path, is_directory, facts, now_ns)
 
     def and_own(self, own: Ignores) -> Ignores:
         """These rules, which all members share, and then this device's own, which may take one back with `!`."""
-        lines = (*self.lines, *own.lines)
         problems = tuple(f"{SHARED_NAME.decode()}: {problem}" for problem in self.problems)
-        return Ignores(_spec(list(lines)) if lines else None, (*problems, *own.problems), lines)
+        return _ignores((*self.lines, *own.lines), (*problems, *own.problems))
 
-    def rule(self, path: Path, is_directory: bool) -> str | None:
-        """The line of the ignore file because of which `match` says yes; None where there is none."""
-        if self.spec is None:
+    def rule(self, path: Path, is_directory: bool, facts: Facts | None = None, now_ns: int = 0) -> str | None:
+        """The line because of which `match` says yes; None where there is none. As in a .gitignore, the last one that
+        says something about a path decides, and of a directory that is ignored everything is."""
+        if not self.lines or path == (SHARED_NAME,):
             return None
-        for text in _with_directories(path, is_directory):
-            checked = self.spec.check_file(text)
-            if checked.include and checked.index is not None:
-                return self.lines[checked.index]
-        return None
+        *above, text = _with_directories(path, is_directory)
+        for directory in above:
+            line, ignores = self._by_name(directory)
+            if ignores:
+                return self.lines[line]
+        line, ignores = self._by_name(text)
+        for asking in reversed(self.asking if facts is not None else ()):
+            if asking.line < line:
+                break
+            if facts is not None and asking.holds(text, path[-1], facts, now_ns):
+                line, ignores = asking.line, not asking.takes_back
+                break
+        return self.lines[line] if ignores else None
+
+    def _by_name(self, text: str) -> tuple[int, bool]:
+        """Which line decides by the name alone (-1: none), and whether it says to ignore it."""
+        checked = None if self.spec is None else self.spec.check_file(text)
+        if checked is None or checked.index is None:
+            return -1, False
+        return self.places[checked.index], bool(checked.include)
 
 
 def _with_directories(path: Path, is_directory: bool) -> Iterator[str]:
@@ -75,20 +118,41 @@ def _with_directories(path: Path, is_directory: bool) -> Iterator[str]:
 
 def parse_ignores(rules: bytes) -> Ignores:
     """The rules of an ignore file, one per line."""
-    patterns: list[str] = []
+    lines: list[str] = []
     problems: list[str] = []
     for number, raw in enumerate(rules.split(b"\n"), start=1):
         line = raw.removesuffix(b"\r").decode("utf-8", "surrogateescape")
         if not line.strip() or line.startswith("#"):
             continue
         if _is_understood(line):
-            patterns.append(line)
+            lines.append(line)
         else:
             problems.append(f"line {number}: {show(raw)}")
-    return Ignores(_spec(patterns) if patterns else None, tuple(problems), tuple(patterns))
+    return _ignores(tuple(lines), tuple(problems))
+
+
+def _ignores(lines: tuple[str, ...], problems: tuple[str, ...]) -> Ignores:
+    """From lines that are understood."""
+    places = tuple(index for index, line in enumerate(lines) if not has_conditions(line))
+    asking = tuple(_asking(index, line) for index, line in enumerate(lines) if has_conditions(line))
+    return Ignores(lines, problems, _spec([lines[place] for place in places]) if places else None, places, asking)
+
+
+def _asking(index: int, line: str) -> Asking:
+    conditions, pattern = parse_conditions(line.removeprefix("!"))
+    return Asking(index, line.startswith("!"), conditions, _spec([pattern]) if pattern.strip() else None)
 
 
 def _is_understood(line: str) -> bool:
+    if has_conditions(line):
+        try:
+            _, line = parse_conditions(line.removeprefix("!"))
+        except ValueError:
+            return False
+        if not line.strip():
+            return True
+        if line.startswith("!"):
+            return False  # what takes a rule back stands before the conditions
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)  # character classes that Python's re reads otherwise than git
         try:

@@ -17,7 +17,7 @@ from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import packed_entries
 from syncd.store.draft import Desk, Draft, settle_pending
-from syncd.store.joining import ONLY_HERE, PENDING, Source, read_heads
+from syncd.store.joining import IGNORED, ONLY_HERE, PENDING, Source, read_heads
 from syncd.store.rows import DELETED, DIR, NONE, NodeRow
 from syncd.store.scan import Gone, below
 
@@ -46,16 +46,26 @@ class Departures:
         """Rows that are gone for good, with everything that stood in gone directories."""
         copies: dict[int, list[StandingCopy]] = {}
         nodes: dict[int, NodeRow] = {}
+        left_out: set[int] = set()
         for item in gone:
             found = self._gone_with(item)
             if found is None:
                 self._desk.draft.again.append(item.path)
                 continue
             nodes.update({row.id: row for row in found[1]})
+            left_out |= {row.id for row in found[1][:1] if row.pending == IGNORED or item.is_left_out}
             for copy in found[0]:
-                copies.setdefault(copy.node, []).append(copy)
+                if item.is_left_out:
+                    self._take_copies(rows.read_ids(self._db, [copy.node])[copy.node], [copy])
+                    self._db.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, copy.node))
+                    self._desk.draft.unchanged += 1
+                else:
+                    copies.setdefault(copy.node, []).append(copy)
         for row in nodes.values():
-            self._gone(row, copies.pop(row.id, []))
+            if row.id in left_out:
+                self._left_out(row)
+            else:
+                self._gone(row, copies.pop(row.id, []))
         for node, lost in copies.items():
             self.drop_copies(rows.read_ids(self._db, [node])[node], lost)
         return self._desk.draft
@@ -72,6 +82,14 @@ class Departures:
         copies = [self._copy_row(copy) for copy in copy_ids]
         busy = [node for node in (*node_ids, *(copy.node for copy in copies)) if node in self._desk.moving]
         return None if busy else (copies, [row, *rows.read_ids(self._db, node_ids).values()])
+
+    def _left_out(self, row: NodeRow) -> None:
+        """Rules have left it out, so nobody hears that it is gone: what others have of it comes back, if none does."""
+        self._desk.forget_blocks(row)
+        row.leave_disk()
+        row.pending = PENDING
+        rows.write(self._db, [row])
+        self._desk.draft.unchanged += 1
 
     def _gone(self, row: NodeRow, copies: Sequence[StandingCopy]) -> None:
         if not row.on_disk:

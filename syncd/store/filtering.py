@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from syncd.model.conditions import Facts
 from syncd.model.ignores import SHARED_NAME, Ignores, parse_ignores
 from syncd.seams import Tree
+from syncd.store import rows
+from syncd.store.folder import FolderStore
 from syncd.store.joining import IGNORED, PENDING
+from syncd.store.rows import DIR, FILE, ROOT_ROW
+from syncd.store.survey import Survey
 from syncd.treetypes import ROOT, Kind, Path, Stat, TreeError
 
 MAX_BYTES = 1 << 20
+MAX_NAMED = 10
 
 
 @dataclass(slots=True)
 class Effect:
-    """What rules would do: files and bytes on this disk that would leave the folder, or enter it, and some names."""
+    """Files and bytes that rules would do something with, and some of their names."""
 
     files: int = 0
     size: int = 0
     paths: list[Path] = field(default_factory=list)
 
-    def add(self, path: Path, stat: Stat) -> None:
+    def add(self, path: Path, size: int) -> None:
         self.files += 1
-        self.size += stat.size
-        if len(self.paths) < 10:
+        self.size += size
+        if len(self.paths) < MAX_NAMED:
             self.paths.append(path)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What rules would do. `leave`, `enter`: what stands on this disk. `not_fetched`, `fetch`: what others have."""
+
+    leave: Effect = field(default_factory=Effect)
+    enter: Effect = field(default_factory=Effect)
+    not_fetched: Effect = field(default_factory=Effect)
+    fetch: Effect = field(default_factory=Effect)
 
 
 def read_rules(tree: Tree) -> Ignores:
@@ -41,28 +57,69 @@ def db_reconsider(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE node SET pending=? WHERE pending=? AND pending<>0", (PENDING, IGNORED))
 
 
-def compare_rules(tree: Tree, before: Ignores, after: Ignores) -> tuple[Effect, Effect]:
-    """(what would leave, what would enter), of all that is on this disk."""
-    leaving, entering = Effect(), Effect()
-    for path, stat in _files(tree):
-        was, will = before.match(path, False), after.match(path, False)
-        if will and not was:
-            leaving.add(path, stat)
-        elif was and not will:
-            entering.add(path, stat)
-    return leaving, entering
+def db_reconsider_here(connection: sqlite3.Connection) -> None:
+    """The same for the files that stand here: they may have become what no rule leaves out."""
+    query = f"UPDATE node SET pending=? WHERE pending=? AND pending<>0 AND l_kind={FILE}"
+    connection.execute(query, (PENDING, IGNORED))
 
 
-def _files(tree: Tree) -> Iterator[tuple[Path, Stat]]:
-    stack: list[Path] = [ROOT]
-    while stack:
-        at = stack.pop()
+def db_put_aside(connection: sqlite3.Connection, nodes: Sequence[int]) -> None:
+    """Files that a rule leaves out as they are now: what others have in their place does not come here."""
+    query = "UPDATE node SET pending=? WHERE id=? AND pending IN (0,?)"
+    connection.executemany(query, [(IGNORED, node, PENDING) for node in nodes])
+
+
+class Comparison:
+    """What other rules would do, found out without doing it; in steps, as a disk may be large."""
+
+    def __init__(self, store: FolderStore, before: Ignores, after: Ignores, now_ns: int) -> None:
+        self._db = store.connection
+        self._tree = store.tree
+        self._survey = Survey(store.connection, store.journal.sources)
+        self._was, self._will = before.at(now_ns), after.at(now_ns)
+        self._stack: list[tuple[Path, int | None]] = [(ROOT, ROOT_ROW)]
+        self._after: int | None = 0
+        self.effects = Effects()
+
+    def db_step(self, most: int) -> bool:
+        """Look at about `most` more names; False when there are none."""
+        seen = 0
+        while self._stack and seen < most:
+            seen += self._directory(*self._stack.pop())
+        if seen == 0 and self._after is not None:
+            self._after = self._elsewhere(self._after, most)
+            return True
+        return seen > 0
+
+    def _directory(self, at: Path, row: int | None) -> int:
+        """Everything in a directory on this disk."""
         try:
-            listed = tree.list_dir(at)
+            listed = self._tree.list_dir(at)
         except TreeError:
-            continue  # what cannot be read is not synced either
+            return 1  # what cannot be read is not synced either
+        query = "SELECT l_name, id, l_kind FROM node WHERE l_parent=? AND l_kind<>0"
+        known = {name: (node, kind) for name, node, kind in self._db.execute(query, (row,))}
         for name, stat in listed:
+            node, kind = known.get(name, (None, None))
             if stat.kind is Kind.DIR:
-                stack.append((*at, name))
+                self._stack.append(((*at, name), node if kind == DIR else None))
             elif stat.kind in (Kind.FILE, Kind.SYMLINK):
-                yield (*at, name), stat
+                self._standing((*at, name), stat, has_entered=kind == FILE)
+        return len(listed) + 1
+
+    def _standing(self, path: Path, stat: Stat, *, has_entered: bool) -> None:
+        facts = Facts(stat.size, stat.mtime_ns, has_entered) if stat.kind is Kind.FILE else None
+        was, will = self._was(path, False, facts), self._will(path, False, facts)
+        if was != will:
+            (self.effects.leave if will else self.effects.enter).add(path, stat.size)
+
+    def _elsewhere(self, after: int, most: int) -> int | None:
+        """A page of what only others have; where the next one begins."""
+        page = rows.read(self._db, "WHERE l_kind=0 AND kind IN (1,3) AND id>? ORDER BY id LIMIT ?", (after, most))
+        for row in page:
+            facts = Facts(row.size or 0, row.mtime) if row.kind == FILE else None
+            path = self._survey.shared_path(row)
+            was, will = self._was(path, False, facts), self._will(path, False, facts)
+            if was != will:
+                (self.effects.not_fetched if will else self.effects.fetch).add(path, row.size or 0)
+        return page[-1].id if len(page) == most else None

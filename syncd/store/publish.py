@@ -18,7 +18,7 @@ from syncd.store.departures import Departures
 from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, content_of, settle_pending
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Source, read_heads
 from syncd.store.names import maybe_expected
-from syncd.store.rows import NodeRow, Value, value_of
+from syncd.store.rows import DIR, NodeRow, Value, value_of
 from syncd.store.scan import Action, Item, fresh_node_id
 from syncd.store.spelling import COLLISION_MARK, personality_of, spellings
 from syncd.treetypes import Kind
@@ -68,7 +68,7 @@ class Publisher:
         item = examined.item
         parent = self._parents.get(item.parent)
         content = content_of(examined)
-        is_orphan = parent is None and item.parent not in self._desk.drafted
+        is_orphan = self._is_orphan(item, parent)
         if content is not None and not is_orphan and (item.parent, item.name) in self._free:
             self._create(examined, content, parent)
             return
@@ -93,6 +93,11 @@ class Publisher:
             self._adopt(examined, parent, row, content)
         elif not self._adopt_copy(examined, parent, row, expected.copy, content):
             self._create(examined, content, parent)
+
+    def _is_orphan(self, item: Item, parent: NodeRow | None) -> bool:
+        """Whether no row says that the directory stands on this disk in which it was found. One whose name another has
+        waits until that is gone, and may get another id then; its id may even be known as that of a link."""
+        return item.parent not in self._desk.drafted and (parent is None or parent.l_kind != DIR)
 
     def _find_free(self, new: Sequence[Item]) -> dict[tuple[NodeId, bytes], NodeId]:
         """Of names that appeared, those at which no row stands, is expected or has left: nearly all in a first index,
@@ -153,6 +158,8 @@ class Publisher:
             row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx = row.c_cs, row.c_idx, row.p_cs, row.p_idx
             row.pending = PENDING  # its attributes may differ: the planner looks
             rows.write(self._db, [row])
+            if row.nid in self._parents:
+                self._parents[row.nid] = row
             self._desk.note_blocks(row.id, examined)
             self._desk.draft.unchanged += 1
             return
@@ -313,8 +320,7 @@ class Publisher:
         assert known is not None
         row = self._desk.current(known)
         parent = self._parents.get(item.parent)
-        is_orphan = parent is None and item.parent not in self._desk.drafted
-        if row is None or is_orphan or row.nid in self._desk.drafted:
+        if row is None or self._is_orphan(item, parent) or row.nid in self._desk.drafted:
             self._not_moved(item)
             return
         if parent is not None and self._disk_has(parent.id, item.name):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from syncd.engine.detect import Known, compare, is_same_object
+from syncd.model.conditions import Facts
 from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
 from syncd.model.naming import disk_key, holds_any
 from syncd.seams import Tree
@@ -23,6 +24,7 @@ from syncd.store.joining import Sources
 from syncd.store.names import maybe_expected
 from syncd.store.rows import DIR, FILE, ROOT_ROW, SYMLINK
 from syncd.store.spelling import as_named
+from syncd.store.standing import BY_INODE, KNOWN, facts_of, known_of, read_strays
 from syncd.treetypes import (
     ROOT,
     Kind,
@@ -44,8 +46,8 @@ def tick_of(tree: Tree) -> int:
     return max(GRANULARITY_NS, tree.personality().mtime_step_ns)
 
 
-Ignored = Callable[[Path, bool], bool]
-"""(path, is a directory) -> not to be synced."""
+Ignored = Callable[[Path, bool, Facts | None], bool]
+"""(path, is a directory, what is known of a file) -> not to be synced."""
 
 
 class Action(Enum):
@@ -77,10 +79,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A row whose name is not there any more."""
+    """A row whose name is not there any more. `is_left_out`: what it stands for is, under one that a rule leaves
+    out."""
 
     path: Path
     known: Known
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class Found:
 
     items: list[Item] = field(default_factory=list)
     trouble: list[Trouble] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+    """Rows of files that rules leave out as they are now."""
     seen: int = 0
 
 
@@ -136,8 +142,13 @@ class Walk:
         """Rows whose object was found elsewhere."""
         self._kept: set[int] = set()
         """Rows of directories in whose place another one was found that became theirs."""
+        self._left_out: set[int] = set()
+        """Inodes of files that rules leave out, as they are now."""
         self._objects: dict[int, list[tuple[Any, ...]]] = {}
         """Rows by inode, as far as the directory that is being looked at has asked for them."""
+        self._is_whole = dirty is None
+        self._is_blind = False
+        """Something could not be looked at: what was not met may be there."""
         self._met: set[Path] | None = None if dirty is None else set()
         """New paths already found: a new directory is gone through whole, and events name what is in it as well."""
         if dirty is None:
@@ -155,12 +166,26 @@ class Walk:
         found = Found()
         while self._stack and found.seen < most:
             self._directory(self._stack.pop(), found)
+        self._is_blind |= any(trouble.error is not None for trouble in found.trouble)
         return found
 
     def missing(self) -> list[Gone]:
         """After the pass: rows that are gone and did not turn up elsewhere."""
         gone = [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
-        return [item for item in gone if not self._stands(item.known)]
+        missing = [self._judged(item) for item in gone if not self._stands(item.known)]
+        return missing + self._strays() if self._is_whole and not self._is_blind else missing
+
+    def _judged(self, gone: Gone) -> Gone:
+        is_left_out = gone.known.kind == FILE and gone.known.ino in self._left_out
+        return replace(gone, is_left_out=True) if is_left_out else gone
+
+    def _strays(self) -> list[Gone]:
+        """Rows whose directory is none on this disk any more, so that no walk comes to them: where all was looked at
+        and they did not turn up, they are gone with it."""
+        told = {(gone.known.is_copy, gone.known.row) for gone in self.gone}
+        strays = [known for known in read_strays(self._db) if known.is_copy or known.row not in self._moved]
+        gone = [Gone((known.name,), known) for known in strays if (known.is_copy, known.row) not in told]
+        return [self._judged(one) for one in gone]
 
     def _stands(self, known: Known) -> bool:
         """Whether it is where its row says after all: it was missed in another directory, or put there meanwhile."""
@@ -210,12 +235,11 @@ class Walk:
             found.seen += 1
             found.trouble.append(Trouble(at.path, error))
             return
-        listed = [(name, stat) for name, stat in listed if not self._ignored((*at.path, name), stat.kind is Kind.DIR)]
-        found.seen += len(listed) + 1
         known = {} if at.row is None else self._known(at.row, at.names)
         if self._disk.normalising:
             listed = as_known(listed, known, self._disk)
-        known = {n: k for n, k in known.items() if not self._ignored((*at.path, n), k.kind == DIR)}
+        listed, known = self._without_left_out(at.path, listed, known, found)
+        found.seen += len(listed) + 1
         differences = compare(listed, known, self._tick_ns)
         for name, stat in differences.skipped:
             found.trouble.append(Trouble((*at.path, name), None, stat))
@@ -242,6 +266,37 @@ class Walk:
             for name, was in differences.directories:
                 if name not in others:
                     self._stack.append(_Directory((*at.path, name), was.row, self._nid(was.row), None, deep=True))
+
+    def _without_left_out(
+        self, path: Path, listed: list[tuple[bytes, Stat]], known: dict[bytes, Known], found: Found
+    ) -> tuple[list[tuple[bytes, Stat]], dict[bytes, Known]]:
+        """What rules say something about: a name that they leave out now is not there, and not missing either."""
+        stays, left_out = [], set()
+        for name, stat in listed:
+            was = known.get(name)
+            if not self._is_left_out((*path, name), stat, was):
+                stays.append((name, stat))
+                continue
+            left_out.add(name)
+            if stat.kind is Kind.FILE:
+                self._left_out.add(stat.ino)
+            if was is not None and not was.is_copy and was.kind == FILE:
+                found.left_out.append(was.row)
+        return stays, {
+            name: was
+            for name, was in known.items()
+            if name not in left_out and not self._ignored((*path, name), was.kind == DIR, facts_of(was))
+        }
+
+    def _is_left_out(self, path: Path, stat: Stat, was: Known | None) -> bool:
+        if stat.kind is not Kind.FILE:
+            return self._ignored(path, stat.kind is Kind.DIR, None)
+        facts = Facts(stat.size, stat.mtime_ns, was is not None and was.kind == FILE)
+        if not self._ignored(path, False, facts):
+            return False
+        # What has another name now has entered as well.
+        is_known = not facts.has_entered and self._db.execute(BY_INODE, (stat.ino,)).fetchone() is not None
+        return not is_known or self._ignored(path, False, replace(facts, has_entered=True))
 
     def _is_another_directory(self, stat: Stat, was: Known, inodes: Container[int]) -> bool:
         """A directory that has a row of its own was moved to the name of another; or that other one is known to stand
@@ -270,13 +325,12 @@ class Walk:
         return listed
 
     def _known(self, row: int, names: frozenset[bytes] | None) -> dict[bytes, Known]:
-        columns = "l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen"
         query = (
-            f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_kind<>0 "
-            f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1"
+            f"SELECT id, 0, {KNOWN} FROM node WHERE l_parent=?1 AND l_kind<>0 "
+            f"UNION ALL SELECT id, 1, {KNOWN} FROM copy WHERE l_parent=?1"
         )
         if names is None or not holds_any(self._disk):
-            every = {known.name: known for known in map(_known_of, self._db.execute(query, (row,)))}
+            every = {known.name: known for known in map(known_of, self._db.execute(query, (row,)))}
             if names is None:
                 return every
             keys = {disk_key(name, self._disk) for name in names}
@@ -286,10 +340,10 @@ class Walk:
         for part in rows.chunks(sorted(names)):
             marks = ",".join(f"?{number}" for number in range(2, len(part) + 2))
             query = (
-                f"SELECT id, 0, {columns} FROM node WHERE l_parent=?1 AND l_name IN ({marks}) AND l_kind<>0 "
-                f"UNION ALL SELECT id, 1, {columns} FROM copy WHERE l_parent=?1 AND l_name IN ({marks})"
+                f"SELECT id, 0, {KNOWN} FROM node WHERE l_parent=?1 AND l_name IN ({marks}) AND l_kind<>0 "
+                f"UNION ALL SELECT id, 1, {KNOWN} FROM copy WHERE l_parent=?1 AND l_name IN ({marks})"
             )
-            known.update((one.name, one) for one in map(_known_of, self._db.execute(query, (row, *part))))
+            known.update((one.name, one) for one in map(known_of, self._db.execute(query, (row, *part))))
         return known
 
     def _nid(self, row: int) -> NodeId:
@@ -386,11 +440,6 @@ def as_known(
     """What a disk lists that changes the Unicode form of names, under the names by which the rows know it."""
     missing = known.keys() - {name for name, _ in listed}
     return [(name if name in known else as_named(name, missing, disk), stat) for name, stat in listed]
-
-
-def _known_of(line: tuple[Any, ...]) -> Known:
-    id_, is_copy, *rest = line
-    return Known(id_, bool(is_copy), *rest)
 
 
 def fresh_node_id(

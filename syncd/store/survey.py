@@ -13,13 +13,14 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from syncd.engine.plan import Case, CopyCase, Holder, Kind, Place, Version
+from syncd.model.conditions import Facts
 from syncd.model.naming import disk_key, holds_any, is_legal
 from syncd.store import rows
 from syncd.store.counts import MAX_RETRY_S
 from syncd.store.joining import IGNORED, PENDING, Sources
 from syncd.store.lineage import MAX_DEPTH, Lineage
 from syncd.store.names import Named, Names
-from syncd.store.rows import DELETED, DIR, NONE, PARKED_ROW, ROOT_ROW, SYMLINK, NodeRow
+from syncd.store.rows import DELETED, DIR, FILE, NONE, PARKED_ROW, ROOT_ROW, SYMLINK, NodeRow
 from syncd.store.scan import Ignored
 from syncd.treetypes import Path
 
@@ -80,7 +81,10 @@ class Survey:
     def _put_aside(self, row: NodeRow, ignored: Ignored) -> bool:
         path = self.shared_path(row)
         where = self.path(row.l_parent, row.l_name) if row.on_disk else None
-        if not (ignored(path, row.kind == DIR) or (where is not None and ignored(where, row.l_kind == DIR))):
+        there = Facts(row.size or 0, row.mtime, row.l_kind == FILE) if row.kind == FILE else None
+        here = Facts(row.l_size or 0, row.l_mtime, has_entered=True) if row.l_kind == FILE else None
+        is_ignored = ignored(path, row.kind == DIR, there)
+        if not (is_ignored or (where is not None and ignored(where, row.l_kind == DIR, here))):
             return False
         row.pending = IGNORED
         self.connection.execute("UPDATE node SET pending=? WHERE id=?", (IGNORED, row.id))

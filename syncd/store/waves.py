@@ -26,12 +26,12 @@ from syncd.store.approvals import IS_APPROVED
 from syncd.store.contents import standing_content
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
-from syncd.store.joining import PENDING
+from syncd.store.joining import IGNORED, PENDING
 from syncd.store.prepare import expected_stat
 from syncd.store.recovery import KEPT
 from syncd.store.rows import DELETED, FILE, SYMLINK, NodeRow
 from syncd.store.scan import Gone, below
-from syncd.treetypes import NotThere, TreeError
+from syncd.treetypes import LinkInTheWay, NotADirectory, NotThere, TreeError
 
 SCAN_ORIGIN = "here"
 
@@ -138,7 +138,7 @@ def db_vanished(connection: sqlite3.Connection, gone: Sequence[Gone], moving: Co
 
     def is_unasked(one: Gone) -> bool:
         row = found.get(one.known.row)
-        if row is None or row.id in moving or row.kind == DELETED:
+        if row is None or row.id in moving or row.kind == DELETED or row.pending == IGNORED or one.is_left_out:
             return False
         return one.known.is_copy or (row.on_disk and row.id not in held)
 
@@ -408,7 +408,7 @@ def db_undo_here(store: FolderStore, nodes: Sequence[int], now: float) -> None:
             path = _path(connection, row)
             if row.l_kind == FILE and path is not None and _is_overwritten(store.tree, row, path):
                 _set_aside(store, row, path, now)
-            if path is None or not _is_there(store.tree, path):
+            if path is None or not _is_there(store.tree, path, row.l_kind):
                 row.leave_disk()
             row.pending = PENDING
         rows.write(connection, found)
@@ -464,14 +464,13 @@ def _path(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] | N
     return None
 
 
-def _is_there(tree: Tree, path: tuple[bytes, ...]) -> bool:
+def _is_there(tree: Tree, path: tuple[bytes, ...], kind: int) -> bool:
     try:
-        tree.stat(path)
-    except NotThere:
+        return int(tree.stat(path).kind) == kind
+    except (NotThere, NotADirectory, LinkInTheWay):  # something of another kind may stand there, or above it
         return False
     except TreeError:
         return True  # what cannot be looked at is left as it is
-    return True
 
 
 def _is_overwritten(tree: Tree, row: NodeRow, path: tuple[bytes, ...]) -> bool:

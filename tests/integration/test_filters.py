@@ -5,10 +5,14 @@ from __future__ import annotations
 from trio.testing import MockClock
 
 from syncd.model.ignores import SHARED_NAME, parse_ignores
-from syncd.store.filtering import compare_rules, read_rules
-from tests.helpers.tasks import World
+from syncd.store.filtering import Comparison, Effect, Effects, read_rules
+from syncd.treetypes import PRIVATE, Path
+from tests.helpers.tasks import MOMENT, SimSite, World
 
 RULES = (SHARED_NAME,)
+OWN_RULES = (PRIVATE, b"ignore")
+FILE = (b"letter",)
+LONG_AGO_NS = int((MOMENT - 3 * 366 * 86_400) * 1e9)
 
 
 async def test_shared_rule_holds_for_everybody_and_can_be_taken_back(autojump_clock: MockClock) -> None:
@@ -43,17 +47,148 @@ async def test_no_rule_leaves_out_the_rules(autojump_clock: MockClock) -> None:
 
 
 async def test_what_rules_would_do_is_told_in_files_and_bytes(autojump_clock: MockClock) -> None:
-    world = World(["ann"])
+    world = World(["ann", "bob"])
     async with world.running():
         ann = world["ann"]
         ann.disk.mkdir((b"dir",))
         ann.disk.write((b"dir", b"a.iso"), b"12345")
         ann.disk.write((b"b.iso",), b"123")
         ann.disk.write((b"c.tmp",), b"1")
-        ann.disk.write(RULES, b"*.tmp\n")
+        ann.disk.write((b"old",), b"22")
+        ann.disk.write((b"new and old",), b"666666")
+        ann.disk.write(RULES, b"*.tmp\nsize>5 new*\n")
         await world.settle()
-        tree = ann.task.store.tree
-        rules = read_rules(tree)
-        leaving, entering = compare_rules(tree, rules, rules.and_own(parse_ignores(b"*.iso\n!c.tmp\n")))
-        assert (leaving.files, leaving.size) == (2, 8)
-        assert (entering.files, entering.size, entering.paths) == (1, 1, [(b"c.tmp",)])
+        for name in (b"old", b"new and old"):
+            ann.disk.utime((name,), LONG_AGO_NS)
+        await world.settle()
+        effects = would(ann, b"*.iso\n!c.tmp\n")
+        assert told(effects.leave) == (2, 8, {(b"dir", b"a.iso"), (b"b.iso",)})
+        assert told(effects.enter) == (1, 1, {(b"c.tmp",)})
+        assert told(would(ann, b"size>4\n").leave) == (1, 5, {(b"dir", b"a.iso")})
+        assert told(would(ann, b"type:disk\n").leave)[:2] == (2, 8)
+        assert told(would(ann, b"!new*\n").enter)[:2] == (1, 6)
+        assert told(would(ann, b"!new*\nage>1y\n").enter)[:2] == (0, 0), "it never came in, and is old"
+        assert told(would(ann, b"age>1y\n").leave)[:2] == (0, 0), "what has come in stays"
+        assert contents(world["bob"]) == {b"dir", b"b.iso", b"old", *RULES}
+
+
+async def test_what_others_have_counts_too(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        bob.disk.write(OWN_RULES, b"type:video\n")
+        await world.settle()
+        ann.disk.write((b"film.mkv",), b"12345")
+        ann.disk.write((b"text",), b"1")
+        await world.settle()
+        assert contents(bob) == {b"text"}
+        assert told(would(bob, b"!size<10\n").fetch) == (1, 5, {(b"film.mkv",)})
+        assert told(would(bob, b"!size<10\n").enter)[0] == 0
+        assert told(would(ann, b"type:video\n").leave) == (1, 5, {(b"film.mkv",)})
+        bob.disk.write(OWN_RULES, b"type:video\n!size<10\n")
+        await world.settle()
+        assert contents(bob) == {b"text", b"film.mkv"}
+
+
+async def test_file_that_grows_over_the_limit_stays_with_others_as_it_was(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write(RULES, b"size>10\n")
+        ann.disk.write(FILE, b"small")
+        ann.disk.write((b"large",), b"larger than that")
+        await world.settle()
+        assert contents(bob) == {*RULES, *FILE}
+        ann.disk.write(FILE, b"by now it is large")
+        await world.settle()
+        assert bob.disk.read(FILE) == b"small"
+        bob.disk.write(FILE, b"by bob")
+        await world.settle()
+        assert ann.disk.read(FILE) == b"by now it is large", "nothing of what a rule leaves out is overwritten"
+        ann.disk.write(FILE, b"small anew")
+        await world.settle()
+        assert {ann.disk.read(path) for path in ann.disk.contents()} >= {b"small anew", b"by bob"}, "a conflict"
+        assert bob.disk.contents() == {path: data for path, data in ann.disk.contents().items() if path != (b"large",)}
+
+
+async def test_nothing_that_a_rule_leaves_out_is_deleted_elsewhere(autojump_clock: MockClock) -> None:
+    """Neither under its old name, once it has another, nor when it goes."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write(RULES, b"size>10\n")
+        ann.disk.write(FILE, b"small")
+        ann.disk.write((b"other",), b"small")
+        await world.settle()
+        ann.disk.write(FILE, b"by now it is large")
+        ann.disk.write((b"other",), b"so is this one")
+        await world.settle()
+        ann.disk.rename(FILE, (b"renamed",))
+        ann.disk.delete((b"other",))
+        await world.settle()
+        assert bob.disk.read(FILE) == b"small" and bob.disk.read((b"other",)) == b"small"
+        assert ann.disk.read((b"renamed",)) == b"by now it is large"
+        assert ann.disk.read(FILE) == b"small", "what others have is here again"
+        ann.disk.delete(FILE)
+        await world.settle()
+        assert contents(bob) == {*RULES, b"other"}, "a deletion is still one"
+
+
+async def test_rename_and_limit_at_once_is_no_deletion(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write(RULES, b"size>10\n")
+        ann.disk.write(FILE, b"small")
+        await world.settle()
+        ann.disk.write(FILE, b"by now it is large")
+        ann.disk.rename(FILE, (b"renamed",))
+        await world.settle()
+        assert bob.disk.read(FILE) == b"small"
+
+
+async def test_age_decides_only_whether_a_file_comes_in(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob", "cem"])
+    async with world.running():
+        ann, bob, cem = world["ann"], world["bob"], world["cem"]
+        cem.disk.write(OWN_RULES, b"age>1y\n")
+        ann.disk.write(FILE, b"letter")
+        ann.disk.write((b"photo",), b"photo")
+        await world.settle()
+        assert contents(cem) == {*FILE, b"photo"}
+        ann.disk.utime(FILE, LONG_AGO_NS)
+        ann.disk.write((b"old",), b"old")
+        ann.disk.utime((b"old",), LONG_AGO_NS)
+        await world.settle()
+        cem.task.scanner.rescan()
+        await world.settle()
+        assert contents(cem) == {*FILE, b"photo"}
+        assert cem.disk.stat(FILE).mtime_ns == LONG_AGO_NS, "what has come in is kept as others have it"
+        cem.disk.rename(FILE, (b"renamed",))
+        await world.settle()
+        assert contents(bob) == {b"renamed", b"photo", b"old"}, "and may be renamed"
+        bob.disk.write((b"old",), b"new again")
+        await world.settle()
+        assert cem.disk.read((b"old",)) == b"new again"
+        cem.disk.write((b"cem's",), b"very old")
+        cem.disk.utime((b"cem's",), LONG_AGO_NS)
+        await world.settle()
+        assert b"cem's" not in contents(ann)
+
+
+def would(site: SimSite, rules: bytes) -> Effects:
+    store = site.task.store
+    before = read_rules(store.tree)
+    comparison = Comparison(store, before, before.and_own(parse_ignores(rules)), site.task.now_ns())
+    while comparison.db_step(2):
+        pass
+    return comparison.effects
+
+
+def told(effect: Effect) -> tuple[int, int, set[Path]]:
+    return effect.files, effect.size, set(effect.paths)
+
+
+def contents(site: SimSite) -> set[bytes]:
+    """The names at the root."""
+    return {path[0] for path in site.disk.contents()}

@@ -102,7 +102,7 @@ async def test_what_a_crash_left_between_two_names_is_no_deletion(world: World, 
     stat = store.tree.stat(FILE)
     store.tree.park(FILE, b"token", stat)  # the power fails before any row says so
     db_recover_intents(store, MOMENT)
-    walk = Walk(store.connection, store.journal.sources, store.tree, lambda path, is_directory: False, None)
+    walk = Walk(store.connection, store.journal.sources, store.tree, lambda *asked: False, None)
     while walk.step(1000) is not None:
         pass
     assert not walk.missing()

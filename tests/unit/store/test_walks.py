@@ -47,7 +47,7 @@ def swap(site: SimSite) -> None:
 
 def walk(store: FolderStore, dirty: Mapping[Path, frozenset[bytes] | None]) -> tuple[list[Item], Walk]:
     """All that one pass finds."""
-    walk = Walk(store.connection, store.journal.sources, store.tree, lambda path, is_directory: False, dirty)
+    walk = Walk(store.connection, store.journal.sources, store.tree, lambda *asked: False, dirty)
     items: list[Item] = []
     while (found := walk.step(1000)) is not None:
         items += found.items
