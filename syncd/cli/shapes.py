@@ -279,8 +279,15 @@ SHAPES: dict[str, Any] = {
     "syncd.folder.move/1": {**_OF_FOLDER, "from": "text", "path": "text", "moved": "bool"},
     "syncd.check/1": {"good": "bool", "folders": ["any"]},
     "syncd.resolve/1": {"folder": "text", "path": "text", "kept": "text"},
-    "syncd.filter/1": {**_OF_FOLDER, "rules": ["text"], "problems": ["text"], "leave": "any", "enter": "any",
-        "not_fetched": "any", "fetch": "any"},
+    "syncd.filter/1": {
+        **_OF_FOLDER,
+        "rules": ["text"],
+        "problems": ["text"],
+        "leave": "any",
+        "enter": "any",
+        "not_fetched": "any",
+        "fetch": "any",
+    },
     "syncd.storage/1": {
         "folders": [
             {

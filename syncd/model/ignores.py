@@ -68,11 +68,17 @@ class Ignores:
             return False
         if self.asking and facts is not None:
             return self.rule(path, is_directory, facts, now_ns) is not None
-        return self.spec is not None and any(self.spec.match_file(text) for text in _with_directories(path, is_directory))
+        return self.spec is not None and any(
+            self.spec.match_file(text) for text in _with_directories(path, is_directory)
+        )
 
     def at(self, now_ns: int) -> Callable[[Path, bool, Facts | None], bool]:
         """`match` as of a moment."""
-        return lambda path, is_directory, facts=None: self.match(path, is_directory, facts, now_ns)
+
+        def match(path: Path, is_directory: bool, facts: Facts | None) -> bool:
+            return self.match(path, is_directory, facts, now_ns)
+
+        return match
 
     def and_own(self, own: Ignores) -> Ignores:
         """These rules, which all members share, and then this device's own, which may take one back with `!`."""

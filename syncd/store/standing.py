@@ -14,7 +14,7 @@ from syncd.store.rows import DIR, FILE
 
 BY_INODE = f"SELECT 1 FROM node WHERE l_ino=? AND l_kind={FILE} AND l_kind<>0"
 KNOWN = "l_parent, l_name, l_kind, l_ino, l_size, l_mtime, l_ctime, l_mode, l_seen"
-_NO_DIRECTORY = f"EXISTS (SELECT 1 FROM node p WHERE p.id=l_parent AND p.l_kind<>{DIR})"
+_NO_DIRECTORY = f"EXISTS (SELECT 1 FROM node p WHERE p.id=standing.l_parent AND p.l_kind<>{DIR})"
 
 
 def read_strays(connection: sqlite3.Connection) -> list[Known]:
@@ -23,7 +23,7 @@ def read_strays(connection: sqlite3.Connection) -> list[Known]:
         parent
         for (parent,) in connection.execute(
             "SELECT l_parent FROM (SELECT DISTINCT l_parent FROM node WHERE l_kind<>0 "
-            f"UNION SELECT l_parent FROM copy) WHERE {_NO_DIRECTORY}"
+            f"UNION SELECT l_parent FROM copy) standing WHERE {_NO_DIRECTORY}"
         )
     ]
     found = []
@@ -39,7 +39,7 @@ def read_strays(connection: sqlite3.Connection) -> list[Known]:
 
 def has_pending_strays(connection: sqlite3.Connection) -> bool:
     """Whether the planner waits for one of these."""
-    query = f"SELECT 1 FROM node WHERE pending=1 AND pending<>0 AND l_kind<>0 AND {_NO_DIRECTORY} LIMIT 1"
+    query = f"SELECT 1 FROM node standing WHERE pending=1 AND pending<>0 AND l_kind<>0 AND {_NO_DIRECTORY} LIMIT 1"
     return connection.execute(query).fetchone() is not None
 
 

@@ -50,14 +50,14 @@ async def test_what_rules_would_do_is_told_in_files_and_bytes(autojump_clock: Mo
     world = World(["ann", "bob"])
     async with world.running():
         ann = world["ann"]
+        ann.disk.write(RULES, b"*.tmp\nsize>5 new*\n")
+        await world.settle()
         ann.disk.mkdir((b"dir",))
         ann.disk.write((b"dir", b"a.iso"), b"12345")
         ann.disk.write((b"b.iso",), b"123")
         ann.disk.write((b"c.tmp",), b"1")
         ann.disk.write((b"old",), b"22")
         ann.disk.write((b"new and old",), b"666666")
-        ann.disk.write(RULES, b"*.tmp\nsize>5 new*\n")
-        await world.settle()
         for name in (b"old", b"new and old"):
             ann.disk.utime((name,), LONG_AGO_NS)
         await world.settle()
@@ -95,6 +95,7 @@ async def test_file_that_grows_over_the_limit_stays_with_others_as_it_was(autoju
     async with world.running():
         ann, bob = world["ann"], world["bob"]
         ann.disk.write(RULES, b"size>10\n")
+        await world.settle()
         ann.disk.write(FILE, b"small")
         ann.disk.write((b"large",), b"larger than that")
         await world.settle()
@@ -117,6 +118,7 @@ async def test_nothing_that_a_rule_leaves_out_is_deleted_elsewhere(autojump_cloc
     async with world.running():
         ann, bob = world["ann"], world["bob"]
         ann.disk.write(RULES, b"size>10\n")
+        await world.settle()
         ann.disk.write(FILE, b"small")
         ann.disk.write((b"other",), b"small")
         await world.settle()
@@ -139,6 +141,7 @@ async def test_rename_and_limit_at_once_is_no_deletion(autojump_clock: MockClock
     async with world.running():
         ann, bob = world["ann"], world["bob"]
         ann.disk.write(RULES, b"size>10\n")
+        await world.settle()
         ann.disk.write(FILE, b"small")
         await world.settle()
         ann.disk.write(FILE, b"by now it is large")

@@ -77,6 +77,27 @@ async def test_wave_that_grows_is_counted_whole_and_undone_whole(world: World, a
         assert not await waves(ann).held()
 
 
+async def test_no_brings_back_what_links_stand_for_by_now(world: World, autojump_clock: MockClock) -> None:
+    """Something of another kind has each name, and a link stands where a directory was."""
+    async with world.running():
+        ann, bob = await fill(world)
+        ann.disk.mkdir((b"dir",))
+        ann.disk.write((b"dir", b"inside"), b"inside")
+        await world.settle()
+        for path in ((b"dir",), *map(name, range(FILES))):
+            ann.disk.delete(path)
+            ann.disk.symlink(path, b"nowhere")
+        await trio.sleep(A_WHILE_S)
+        await waves(ann).deny((await the_wave(ann)).id)
+        await world.settle()
+        demand_first_editions(bob)
+        await waves(bob).approve((await the_wave(bob)).id)  # the links, which are still there
+        await world.settle()
+        world.demand_equal()
+        contents = set(ann.disk.contents().values())
+        assert contents >= {first(number) for number in range(FILES)} | {b"inside"}
+
+
 async def test_wave_of_overwrites_waits_and_passes_with_a_yes(world: World, autojump_clock: MockClock) -> None:
     async with world.running():
         ann, bob = await fill(world)

@@ -28,12 +28,15 @@ A, INSIDE, DEEP, OTHER = (b"a",), (b"a", b"inside"), (b"a", b"sub", b"deep"), (b
 Dirty = Mapping[Path, frozenset[bytes] | None] | None
 
 
+def later_ns() -> int:
+    return int((MOMENT + 3600) * 1e9)
+
+
 def walk(store: FolderStore, dirty: Dirty) -> Walk:
     """One pass, with what it finds published."""
     walk = Walk(store.connection, store.journal.sources, store.tree, lambda *asked: False, dirty)
     while (found := walk.step(1000)) is not None:
-        now_ns = int((MOMENT + 3600) * 1e9)
-        examined = examine(store.tree, store.keyring.hasher(), found.items, {}, lambda: now_ns).examined
+        examined = examine(store.tree, store.keyring.hasher(), found.items, {}, later_ns).examined
         store.db_publish(examined, 0, publishes=True)
     return walk
 
@@ -97,10 +100,10 @@ def turn_into_link(store: FolderStore) -> None:
     disk.symlink(A, b"other")
     stat = store.tree.stat(A)
     store.connection.execute(
-        "UPDATE node SET l_kind=?, l_ino=?, l_size=?, l_mtime=?, l_ctime=? WHERE l_name='a' AND l_parent=1",
-        (SYMLINK, stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns),
+        "UPDATE node SET l_kind=?, l_ino=?, l_size=?, l_mtime=?, l_ctime=? WHERE l_name=? AND l_parent=1",
+        (SYMLINK, stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, *A),
     )
-    store.connection.execute("UPDATE node SET pending=1 WHERE l_name='inside'")
+    store.connection.execute("UPDATE node SET pending=1 WHERE l_name=?", INSIDE[1:])
 
 
 def names(store: FolderStore) -> set[bytes]:
@@ -117,7 +120,9 @@ async def test_what_stood_in_a_directory_that_is_none_any_more_is_missing(
     assert {gone.known.name for gone in missing} == {b"inside", b"sub"}
     assert names(store) == {b"a", b"other"}
     assert not has_pending_strays(store.connection)
-    assert {row.kind for row in rows.read(store.connection, "WHERE name IN ('inside','sub','deep')")} == {rows.DELETED}
+    assert [row.kind for row in rows.read(store.connection, "WHERE name IN (?,?,?)", (b"inside", b"sub", b"deep"))] == [
+        rows.DELETED
+    ] * 3
 
 
 async def test_pass_that_did_not_see_everything_takes_nothing_for_missing(
@@ -145,7 +150,7 @@ async def test_what_turns_up_elsewhere_was_moved(ann: SimSite, autojump_clock: M
     turn_into_link(store)
     assert {gone.known.name for gone in scan(store, None)} == {b"sub"}
     assert place(store, moved) == moved
-    assert [row.kind for row in rows.read(store.connection, "WHERE name='moved'")] == [rows.FILE]
+    assert [row.kind for row in rows.read(store.connection, "WHERE name=?", moved[1:])] == [rows.FILE]
 
 
 async def test_directory_replaced_by_a_link_takes_what_was_in_it_from_everybody(autojump_clock: MockClock) -> None:
