@@ -779,6 +779,13 @@ _ENTRIES = (
         "connect to a member who has it; nothing was touched",
     ),
     Trouble(
+        "SY-HIST-09",
+        Exit.FAILED,
+        "space is short, and old versions wait for copies on other devices",
+        "What the folder promises goes from here only when other devices have proved that they hold it.",
+        "connect another device of the folder, make room, or ask for fewer copies: syncd retention --copies",
+    ),
+    Trouble(
         "SY-SAFE-01",
         Exit.FAILED,
         "changes are on this device alone",

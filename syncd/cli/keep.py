@@ -20,16 +20,19 @@ def retention(
     folder: Folder = None,
     keep: Annotated[str | None, typer.Option("--keep", metavar="TIERS", help='As "all 90d, daily 1y".')] = None,
     space: Annotated[str | None, typer.Option("--space", metavar="SIZE", help="500M, 20G, none.")] = None,
+    copies: Annotated[str | None, typer.Option("--copies", metavar="NUMBER", help="On so many other devices.")] = None,
     everybody: Annotated[bool, typer.Option("--everybody", help="Ask every member to keep at least that.")] = False,
 ) -> None:
     """Show or set how long this device keeps old versions. `--json` prints syncd.retention/1.
 
     `--everybody` adds to what each device promises by itself; nobody can have another device let go of anything.
-    Steps are all, hourly, daily, weekly, biweekly, monthly, yearly; times are in d, w or y.
+    Steps are all, hourly, daily, weekly, biweekly, monthly, yearly; times are in d, w or y. What this device keeps
+    for a shorter time than the folder goes only when so many other devices as `--copies` says have proved that they
+    hold it (1, unless you say otherwise; never more than there are).
     """
-    if everybody and keep is None:
+    if everybody and keep is None and copies is None:
         raise usage("how long?", fix='--everybody --keep "all 1y", or --keep none')
-    found = session.call("retention", **here(folder), keep=keep, space=space, everybody=everybody)
+    found = session.call("retention", **here(folder), keep=keep, space=space, copies=copies, everybody=everybody)
     session.show(found, lambda: _retention_lines(found))
 
 
@@ -40,8 +43,15 @@ def _retention_lines(found: Json) -> list[str]:
         ["space", "no limit" if space is None else text.size(space)],
         ["asked of everybody", found["asked"] or "nothing"],
         ["always", found["always"]],
+        ["copies", _copies_words(found)],
     ]
     return text.table(rows)
+
+
+def _copies_words(found: Json) -> str:
+    """As `1, on 2 other devices; asked of everybody: 2`."""
+    asked = f"; asked of everybody: {found['asked_copies']}" if found["asked_copies"] else ""
+    return f"{found['copies']} before something goes early, on {text.count(found['others'], 'other device')}{asked}"
 
 
 @command()
@@ -69,6 +79,13 @@ def _prune_lines(found: Json) -> list[str]:
     versions = text.count(found["versions"], "version")
     freed, kept = text.size(found["freed_bytes"]), text.size(found["kept_bytes"])
     lines = [f"{versions} under no promise, {freed} to free, {kept} stay", f"promised: {found['keep']}"]
+    copies = found["copies"]
+    if copies["proved_blocks"]:
+        proved = text.count(copies["proved_blocks"], "block")
+        lines.append(f"{proved} go early: others proved to hold them, the oldest proof is of {copies['oldest_proof']}")
+    if copies["kept_blocks"]:
+        kept = f"{text.count(copies['kept_blocks'], 'block')}, {text.size(copies['kept_bytes'])}"
+        lines.append(f"kept back: {kept}: {text.escape(copies['why'])}")
     if found["short_of_space"]:
         lines.append("even what is always kept takes more than the space allowed")
     return lines
@@ -114,6 +131,8 @@ def _drill_lines(found: Json) -> list[str]:
         return ["there is no past yet to drill with"]
     files, size = text.count(one["files"], "file"), text.size(one["bytes"])
     lines = [f"{files} of {text.clock(one['moment'], None)} restored and compared, {size}: {one['failed']} failed"]
+    if one["from_peers"]:
+        lines.append(f"{text.count(one['from_peers'], 'file')} of them came from peers")
     if one["not_here"]:
-        lines.append(f"{text.count(one['not_here'], 'file')} drawn are not kept on this device")
+        lines.append(f"{text.count(one['not_here'], 'file')} drawn are neither on this device nor at a connected peer")
     return lines if found["why"] is None else [*lines, text.escape(found["why"])]

@@ -142,6 +142,17 @@ def _seen(peer: Json, now: datetime) -> str:
     return "● connected" if peer["connected"] else f"○ {text.ago(peer['last_seen'], now)}"
 
 
+def _old_versions(history: Json | None) -> str:
+    """As `old versions: 3 plain files, 2 MB; 1 pack, 16 MB`, and what of them waits for copies elsewhere."""
+    if history is None:
+        return ""
+    plain = f"{text.count(history['plain_files'], 'plain file')}, {text.size(history['plain_bytes'])}"
+    packed = f"{text.count(history['packs'], 'pack')}, {text.size(history['packed_bytes'])}"
+    copies = history.get("copies") or {"kept_blocks": 0}
+    waits = f"; {text.count(copies['kept_blocks'], 'block')} wait for copies" if copies["kept_blocks"] else ""
+    return f"old versions: {plain}; {packed}{waits}"
+
+
 def _more_lines(found: Json) -> list[str]:
     """`-v`: where the folders are, what was moved, what old versions take."""
     transfer = found["transfer"]
@@ -150,7 +161,7 @@ def _more_lines(found: Json) -> list[str]:
             text.escape(folder["name"]),
             text.escape(folder["path"]),
             f"epoch {folder['epoch']}",
-            f"old versions {text.size(folder.get('old_bytes', 0))}",
+            _old_versions(folder.get("history")),
             folder["id"][:12],
         ]
         for folder in found["folders"]

@@ -1,5 +1,5 @@
-"""Async. Looking after the packs of a folder: snapshots by the schedule, reading packs again, letting go of what no
-promise covers.
+"""Async. Looking after the packs of a folder: snapshots by the schedule, reading packs again, letting go of what may
+go.
 
 Everything here is slow and in no hurry; it holds `Ground.packing` only while it exchanges packs.
 """
@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 
 import trio
 
+from syncd.daemon.collecting import Collector, Pruned
 from syncd.daemon.gathering import fetch
 from syncd.daemon.ground import Ground
-from syncd.engine.retention import Policy, ladder, show_tiers
+from syncd.daemon.proving import Copies
 from syncd.model.lists import BlockList
 from syncd.store import pruning, snapshots
-from syncd.store.pruning import Collection, Marking
 from syncd.treetypes import RootState, TreeError
 
 log = logging.getLogger("syncd.history")
@@ -28,19 +28,6 @@ KEEP_SNAPSHOTS_S = 90 * 86400.0
 """Of the schedule; those that a person made stay until a person removes them."""
 SCRUB_WITHIN_S = 14 * 86400.0
 COLLECT_EVERY_S = 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What a pruning does, or would do. `keep`: the promise that was kept, smaller where space is short."""
-
-    versions: int
-    freed: int
-    kept_bytes: int
-    packs: int
-    keep: str
-    is_short: bool
-    """Even what is promised at least takes more than the space allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +44,13 @@ class Scrub:
 class Archivist:
     """One folder's."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, copies: Copies) -> None:
         self._ground = ground
         self._store = ground.store
         self._db = ground.db
         self._blocking = ground.workers.run_blocking
         self._clock = ground.clock
+        self._collector = Collector(ground, copies)
         self._collected_at = ground.clock.monotonic()
 
     async def run(self) -> None:
@@ -128,32 +116,4 @@ class Archivist:
 
     async def prune(self, *, dry_run: bool) -> Pruned:
         """Let go of what no promise covers."""
-        policy: Policy = await self._db(pruning.db_effective, self._store)
-        for tiers in ladder(policy):
-            marking, collection = await self._mark(Policy(tiers, policy.floor))
-            fits = policy.space_bytes is None or collection.kept_bytes <= policy.space_bytes
-            if fits:
-                break
-        if not dry_run and collection.packs:
-            await self._collect(marking, collection)
-        keep = show_tiers(tiers)
-        return Pruned(marking.pruned, collection.freed, collection.kept_bytes, len(collection.packs), keep, not fits)
-
-    async def _mark(self, policy: Policy) -> tuple[Marking, Collection]:
-        promised = await self._db(pruning.db_promise, self._store, policy, self._clock.now(), UTC)
-        marking = Marking(self._store, promised)
-        while await self._db(marking.db_step):
-            pass
-        return marking, await self._db(pruning.db_collection, self._store, marking)
-
-    async def _collect(self, marking: Marking, collection: Collection) -> None:
-        async with self._ground.packing:
-            rest = list(collection.packs)
-            while rest:
-                size, some = 0, []
-                while rest and size < pruning.BYTES_AT_ONCE:
-                    some.append(rest.pop())
-                    size += some[-1].size
-                rewritten = await self._blocking(pruning.rewrite, self._store, some)
-                if not await self._db(pruning.db_exchange, self._store, marking, rewritten, self._clock.now()):
-                    return  # somebody has published meanwhile: another time
+        return await self._collector.prune(dry_run=dry_run)

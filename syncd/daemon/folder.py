@@ -21,6 +21,7 @@ from syncd.daemon.ground import Ground, Rights
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.lacking import Lacking
 from syncd.daemon.metering import Transfers
+from syncd.daemon.proving import Copies
 from syncd.daemon.replicating import Replication
 from syncd.daemon.scanning import Scanner
 from syncd.daemon.serving import Server
@@ -62,8 +63,9 @@ class FolderTask(Ground):
     ) -> None:
         super().__init__(name, store, marker, workers, clock, lane, transfers, rights)
         self.stopped_why: str | None = None
-        self.keeper = Keeper(self)
-        self.archivist = Archivist(self)
+        copies = Copies(self)
+        self.keeper = Keeper(self, copies)
+        self.archivist = Archivist(self, copies)
         self.driller = Driller(self)
         self.replication = Replication(self)
         self.waves = Waves(self)

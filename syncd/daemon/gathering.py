@@ -31,16 +31,21 @@ async def held_by_peers(task: Ground, entries: Sequence[Entry]) -> set[bytes]:
     return found
 
 
-async def _held(link: Link, cids: Sequence[Cid]) -> set[Cid]:
+async def held_by(link: Link, cids: Sequence[Cid]) -> set[Cid]:
+    """Which of these blocks a peer says it has. Raises PeerUnavailable, RemoteProtocolError."""
     found: set[Cid] = set()
-    try:
-        for start in range(0, len(cids), POLL_AT_ONCE):
-            some = cids[start : start + POLL_AT_ONCE]
-            bitmap = await link.have(some)
-            found.update(cid for index, cid in enumerate(some) if bitmap[index // 8] & (0x80 >> index % 8))
-    except PeerUnavailable:
-        return found
+    for start in range(0, len(cids), POLL_AT_ONCE):
+        some = cids[start : start + POLL_AT_ONCE]
+        bitmap = await link.have(some)
+        found.update(cid for index, cid in enumerate(some) if bitmap[index // 8] & (0x80 >> index % 8))
     return found
+
+
+async def _held(link: Link, cids: Sequence[Cid]) -> set[Cid]:
+    try:
+        return await held_by(link, cids)
+    except (PeerUnavailable, RemoteProtocolError):
+        return set()  # another peer is asked
 
 
 async def fetch(task: Ground, entries: Sequence[Entry], parts: frozenset[bytes]) -> int:
@@ -52,7 +57,7 @@ async def fetch(task: Ground, entries: Sequence[Entry], parts: frozenset[bytes])
         for some in _batches(wanted):
             try:
                 got = await _fetch(task, state.link, some)
-            except PeerUnavailable:
+            except (PeerUnavailable, RemoteProtocolError):
                 break
             await _keep(task, got, parts)
             for entry, _ in got:

@@ -18,6 +18,7 @@ from syncd.daemon.metering import Transfers
 from syncd.daemon.problems import ROOT_IDS
 from syncd.daemon.pulling import Puller
 from syncd.engine.brake import Ages
+from syncd.model.ids import Cid
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
 from syncd.seams import Clock, Lane, Workers
@@ -53,6 +54,19 @@ class LinkState:
     reached: bool = False
     """Its heads were all taken in at some moment of this connection."""
     newest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What of the past stays although this device does not promise it: fewer than `wanted` other devices have proved
+    that they hold it. `proved`: blocks that enough of them have, the oldest proof of which is from `oldest`."""
+
+    wanted: int = 0
+    proved: int = 0
+    blocks: int = 0
+    size: int = 0
+    oldest: float | None = None
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -136,6 +150,14 @@ class Ground:
         """When a peer that had everything was last connected, in unix seconds; since this start."""
         self.peer_read: dict[DeviceId, int] = {}
         """Up to which arrival number a connected peer has taken in our news."""
+        self.withheld: Withheld | None = None
+        """As of the last collection."""
+        self.is_over_space = False
+        """What was kept at the last collection takes more than the space that the past is allowed."""
+        self.plain_waiting = 0
+        """Old inodes that would go, as their disk is short, if other devices had proved to hold what is in them."""
+        self.challenged: dict[DeviceId, frozenset[Cid]] = {}
+        """Blocks that a peer is being asked to prove: it cannot have them from here meanwhile."""
         self.progress = Progress()
         self.ignores: Ignores = parse_ignores(b"")
         """The rules of `.syncd/ignore`, as of the last scan."""

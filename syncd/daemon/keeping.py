@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 
 import trio
 
 from syncd.daemon.ground import Ground
+from syncd.daemon.proving import Copies
 from syncd.store import waves
-from syncd.store.packing import db_let_go, db_packed_of, db_superseded, pack_superseded
+from syncd.store.packing import Comparison, db_let_go, db_packed_of, db_pressed, db_superseded, pack_superseded
 from syncd.store.past import db_note_past
+from syncd.store.pruning import db_copies
 from syncd.store.recovery import db_adopt_old, db_recheck_old, db_recover_intents, publish_late_edits
 from syncd.store.steps import db_recover_steps
 from syncd.treetypes import RootState, TreeError
@@ -19,15 +22,18 @@ log = logging.getLogger("syncd.folder")
 
 ROOT_CHECK_S = 2.0
 HOUSEKEEPING_S = 20.0
+ASK_EVERY_S = 300.0
 
 
 class Keeper:
     """Looks after the root and the leftovers of one folder."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, copies: Copies) -> None:
         self.on_root_moved: Callable[[], object] = lambda: None
         """The root is there again, or gone: the disk is to be looked at again."""
         self._ground = ground
+        self._copies = copies
+        self._asked_at = -inf
         self._store = ground.store
         self._db = ground.db
         self._blocking = ground.workers.run_blocking
@@ -89,7 +95,9 @@ class Keeper:
                     async with self._ground.packing:
                         known = await self._db(db_packed_of, self._store, due)
                         compared = await self._blocking(pack_superseded, self._store, due, known)
+                        await self._have_copies_proved(compared)
                         edits += await self._db(db_let_go, self._store, compared, self._clock.now())
+                        self._ground.plain_waiting = compared.waiting
             except TreeError as error:
                 log.warning("folder %s: %s", self._ground.name, error)
                 continue
@@ -98,6 +106,17 @@ class Keeper:
                 self._ground.wake_plan()
             if self._ground.problems:
                 self._ground.look_again([tuple(p.path.split(b"/")) for p in self._ground.problems if p.path])
+
+    async def _have_copies_proved(self, compared: Comparison) -> None:
+        """Before a short disk makes old inodes go that no pack has: whether others have them, asked now and then."""
+        pressed = await self._db(db_pressed, self._store, compared)
+        now = self._clock.monotonic()
+        if not pressed or now < self._asked_at + ASK_EVERY_S:
+            return
+        self._asked_at = now
+        wanted = await self._db(db_copies, self._store)
+        if wanted:
+            await self._copies.prove(pressed, wanted, hold=True)
 
     async def watch_root(self) -> None:
         """Notice a root that goes or comes back, until cancelled."""

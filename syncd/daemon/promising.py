@@ -9,8 +9,18 @@ from ca.roles import Action
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.history import Params, Progress, moment_ms, task_of, unknown
 from syncd.daemon.running import RunningFolder
-from syncd.daemon.views import Json, drill_json, moment
-from syncd.engine.retention import Policy, Tier, parse_tiers, settings_of, show_tiers, tiers_untrusted
+from syncd.daemon.views import Json, drill_json, moment, withheld_json
+from syncd.engine.retention import (
+    COPIES_SETTING,
+    MAX_COPIES,
+    Policy,
+    Tier,
+    copies_untrusted,
+    parse_tiers,
+    settings_of,
+    show_tiers,
+    tiers_untrusted,
+)
 from syncd.errors import SyncdError, TrustError
 from syncd.store import pruning, snapshots
 
@@ -69,11 +79,12 @@ class Promises:
         task = task_of(folder)
         policy: Policy = await task.db(pruning.db_policy, task.store)
         if params["everybody"]:
-            await self._ask_everybody(folder, params["keep"])
-        elif params["keep"] is not None or params["space"] is not None:
+            await self._ask_everybody(folder, params["keep"], params["copies"])
+        elif any(params[name] is not None for name in ("keep", "space", "copies")):
             tiers = policy.tiers if params["keep"] is None else _tiers(params["keep"])
             space = policy.space_bytes if params["space"] is None else _space(params["space"])
-            policy = Policy(tiers, space_bytes=space)
+            copies = policy.copies if params["copies"] is None else _copies(params["copies"])
+            policy = Policy(tiers, space_bytes=space, copies=copies)
             await task.db(pruning.db_set_policy, task.store, policy)
         return {
             "schema": "syncd.retention/1",
@@ -83,14 +94,21 @@ class Promises:
             "space_bytes": policy.space_bytes,
             "asked": show_tiers(tiers_untrusted(folder.membership.roster.settings)) or None,
             "always": show_tiers(policy.floor),
+            "copies": policy.copies,
+            "asked_copies": copies_untrusted(folder.membership.roster.settings),
+            "others": len(task.store.others),
         }
 
-    async def _ask_everybody(self, folder: RunningFolder, keep: str | None) -> None:
-        """Have the roster ask every member to keep so much; `none` asks for nothing."""
+    async def _ask_everybody(self, folder: RunningFolder, keep: str | None, copies: str | None) -> None:
+        """Have the roster ask every member to keep so much; `none` asks for nothing. And for so many copies."""
         if not folder.membership.may(Action.SET_POLICY):
             raise TrustError("your role does not allow to set the folder's policy", id="SY-SHARE-04")
-        tiers = () if keep in (None, "none") else _tiers(keep or "")
-        await folder.membership.change_settings(settings_of(tiers))
+        settings: tuple[tuple[int, int], ...] = ()
+        if keep is not None:
+            settings = settings_of(() if keep == "none" else _tiers(keep))
+        if copies is not None:
+            settings = (*settings, (COPIES_SETTING, _copies(copies)))
+        await folder.membership.change_settings(settings)
 
     async def prune(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
@@ -105,6 +123,7 @@ class Promises:
             "packs": pruned.packs,
             "keep": pruned.keep,
             "short_of_space": pruned.is_short,
+            "copies": withheld_json(pruned.withheld),
             "dry_run": params["dry_run"],
         }
 
@@ -139,6 +158,12 @@ def _tiers(text: str) -> tuple[Tier, ...]:
         return parse_tiers(text)
     except ValueError as error:
         raise SyncdError(f"{error}", id="SY-USE-01", fix='--keep "all 90d, daily 1y, monthly 5y"') from error
+
+
+def _copies(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_COPIES:
+        raise SyncdError(f"{text!r} is no number of copies", id="SY-USE-01", fix=f"--copies 0, up to {MAX_COPIES}")
+    return int(text)
 
 
 def _space(text: str) -> int | None:

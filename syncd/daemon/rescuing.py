@@ -34,7 +34,7 @@ from syncd.daemon.beginning import begin_recovered
 from syncd.daemon.running import RunningFolder, refuse_root
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.membership import free_name
-from syncd.engine.retention import Policy, parse_tiers, show_tiers
+from syncd.engine.retention import DEFAULT_COPIES, Policy, parse_tiers, show_tiers
 from syncd.errors import PeerUnavailable, RemoteProtocolError, SyncdError, TrustError
 from syncd.home import CONFIG_NAME
 from syncd.http import Client
@@ -57,6 +57,7 @@ from syncd.protocol.rescue import (
 )
 from syncd.protocol.tls import UnknownLabel, connect_recovery
 from syncd.store import pruning, snapshots
+from syncd.store.folder import FolderStore
 
 if TYPE_CHECKING:
     from syncd.daemon.app import Daemon
@@ -193,6 +194,7 @@ async def settings_of(daemon: Daemon) -> bytes:
             about |= {
                 "keep": show_tiers(policy.tiers),
                 "space": policy.space_bytes,
+                "copies": policy.copies,
                 "snapshots": [[one.name, one.at_ms, one.made] for one in named if not one.is_scheduled],
             }
         folders.append(about)
@@ -355,7 +357,7 @@ class Rescuing:
         if keeper is not None:
             await keeper.push()
         if kept is not None and folder.task is not None:
-            await folder.task.db(_db_settings, folder.task.store, kept)
+            await folder.task.db(db_settings, folder.task.store, kept)
 
     async def _config(self, kept: Sequence[Mapping[str, Any]]) -> str | None:
         """Where the configuration that was left with others lies now: in its place, if there is none yet."""
@@ -392,9 +394,11 @@ def _kept_folder(one: Found) -> Mapping[str, Any] | None:
     return next((kept for kept in folders if kept["id"] == one.roster.folder_id.hex()), None)
 
 
-def _db_settings(store: Any, kept: Mapping[str, Any]) -> None:
+def db_settings(store: FolderStore, kept: Mapping[str, Any]) -> None:
+    """Take over what a folder was set to on another machine."""
     if "keep" in kept:
-        pruning.db_set_policy(store, Policy(parse_tiers(kept["keep"]), space_bytes=kept["space"]))
+        copies = kept.get("copies", DEFAULT_COPIES)
+        pruning.db_set_policy(store, Policy(parse_tiers(kept["keep"]), space_bytes=kept["space"], copies=copies))
     for name, at_ms, made in kept.get("snapshots", []):
         snapshots.db_add(store, name, at_ms, made)
 

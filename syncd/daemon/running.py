@@ -23,7 +23,7 @@ from syncd.daemon.membership import FolderMembership
 from syncd.daemon.metering import Transfers
 from syncd.daemon.problems import problem_of
 from syncd.engine.membership import Update
-from syncd.engine.retention import tiers_untrusted
+from syncd.engine.retention import copies_untrusted, tiers_untrusted
 from syncd.errors import ConfigError, LocalProtocolError, SyncdError
 from syncd.seams import Lane, Tree, Trees
 from syncd.store.db import open_database
@@ -198,7 +198,7 @@ async def _run_once(
         connection = await _open(folder, installation)
         task = folder.task = _make_task(folder, installation, connection, transfers)
         task.on_change = on_change
-        task.store.asked_tiers = tiers_untrusted(folder.membership.roster.settings)
+        _use_policy(folder, task)
         if installation.home is not None:
             place = os.path.join(installation.home, "drill", folder.id.hex()[:16])
             task.driller.equip(place, installation.random)
@@ -333,10 +333,17 @@ def _membership_moved(folder: RunningFolder, update: Update) -> None:
     if task is None:
         return
     task.use_rights(folder.membership.rights())
-    task.store.asked_tiers = tiers_untrusted(folder.membership.roster.settings)
+    _use_policy(folder, task)
     if folder.membership.secrets is not None:
         task.use_keyring(folder.membership.keyring())
     task.roster_moved()
+
+
+def _use_policy(folder: RunningFolder, task: FolderTask) -> None:
+    """What the roster asks of every member's history, and who the other devices are."""
+    settings = folder.membership.roster.settings
+    task.store.asked_tiers, task.store.asked_copies = tiers_untrusted(settings), copies_untrusted(settings)
+    task.store.others = frozenset(device.id for device in folder.membership.devices())
 
 
 async def _refresh_rights(folder: RunningFolder) -> None:

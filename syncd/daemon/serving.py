@@ -14,10 +14,12 @@ import trio
 from ca.ids import DeviceId
 from syncd.daemon.ground import Ground
 from syncd.daemon.pacing import PIECE_BYTES, Pacer
+from syncd.daemon.proving import Prover
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import FrameStatus, HeadsPage
 from syncd.protocol.frames import HEAD_BYTES, room_for, write_frame_head
+from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.seams import Buffer
 from syncd.store.folder import Served, SourceReader, seal_served
 from syncd.workers import Buffers
@@ -39,6 +41,7 @@ class Server:
         self._db = ground.db
         self._blocking = ground.workers.run_blocking
         self._buffers = Buffers(IDLE_BUFFERS)
+        self._prover = Prover(ground)
         self._is_doubted = False
         """A peer has shown that this database is an older one. Believed once: it costs everybody a new numbering."""
 
@@ -85,6 +88,10 @@ class Server:
         """Bitmap of blocks that are here."""
         return await self._db(self._store.db_have, cids)
 
+    async def prove(self, device: DeviceId, request: ProveRequest) -> ProveAnswer:
+        """See `FolderServer.prove`."""
+        return await self._prover.answer(device, request)
+
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
         """A peer tells what it still lacks."""
         if self._ground.peer_needs.get(device) != (files, size):
@@ -99,6 +106,9 @@ class Server:
             yield _busy(range(len(cids)))
             return
         served = await self._db(self._store.db_locate, cids)
+        if asked := self._asked_of(device):
+            yield _busy([index for index, cid in enumerate(cids) if cid in asked])
+            served = [one for one in served if cids[one.index] not in asked]
         if pace.rate == 0:  # lists and changesets go out nevertheless: peers shall know what there is
             resting = [one.index for one in served if one.kind is BlockKind.DATA]
             served = [one for one in served if one.kind is not BlockKind.DATA]
@@ -126,6 +136,11 @@ class Server:
             self._ground.look_again(paths)
             if paths:
                 self._ground.doubt(paths)
+
+    def _asked_of(self, device: DeviceId | None) -> frozenset[Cid]:
+        """Blocks that this device is proving at this moment; of one without a name, what anybody proves."""
+        challenged = self._ground.challenged
+        return frozenset().union(*challenged.values()) if device is None else challenged.get(device, frozenset())
 
     def _seal(self, reader: SourceReader, batch: Sequence[Served], plain: memoryview, place: memoryview) -> _Sealed:
         end = ciphertext_bytes = 0

@@ -10,6 +10,7 @@ from typing import Any
 from ca.ids import DeviceId
 from syncd.daemon.drilling import Drilled
 from syncd.daemon.folder import FolderTask
+from syncd.daemon.ground import Withheld
 from syncd.daemon.running import RunningFolder
 from syncd.store.counts import Problem
 from syncd.treetypes import RootState
@@ -70,7 +71,9 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
             "packs": 0 if task is None else task.counts.packs,
             "packed_bytes": 0 if task is None else task.counts.packed_bytes,
             "read_since": None if task is None else moment(task.counts.read_since),
+            "live_read_since": None if task is None else moment(task.doubter.oldest_reading),
             "drill": None if task is None else drill_json(task.driller.last),
+            "copies": None if task is None else copies_json(task),
             "only_here_since": None if task is None else moment(task.replication.only_here_since),
         },
         "problems": folder_problems(folder),
@@ -88,7 +91,25 @@ def drill_json(last: Drilled | None) -> Json | None:
         "files": last.files,
         "bytes": last.size,
         "not_here": last.not_here,
+        "from_peers": last.from_peers,
         "failed": last.failed,
+    }
+
+
+def copies_json(task: FolderTask) -> Json:
+    """On how many other devices a block has to be before it goes early, and what stays for want of that."""
+    return withheld_json(task.withheld or Withheld()) | {"others": len(task.store.others)}
+
+
+def withheld_json(withheld: Withheld) -> Json:
+    """What was kept back at a collection, as far as that has been since the start."""
+    return {
+        "wanted": withheld.wanted,
+        "proved_blocks": withheld.proved,
+        "oldest_proof": moment(withheld.oldest),
+        "kept_blocks": withheld.blocks,
+        "kept_bytes": withheld.size,
+        "why": withheld.why,
     }
 
 
@@ -120,6 +141,14 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
         if drill is not None and drill.failed:
             why = f"{drill.failed} of {drill.files} files of {moment(drill.moment_ms / 1000)}: {drill.why}"
             problems.append(_device_problem("SY-HIST-07", why, "syncd scrub; syncd drill"))
+        withheld = task.withheld
+        if task.plain_waiting or (task.is_over_space and withheld is not None and withheld.blocks):
+            why = "space is short, and old versions stay: " + (
+                f"{task.plain_waiting} old files have not been proved by enough other devices"
+                if task.plain_waiting or withheld is None
+                else f"{withheld.blocks} blocks, {withheld.why}"
+            )
+            problems.append(_device_problem("SY-HIST-09", why, "syncd peers; syncd prune --dry-run"))
         if task.replication.is_late and folder.membership.devices():
             why = f"changes since {moment(task.replication.only_here_since)} are on no other device yet"
             problems.append(_device_problem("SY-SAFE-01", why, "syncd peers; start syncd on another device"))

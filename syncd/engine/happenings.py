@@ -54,7 +54,7 @@ OPERATOR_METHODS: Final = frozenset(
 )  # fmt: skip
 WHEN_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "folder.addresses": ("allow", "deny", "clear"),
-    "retention": ("keep", "space"),
+    "retention": ("keep", "space", "copies"),
     "exports": ("every_s", "stop"),
 }
 """Methods that only look unless one of these is given; then they are an administrator's."""

@@ -45,13 +45,21 @@ class Tier:
     days: int
 
 
+DEFAULT_COPIES: Final = 1
+MAX_COPIES: Final = 16
+COPIES_SETTING: Final = 8
+"""The number of the roster's setting; those of tiers stand before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is promised; `floor` also when `space_bytes` are not enough for the rest (None: no limit)."""
+    """What is promised; `floor` also when `space_bytes` are not enough for the rest (None: no limit). `copies`: on how
+    many other devices a block has to be, as these have proved, before it goes while the folder promises it."""
 
     tiers: tuple[Tier, ...]
     floor: tuple[Tier, ...] = (Tier(Step.ALL, 1), Tier(Step.DAY, 30))
     space_bytes: int | None = None
+    copies: int = DEFAULT_COPIES
 
 
 DEFAULT: Final = Policy(
@@ -163,6 +171,11 @@ def tiers_untrusted(settings: Mapping[int, int]) -> tuple[Tier, ...]:
     """What a folder's roster asks every member to keep. Whatever stands there, it asks for a hundred years at most."""
     found = ((step, settings.get(number, 0)) for number, step in enumerate(Step, 1))
     return tuple(Tier(step, min(days, MAX_DAYS)) for step, days in found if days)
+
+
+def copies_untrusted(settings: Mapping[int, int]) -> int:
+    """On how many other devices the folder's roster wants to have what is let go of; whatever stands there."""
+    return min(settings.get(COPIES_SETTING, 0), MAX_COPIES)
 
 
 def parse_tiers(text: str) -> tuple[Tier, ...]:

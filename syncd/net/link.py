@@ -33,6 +33,7 @@ from syncd.protocol.messages import (
     HeadsPage,
     Needs,
 )
+from syncd.protocol.possession import ProveAnswer, ProveRequest, answer_limit
 from syncd.protocol.requests import Route, heads_fields, target_of
 
 NEWS_WAIT_S: Final = 50
@@ -204,6 +205,14 @@ class PeerLink:
                     raw = await reply.body.read(len(part) // 8 + 64)
             bits += Bitmap.decode_untrusted(raw, len(part)).bits
         return bits
+
+    async def prove(self, request: ProveRequest) -> ProveAnswer:
+        """See `Link.prove`."""
+        count = len(request.cids)
+        with self._or_lost():
+            async with self._lines.ask(Route.PROVE, request.encode()) as reply:
+                raw = await reply.body.read(answer_limit(count))
+        return ProveAnswer.decode_untrusted(raw, count)
 
     async def tell_needs(self, files: int, size: int) -> None:
         """See `Link.tell_needs`."""

@@ -34,6 +34,7 @@ from syncd.protocol.frames import FrameReader, FrameStatus
 from syncd.protocol.hello import Twin, check_hello
 from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Needs, RosterSubmit
 from syncd.protocol.pairing import THINKING_S
+from syncd.protocol.possession import ProveRequest
 from syncd.protocol.refusals import Event, Refusals
 from syncd.protocol.requests import Request, Route, request_untrusted
 from syncd.protocol.rescue import EXPORTER_BYTES, EXPORTER_LABEL
@@ -279,6 +280,8 @@ class _Exchange:
                 return await self._heads(request)
             case Route.HAVE:
                 return await self._have(body)
+            case Route.PROVE:
+                return await self._prove(body)
             case Route.NEEDS:
                 return await self._needs(body)
             case Route.BLOCKS:
@@ -370,6 +373,10 @@ class _Exchange:
     async def _have(self, body: Body) -> Response:
         wanted = HaveRequest.decode_untrusted(await body.read(Route.HAVE.max_body_bytes))
         return Response(200, Bitmap(await self._host.server.have(wanted.cids)).encode())
+
+    async def _prove(self, body: Body) -> Response:
+        wanted = ProveRequest.decode_untrusted(await body.read(Route.PROVE.max_body_bytes))
+        return Response(200, (await self._host.server.prove(self._device, wanted)).encode())
 
     async def _needs(self, body: Body) -> Response:
         needs = Needs.decode_untrusted(await body.read(Route.NEEDS.max_body_bytes))

@@ -45,7 +45,7 @@ class Asker:
     epoch_is_current: bool = True  # the connection's epoch is the newest, or an older one that may still drain
 
 
-_DATA: Final = {Route.HEADS, Route.HAVE, Route.BLOCKS, Route.BLOCK, Route.NEEDS}
+_DATA: Final = {Route.HEADS, Route.HAVE, Route.PROVE, Route.BLOCKS, Route.BLOCK, Route.NEEDS}
 _ROSTER: Final = {Route.READ_ROSTER, Route.SUBMIT_ENTRY}
 _COMMANDS: Final = {Route.COMMAND, Route.REPORT, Route.KEEP}
 """What active members ask of a device, and not of a folder."""

@@ -14,6 +14,7 @@ from ca.ids import DeviceId
 from syncd.model.ids import Cid
 from syncd.protocol.frames import Frame, FrameStatus
 from syncd.protocol.messages import HeadsPage
+from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.seams import Buffer
 
 __all__ = ["FolderServer", "Frame", "FrameStatus", "HeadsPage", "Link"]
@@ -37,6 +38,10 @@ class Link(Protocol):
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         """Bitmap: which of these blocks the peer has."""
+        ...
+
+    async def prove(self, request: ProveRequest) -> ProveAnswer:
+        """The peer's proofs that it holds these blocks, not judged yet."""
         ...
 
     async def tell_needs(self, files: int, size: int) -> None:
@@ -75,6 +80,10 @@ class FolderServer(Protocol):
     async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage: ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes: ...
+
+    async def prove(self, device: DeviceId, request: ProveRequest) -> ProveAnswer:
+        """Proofs for a device that these blocks are here, as far as they are and time allows."""
+        ...
 
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None: ...
 

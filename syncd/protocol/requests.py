@@ -26,6 +26,7 @@ class Route(Enum):
     HELLO = (b"POST", rb"/v1/hello", 32 << 10)
     HEADS = (b"GET", rb"/v1/heads/(?P<number>0|[1-9][0-9]{0,17})", 0)
     HAVE = (b"POST", rb"/v1/have", 1 << 20)
+    PROVE = (b"POST", rb"/v1/prove", 16 << 10)
     BLOCKS = (b"POST", rb"/v1/blocks", 256 << 10)
     BLOCK = (b"GET", rb"/v1/blocks/(?P<cid>[0-9a-f]{64})", 0)
     READ_ROSTER = (b"GET", rb"/v1/roster/(?P<number>0|[1-9][0-9]{0,17})", 0)

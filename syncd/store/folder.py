@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ca.ids import DeviceId
 from syncd.engine.plan import Waiting, plan
 from syncd.engine.retention import Tier
 from syncd.errors import RemoteProtocolError
@@ -108,6 +109,10 @@ class FolderStore:
         """What was replaced or deleted, as far as it has been packed."""
         self.asked_tiers: tuple[Tier, ...] = ()
         """What the folder's roster asks every member to keep of the past."""
+        self.asked_copies = 0
+        """On how many other devices the folder's roster asks every member to have what is let go of."""
+        self.others: frozenset[DeviceId] = frozenset()
+        """The other devices of the folder, now."""
         self.moving: set[int] = set()
         """Nodes with which something is being done on the disk that no row says yet. The scan leaves them alone."""
 

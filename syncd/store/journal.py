@@ -220,6 +220,10 @@ class Journal:
 
         return join_records(self._db, self.sources, source, records, settle)
 
+    def random(self, length: int) -> bytes:
+        """Random bytes of this device."""
+        return self._random.token(length)
+
     def random_name(self) -> bytes:
         """A name for a cookie file."""
         return self._random.token(8).hex().encode()

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
-from syncd.model.ids import Pid
+from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind, max_ciphertext
+from syncd.model.ids import Cid, Pid
 from syncd.model.lists import ENTRY_BYTES, BlockList
 from syncd.model.packs import PACK_BYTES, Pack, PackBuilder
-from syncd.store import blocks
+from syncd.store import blocks, proofs, pruning
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
@@ -61,6 +61,8 @@ class Comparison:
     """What was packed of them, on the shelf already; their bytes are not held in memory (`Pack.content` is empty)."""
     unpacked: set[int] = field(default_factory=set)
     """Of `same`: what is not in any pack, because none could be written."""
+    waiting: int = 0
+    """Of `unpacked`: what would go, as its disk is short, but has not been proved by enough other devices."""
 
 
 def db_superseded(store: FolderStore, now: float) -> list[Superseded]:
@@ -202,7 +204,7 @@ def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
     """Note the packs; drop what is in them and still what it was; publish what is not. The number of edits."""
     with Transaction(store.connection):
         store.packs.db_add(compared.packs, now)
-    may_go = _spare(store, now)
+    may_go = _spare(store, compared, now)
     for one, stat in compared.same:
         if one.id in compared.unpacked and not may_go(one):
             continue
@@ -224,17 +226,40 @@ def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
     return publish_late_edits(store, compared.edited, int(now * 1000))
 
 
-def _spare(store: FolderStore, now: float) -> Callable[[Superseded], bool]:
-    """Whether an old inode goes although it could not be packed: only while its own disk is short, the oldest first."""
+def db_pressed(store: FolderStore, compared: Comparison) -> dict[Cid, int]:
+    """Blocks (and their sizes) of old inodes that could not be packed, if their own disk is short: others are to prove
+    that they hold them."""
+    free, total = store.tree.space()
+    if free >= LOW_SPACE * total:
+        return {}
+    plain = (one for one, _ in compared.same if one.id in compared.unpacked and one.is_known)
+    return {entry.cid: max_ciphertext(entry.length) for one in plain for entry in BlockList(one.packed)}
+
+
+def _spare(store: FolderStore, compared: Comparison, now: float) -> Callable[[Superseded], bool]:
+    """Whether an old inode goes although it could not be packed: only while its own disk is short, the oldest first,
+    and only what enough other devices have proved to hold."""
     free, total = store.tree.space()
     freed = 0
+    wanted = pruning.db_copies(store)
 
     def may_go(one: Superseded) -> bool:
         nonlocal freed
         least = LOW_SPACE if one.since <= now - KEEP_WHEN_SHORT_S else VERY_LOW_SPACE
         if free + freed >= least * total:
             return False
+        if wanted and not (one.is_known and _is_elsewhere(store, BlockList(one.packed), wanted, now)):
+            compared.waiting += 1
+            return False
         freed += one.noted[1] or 0
         return True
 
     return may_go
+
+
+def _is_elsewhere(store: FolderStore, listed: BlockList, wanted: int, now: float) -> bool:
+    """Enough other devices have proved all of it, and nothing of it was promised to another."""
+    cids = set(listed.cids())
+    if proofs.db_proved(store, cids, wanted, now) != cids:
+        return False
+    return not proofs.db_promised(store, set(listed.pids()), now)

@@ -10,17 +10,17 @@ but a second copy.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
-from syncd.engine.retention import DEFAULT, Policy, Promise, Step, parse_tiers, promise, show_tiers
+from syncd.engine.retention import DEFAULT, DEFAULT_COPIES, Policy, Promise, Step, parse_tiers, promise, show_tiers
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import VersionId, cid_of, version_id
 from syncd.model.lists import ENTRY_BYTES, BlockList
 from syncd.model.packs import Pack, PackBuilder, name_of
-from syncd.model.records import ContentKind
-from syncd.store import snapshots
+from syncd.model.records import Content, ContentKind
+from syncd.store import proofs, snapshots
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
@@ -48,7 +48,8 @@ def db_policy(store: FolderStore) -> Policy:
     if found is None:
         return DEFAULT
     value = json.loads(found[0])
-    return Policy(parse_tiers(value["keep"]), space_bytes=value["space"])
+    copies = value.get("copies", DEFAULT_COPIES)
+    return Policy(parse_tiers(value["keep"]), space_bytes=value["space"], copies=copies)
 
 
 def db_effective(store: FolderStore) -> Policy:
@@ -56,12 +57,19 @@ def db_effective(store: FolderStore) -> Policy:
     first tier is never coarser."""
     own = db_policy(store)
     finest = tuple(tier for tier in own.floor if tier.step is Step.ALL)
-    return replace(own, tiers=(*own.tiers, *store.asked_tiers, *finest))
+    copies = max(own.copies, store.asked_copies)
+    return replace(own, tiers=(*own.tiers, *store.asked_tiers, *finest), copies=copies)
+
+
+def db_copies(store: FolderStore) -> int:
+    """On how many other devices a block has to be before it goes early: never more than there are."""
+    return min(db_effective(store).copies, len(store.others))
 
 
 def db_set_policy(store: FolderStore, policy: Policy) -> None:
     """Promise something else from now on."""
-    value = json.dumps({"keep": show_tiers(policy.tiers), "space": policy.space_bytes}).encode()
+    kept = {"keep": show_tiers(policy.tiers), "space": policy.space_bytes, "copies": policy.copies}
+    value = json.dumps(kept).encode()
     store.connection.execute("INSERT OR REPLACE INTO meta VALUES ('retention', ?)", (value,))
 
 
@@ -69,6 +77,12 @@ def db_promise(store: FolderStore, policy: Policy, now: float, zone: tzinfo) -> 
     """The policy's promise now, with the moments that have a name."""
     pinned = [one.at_ms for one in snapshots.db_list(store)]
     return promise(policy.tiers, int(now * 1000), zone, pinned)
+
+
+def db_folder_promise(store: FolderStore, policy: Policy, now: float, zone: tzinfo) -> Promise:
+    """What the folder promises as a whole: what this device does at most, and what every device does that nobody has
+    told otherwise. Between this and what it promises now lies what goes only if others have it."""
+    return db_promise(store, replace(policy, tiers=(*policy.tiers, *DEFAULT.tiers)), now, zone)
 
 
 # --- marking ---------------------------------------------------------------------------------------------------------
@@ -80,9 +94,13 @@ class Marking:
 
     store: FolderStore
     promise: Promise
+    wider: Promise | None = None
+    """What the folder promises as a whole, if that matters."""
     ended: dict[VersionId, int] = field(default_factory=dict)
     kept: set[bytes] = field(default_factory=set)
     """Pids of the packed blocks that a version under the promise has."""
+    early: set[bytes] = field(default_factory=set)
+    """Pids of the packed blocks that only the wider promise covers, or that also the narrower one does."""
     pruned: int = 0
     """Versions that no promise covers."""
     _after: int = 0
@@ -138,11 +156,16 @@ class Marking:
                 continue
             end_ms = self.ended.get(version_id(hash_, index))
             if self.promise.covers(at_ms, end_ms):
-                packed = db_packed(self.store, content)
-                pids = (packed[start : start + 32] for start in range(0, len(packed), ENTRY_BYTES))
-                self.kept.update(pid for pid in pids if self._packed and pid in self._packed)
-            else:
-                self.pruned += 1
+                self.kept.update(self._packed_of(content))
+                continue
+            self.pruned += 1
+            if self.wider is not None and self.wider.covers(at_ms, end_ms):
+                self.early.update(self._packed_of(content))
+
+    def _packed_of(self, content: Content) -> Iterator[bytes]:
+        packed = db_packed(self.store, content)
+        pids = (packed[start : start + 32] for start in range(0, len(packed), ENTRY_BYTES))
+        return (pid for pid in pids if self._packed and pid in self._packed)
 
 
 # --- collecting ------------------------------------------------------------------------------------------------------
@@ -242,8 +265,8 @@ def _put(store: FolderStore, builder: PackBuilder) -> Pack:
 
 def db_exchange(store: FolderStore, marking: Marking, rewritten: Rewritten, now: float) -> bool:
     """Let the new packs take the place of the old ones. False, and nothing is done, if changesets have come since the
-    marking: they may speak of blocks that were not marked."""
-    if store.journal.newest_seq() != marking.newest:
+    marking, which may speak of blocks that were not marked, or if one of these was promised to another device."""
+    if store.journal.newest_seq() != marking.newest or not proofs.db_held(store, now) <= marking.kept:
         return False
     names = {pack.name for pack in rewritten.new}
     with Transaction(store.connection):

@@ -212,6 +212,13 @@ def m008_odd_for_a_time(db: Database) -> None:
     db.execute("CREATE INDEX odd_now ON odd(node) WHERE settled=0")
 
 
+@FOLDER()
+def m009_copies(db: Database) -> None:
+    """Who proved when to hold which block; and until when we promised others to keep one."""
+    db.execute("CREATE TABLE proof(cid BLOB, device BLOB, at REAL NOT NULL, PRIMARY KEY(cid, device)) WITHOUT ROWID")
+    db.execute("CREATE TABLE hold(pid BLOB PRIMARY KEY, made REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID")
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

@@ -175,7 +175,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "snapshot.add": Method({**_FOLDER, "name": Kind.TEXT, "at_s": Kind.MAYBE_SECONDS}),
         "snapshot.remove": Method({**_FOLDER, "name": Kind.TEXT}),
         "snapshots": Method(_FOLDER),
-        "retention": Method({**_FOLDER, "keep": Kind.MAYBE_TEXT, "space": Kind.MAYBE_TEXT, "everybody": Kind.FLAG}),
+        "retention": Method(
+            {
+                **_FOLDER,
+                "keep": Kind.MAYBE_TEXT,
+                "space": Kind.MAYBE_TEXT,
+                "copies": Kind.MAYBE_TEXT,
+                "everybody": Kind.FLAG,
+            }
+        ),
         "prune": Method({**_FOLDER, "dry_run": Kind.FLAG}, STREAMS),
         "scrub": Method(_FOLDER, STREAMS),
         "drill": Method(_FOLDER, STREAMS),

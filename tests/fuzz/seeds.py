@@ -72,6 +72,8 @@ def made() -> dict[str, list[bytes]]:
         "hello": _messages("hello"),
         "heads-page": _messages("heads page"),
         "have": _messages("have"),
+        "prove": _messages("prove"),
+        "proofs": _messages("proofs of 3"),
         "bitmap": _messages("bitmap"),
         "blocks": _messages("blocks"),
         "needs": _messages("needs"),

@@ -28,7 +28,7 @@ from syncd.engine.invites import unpack_untrusted as unpack_invite_untrusted
 from syncd.model import changesets, heads, lists, paths, records
 from syncd.model.ignores import parse_ignores
 from syncd.net.sockets import split_address
-from syncd.protocol import announcements, links, messages
+from syncd.protocol import announcements, links, messages, possession
 from syncd.protocol.frames import FrameReader
 from syncd.protocol.heads import Head, check_request_head_untrusted, check_response_head_untrusted
 from syncd.protocol.invitation import decode_body_untrusted
@@ -197,6 +197,8 @@ TARGETS: Final[dict[str, Target]] = {
         Target("heads-page", messages.HeadsPage.decode_untrusted),
         Target("have", messages.HaveRequest.decode_untrusted),
         Target("bitmap", lambda data: messages.Bitmap.decode_untrusted(data, len(data))),
+        Target("prove", possession.ProveRequest.decode_untrusted),
+        Target("proofs", lambda data: possession.ProveAnswer.decode_untrusted(data, len(data) % 5)),
         Target("blocks", messages.BlocksRequest.decode_untrusted),
         Target("needs", messages.Needs.decode_untrusted),
         Target("roster-page", messages.RosterPage.decode_untrusted),

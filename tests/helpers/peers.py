@@ -32,6 +32,7 @@ from syncd.net.serve import Server
 from syncd.protocol.exchange import FrameStatus, HeadsPage, Link
 from syncd.protocol.frames import pack_frame
 from syncd.protocol.messages import Bitmap
+from syncd.protocol.possession import ProveAnswer, ProveRequest, answer_of, challenge_key, proof_of
 from syncd.protocol.refusals import Refusals
 from syncd.protocol.tls import LabelTable
 from syncd.seams import Buffer, Listener, Network
@@ -123,6 +124,16 @@ class ScriptedFolder:
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return Bitmap.of([cid in self.blocks for cid in cids]).bits
+
+    async def prove(self, device: DeviceId, request: ProveRequest) -> ProveAnswer:
+        assert self.membership is not None
+        key = challenge_key(request.nonce, self.membership.folder_id, device, self.membership.device)
+        found = {
+            index: (FrameStatus.OK, proof_of(key, self.blocks[cid]))
+            for index, cid in enumerate(request.cids)
+            if cid in self.blocks
+        }
+        return answer_of(len(request.cids), found, {})
 
     async def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         await trio.lowlevel.checkpoint()

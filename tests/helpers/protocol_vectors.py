@@ -29,6 +29,7 @@ from syncd.protocol.messages import (
     RosterPage,
     RosterSubmit,
 )
+from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.protocol.requests import request_untrusted
 from syncd.protocol.tls import Endpoint, Kind, Side
 
@@ -93,6 +94,8 @@ def _messages() -> Iterable[tuple[str, Any]]:
     yield "heads", HeadsPage(log, 5, 70_000, (b"one", b"two"), head)
     yield "have", HaveRequest(CIDS, hold=True)
     yield "bitmap of 9", Bitmap.of([True, False, False, True, False, False, False, False, True])
+    yield "prove", ProveRequest(b"\x9a" * 32, CIDS, hold=True)
+    yield "proofs of 3", ProveAnswer((FrameStatus.OK, FrameStatus.GONE, FrameStatus.BUSY), (b"\x5a" * 32,))
     yield "blocks", BlocksRequest(CIDS)
     proof = WrapProof(1, 3, (b"\x51" * 32, b"\x52" * 32))
     wraps = ((DeviceId(b"\x01" * 32), b"wrap one"), (DeviceId(b"\x02" * 32), b"wrap two"))
@@ -106,6 +109,8 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "heads": HeadsPage.decode_untrusted,
     "have": HaveRequest.decode_untrusted,
     "bitmap of 9": lambda data: Bitmap.decode_untrusted(data, 9),
+    "prove": ProveRequest.decode_untrusted,
+    "proofs of 3": lambda data: ProveAnswer.decode_untrusted(data, 3),
     "blocks": BlocksRequest.decode_untrusted,
     "roster page": RosterPage.decode_untrusted,
     "submit": RosterSubmit.decode_untrusted,

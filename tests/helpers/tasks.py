@@ -27,6 +27,7 @@ from syncd.errors import PeerUnavailable
 from syncd.model.ids import Cid, Incarnation
 from syncd.protocol.exchange import Frame, HeadsPage
 from syncd.protocol.frames import FrameReader
+from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.seams import Buffer, Clock, Lane, Random, Tree, Trees, Workers
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
@@ -58,6 +59,10 @@ class Members:
         self._keys = {one.public.id: one.public.sign for one in keys}
         self.viewers = set(viewers)
         self.seals: dict[tuple[DeviceId, Incarnation], int] = {}
+
+    def others(self, device: DeviceId) -> frozenset[DeviceId]:
+        """All devices but this one."""
+        return frozenset(self._keys) - {device}
 
     @property
     def head(self) -> EntryHash:
@@ -171,6 +176,10 @@ class DirectLink:
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return await self._ask(self._other.server.have, cids)
+
+    async def prove(self, request: ProveRequest) -> ProveAnswer:
+        raw = await self._ask(self._other.server.prove, self._here, request)
+        return ProveAnswer.decode_untrusted(raw.encode(), len(request.cids))
 
     @asynccontextmanager
     async def blocks(
@@ -310,6 +319,7 @@ class SimSite:
         try:
             with self._scope:
                 store = open_store(tree, self.keys, self.members, self.random, self.name)
+                store.others = self.members.others(self.device)
                 task = make_task(store, workers, self.clock, self.keys, self.name)
                 self.disk.hook = self._reached
                 try:
@@ -600,6 +610,7 @@ class RealSite:
         tree = self.trees.open(bytes(self.root), str(self.home))
         random = SeededRandom(self.name)
         store = await trio.to_thread.run_sync(open_store, tree, self.keys, self._members, random, self.name)
+        store.others = self._members.others(self.device)
         task = make_task(store, self.workers, WallClock(), self.keys, self.name)
         try:
             async with trio.open_nursery() as nursery:

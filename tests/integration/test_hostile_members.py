@@ -21,6 +21,7 @@ from syncd.model.lists import pack_entry, split_list
 from syncd.model.records import Attributes, Place, Record, file_of_parts
 from syncd.protocol.exchange import Frame, FrameStatus, HeadsPage
 from syncd.protocol.frames import FrameReader, pack_frame
+from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.store.folder import Arrived
 from tests.helpers.authors import Author, directory
 from tests.helpers.tasks import EPOCH, ROSTER_HEAD, SimSite, World, keyring
@@ -48,6 +49,9 @@ class Hostile:
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return b"\xff" * (-(-len(cids) // 8))
+
+    async def prove(self, request: ProveRequest) -> ProveAnswer:
+        return ProveAnswer((FrameStatus.OK,) * len(request.cids), (bytes(32),) * len(request.cids))
 
     async def tell_needs(self, files: int, size: int) -> None:
         await trio.lowlevel.checkpoint()

@@ -82,7 +82,7 @@ async def test_only_what_no_promise_covers_goes(world: tuple[World, list[int]], 
     assert packed(store) == 4
     assert [lacking(bob, at_ms) for at_ms in moments] == [0] * 5
     store.connection.execute("DELETE FROM snapshot")
-    pruning.db_set_policy(store, Policy((Tier(Step.ALL, 3),), ()))
+    pruning.db_set_policy(store, Policy((Tier(Step.ALL, 3),), (), copies=0))
     foreseen = await bob.task.archivist.prune(dry_run=True)
     assert foreseen.versions == 2
     assert packed(store) == 4
@@ -119,7 +119,7 @@ async def test_snapshot_outlasts_every_rule(world: tuple[World, list[int]], auto
     store = bob.task.store
     store.connection.execute("DELETE FROM snapshot")
     snapshots.db_add(store, "before the move", world[1][1], bob.clock.now())
-    pruning.db_set_policy(store, Policy((Tier(Step.YEAR, 1),), ()))
+    pruning.db_set_policy(store, Policy((Tier(Step.YEAR, 1),), (), copies=0))
     await bob.task.archivist.prune(dry_run=False)
     assert [lacking(bob, at_ms) for at_ms in world[1]] == [1, 0, 1, 1, 0]
 
@@ -131,7 +131,7 @@ async def test_space_shrinks_the_promise_down_to_its_floor_and_no_further(
     store = bob.task.store
     store.connection.execute("DELETE FROM snapshot")
     floor = (Tier(Step.ALL, 2),)
-    policy = Policy((Tier(Step.ALL, 90),), floor, space_bytes=1)
+    policy = Policy((Tier(Step.ALL, 90),), floor, space_bytes=1, copies=0)
     monkeypatch.setattr(pruning, "db_policy", lambda store: policy)
     pruned = await bob.task.archivist.prune(dry_run=False)
     assert pruned.is_short
@@ -159,7 +159,7 @@ async def test_power_cut_at_any_step_of_a_collection_loses_nothing_promised(
     bob = world[0]["bob"]
     moments = world[1]
     bob.task.store.connection.execute("DELETE FROM snapshot")
-    pruning.db_set_policy(bob.task.store, Policy((Tier(Step.ALL, 3),), ()))
+    pruning.db_set_policy(bob.task.store, Policy((Tier(Step.ALL, 3),), (), copies=0))
     before = packed(bob.task.store)
     for steps in range(1, 60, 2):
         bob.pull_plug_after(steps)

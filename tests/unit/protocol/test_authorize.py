@@ -17,7 +17,7 @@ EDITOR = Asker(Kind.MEMBER, speaks_syncd=True, device=DEVICE, role=Role.EDITOR)
 UNPROVED = Asker(Kind.MEMBER, speaks_syncd=True)
 CONTROL = Asker(Kind.CONTROL, speaks_syncd=True, device=DEVICE, role=Role.EDITOR)
 
-DATA = {Route.HEADS, Route.HAVE, Route.NEEDS, Route.BLOCKS, Route.BLOCK}
+DATA = {Route.HEADS, Route.HAVE, Route.PROVE, Route.NEEDS, Route.BLOCKS, Route.BLOCK}
 ROSTER = {Route.READ_ROSTER, Route.SUBMIT_ENTRY}
 COMMANDS = {Route.COMMAND, Route.REPORT, Route.KEEP}
 

@@ -32,6 +32,7 @@ def status_of(asked: Head) -> int:
         (head(b"GET", b"/v1/heads/17", syncd_wait=b"25"), Request(Route.HEADS, number=17, wait_s=25)),
         (head(b"GET", b"/v1/heads/5", syncd_log=b"ab" * 16), Request(Route.HEADS, number=5, log_id=b"\xab" * 16)),
         (head(b"POST", b"/v1/have", content_length=b"40"), Request(Route.HAVE, 40)),
+        (head(b"POST", b"/v1/prove", content_length=b"80"), Request(Route.PROVE, 80)),
         (head(b"POST", b"/v1/blocks", content_length=b"40"), Request(Route.BLOCKS, 40)),
         (head(b"GET", b"/v1/blocks/" + HEX), Request(Route.BLOCK, cid=CID)),
         (head(b"GET", b"/v1/blocks/" + HEX, content_length=b"0"), Request(Route.BLOCK, cid=CID)),

@@ -9,6 +9,8 @@ from trio.testing import MockClock
 from ca.ids import DeviceId
 from syncd.daemon.keeping import HOUSEKEEPING_S
 from syncd.model.lists import BlockList
+from syncd.protocol.frames import FrameStatus
+from syncd.protocol.possession import HOLD_S
 from syncd.store.folder import FolderStore, SourceReader, seal_served
 from syncd.store.packing import (
     KEEP_WHEN_SHORT_S,
@@ -18,6 +20,7 @@ from syncd.store.packing import (
     db_superseded,
     pack_superseded,
 )
+from syncd.store.proofs import db_locate, db_note
 from syncd.store.recovery import db_recheck_old, publish_late_edits
 from syncd.treetypes import IoFailed, NoSpace, Path, Space, Stat
 from tests.helpers.simtree import SimShelf
@@ -184,10 +187,34 @@ async def test_disk_that_is_short_still_leaves_a_day_of_what_cannot_be_packed(
     """Else a disk that is always rather full would keep nothing of what others delete."""
     assert 3600 < KEEP_WHEN_SHORT_S < 100_000
     bob = world["bob"]
+    bob.task.store.others = frozenset()
     monkeypatch.setattr(bob.task.store.tree, "space", lambda: Space(free, 100))
     monkeypatch.setattr(shelf(bob.task.store), "space", lambda: Space(0, 100))
     housekeeping(bob.task.store, MOMENT + after_s)
     assert (olds(bob) == 0) is goes
+
+
+async def test_short_disk_lets_go_only_of_what_another_device_has_proved(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = world["ann"], world["bob"]
+    store = bob.task.store
+    monkeypatch.setattr(store.tree, "space", lambda: Space(0, 100))
+    monkeypatch.setattr(shelf(store), "space", lambda: Space(0, 100))
+    later = MOMENT + 100_000
+    housekeeping(store, later)
+    assert olds(bob) == 1
+    cids = first_version(store).cids()
+    db_note(store, DeviceId(b"nobody of the folder".ljust(32)), dict.fromkeys(cids, FrameStatus.OK), later)
+    housekeeping(store, later)
+    assert olds(bob) == 1
+    db_note(store, ann.device, dict.fromkeys(cids, FrameStatus.OK), later)
+    assert len(db_locate(store, cids, hold=True, now=later)) == 1  # meanwhile it was promised to ann
+    housekeeping(store, later)
+    assert olds(bob) == 1
+    db_note(store, ann.device, dict.fromkeys(cids, FrameStatus.OK), later + HOLD_S + 1)
+    housekeeping(store, later + HOLD_S + 2)
+    assert olds(bob) == 0
 
 
 async def test_bytes_that_changed_under_an_unchanged_stat_are_published_and_not_dropped(
