@@ -1,8 +1,9 @@
 """Async. Restore drills: now and then some files of some past moment are restored to a scratch directory and compared.
 
 A backup that nobody has restored is a hope. So a drill goes the way of a real restore: a random moment of those that
-are promised, files drawn by chance, blocks read from wherever they lie, plain files written. Then these are read back
-and cut as their lists say, and every piece must have the name that the list gives it.
+are promised, files drawn by chance, blocks read from wherever they lie, and those that this device lacks fetched from
+peers who have them, plain files written. Then these are read back and cut as their lists say, and every piece must have
+the name that the list gives it. What was fetched stays: this device promises that moment.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from datetime import UTC
 
 import trio
 
+from syncd.daemon.gathering import fetch, held_by_peers
 from syncd.daemon.ground import Ground
 from syncd.engine.timeline import Seen
 from syncd.errors import SyncdError
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
+from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
 from syncd.seams import Random
@@ -37,12 +40,15 @@ EVERY_S = 86400.0
 LOOK_S = 600.0
 FILES, BYTES = 20, 64 << 20
 """Of one drill, at most."""
+LIST_THEN_BLOCKS = 2
+"""Of a large file the blocks are known only once its list is here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drilled:
-    """What a drill showed. `not_here`: files whose blocks this device never had or keeps no more; `failed`: files that
-    should be here, and could not be restored as they were."""
+    """What a drill showed. `not_here`: files of which some block is neither here nor at any peer that is connected;
+    `failed`: files that could not be restored as they were, though they should be here; `from_peers`: files of which
+    some blocks came from peers."""
 
     at: float
     moment_ms: int
@@ -51,6 +57,7 @@ class Drilled:
     not_here: int = 0
     failed: int = 0
     why: str = ""
+    from_peers: int = 0
 
 
 class Driller:
@@ -99,10 +106,9 @@ class Driller:
             return None
         tree = await ground.db(restoring.db_tree, store, Moment(at_ms=moment_ms))
         drilled = Drilled(ground.clock.now(), moment_ms)
-        chosen, not_here = await self._choose(tree)
-        drilled = replace(
-            drilled, not_here=not_here, files=len(chosen), size=sum(one.seen.content.size for one in chosen)
-        )
+        chosen, not_here, from_peers = await self._choose(tree)
+        size = sum(one.seen.content.size for one in chosen)
+        drilled = replace(drilled, not_here=not_here, from_peers=from_peers, files=len(chosen), size=size)
         try:
             wrong = await ground.blocking(_try, self._place, chosen, store)
         except (SyncdError, TreeError, OSError) as error:
@@ -122,23 +128,38 @@ class Driller:
         assert self._random is not None
         return int.from_bytes(self._random.token(6), "big") / (1 << 48)
 
-    async def _choose(self, tree: dict[Path, Seen]) -> tuple[list[Writing], int]:
-        """Some files by chance, under numbers for names, and how many of those drawn are not on this disk."""
+    async def _choose(self, tree: dict[Path, Seen]) -> tuple[list[Writing], int, int]:
+        """Some files by chance, under numbers for names; how many of those drawn are nowhere to be had; and how many of
+        the chosen came from peers."""
         store, files = self._ground.store, [seen for seen in tree.values() if seen.content.kind is ContentKind.FILE]
         chosen: list[Writing] = []
-        size = not_here = 0
+        size = not_here = from_peers = 0
         for _ in range(min(FILES, len(files))):
             seen = files.pop(int(self._chance() * len(files)))
             if size + seen.content.size > BYTES and chosen:
                 continue
-            lacking, _ = await self._ground.db(restoring.db_lacking, store, [seen.content])
+            lacking, parts = await self._ground.db(restoring.db_lacking, store, [seen.content])
             if lacking:
-                not_here += 1
-                continue
+                if not await self._fetch(seen, lacking, parts):
+                    not_here += 1
+                    continue
+                from_peers += 1
             placed = await self._ground.db(_db_placed, store, seen)
             chosen.append(Writing((b"%d" % len(chosen),), seen, placed))
             size += seen.content.size
-        return chosen, not_here
+        return chosen, not_here, from_peers
+
+    async def _fetch(self, seen: Seen, lacking: Sequence[Entry], parts: frozenset[bytes]) -> bool:
+        """Fetch what a file lacks from peers, its list first; whether all of it came."""
+        for _ in range(LIST_THEN_BLOCKS):
+            held = await held_by_peers(self._ground, lacking)
+            if any(entry.cid not in held for entry in lacking):
+                return False
+            await fetch(self._ground, lacking, parts)
+            lacking, parts = await self._ground.db(restoring.db_lacking, self._ground.store, [seen.content])
+            if not lacking:
+                return True
+        return False
 
 
 def _db_placed(store: FolderStore, seen: Seen) -> Sequence[restoring.Placed]:

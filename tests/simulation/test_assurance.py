@@ -114,3 +114,63 @@ def test_drills_restore_what_was_and_notice_a_damaged_pack(tmp_path: FilePath) -
         assert not (tmp_path / "scratch").exists()
 
     simulate(story, SEED)
+
+
+def test_drill_tries_the_past_that_peers_keep(tmp_path: FilePath) -> None:
+    """Ana wrote every edition over the last one, so that only the others have kept them."""
+
+    async def story(simulation: Simulation) -> None:
+        await simulation.share_with_all()
+        ana, bert, cleo = simulation
+        for number in range(4):
+            write(ana, b"book", b"edition %d " % number * 500)
+            await simulation.settle(tuple(simulation))
+            await trio.sleep(3600.0)
+        await trio.sleep(2 * PACK_AFTER_S)
+        task = ana.folder.task
+        assert task is not None
+        task.driller.equip(str(tmp_path / "scratch"), SeededRandom("drills at a peer"))
+        await bert.stop()
+        await cleo.stop()
+        alone = [await ana.call("drill") for _ in range(8)]
+        assert sum(one["drill"]["not_here"] for one in alone) > 0
+        assert all(one["why"] is None for one in alone)
+        await simulation.start(cleo)
+        await simulation.settle((ana, cleo))
+        together = [await ana.call("drill") for _ in range(40)]
+        assert sum(one["drill"]["from_peers"] for one in together) > 0
+        assert all(one["why"] is None and not one["drill"]["not_here"] for one in together)
+        await cleo.stop()
+        assert not any([(await ana.call("drill"))["drill"]["not_here"] for _ in range(12)])  # what came has stayed
+
+    simulate(story, SEED)
+
+
+def test_what_goes_early_was_proved_over_the_wire() -> None:
+    async def story(simulation: Simulation) -> None:
+        await simulation.share_with_all()
+        ana, bert, cleo = simulation
+        for number in range(4):
+            write(ana, b"book", b"edition %d " % number * 500)
+            await simulation.settle(tuple(simulation))
+            await trio.sleep(3600.0)
+        await trio.sleep(2 * PACK_AFTER_S)
+        await bert.call("retention", keep="all 1d")
+        task = bert.folder.task
+        assert task is not None
+        task.store.connection.execute("UPDATE moment SET at_ms=at_ms-30*86400000")  # a month ago
+        task.store.connection.execute("DELETE FROM snapshot")
+        await cleo.stop()
+        kept = await bert.call("prune", dry_run=False)
+        assert (kept["copies"]["kept_blocks"], kept["packs"]) == (3, 0)
+        assert kept["copies"]["why"].endswith("1 could be asked")  # ana has none of them
+        assert (await history(bert))["copies"]["kept_blocks"] == 3
+        await simulation.start(cleo)
+        await simulation.settle(tuple(simulation))
+        foreseen = await bert.call("prune", dry_run=True)
+        assert (foreseen["copies"]["proved_blocks"], foreseen["copies"]["kept_blocks"]) == (3, 0)
+        assert (await history(bert))["packed_bytes"] > 0
+        done = await bert.call("prune", dry_run=False)
+        assert done["copies"]["proved_blocks"] == 3 and done["copies"]["oldest_proof"] is not None
+
+    simulate(story, SEED)
