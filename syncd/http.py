@@ -361,8 +361,7 @@ async def _maybe_next_exchange(
     check_request_head_untrusted(raw)
     machine = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
     event = _parse_untrusted(machine, raw)
-    if not isinstance(event, h11.Request):
-        raise RequestRefused(400, "not a request")
+    assert isinstance(event, h11.Request)  # of a whole head h11 makes a request or an error, and nothing else
     head = Head(event.method, event.target, tuple(event.headers))
     if head.maybe_field(b"transfer-encoding") is not None:
         raise RequestRefused(501, "a request body needs a content-length")
@@ -375,7 +374,9 @@ async def _send_response(pipe: _Pipe, machine: h11.Connection, response: Respons
     fields: list[tuple[str, str]] = [*response.fields, _framing(response.body, response.length)]
     if close:
         fields.append(("connection", "close"))
-    await _send_message(pipe, machine, h11.Response(status_code=response.status, headers=fields), response.body)
+    with _our_bug():
+        head = h11.Response(status_code=response.status, headers=fields)
+    await _send_message(pipe, machine, head, response.body)
 
 
 async def _refuse(pipe: _Pipe, status: int) -> None:
@@ -428,7 +429,8 @@ class Client:
             raise RemoteProtocolError("an answer without a question")
         machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         sized = [_framing(body, length)] if body or method != "GET" else []
-        head = h11.Request(method=method, target=target, headers=[("host", self._host), *fields, *sized])
+        with _our_bug():
+            head = h11.Request(method=method, target=target, headers=[("host", self._host), *fields, *sized])
         await _send_message(self._pipe, machine, head, body)
         raw = await self._pipe.maybe_read_head(self._pipe.limits.answer_s if answer_s is None else answer_s)
         if raw is None:
@@ -499,10 +501,8 @@ async def _send_message(
 
 def _written(machine: h11.Connection, event: h11.Event) -> list[Buffer]:
     """What h11 wants sent for an event."""
-    try:
+    with _our_bug():
         written = machine.send_with_data_passthrough(event) or []
-    except h11.LocalProtocolError as error:
-        raise LocalProtocolError(f"we tried to send what HTTP does not allow: {error}") from error
     pieces: list[Buffer] = []
     for part in written:
         pieces.extend(part.pieces if isinstance(part, _Joined) else (part,))
@@ -537,6 +537,15 @@ async def _closing(body: AsyncIterator[Pieces]) -> AsyncIterator[None]:
     finally:
         if isinstance(body, AsyncGenerator):
             await body.aclose()
+
+
+@contextmanager
+def _our_bug() -> Iterator[None]:
+    """h11's refusal to write something, a field that would split the message for instance, as what it is."""
+    try:
+        yield
+    except h11.LocalProtocolError as error:
+        raise LocalProtocolError(f"we tried to send what HTTP does not allow: {error}") from error
 
 
 @contextmanager

@@ -509,7 +509,8 @@ class DirTree:
     @_verb
     def remove_dir(self, path: Path) -> None:
         with Parents(self._at()) as parents:
-            os.rmdir(path[-1], dir_fd=parents.of(path))
+            parent = parents.of(path)
+            os.rmdir(path[-1], dir_fd=parent)
 
     @_verb
     def park(self, path: Path, token: bytes, expected: Stat) -> Stat:

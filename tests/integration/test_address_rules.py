@@ -7,6 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from ca.addresses import AddressRule, AddressRules, parse_network, sorted_rules
+from syncd.http import Client
+from syncd.net.dial import dial
 from syncd.protocol.refusals import Event
 from tests.helpers.peers import Node, village
 
@@ -56,6 +58,25 @@ async def test_who_ignores_the_rule_is_refused_at_the_door(
         assert bob.device not in ann.linked()
         assert ann.refusals.counts[Event.ADDRESS] > 0
         assert not ann.keeper.contacts()[bob.device].connected
+
+
+async def test_who_is_refused_by_address_gets_not_even_a_goodbye(autojump_clock: MockClock) -> None:
+    """The connection is cut; nothing tells it from a lost one. Before the rule the same call gets an answer."""
+    async with village(*OFFICE[:2], start=False) as (made, (ann, bob)):
+        await made.start(ann)
+        for is_refused in (False, True):
+            if is_refused:
+                await ann.membership.rule_addresses(rules((False, "10.0.0.2")))
+            outgoing = bob.membership.outgoing_member()
+            stream = await dial(bob.network, bob.own.clock, ann.address, outgoing)
+            if is_refused:
+                with pytest.raises(trio.BrokenResourceError):
+                    await stream.receive_some()
+            else:
+                reply = await Client(stream, host=outgoing.endpoint.label).request("GET", "/v1/blocks/" + "0" * 64)
+                assert reply.status == 404
+            stream.abort()
+        assert ann.refusals.counts[Event.ADDRESS] == 1
 
 
 async def test_rule_for_one_device_concerns_no_other(autojump_clock: MockClock) -> None:

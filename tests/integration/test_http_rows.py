@@ -7,17 +7,20 @@ are at the end.
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from syncd.errors import PeerUnavailable, RemoteProtocolError
-from syncd.http import Client
+from syncd.errors import LocalProtocolError, PeerUnavailable, RemoteProtocolError
+from syncd.http import Body, Client, Response, serve
 from syncd.net.dial import dial
 from syncd.net.stream import TlsStream
 from syncd.protocol.heads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES
@@ -27,6 +30,7 @@ from tests.helpers.folders import make_folder
 from tests.helpers.listener import CIPHERTEXT, Listening, StillClock, listening
 from tests.helpers.simnet import SimInternet
 
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = make_folder(1)
 HOST = b"Host: " + FOLDER.label.encode() + b"\r\n"
 TARGET = b"/v1/blocks/" + b"00" * 32
@@ -117,6 +121,7 @@ ROWS = [
     Row("H15 upper case", get(target=b"/v1/blocks/" + b"AB" * 32)),
     Row("H15 63 digits", get(target=TARGET[:-1])),
     Row("H15 65 digits", get(target=TARGET + b"0")),
+    Row("H15 digits of another script", get(target=b"/v1/blocks/" + "\u0660".encode() * 64)),
     Row("H15 sign", get(target=b"/v1/heads/+1")),
     Row("H15 zero in front", get(target=b"/v1/heads/01")),
     Row("H16 query", get(target=TARGET + b"?a=b")),
@@ -188,9 +193,10 @@ async def test_row(autojump_clock: MockClock, row: Row) -> None:
 
 
 def test_no_row_is_missing() -> None:
-    """H10, H11, H19 and H22 are below; H20 cannot be: no name is ever in a field; H21 is part of every row."""
+    """Those that are no single request have tests of their own, named after them."""
     own = {row.id.split()[0] for row in ROWS if row.id.startswith("H")}
-    assert own == {f"H{number}" for number in [*range(1, 10), *range(12, 19)]}
+    own |= {f"H{found[1]}" for name in globals() if (found := re.match(r"test_h(\d+)_", name)) is not None}
+    assert own == {f"H{number}" for number in range(1, 23)}
 
 
 @pytest.mark.parametrize(("pause_s", "within_s"), [(0.5, 11.0), (9.0, 19.0)])
@@ -274,6 +280,75 @@ async def test_h19_leaving_at_any_moment_leaves_nothing_behind(autojump_clock: M
     await disconnect_everywhere(150, seed=1)
 
 
+# --- what an answer may hold ---------------------------------------------------------------------------------------
+
+SPLITTING = ["a\r\nSet-Cookie: b=c", "a\nSet-Cookie: b=c", "a\r\n\r\nHTTP/1.1 200 OK", "a\0b", "a\rb"]
+
+
+@pytest.mark.parametrize("name", SPLITTING)
+async def test_h20_what_would_split_an_answer_is_not_sent(name: str) -> None:
+    """Should a name from outside ever get into a field: not a byte of that answer leaves."""
+
+    async def handle(target: bytes, _body: Body) -> Response:
+        return Response(200, b"fine", fields=(("x-name", name if target == b"/split" else "ben"),))
+
+    for target, sent in ((b"/split", False), (b"/good", True)):
+        ours, theirs = memory_stream_pair()
+        await ours.send_all(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        try:
+            await serve(theirs, handle, admit=lambda head: head.target)
+        except LocalProtocolError:
+            assert not sent
+        await theirs.aclose()
+        answered = b"".join([bytes(part) async for part in ours])
+        assert (b"200" in answered) == sent and b"Set-Cookie" not in answered
+
+
+@pytest.mark.parametrize("name", SPLITTING)
+async def test_h20_what_would_split_a_request_is_not_sent(name: str) -> None:
+    ours, theirs = memory_stream_pair()
+    with pytest.raises(LocalProtocolError):
+        await Client(ours, host="x").request("GET", "/", fields=(("x-name", name),))
+    await ours.aclose()
+    assert b"".join([bytes(part) async for part in theirs]) == b""
+
+
+def test_h20_no_answer_between_peers_has_fields_of_its_own() -> None:
+    for module in sorted((ROOT / "syncd/net").glob("*.py")):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Response":
+                assert not any(keyword.arg == "fields" for keyword in node.keywords), f"{module.name}:{node.lineno}"
+                assert len(node.args) <= 2, f"{module.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        get(target=b"/sesame"),
+        get(target=b"/v1/blocks/sesame"),
+        get(host=b"Host: sesame\r\n"),
+        get(b"sesame: sesame: sesame", b"sesame: sesame: sesame"),
+        GOOD.replace(b"GET", b"SESAME"),
+        post(b"Content-Length: 1000000000", body=b"sesame"),
+        get(target=b"/v1/blocks/" + b"ab" * 32, host=HOST + b"Cookie: sesame\r\n"),
+    ],
+)
+async def test_h21_errors_repeat_nothing(autojump_clock: MockClock, sent: bytes) -> None:
+    """No input, no path, no name or version of a program: a status and a length."""
+    async with served() as (internet, server):
+        stream = await connect(internet, server)
+        await stream.send_all(sent)
+        answered = await stream.receive_some()
+        head, _, body = answered.partition(b"\r\n\r\n")
+        status, *fields = head.lower().split(b"\r\n")
+        assert re.fullmatch(rb"http/1\.1 4\d\d ", status) and body == b""
+        assert {line.split(b":")[0] for line in fields} <= {b"content-length", b"connection"}
+        assert b"sesame" not in answered.lower()
+        stream.abort()
+
+
+# --- what answers to us may hold -----------------------------------------------------------------------------------
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -295,6 +370,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
         pytest.param(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\r\n", id="trailers"),
         pytest.param(OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", id="negative chunk"),
         pytest.param(OK + b"Content-Length: 9\r\n\r\nshort", id="shorter than announced"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n<html>", id="body where there is none"),
     ],
 )
 async def test_h22_bad_answer_is_refused_and_never_followed(sent: bytes) -> None:
@@ -312,3 +388,14 @@ async def test_h22_bad_answer_is_refused_and_never_followed(sent: bytes) -> None
             reply = await client.request("GET", "/")
             await reply.body.read(1 << 20)
         assert not client.is_usable
+
+
+async def test_h22_redirect_is_an_answer_like_any_other_and_not_followed() -> None:
+    """One question leaves, whatever the answer points to."""
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(b"HTTP/1.1 302 Found\r\nLocation: https://example.org/\r\nContent-Length: 0\r\n\r\n")
+    reply = await Client(ours, host="x").request("GET", "/here")
+    assert (reply.status, await reply.body.read(10)) == (302, b"")
+    await ours.aclose()
+    asked = b"".join([bytes(part) async for part in theirs])
+    assert asked.count(b"HTTP/1.1") == 1 and b"example.org" not in asked

@@ -202,6 +202,28 @@ class TreeSuite:
                 with pytest.raises(NameRefused):
                     verb()
 
+    def test_root_is_neither_replaced_nor_moved_nor_removed(self, tree: Tree, user: User) -> None:
+        user.mkdir(D)
+        user.write(IN_D, b"1")
+        stage(tree, b"t")
+        root = tree.stat(ROOT)
+        verbs: list[Callable[[], object]] = [
+            lambda: tree.create(b"t", ROOT),
+            lambda: tree.exchange(b"t", ROOT, root),
+            lambda: tree.retire(ROOT, b"u", root),
+            lambda: tree.put_back(b"t", ROOT),
+            lambda: tree.make_dir(ROOT, 0o755),
+            lambda: tree.remove_dir(ROOT),
+            lambda: tree.move(ROOT, (b"d", b"e"), root),
+            lambda: tree.move(D, ROOT, tree.stat(D)),
+            lambda: tree.park(ROOT, b"u", root),
+            lambda: tree.unpark(b"t", ROOT),
+        ]
+        for verb in verbs:
+            with pytest.raises(NameRefused):
+                verb()
+        assert user.contents() == {D: None, IN_D: b"1"}
+
     @pytest.mark.parametrize("token", [b"", b"a/b", b"..", b"x" * 65, b"a.b"])
     def test_what_is_no_token_is_refused(self, tree: Tree, token: bytes) -> None:
         with pytest.raises(NameRefused):

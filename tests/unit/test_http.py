@@ -342,6 +342,38 @@ async def test_malformed_reply_is_refused(sent: bytes) -> None:
         await (await client.request("GET", "/")).body.read(100)
 
 
+async def test_body_that_is_announced_too_long_is_refused_before_its_first_byte() -> None:
+    client, _ = await replies(b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n")
+    with pytest.raises(RemoteProtocolError, match="limit of 100"):
+        await (await client.request("GET", "/")).body.read(100)
+
+
+async def test_body_in_chunks_is_refused_where_it_becomes_too_long() -> None:
+    client, theirs = await replies(CHUNKED + b"32\r\n" + b"x" * 50 + b"\r\n33\r\n" + b"x" * 51, close=False)
+    body = (await client.request("GET", "/")).body
+    with pytest.raises(RemoteProtocolError, match="limit of 100"):
+        await body.read(100)
+    client, _ = await replies(CHUNKED + b"32\r\n" + b"x" * 50 + b"\r\n32\r\n" + b"x" * 50 + b"\r\n0\r\n\r\n")
+    assert await (await client.request("GET", "/")).body.read(100) == b"x" * 100
+    await theirs.aclose()
+
+
+async def test_size_of_a_chunk_that_does_not_end_is_not_waited_for() -> None:
+    """Else a peer fills our memory with digits."""
+    client, theirs = await replies(CHUNKED + b"0" * 40, close=False)
+    with pytest.raises(RemoteProtocolError, match="without an end"):
+        await (await client.request("GET", "/")).body.read(100)
+    await theirs.aclose()
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"103 Early Hints", b"199 Wait"])
+async def test_answer_that_is_not_final_is_none(status: bytes) -> None:
+    client, _ = await replies(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+    with pytest.raises(RemoteProtocolError, match="not a final answer"):
+        await client.request("GET", "/")
+    assert not client.is_usable
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -468,6 +500,15 @@ async def test_roles_are_swapped_for_the_life_of_the_stream(make: Make) -> None:
         rest = client.hand_over()
         assert await serve(ours, answer, admit=admit, rest=rest) is False
         await ours.aclose()
+
+
+async def test_request_behind_the_one_that_swaps_the_roles_is_refused() -> None:
+    """It would be taken for the answer to what we ask from then on."""
+    answered, server = await raw_exchange(request("/swap") + request("/none"))
+    assert statuses(answered) == [200]
+    assert isinstance(server.outcome, RemoteProtocolError)
+    answered, server = await raw_exchange(request("/swap"))
+    assert server.outcome is True
 
 
 async def test_request_sent_together_with_the_answer_that_swaps_is_not_lost() -> None:

@@ -226,6 +226,17 @@ def test_own_invitation_is_refused_by_both_sides() -> None:
         inviter.receive_untrusted(proof)
 
 
+def test_own_invitation_is_refused_by_the_joiner_if_the_inviter_looks_away() -> None:
+    """A copy of this very installation, which knows the code and proves it."""
+    joiner, inviter = joiner_by_code(keys=BEN), InviterSession.for_code(EVE, CODE, CHANNEL, Random(5).randbytes)
+    inviter.receive_untrusted(prove_by_code(joiner, inviter))
+    inviter._keys = BEN
+    with pytest.raises(RemoteProtocolError, match="device's own") as refused:
+        joiner.receive_untrusted(inviter.make_offer(OFFER))
+    assert refused.value.id == "SY-PAIR-06"
+    assert joiner.state is JoinerState.CLOSED
+
+
 def test_own_share_sent_back_is_refused() -> None:
     joiner = joiner_by_code()
     _, (share,) = decode_body_untrusted(joiner.start(), 8192)
