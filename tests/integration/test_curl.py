@@ -71,3 +71,18 @@ def test_files_for_curl_are_private_and_go_with_the_rotation(anna: Computer, tmp
     fresh = anna.ask("folder", "show", "Notes")["tls"]
     assert fresh["sni"] != tls["sni"]
     assert curl(fresh, anna, cid, tmp_path / "block") == 200
+
+
+def test_block_of_another_folder_is_not_found_though_it_is_on_this_computer(anna: Computer, tmp_path: Path) -> None:
+    """The answer is to the byte the one for a block that nobody has: a member of one folder cannot ask what is in
+    another. (Last in this file: from here on there are two.)"""
+    tls, cid = anna.ask("folder", "show", "Notes")["tls"], cid_of_the_file(anna)
+    other = anna.place / "Other"
+    other.mkdir()
+    anna.ask("share", str(other), "--name", "Other", "--link", "--yes", "--no-wait")
+    others = anna.ask("folder", "show", "Other")["tls"]
+    assert curl(others, anna, cid, tmp_path / "block") == 404
+    assert curl(others, anna, NO_BLOCK, tmp_path / "none") == 404
+    assert all(not body.exists() or body.read_bytes() == b"" for body in (tmp_path / "block", tmp_path / "none"))
+    assert curl({**others, "cert": tls["cert"], "key": tls["key"]}, anna, cid, tmp_path / "block") == 0
+    assert curl(tls, anna, cid, tmp_path / "block") == 200  # the partner
