@@ -2,8 +2,9 @@
 
 Strangers are cheap to turn away and cannot crowd out members: `protocol.door` says who gets a place before the
 handshake, and who has to go for it. A handshake has eight seconds and 64 KiB, and behind it everybody who proved
-nothing yet shares a small budget with others like them. No byte of HTTP is read before the handshake is done, nor at
-all from an address that the folder's rules refuse.
+nothing yet shares a small budget with others like them. However many strangers send at once, the arithmetic of one is
+done in a round of the event loop, so that whoever is being served waits for one and not for all. No byte of HTTP is
+read before the handshake is done, nor at all from an address that the folder's rules refuse.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Doorkeeper:
         self._rules = rules
         self._door = Door(limits.door, connections.known)
         self._guests: dict[Guest, trio.CancelScope] = {}
+        self._strangers_turn = trio.Lock()
         self._accepted = 0
 
     @property
@@ -171,7 +173,8 @@ class Doorkeeper:
 
     async def _maybe_secured(self, raw: RawStream, address: str) -> TlsStream | None:
         try:
-            return await accept_tls(raw, self._table, self._clock.now())
+            turn = None if host_of(address) in self._connections.known else self._strangers_turn
+            return await accept_tls(raw, self._table, self._clock.now(), turn)
         except UnknownLabel as error:
             self._refusals.note(Event.LABEL, address, error.what)
         except WrongDates as error:

@@ -295,15 +295,17 @@ class TlsStream(trio.abc.Stream):
 # --- handshakes ----------------------------------------------------------------------------------------------------
 
 
-async def accept_tls(raw: RawStream, table: tls.LabelTable, now: float) -> TlsStream:
+async def accept_tls(raw: RawStream, table: tls.LabelTable, now: float, turn: trio.Lock | None = None) -> TlsStream:
     """Shake hands as the listening side; takes over `raw` and closes it on failure. The caller sets the deadline.
+
+    `turn`: of those who share it, one computes at a time, and every other task has its turn between two of them.
 
     Raises: UnknownLabel, WrongDates or another TrustError; PeerUnavailable when the peer leaves.
     """
     connection = table.new_connection()
     async with _closing_on_failure(raw):
         try:
-            await _shake_hands(raw, connection)
+            await _shake_hands(raw, connection, turn)
         except SSL.Error as error:
             await _send_alert(raw, connection)
             words = tls.reason(error)
@@ -349,15 +351,15 @@ def _dialling_error(error: SSL.Error) -> TrustError | RemoteProtocolError:
     return RemoteProtocolError(f"the listener does not speak TLS 1.3 ({words})")
 
 
-async def _shake_hands(raw: RawStream, connection: SSL.Connection) -> None:
+async def _shake_hands(raw: RawStream, connection: SSL.Connection, turn: trio.Lock | None = None) -> None:
     """Raises SSL.Error (with an alert waiting to be sent), PeerUnavailable, or RemoteProtocolError for too much."""
     received = 0
     while True:
-        try:
-            connection.do_handshake()
-            finished = True
-        except SSL.WantReadError:
-            finished = False
+        if turn is None or not received:
+            finished = _step(connection)
+        else:
+            async with turn:  # which is taken in one round of the event loop and used in the next
+                finished = _step(connection)
         if ready := _produced(connection):
             await raw.send_all(ready)
         if finished:
@@ -369,6 +371,15 @@ async def _shake_hands(raw: RawStream, connection: SSL.Connection) -> None:
         if received > MAX_HANDSHAKE_BYTES:
             raise RemoteProtocolError("too long a handshake")
         connection.bio_write(data)
+
+
+def _step(connection: SSL.Connection) -> bool:
+    """As much of the handshake as the bytes that are here allow: up to a millisecond. Whether it is done."""
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        return False
+    return True
 
 
 async def _send_alert(raw: RawStream, connection: SSL.Connection) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import trio
+from OpenSSL import SSL
 from trio.testing import MockClock
 
 from ca.addresses import AddressRule, parse_network
 from ca.certs import throwaway_certificate
 from syncd.errors import PeerUnavailable, TrustError
 from syncd.http import Client
+from syncd.net import stream as stream_module
 from syncd.net.connections import Connection
 from syncd.net.dial import dial
 from syncd.net.listen import GUEST_S, Crowd, ListenLimits
@@ -103,6 +107,54 @@ async def test_member_gets_in_while_every_place_of_strangers_is_taken(
         with pytest.raises(PeerUnavailable):
             await dial_from(internet, server, "mabel")
         assert await fetch(await dial_from(internet, server, "a")) == CIPHERTEXT
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_arithmetic_of_strangers_is_done_one_in_a_round(
+    autojump_clock: MockClock, internet: SimInternet, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Else whoever is being served waits for all who send in one moment."""
+    internet.delay_s = (0.5, 0.5)  # what all send at the same time arrives at the same time
+    step, rounds, done = stream_module._step, Rounds(), list[int]()
+
+    def noted(connection: SSL.Connection) -> bool:
+        try:
+            return step(connection)
+        finally:
+            if connection.get_servername():
+                done.append(rounds.count)
+
+    async with listening(table(), network=internet.network("b")) as server:
+        if known:
+            server.connections.known.note("mallory")
+        raws = [await internet.network("mallory").connect(server.address) for _ in range(12)]
+        hellos = []
+        for _ in raws:
+            stranger = FOLDER.dial().new_connection()
+            with pytest.raises(SSL.WantReadError):
+                stranger.do_handshake()
+            hellos.append(stranger.bio_read(1 << 16))
+        monkeypatch.setattr(stream_module, "_step", noted)
+        trio.lowlevel.add_instrument(rounds)
+        for raw, hello in zip(raws, hellos, strict=True):
+            await raw.send_all(hello)
+        await trio.sleep(2)
+        trio.lowlevel.remove_instrument(rounds)
+        assert len(done) == len(raws)
+        most = Counter(done).most_common(1)[0][1]
+        assert most > 1 if known else most == 1
+        for raw in raws:
+            raw.abort()
+
+
+class Rounds(trio.abc.Instrument):
+    """Counts the rounds of the event loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
 
 
 async def test_places_of_strangers_are_free_again(autojump_clock: MockClock, internet: SimInternet) -> None:
