@@ -155,6 +155,20 @@ _ENTRIES = (
         "change its owner or its mode to 0600; if others could read it, remove this device from its folders",
     ),
     Trouble(
+        "SY-KEY-04",
+        Exit.FAILED,
+        "a folder's certificate ends soon",
+        "Nobody who may has changed its keys for months. When the certificate ends, nothing is exchanged.",
+        "syncd rotate FOLDER, as an owner or admin",
+    ),
+    Trouble(
+        "SY-KEY-05",
+        Exit.FAILED,
+        "a device has keys that it does not use",
+        "It was not seen for three months, and gets every new key all the same. It may be lost.",
+        "syncd device archive FOLDER DEVICE, if it is not used any more",
+    ),
+    Trouble(
         "SY-KEY-03",
         Exit.FAILED,
         "the key file cannot be used",
@@ -628,6 +642,20 @@ _ENTRIES = (
         "a member's device runs on two computers",
         "Two daemons with the keys of one device answer. What one of them changes may not arrive here.",
         "tell its owner: one of the two has to move its home away and join again",
+    ),
+    Trouble(
+        "SY-LATE-01",
+        Exit.NOT_ALLOWED,
+        "somebody publishes much without the right to",
+        "What a device publishes after it lost the right is kept apart and does not count; there is a limit to that.",
+        "nothing: nobody is held up. syncd doctor -v names the device; remove it if it is still a member",
+    ),
+    Trouble(
+        "SY-ATTACK-01",
+        Exit.FAILED,
+        "much is refused",
+        "Somebody knocks without a right to, more than a hundred times within the hour.",
+        "syncd doctor says from where and what to do; syncd security lists it",
     ),
     Trouble(
         "SY-BRAKE-01",

@@ -181,7 +181,15 @@ def member_lines(members: list[Json], zone: tzinfo | None) -> list[str]:
         ]
         for member in members
     ]
-    return text.table(rows, heading=("MEMBER", "ROLE", "SINCE", "DEVICES", "ID"))
+    return [*text.table(rows, heading=("MEMBER", "ROLE", "SINCE", "DEVICES", "ID")), *_owner_lines(members)]
+
+
+def _owner_lines(members: list[Json]) -> list[str]:
+    """A folder whose only owner is gone is governed by nobody, but for the recovery key."""
+    owners = [member for member in members if member["role"] == "owner" and member["status"] == "active"]
+    if len(owners) != 1 or len(members) == 1:
+        return []
+    return ["One owner only: keep the recovery key (syncd-ca recovery), or make another owner (syncd member role)."]
 
 
 def _device(device: Json) -> str:

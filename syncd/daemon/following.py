@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from enum import Enum
 
 import trio
 
@@ -14,6 +15,7 @@ from syncd.model.heads import Head, decode_head_untrusted, verify_head
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import FrameStatus, HeadsPage, Link
 from syncd.store import counts
+from syncd.store.apart import has_left_out
 from syncd.store.folder import Arrived
 from syncd.store.journal import Accepted, Verdict
 from syncd.store.keyring import EpochKeyMissing
@@ -26,6 +28,15 @@ BODIES_BYTES = 4 << 20
 PACE_S = 0.1
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
+
+
+class Taken(Enum):
+    """How far a page of heads was taken in."""
+
+    WHOLE = "all of it"
+    LATER = "something has to come first: the roster, or what another peer has"
+    CALLED = "what has to come first may be something that was left out here"
+    MORE_IS_CALLED = "the same, and the search for it has come further"
 
 
 class Follower:
@@ -74,11 +85,16 @@ class Follower:
                     continue
             elif page.last < after or (page.heads and page.last == after):
                 raise RemoteProtocolError("a page of heads that leads back")
-            if not await self._take_page(link, page):
+            taken = await self._take_page(state, page)
+            if taken is not Taken.WHOLE:
                 await trio.sleep(FIRST_WAIT_S)  # the roster has to catch up first
                 with trio.move_on_after(wait_s):
                     await self._ground.news.wait()
                 wait_s = min(2 * wait_s + FIRST_WAIT_S, LONGEST_WAIT_S)
+                if taken is Taken.MORE_IS_CALLED:
+                    wait_s = 0.0
+                if taken is not Taken.LATER:
+                    after = 0  # what was left out is told once more
                 continue
             wait_s = 0.0
             if not page.heads and trio.current_time() < asked_at + PACE_S:
@@ -107,16 +123,17 @@ class Follower:
                 continue
             await changed.wait()
 
-    async def _take_page(self, link: Link, page: HeadsPage) -> bool:
+    async def _take_page(self, state: LinkState, page: HeadsPage) -> Taken:
         if not page.heads:
-            return True
-        heads = [self._check_head_untrusted(link, raw) for raw in page.heads]
+            return Taken.WHOLE
+        heads = [self._check_head_untrusted(state.link, raw) for raw in page.heads]
         async with self._intake:
-            unknown = await self._db(lambda: [head for head in heads if not self._store.journal.has(head)])
+            unknown = await self._db(self._store.db_unknown, heads, state.called, self._ground.now_ms())
             for part in _batches_of_heads(unknown):
-                if not await self._take_heads(link, part):
-                    return False
-        return True
+                taken = await self._take_heads(state, part)
+                if taken is not Taken.WHOLE:
+                    return taken
+        return Taken.WHOLE
 
     def _check_head_untrusted(self, link: Link, raw: bytes) -> Head:
         head = decode_head_untrusted(raw)
@@ -132,7 +149,8 @@ class Follower:
             raise RemoteProtocolError("a head with a wrong signature") from error
         return head
 
-    async def _take_heads(self, link: Link, heads: Sequence[Head]) -> bool:
+    async def _take_heads(self, state: LinkState, heads: Sequence[Head]) -> Taken:
+        link = state.link
         bodies = await self._fetch_bodies(link, heads)
         arrived = []
         refused: RemoteProtocolError | None = None
@@ -152,8 +170,8 @@ class Follower:
         if refused is not None and not arrived:
             raise refused
         if not arrived:
-            return False
-        verdicts = await self._db(self._store.db_accept, arrived)
+            return Taken.LATER
+        verdicts = await self._db(self._store.db_accept, arrived, state.called, self._ground.now_ms())
         for one, accepted in zip(arrived, verdicts, strict=True):
             self._note_verdict(link, one, accepted)
         self._ground.announce(await self._db(self._store.journal.newest_seq))
@@ -163,10 +181,14 @@ class Follower:
         behind = any(accepted.verdict in (Verdict.ROSTER, Verdict.EARLY) for accepted in verdicts)
         if behind:
             self._ground.on_roster_needed(link.device)
-        return not behind and len(arrived) == len(heads)
+        lacks = [hash_ for accepted in verdicts for hash_ in accepted.lacks]
+        misses: bool = bool(lacks) and await self._db(has_left_out, self._store.connection)
+        if misses:
+            return Taken.MORE_IS_CALLED if state.called.add(lacks) else Taken.CALLED
+        return Taken.LATER if behind or len(arrived) < len(heads) else Taken.WHOLE
 
     def _note_verdict(self, link: Link, arrived: Arrived, accepted: Accepted) -> None:
-        if accepted.verdict in (Verdict.APPLIED, Verdict.KNOWN):
+        if accepted.verdict in (Verdict.APPLIED, Verdict.KNOWN, Verdict.LEFT_OUT):
             return
         log.warning(
             "folder %s: changeset %s of %s: %s",

@@ -23,6 +23,7 @@ from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
 from syncd.seams import Clock, Lane, Workers
 from syncd.store import counts
+from syncd.store.apart import Apart, Called, db_apart
 from syncd.store.commit import ANYTHING
 from syncd.store.folder import FolderStore
 from syncd.treetypes import Dirty, Marker, Path, RootState
@@ -54,6 +55,8 @@ class LinkState:
     reached: bool = False
     """Its heads were all taken in at some moment of this connection."""
     newest: int = 0
+    """Of its log, as it said last."""
+    called: Called = field(default_factory=Called)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ class Ground:
         self.pace = transfers.pace
         self.counts = counts.Counts(0, 0, 0, 0, 0, 0, 0, 0)
         self.problems: list[counts.Problem] = []
+        self.apart: list[Apart] = []
+        """What is kept of others without counting."""
         self.counts_are_stale = False
         self._recount_at = 0.0
         self.root_state = RootState.OK
@@ -274,6 +279,7 @@ class Ground:
         await self.db(counts.db_drop_solved, self.store.connection)
         self.counts = await self.db(counts.db_counts, self.store.connection)
         self.problems = await self.db(counts.db_problems, self.store.connection)
+        self.apart = await self.db(db_apart, self.store.connection)
         if self.root_state is not RootState.OK:
             code = ROOT_IDS[self.root_state]
             why = f"the folder's directory: {self.root_state.value}"

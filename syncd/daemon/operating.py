@@ -6,17 +6,21 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from ca.roles import Role
+from ca.state import Status
 from syncd import __version__
 from syncd.checks import Check, installation_checks
 from syncd.config import RELOADABLE_KEYS, settings_with_origin
 from syncd.configfile import change_setting
 from syncd.daemon.alerting import notification
 from syncd.daemon.app import Daemon
+from syncd.daemon.attacks import attack_checks
 from syncd.daemon.hooks import HookFailed, deliver, described
+from syncd.daemon.inventory import Holder, Keys, key_checks
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.service import reload
 from syncd.daemon.systemd import ServiceManager
-from syncd.daemon.views import Json, as_text, folder_problems, moment
+from syncd.daemon.views import Json, apart_lines, as_text, folder_problems, moment
 
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -35,6 +39,7 @@ class Operating:
         outside = await daemon.seams.workers.run_blocking(self._installation_checks, paths)
         own = [Check("daemon", True, f"syncd {__version__} listens on {', '.join(daemon.listening)}")]
         own += [Check("daemon", False, problem.why, problem.fix, problem.id) for problem in daemon.problems.values()]
+        own += attack_checks(daemon.refusals, daemon.seams.clock.now())
         for folder in daemon.folders:
             own += _folder_checks(daemon, folder)
         checks = [check.as_json() for check in [*own, *outside]]
@@ -89,11 +94,29 @@ def _folder_checks(daemon: Daemon, folder: RunningFolder) -> list[Check]:
         found.append(Check(name, False, why, fix, "SY-PEER-01"))
     reached = f"{connected} of {len(others)} other devices are connected" if others else "nobody else is a member"
     found += _drill_check(name, folder)
+    found += key_checks(_keys(daemon, folder), daemon.seams.clock.now())
+    found += [Check(name, True, told) for told in apart_lines(folder)]
     return (
         found
         if any(not check.ok for check in found)
         else [Check(name, True, f"{folder.state.value}; {reached}"), *found]
     )
+
+
+def _keys(daemon: Daemon, folder: RunningFolder) -> Keys:
+    membership, keeper = folder.membership, daemon.keeper(folder.id)
+    contacts = {} if keeper is None else keeper.contacts()
+    members = membership.members()
+    holders = [
+        Holder(
+            membership.device_name(device.id),
+            None if (contact := contacts.get(device.id)) is None else contact.last_seen,
+        )
+        for device in membership.devices()
+    ]
+    owners = sum(member.role is Role.OWNER and member.status is Status.ACTIVE for member in members)
+    epoch = membership.epoch
+    return Keys(folder.name, epoch.number, epoch.opened_at, epoch.valid_until, owners, len(members), holders)
 
 
 def _drill_check(name: str, folder: RunningFolder) -> list[Check]:

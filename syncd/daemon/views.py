@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from ca.device import device_text
 from ca.ids import DeviceId
 from syncd.daemon.drilling import Drilled
 from syncd.daemon.folder import FolderTask
@@ -14,8 +15,11 @@ from syncd.daemon.ground import Withheld
 from syncd.daemon.running import RunningFolder
 from syncd.store.counts import Problem
 from syncd.treetypes import RootState
+from syncd.wording import size
 
 Json = dict[str, Any]
+
+LEFT_OUT_SHOWN_S = 24 * 3600.0
 
 EXCHANGE_NOTE = (
     "this file system cannot exchange two names in one step, so a file saved in that very moment may be lost"
@@ -152,10 +156,31 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
         if task.replication.is_late and folder.membership.devices():
             why = f"changes since {moment(task.replication.only_here_since)} are on no other device yet"
             problems.append(_device_problem("SY-SAFE-01", why, "syncd peers; start syncd on another device"))
+        now = task.clock.now()
+        for apart in task.apart:
+            if apart.left_out_ms is not None and now - apart.left_out_ms / 1000 < LEFT_OUT_SHOWN_S:
+                who = folder.membership.device_name(apart.device) or device_text(apart.device)
+                why = (
+                    f"{who} publishes without the right to, more than is kept; the rest is left out and counts nowhere"
+                )
+                problems.append(_device_problem("SY-LATE-01", why, "syncd doctor -v; syncd members"))
         if task.counts.held:
             why = f"changes of {task.counts.held} files look like an accident; they wait for a person"
             problems.append(_device_problem("SY-BRAKE-01", why, "syncd requests"))
     return problems
+
+
+def apart_lines(folder: RunningFolder) -> list[str]:
+    """What is kept of others without counting, because they had lost the right to publish it."""
+    lines = []
+    for apart in () if folder.task is None else folder.task.apart:
+        who = folder.membership.device_name(apart.device) or device_text(apart.device)
+        left = "" if apart.left_out_ms is None else f"; more was left out, last {moment(apart.left_out_ms / 1000)}"
+        lines.append(
+            f"{apart.changesets} changes ({size(apart.size_bytes)}) that {who} published without the right to are kept "
+            f"apart and do not count{left}"
+        )
+    return lines
 
 
 def is_in_sync(folder: RunningFolder, other_members: int) -> bool:

@@ -8,7 +8,7 @@ addresses, too, cannot fill anything. Reasons are our own words; whatever else c
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -60,6 +60,18 @@ class Attack:
     most: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was refused of one kind. `began` and `last` in unix seconds; `most`: hosts by how often, at most three."""
+
+    event: Event
+    count: int
+    hosts: int
+    most: tuple[tuple[str, int], ...]
+    began: float
+    last: float
+
+
 class Refusals:
     """Everything that was refused, the newest thousand bursts."""
 
@@ -105,6 +117,15 @@ class Refusals:
         most = by_host.most_common(1)
         return Attack(by_host.total(), len(by_host), most[0][0] if most else None)
 
+    def figures(self, wall: float) -> list[Figures]:
+        """By kind, what was refused in bursts that went on after this moment (unix seconds); most first."""
+        by_event: dict[Event, list[Burst]] = {}
+        for burst in self._kept:
+            if burst.last >= wall:
+                by_event.setdefault(burst.event, []).append(burst)
+        found = [_figures(event, bursts) for event, bursts in by_event.items()]
+        return sorted(found, key=lambda one: (-one.count, one.event.value))
+
     def restore(self, bursts: list[Burst]) -> None:
         """Put back what an earlier life of this daemon had kept; numbers go on behind it."""
         self._kept.extend(bursts)
@@ -122,6 +143,14 @@ class Refusals:
             del self._open[key]
         crowded = sum(other is event for other, _ in self._open) >= MAX_HOSTS
         return event, OTHERS if crowded else host
+
+
+def _figures(event: Event, bursts: Sequence[Burst]) -> Figures:
+    by_host: Counter[str] = Counter()
+    for burst in bursts:
+        by_host[burst.host] += burst.count
+    began, last = min(burst.began for burst in bursts), max(burst.last for burst in bursts)
+    return Figures(event, by_host.total(), len(by_host), tuple(by_host.most_common(3)), began, last)
 
 
 def printable(text: str) -> str:

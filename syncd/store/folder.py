@@ -7,6 +7,7 @@ beside them.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list
 from syncd.model.records import Record
 from syncd.seams import Reader, Tree
 from syncd.store import approvals, blocks, counts, rows
+from syncd.store.apart import Called, db_note_left_out
 from syncd.store.apply import Done
 from syncd.store.blocks import Location, SourceKind
 from syncd.store.commit import Committed, Committer
@@ -46,6 +48,8 @@ from syncd.store.survey import Survey
 from syncd.treetypes import NotThere, Path, TreeError
 
 MAX_CASES = 4096
+
+log = logging.getLogger("syncd.folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +190,43 @@ class FolderStore:
         """Decrypt and decode a changeset's body. Raises RemoteProtocolError, EpochKeyMissing."""
         return open_announced_untrusted(self.keyring.cipher(head.epoch), head, body)
 
-    def db_accept(self, arrived: Sequence[Arrived]) -> list[Accepted]:
-        """Join changesets, in order, in one transaction."""
-        with Transaction(self.connection):
-            return [self._accept(one) for one in arrived]
+    def db_unknown(self, heads: Sequence[Head], called: Called, now_ms: int) -> list[Head]:
+        """Of the heads that a peer tells, in causal order, those whose changesets have to be fetched.
 
-    def _accept(self, arrived: Arrived) -> Accepted:
-        accepted = self.journal.accept(arrived.head, arrived.changeset, arrived.body, self.membership)
+        What is called for calls for its predecessor."""
+        unknown = [head for head in heads if not self.journal.has(head)]
+        for head in reversed(unknown):
+            if head.changeset in called and head.counter > 1:
+                called.add([head.previous])
+        fill = self.journal.fill()
+        wanted: list[Head] = []
+        left_out: list[Head] = []
+        for head in unknown:
+            (left_out if self.journal.is_left_out(head, self.membership, called, fill) else wanted).append(head)
+        if left_out:
+            with Transaction(self.connection):
+                self._note_left_out(left_out, now_ms)
+        return wanted
+
+    def db_accept(self, arrived: Sequence[Arrived], called: Called | None = None, now_ms: int = 0) -> list[Accepted]:
+        """Join changesets, in order, in one transaction."""
+        called = Called() if called is None else called
+        with Transaction(self.connection):
+            return [self._accept(one, called, now_ms) for one in arrived]
+
+    def _note_left_out(self, heads: Sequence[Head], now_ms: int) -> None:
+        for device in {head.device for head in heads}:
+            if db_note_left_out(self.connection, self.journal.author_id(device), now_ms):
+                log.warning(
+                    "folder %s: %s published more without the right to than is kept: the rest is left out",
+                    self.keyring.folder.hex()[:8],
+                    device.hex()[:8],
+                )
+
+    def _accept(self, arrived: Arrived, called: Called, now_ms: int) -> Accepted:
+        accepted = self.journal.accept(arrived.head, arrived.changeset, arrived.body, self.membership, called)
+        if accepted.verdict is Verdict.LEFT_OUT:
+            self._note_left_out([arrived.head], now_ms)
         if accepted.verdict in (Verdict.APPLIED, Verdict.FORKED):
             counts.db_news_of(self.connection, [row.id for row in accepted.rows])
             oldest = self.journal.oldest_quarantined()

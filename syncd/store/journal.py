@@ -37,6 +37,7 @@ from syncd.model.ids import NO_CHANGESET, NO_CID, ChangesetHash, Cid, Incarnatio
 from syncd.model.records import Record
 from syncd.seams import Random
 from syncd.store import approvals, rows
+from syncd.store.apart import Called, Fill, Rooms, has_left_out
 from syncd.store.joining import Joined, Source, Sources, join_records
 from syncd.store.keyring import Keyring
 from syncd.store.moments import note_deletions, note_moment
@@ -60,6 +61,7 @@ class Verdict(Enum):
     EARLY = "something it names is not here yet"
     ROSTER = "it names a roster entry that is not here yet"
     QUARANTINED = "its author had no right to publish it"
+    LEFT_OUT = "its author had no right to publish it, and as much of that as there is room for is here already"
     FORKED = "its author published two changesets with one number; both count"
     REFUSED = "it breaks a rule of the format"
 
@@ -98,11 +100,13 @@ class Membership(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The verdict, and the rows that a changeset touched."""
+    """The verdict, and the rows that a changeset touched. `lacks`: what has to come first, if somebody with rights
+    needs it."""
 
     verdict: Verdict
     seq: int = 0
     rows: Sequence[NodeRow] = ()
+    lacks: Sequence[ChangesetHash] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class Journal:
         self.device = keys.public.id
         self._random = random
         self.author_name = author_name
+        self.rooms = Rooms()
         self.sources = Sources(connection)
         self.incarnation = self._load_incarnation()
 
@@ -238,16 +243,21 @@ class Journal:
 
     # others' -------------------------------------------------------------------------------------------------
 
-    def accept(self, head: Head, changeset: Changeset, body: bytes, membership: Membership) -> Accepted:
+    def accept(self, head: Head, changeset: Changeset, body: bytes, membership: Membership, called: Called) -> Accepted:
         """Take in a changeset whose head's signature is good and whose body is what the head says."""
         if self.has(head):
             return Accepted(Verdict.KNOWN)
         number = membership.number_of(changeset.roster_head)
         if number is None:
             return Accepted(Verdict.ROSTER)
+        is_taken = self._is_taken(head)
+        counts = self._counts(head, changeset, is_taken, membership)
         past = self._past(head, changeset)
-        if past is None:
-            return Accepted(Verdict.EARLY)
+        if isinstance(past, _Lacking):
+            if counts or head.changeset in called or not has_left_out(self._db):
+                needs = may_now(changeset, head.device, membership) or head.changeset in called
+                return Accepted(Verdict.EARLY, lacks=past.hashes if needs else ())
+            return Accepted(Verdict.LEFT_OUT)  # of what it names, something was left out
         # Equality, because a Lamport number that ran ahead would win every later quarrel about a place.
         if changeset.lamport != next_lamport(past.lamports) or number < max(past.roster_numbers, default=0):
             return Accepted(Verdict.REFUSED)
@@ -257,18 +267,39 @@ class Journal:
             # A peer has more of our own journal than we do: this database is an older one, restored or lost. What it
             # does not know is taken in like anybody's, and from here on we write another journal.
             self.begin_incarnation()
-        journal = self._journal(head.device, head.incarnation)
-        is_taken = self._is_taken(journal, head.counter)
-        if not self._counts(head, changeset, is_taken, membership):
+        if not counts:
+            if head.changeset not in called and not self._has_room(head, len(body), self.fill()):
+                return Accepted(Verdict.LEFT_OUT)
+            called.came(head.changeset)
+            journal = self._journal(head.device, head.incarnation)
             source = self._insert(journal, head, changeset, body, number, QUARANTINED)
             note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
             return Accepted(Verdict.QUARANTINED, source.seq)
+        called.came(head.changeset)
+        journal = self._journal(head.device, head.incarnation)
         source = self._insert(journal, head, changeset, body, number, FORKED if is_taken else APPLIED)
         note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
         self._note_deletions(source, changeset)
         approvals.note(self._db, source.seq, source.hash, changeset)
         joined = join_records(self._db, self.sources, source, changeset.records)
         return Accepted(Verdict.FORKED if is_taken else Verdict.APPLIED, source.seq, joined.rows)
+
+    def fill(self) -> Fill:
+        """How much is kept apart now."""
+        return Fill(self._db, self.rooms)
+
+    def _has_room(self, head: Head, body_bytes: int, fill: Fill) -> bool:
+        """What is our own is always kept: an older database learns by it that it is one."""
+        return head.device == self.device or fill.has_room(head.device, body_bytes + len(encode_head(head)))
+
+    def is_left_out(self, head: Head, membership: Membership, called: Called, fill: Fill) -> bool:
+        """Whether the changeset of this head would be left out, as far as can be told without its body."""
+        if head.changeset in called or membership.may_publish(head.device, membership.head):
+            return False
+        sealed = membership.sealed_at(head.device, head.incarnation)
+        if sealed is None or head.counter <= sealed:
+            return False
+        return not self._has_room(head, head.length, fill)
 
     def _note_deletions(self, source: Source, changeset: Changeset) -> None:
         count = sum(record.content is not None and record.content.is_deleted for record in changeset.records)
@@ -316,24 +347,29 @@ class Journal:
         head, body = self._db.execute("SELECT head, body FROM changeset WHERE seq=?", (seq,)).fetchone()
         return decode_head_untrusted(head), bytes(body)
 
-    def _past(self, head: Head, changeset: Changeset) -> _Past | None:
-        """Of what a changeset names, its predecessor included; None if something of that is not here."""
+    def _past(self, head: Head, changeset: Changeset) -> _Past | _Lacking:
+        """Of what a changeset names, its predecessor included; or what of that is not here."""
         names = [(ref.device, ref.incarnation, ref.counter, ref.changeset) for ref in changeset.heads]
         if head.counter > 1:
             names.append((head.device, head.incarnation, head.counter - 1, head.previous))
-        past = _Past()
+        past, lacking = _Past(), []
         for name in names:
             kept = self.find(*name)
             if kept is None:
-                return None
+                lacking.append(name[-1])
+                continue
             past.seqs.append(kept.seq)
             past.lamports.append(kept.lamport)
             past.roster_numbers.append(kept.roster_number)
-        return past
+        return _Lacking(lacking) if lacking else past
 
-    def _is_taken(self, journal: int, counter: int) -> bool:
-        query = "SELECT 1 FROM changeset WHERE journal=? AND counter=? LIMIT 1"
-        return self._db.execute(query, (journal, counter)).fetchone() is not None
+    def _is_taken(self, head: Head) -> bool:
+        """Whether a changeset with this number is here."""
+        query = (
+            "SELECT 1 FROM changeset c JOIN journal j ON j.id=c.journal JOIN author a ON a.id=j.author "
+            "WHERE a.device=? AND j.incarnation=? AND c.counter=? LIMIT 1"
+        )
+        return self._db.execute(query, (head.device, head.incarnation, head.counter)).fetchone() is not None
 
     def _counts(self, head: Head, changeset: Changeset, is_taken: bool, membership: Membership) -> bool:
         """What an author published counts while he may publish it, and up to the seals that were set when he no longer
@@ -504,6 +540,11 @@ class _Past:
     seqs: list[int] = field(default_factory=list)
     lamports: list[int] = field(default_factory=list)
     roster_numbers: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    hashes: Sequence[ChangesetHash]
 
 
 @dataclass(frozen=True, slots=True)

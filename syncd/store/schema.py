@@ -219,6 +219,30 @@ def m009_copies(db: Database) -> None:
     db.execute("CREATE TABLE hold(pid BLOB PRIMARY KEY, made REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID")
 
 
+@FOLDER()
+def m010_apart(db: Database) -> None:
+    """How much is kept of each author without counting, always as the rows say; and when more was left out."""
+    db.execute(
+        "CREATE TABLE apart(author INTEGER PRIMARY KEY, changesets INTEGER NOT NULL DEFAULT 0, "
+        "bytes INTEGER NOT NULL DEFAULT 0, left_out INTEGER)"
+    )
+    db.execute(
+        "INSERT INTO apart(author, changesets, bytes) "
+        "SELECT author, count(*), sum(length(head)+length(body)) FROM changeset WHERE state=2 GROUP BY author"
+    )
+    more = (
+        "BEGIN INSERT INTO apart(author, changesets, bytes) VALUES (new.author, 1, length(new.head)+length(new.body)) "
+        "ON CONFLICT(author) DO UPDATE SET changesets=changesets+1, bytes=bytes+excluded.bytes; END"
+    )
+    less = (
+        "BEGIN UPDATE apart SET changesets=changesets-1, bytes=bytes-length(old.head)-length(old.body) "
+        "WHERE author=old.author; END"
+    )
+    db.execute(f"CREATE TRIGGER apart_new AFTER INSERT ON changeset WHEN new.state=2 {more}")
+    db.execute(f"CREATE TRIGGER apart_more AFTER UPDATE OF state ON changeset WHEN new.state=2 AND old.state<>2 {more}")
+    db.execute(f"CREATE TRIGGER apart_less AFTER UPDATE OF state ON changeset WHEN old.state=2 AND new.state<>2 {less}")
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

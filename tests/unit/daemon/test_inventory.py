@@ -1,0 +1,41 @@
+"""What the doctor tells of keys: age, end, and who does not use them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from syncd.catalogue import CATALOGUE
+from syncd.daemon.inventory import DAY_S, UNUSED_DAYS, WARN_DAYS, Holder, Keys, key_checks
+
+NOW = 1_800_000_000.0
+KEYS = Keys("Notes", 7, int(NOW) - 3 * DAY_S, int(NOW) + 394 * DAY_S, 2, 3, [Holder("ben", NOW), Holder("eve", None)])
+
+
+def test_keys_in_use_are_told_with_age_and_end() -> None:
+    (check,) = key_checks(KEYS, NOW)
+    assert check.ok
+    assert check.why == ("keys of epoch 7, 3 days old, certificate until 2028-02-13T08:00:00Z, held by 3 devices")
+
+
+def test_end_of_a_certificate_is_told_sixty_days_before() -> None:
+    early, late = (replace(KEYS, valid_until=int(NOW) + days * DAY_S) for days in (WARN_DAYS, WARN_DAYS - 1))
+    assert [check.ok for check in key_checks(early, NOW)] == [True]
+    (check,) = key_checks(late, NOW)
+    assert (check.ok, check.id) == (False, "SY-KEY-04") and "SY-KEY-04" in CATALOGUE
+    assert check.fix.startswith("syncd rotate Notes")
+
+
+def test_device_that_is_not_used_is_told() -> None:
+    used, unused = (Holder("old laptop", NOW - days * DAY_S) for days in (UNUSED_DAYS - 1, UNUSED_DAYS))
+    assert all(check.ok for check in key_checks(replace(KEYS, holders=[used]), NOW))
+    *_, check = key_checks(replace(KEYS, holders=[used, unused]), NOW)
+    assert (check.ok, check.id) == (False, "SY-KEY-05") and "SY-KEY-05" in CATALOGUE
+    assert check.why == "old laptop has the keys and was not seen from here for 90 days"
+    assert check.fix.endswith("syncd device archive Notes old laptop")
+
+
+def test_one_owner_is_told_unless_nobody_else_is_there() -> None:
+    alone = replace(KEYS, owners=1, members=1)
+    assert len(list(key_checks(alone, NOW))) == 1
+    *_, check = key_checks(replace(KEYS, owners=1), NOW)
+    assert check.ok and "recovery key" in check.why
