@@ -38,6 +38,17 @@ class Capability(IntFlag):
     VAULTS = 1024
 
 
+class LinkPolicy(IntEnum):
+    """Who may make share links of a folder. The value is the code in a policy; a folder that says nothing has the
+    first."""
+
+    MEMBERS = 0
+    """Who holds the right `links`."""
+    ALL = 1
+    """Everybody who may read."""
+    OFF = 2
+
+
 class Action(Enum):
     """What a device can ask to do."""
 
@@ -128,6 +139,13 @@ def may_grant(role: Role, capabilities: Capability, new_role: Role, new_capabili
 def outranks(role: Role, other: Role) -> bool:
     """Whether somebody may remove, suspend or demote the other: a lower rank, or one owner another."""
     return role > other or role is other is Role.OWNER
+
+
+def may_share_links(role: Role, capabilities: Capability, policy: LinkPolicy) -> bool:
+    """Whether somebody may give people outside of the folder a link to something in it."""
+    if policy is LinkPolicy.OFF or not may(role, capabilities, Action.READ):
+        return False
+    return policy is LinkPolicy.ALL or may(role, capabilities, Action.SHARE_LINKS)
 
 
 def reads(role: Role, capabilities: Capability) -> bool:

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from ca.addresses import AddressRule, AddressRules, Network, parse_network, sorted_rules
 from syncd import home as homes
@@ -25,6 +34,7 @@ from syncd.errors import ConfigError
 DEFAULT_PORT = 22067
 DEFAULT_LISTEN = (f":{DEFAULT_PORT}",)  # an empty host is every address of the machine
 DEFAULT_WEB_LISTEN = "127.0.0.1:22080"
+DEFAULT_LINKS_LISTEN = ":22090"
 LONGEST_NAME = 64
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -110,6 +120,10 @@ class Settings:
     web_listen: str = DEFAULT_WEB_LISTEN  # `host:port` on loopback
     web_listen_configured: bool = False
     web_hosts: tuple[str, ...] = ()  # more values of Host by which the page may be asked for
+    links_listen: str = DEFAULT_LINKS_LISTEN  # `host:port`; only while a share link lives
+    links_listen_configured: bool = False
+    links_url: str | None = None  # how people outside reach that address: `https://name[:port]`
+    links_certificate: tuple[str, str] | None = None  # files of the certificate and its key
     remote_restore: bool = False  # whether admins may have this device restore
     restore_below: str | None = None  # outside of folders: only in directories below this one
     limits: Limits = NO_LIMITS  # how fast content may come and go, and when
@@ -138,6 +152,10 @@ ABOUT: dict[str, str] = {
     "metrics.listen": "health and numbers on this loopback address",
     "web.listen": "where the status page is, on loopback",
     "web.hosts": "more names by which a browser may ask for the page",
+    "links.listen": "where share links are served, by HTTPS, while one lives",
+    "links.url": "how people outside reach that, as https://files.example.org",
+    "links.certificate": "a certificate for share links (PEM), in place of one that this device signs itself",
+    "links.key": "the key of that certificate (PEM)",
     "restore.remote": "an owner or admin of a folder may have this computer restore parts of it (`syncd restore --on`)",
     "limits.up": "the most that is sent, as 500 kB/s or 20 Mbit/s; pause: nothing",
     "limits.down": "the most that is received",
@@ -196,6 +214,10 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         web_listen=config.web.listen or DEFAULT_WEB_LISTEN,
         web_listen_configured=config.web.listen is not None,
         web_hosts=tuple(config.web.hosts),
+        links_listen=config.links.listen or DEFAULT_LINKS_LISTEN,
+        links_listen_configured=config.links.listen is not None,
+        links_url=config.links.url,
+        links_certificate=config.links.files,
         remote_restore=config.restore.remote,
         restore_below=config.restore.below,
         limits=parse_limits(config.limits.up, config.limits.down, config.limits.schedule),
@@ -316,6 +338,29 @@ def _absolute(text: str) -> str:
     return text
 
 
+def _https_address(text: str) -> str:
+    if not re.fullmatch(r"https://[^\s/@?#]+", text):
+        raise ValueError(f"{text!r} is not https://NAME or https://NAME:PORT")
+    return text
+
+
+class _Links(_Section):
+    listen: _Listen | None = None
+    url: Annotated[str, AfterValidator(_https_address)] | None = None
+    certificate: Annotated[str, AfterValidator(_absolute)] | None = None
+    key: Annotated[str, AfterValidator(_absolute)] | None = None
+
+    @model_validator(mode="after")
+    def _both_files(self) -> _Links:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key are given together, or not at all")
+        return self
+
+    @property
+    def files(self) -> tuple[str, str] | None:
+        return None if self.certificate is None or self.key is None else (self.certificate, self.key)
+
+
 class _Restore(_Section):
     remote: bool = False
     below: Annotated[str, AfterValidator(_absolute)] | None = None
@@ -423,6 +468,7 @@ class _File(_Section):
     metrics: _Metrics = _Metrics()
     notify: list[Annotated[_Webhook | _Command | _Mail | _Desktop, Field(discriminator="kind")]] = []
     web: _Web = _Web()
+    links: _Links = _Links()
     restore: _Restore = _Restore()
     limits: _Limits = _Limits()
 

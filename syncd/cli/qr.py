@@ -10,9 +10,12 @@ _QUIET_MODULES = 4  # the standard's margin; scanners need it on dark terminals
 _CELLS = {(0, 0): "█", (0, 1): "▀", (1, 0): "▄", (1, 1): " "}
 
 
-def render(link: str) -> str:
-    """Lines of half blocks. Light modules are drawn: as it should be on a dark terminal, inverted on a light one."""
-    code = segno.make(qr_form(link), micro=False, error="m", boost_error=False)
+def render(link: str, *, exact: bool = False) -> str:
+    """Lines of half blocks. Light modules are drawn: as it should be on a dark terminal, inverted on a light one.
+
+    `exact`: every letter as it is, which takes more room.
+    """
+    code = segno.make(link if exact else qr_form(link), micro=False, error="m", boost_error=False)
     rows = [tuple(row) for row in code.matrix_iter(border=_QUIET_MODULES)]
     if len(rows) % 2:
         rows.append((0,) * len(rows[0]))

@@ -33,6 +33,11 @@ _MEMBER = {"id": "text", "name": "text", "role": "text"}
 _EPOCH = {"epoch": "int", "epoch_id": "text"}
 _CHECK = {"name": "text", "ok": "bool", "why": "text", "try": "text?", "id": "text?"}
 _HOOK = {"kind": ("webhook", "command", "mail", "desktop"), "target": "text", "on": ["text"]}
+_SHARE_LINK = {
+    "id": "text", **_OF_FOLDER, "path": "text", "kind": ("file", "directory"), "made": "text", "expires": "text",
+    "password": "bool", "most": "int?", "used": "int", "state": ("open", "rests", "used up", "ended"), "why": "text?",
+}  # fmt: skip
+_LINKS_AT = {"listen": ["text"], "addresses": ["text"], "fingerprint": "text?", "own_certificate": "bool"}
 _CHANGED = {**_OF_FOLDER, "member": _MEMBER, **_EPOCH, "pending": ["text"]}
 
 SHAPES: dict[str, Any] = {
@@ -161,6 +166,16 @@ SHAPES: dict[str, Any] = {
         ]
     },
     "syncd.invite.revoke/1": {},
+    "syncd.link/1": {**_SHARE_LINK, "url": "text?", **_LINKS_AT},
+    "syncd.links/1": {"links": [_SHARE_LINK], **_LINKS_AT},
+    "syncd.link.revoke/1": _SHARE_LINK,
+    "syncd.link.policy/1": {
+        **_OF_FOLDER,
+        "who": ("members", "all", "off"),
+        "longest_s": "int",
+        "you_may": "bool",
+        "pending": ["text"],
+    },
     "syncd.requests/1": {"requests": [{"id": "text", **_OF_FOLDER, "since": "text"}]},
     "syncd.approve/1": {"everywhere": "bool?"},
     "syncd.deny/1": {},
@@ -427,6 +442,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "rotate": ("syncd.rotate/1",),
     "invites": ("syncd.invites/1",),
     "invite revoke": ("syncd.invite.revoke/1",),
+    "link create": ("syncd.link/1",),
+    "link list": ("syncd.links/1",),
+    "link show": ("syncd.link/1",),
+    "link revoke": ("syncd.link.revoke/1",),
+    "link policy": ("syncd.link.policy/1",),
     "requests": ("syncd.requests/1",),
     "approve": ("syncd.approve/1",),
     "deny": ("syncd.deny/1",),

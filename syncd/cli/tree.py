@@ -78,6 +78,16 @@ TREE: Mapping[str, Leaf | Branch] = {
     "rotate": Leaf("members", "rotate"),
     "invites": Leaf("invites", "invites"),
     "invite": Branch("One invitation: revoke.", {"revoke": Leaf("invites", "revoke")}),
+    "link": Branch(
+        "Share links, for people outside the folder: create, list, show, revoke, policy.",
+        {
+            "create": Leaf("link", "create"),
+            "list": Leaf("link", "listed"),
+            "show": Leaf("link", "show"),
+            "revoke": Leaf("link", "revoke"),
+            "policy": Leaf("link", "policy"),
+        },
+    ),
     "requests": Leaf("requests", "requests"),
     "approve": Leaf("requests", "approve"),
     "deny": Leaf("requests", "deny"),

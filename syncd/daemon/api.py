@@ -25,6 +25,7 @@ from syncd.daemon.exporting import Exports
 from syncd.daemon.governing import Governing
 from syncd.daemon.guarding import Guarding
 from syncd.daemon.history import History
+from syncd.daemon.linking import Linking
 from syncd.daemon.looking import Looking
 from syncd.daemon.naming import MIN_PREFIX, not_found, one_of
 from syncd.daemon.operating import Operating
@@ -81,6 +82,7 @@ class DaemonApi:
         self.exports = Exports(daemon, self.find_folder, self._history)
         self._looking = Looking(daemon, self.find_folder)
         comparing = Comparing(self.folder_of_path)
+        self.linking = Linking(daemon, self.find_folder, self.folder_of_path, self._push)
         self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
@@ -101,6 +103,11 @@ class DaemonApi:
             "rotate": governing.rotate,
             "invites": self._sharing.invites,
             "invite.revoke": self._sharing.revoke,
+            "links": self.linking.links,
+            "link.create": self.linking.create,
+            "link.show": self.linking.show,
+            "link.revoke": self.linking.revoke,
+            "link.policy": self.linking.policy,
             "requests": self._requests.requests,
             "approve": self._requests.approve,
             "deny": self._requests.deny,

@@ -149,6 +149,11 @@ class Daemon:
         started = self._started.get(id_)
         return None if started is None else started.keeper
 
+    @property
+    def pace(self) -> Pace:
+        """How fast content may come and go."""
+        return self._transfers.pace
+
     def new_row(self, path: bytes, name: str) -> Callable[[FolderId], FolderRow]:
         """The row of a folder about to be made: written to disk together with its membership."""
         marker = self.seams.random.token(MARKER_BYTES)

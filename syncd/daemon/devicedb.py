@@ -161,7 +161,17 @@ class DeviceDb:
         """Everything about a folder, its roster included."""
         with Transaction(self._db):
             self._db.execute("DELETE FROM folder WHERE id=?", (folder,))
-            for table in ("entry", "wrap", "own_wrap", "evidence", "peer", "invite", "request", "keepsake"):
+            for table in (
+                "entry",
+                "wrap",
+                "own_wrap",
+                "evidence",
+                "peer",
+                "invite",
+                "request",
+                "keepsake",
+                "share_link",
+            ):
                 self._db.execute(f"DELETE FROM {table} WHERE folder=?", (folder,))
 
     # rosters -------------------------------------------------------------------------------------------------
@@ -323,6 +333,18 @@ class DeviceDb:
 
     def drop_request(self, id: str) -> None:
         self._db.execute("DELETE FROM request WHERE id=?", (id,))
+
+    # share links ---------------------------------------------------------------------------------------------
+
+    def share_links(self) -> list[tuple[bytes, bytes]]:
+        """All share links: id, and what `engine.sharelinks.pack` wrote."""
+        return [(id, bytes(body)) for id, body in self._db.execute("SELECT id, body FROM share_link ORDER BY id")]
+
+    def put_share_link(self, id: bytes, folder: FolderId, body: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO share_link(id, folder, body) VALUES (?,?,?)", (id, folder, body))
+
+    def drop_share_link(self, id: bytes) -> None:
+        self._db.execute("DELETE FROM share_link WHERE id=?", (id,))
 
 
 Also: TypeAlias = Callable[[DeviceDb, FolderId], None]

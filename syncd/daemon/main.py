@@ -95,6 +95,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
                 hosts=settings.web_hosts,
             )
             await nursery.start(api.page.run)
+            await nursery.start(api.linking.run)
             observatory = Observatory(daemon)
             lock = Lock(settings.home, workers, clock.monotonic)
             witness = Witness(api, daemon.audit, "command line", clock.now)

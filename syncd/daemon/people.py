@@ -13,9 +13,10 @@ from ca import authority
 from ca.authority import Secrets
 from ca.device import PublicDevice
 from ca.ids import DeviceId, EntryHash, FolderId, MemberId
-from ca.roles import USUAL_CAPABILITIES, Action, Capability, Role, held, may_grant
+from ca.roles import USUAL_CAPABILITIES, Action, Capability, Role, held, may_grant, may_share_links
 from ca.roster import EpochInfo, Head, Member, Relation, Roster, Status
 from syncd.daemon.standing import Standing
+from syncd.engine.sharelinks import policy_untrusted
 from syncd.errors import TrustError
 from syncd.model.ids import Incarnation
 
@@ -198,6 +199,13 @@ class People:
         """Whether this device may do this now."""
         found = self._counting(self.device)
         return found is not None and not self.is_out and found.rights.allow(action)
+
+    def may_share_links(self) -> bool:
+        """Whether this device may give people outside of the folder links to something in it now."""
+        found = self._counting(self.device)
+        if found is None or self.is_out:
+            return False
+        return may_share_links(found.role, found.capabilities, policy_untrusted(self.roster.settings))
 
     def device_may(self, device: DeviceId, action: Action) -> bool:
         """Whether another device may do this now."""

@@ -43,7 +43,7 @@ ADMIN_METHODS: Final = frozenset(
     {
         "share", "join", "approve", "deny", "member.add", "member.remove", "member.change", "device.archive",
         "lockdown", "folder.decide", "folder.leave", "recover", "rescue", "rotate", "invite.revoke",
-        "config.set", "web", "web.pin",
+        "config.set", "web", "web.pin", "link.create", "link.revoke",
     }
 )  # fmt: skip
 OPERATOR_METHODS: Final = frozenset(
@@ -56,14 +56,15 @@ WHEN_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "folder.addresses": ("allow", "deny", "clear"),
     "retention": ("keep", "space", "copies"),
     "exports": ("every_s", "stop"),
+    "link.policy": ("who", "longest_s"),
 }
 """Methods that only look unless one of these is given; then they are an administrator's."""
 TOLD: Final = (
     "member", "device", "what", "role", "can", "cannot", "until", "name", "path", "target", "key", "value", "keep",
     "space", "reason", "id", "invite", "read_only", "for_s", "at_s", "before", "snapshot", "only", "to",
-    "every_s", "stop", "allow", "deny", "clear",
+    "every_s", "stop", "allow", "deny", "clear", "expires_s", "most", "who", "longest_s",
 )  # fmt: skip
-"""Parameters that may be read later. Codes, links to join by, recovery words and PINs are not among them."""
+"""Parameters that may be read later. Codes, links to join by, recovery words, PINs and passwords are not among them."""
 
 
 def kind_of(method: str, params: Params) -> Kind | None:

@@ -36,6 +36,7 @@ class Event(Enum):
     ENTRY = "entry"
     PAIRING = "pairing"
     CONTENT = "content"
+    LINK = "link"
 
 
 @dataclass(slots=True)

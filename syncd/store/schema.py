@@ -268,6 +268,12 @@ def m003_keepsakes(db: Database) -> None:
     )
 
 
+@DEVICE()
+def m004_share_links(db: Database) -> None:
+    """Share links that this device serves: hashes of what opens them, until when, how often they were used."""
+    db.execute("CREATE TABLE share_link(id BLOB PRIMARY KEY, folder BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID")
+
+
 def _run(db: Database, script: str) -> None:
     # One statement at a time: executescript would commit what the migration's transaction holds.
     statement = ""

@@ -28,6 +28,7 @@ class Kind(Enum):
     TEXTS = auto()
     FLAG = auto()
     COUNT = auto()
+    MAYBE_COUNT = auto()
     MAYBE_SECONDS = auto()
 
 
@@ -118,6 +119,21 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "rotate": Method({**_FOLDER, "reason": Kind.MAYBE_TEXT, "wait": Kind.FLAG}, STREAMS),
         "invites": Method(_FOLDER),
         "invite.revoke": Method({"invite": Kind.TEXT}),
+        "links": Method(_FOLDER),
+        "link.create": Method(
+            {
+                "path": Kind.TEXT,
+                "expires_s": Kind.MAYBE_SECONDS,
+                "password": Kind.MAYBE_TEXT,
+                "most": Kind.MAYBE_COUNT,
+                "dry_run": Kind.FLAG,
+            }
+        ),
+        "link.show": Method({"id": Kind.TEXT}),
+        "link.revoke": Method({"id": Kind.TEXT, "dry_run": Kind.FLAG}),
+        "link.policy": Method(
+            {**_FOLDER, "who": Kind.MAYBE_TEXT, "longest_s": Kind.MAYBE_SECONDS, "dry_run": Kind.FLAG}
+        ),
         "requests": Method(_FOLDER),
         "approve": Method({"id": Kind.TEXT, "role": Kind.MAYBE_TEXT}),
         "deny": Method({"id": Kind.TEXT}),
@@ -255,9 +271,11 @@ def _check(name: str, key: str, kind: Kind, value: Any) -> Any:
             return bool(value)
         case Kind.COUNT if value is None or (type(value) is int and 1 <= value <= 1_000_000):
             return value or 1
+        case Kind.MAYBE_COUNT if value is None or (type(value) is int and 1 <= value <= 1_000_000):
+            return value
         case Kind.MAYBE_SECONDS if value is None or (type(value) in (int, float) and 0 <= value <= 1e10):
             return value
-        case Kind.TEXT | Kind.MAYBE_TEXT | Kind.TEXTS | Kind.FLAG | Kind.COUNT | Kind.MAYBE_SECONDS:
+        case Kind.TEXT | Kind.MAYBE_TEXT | Kind.TEXTS | Kind.FLAG | Kind.COUNT | Kind.MAYBE_COUNT | Kind.MAYBE_SECONDS:
             raise _refuse(f"{name}: the parameter {key!r} does not fit")
     assert_never(kind)
 

@@ -265,8 +265,12 @@ class Qr:
     side: int
 
 
-def qr(link: str) -> Qr:
-    """The QR code of an invitation link."""
-    rows = list(segno.make(qr_form(link), micro=False, error="m", boost_error=False).matrix_iter(border=QUIET_MODULES))
+def qr(link: str, *, exact: bool = False) -> Qr:
+    """The QR code of an invitation link; `exact`: of an address, in which every letter stays as it is."""
+    rows = list(
+        segno.make(link if exact else qr_form(link), micro=False, error="m", boost_error=False).matrix_iter(
+            border=QUIET_MODULES
+        )
+    )
     squares = (f"M{x} {y}h1v1h-1z" for y, row in enumerate(rows) for x, dark in enumerate(row) if dark)
     return Qr("".join(squares), len(rows))

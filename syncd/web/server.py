@@ -14,11 +14,12 @@ import trio
 from syncd import http
 from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError
 from syncd.protocol.heads import Head
-from syncd.seams import Buffer, Clock, Listener, Network, Random, RawStream, Workers
+from syncd.seams import Clock, Listener, Network, Random, RawStream, Workers
 from syncd.web import gate, pin
 from syncd.web.asgi import Application, Bridge
 from syncd.web.asking import Json
 from syncd.web.control import Api
+from syncd.web.plain import PlainStream
 
 if TYPE_CHECKING:
     from syncd.web.page import Page
@@ -138,7 +139,7 @@ class PageServer:
         """Answer one connection. Nothing that happens here may end the daemon."""
         self.connections += 1
         try:
-            async with _Plain(raw) as stream, trio.open_nursery() as nursery:
+            async with PlainStream(raw) as stream, trio.open_nursery() as nursery:
                 assert self._app is not None
                 bridge = Bridge(self._app, stream, nursery, client=client, server=self._address)
                 guarded = _Guarded(self, bridge)
@@ -162,25 +163,6 @@ class PageServer:
         answer = self._page.refuse(refusal)
         fields = tuple((name, value) for name, value in answer.headers.items() if name != "content-length")
         return http.Response(refusal.status, bytes(answer.body), fields, close=True)
-
-
-class _Plain(trio.abc.Stream):
-    """A connection of the network seam as the trio stream that the runner of HTTP takes."""
-
-    def __init__(self, raw: RawStream) -> None:
-        self._raw = raw
-
-    async def send_all(self, data: Buffer) -> None:
-        await self._raw.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._raw.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._raw.receive_some(max_bytes)
-
-    async def aclose(self) -> None:
-        await self._raw.aclose()
 
 
 class _Guarded:

@@ -1,0 +1,209 @@
+"""Async. All share links of this device: in memory and on disk, which of them live, and what is cut when one ends.
+
+Whether a link lives is asked anew at every request, and besides whenever the daemon hears of a change and twice a
+minute: a link ends with its time, with the right of this device to make it, with its membership in the folder, or by a
+person's word. What has ended is written down and never comes back. While its folder rests (paused, stopped, its
+membership in doubt) a link opens for nobody, and opens again afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from ca.addresses import maybe_refusal
+from ca.ids import FolderId
+from syncd.daemon.running import RunningFolder
+from syncd.daemon.witnessing import write
+from syncd.engine import sharelinks
+from syncd.engine.happenings import Happening, Kind
+from syncd.engine.sharelinks import End, ShareLink
+from syncd.errors import CodecError
+
+if TYPE_CHECKING:
+    from syncd.daemon.app import Daemon
+
+log = logging.getLogger("syncd.links")
+
+SEEN_S: Final = 60
+"""So old may be what the disk knows of the time at which a link was last looked at."""
+
+Cut = Callable[[], None]
+
+
+class LinkKeeper:
+    """The links. Changes take effect in memory first, in one turn of the event loop, and then go to disk."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._own = daemon.installation
+        self._links: dict[bytes, ShareLink] = {}
+        self._seen_on_disk: dict[bytes, int] = {}
+        self._running: dict[bytes, set[Cut]] = {}
+
+    # all of them ---------------------------------------------------------------------------------------------
+
+    @property
+    def links(self) -> list[ShareLink]:
+        """All that are listed, the newest first."""
+        return sorted(self._links.values(), key=lambda link: (-link.made, link.id))
+
+    @property
+    def any_lives(self) -> bool:
+        return any(link.lives for link in self._links.values())
+
+    @property
+    def next_end(self) -> float:
+        """When the next one ends by its time; infinity for never."""
+        return min((self.expires(link) for link in self._links.values() if link.lives), default=inf)
+
+    async def load(self) -> None:
+        """Read what is on disk. What cannot be read opens for nobody."""
+        for id, body in await self._own.on_disk(self._own.db.share_links):
+            try:
+                link = sharelinks.unpack_untrusted(body)
+                if link.id != id:
+                    raise CodecError("another link's id")
+            except CodecError as error:
+                log.error("a share link on disk is damaged and counts as ended: %s", error)
+                continue
+            self._links[link.id] = link
+            self._seen_on_disk[link.id] = link.seen
+        if self._own.db.moved_aside is not None:  # a copy took its place, which may be older than a revocation
+            for link in self.links:
+                await self.put(sharelinks.ended(link, End.DOUBTFUL, self._own.clock.now()))
+
+    async def put(self, link: ShareLink) -> None:
+        """A new link, or a new state of one: in memory at once, on disk when this returns."""
+        self._links[link.id] = link
+        self._seen_on_disk[link.id] = link.seen
+        await self._own.on_disk(self._own.db.put_share_link, link.id, link.folder, sharelinks.pack(link))
+
+    async def end(self, link: ShareLink, why: End) -> ShareLink:
+        """End a link: downloads are cut before this writes anything."""
+        over = sharelinks.ended(self._links[link.id], why, self._own.clock.now())
+        self._links[link.id] = over
+        self._cut(over)
+        await self.put(over)
+        return over
+
+    async def judge(self) -> None:
+        """Look at all links; end what is over, write it down, and forget what ended long ago."""
+        now = self._own.clock.now()
+        for id in list(self._links):
+            before = self._links[id]  # anew each time: others may have counted downloads meanwhile
+            link = self._links[id] = self._judged(before)
+            if not link.lives or self.rests(link) is not None:
+                self._cut(link)
+            if link.lives is not before.lives or link.seen - self._seen_on_disk.get(link.id, 0) >= SEEN_S:
+                await self.put(link)
+            if before.lives and not link.lives:
+                await self.tell(link, "link.end", link.end.name.lower().replace("_", " "), Kind.AUDIT)
+            if sharelinks.is_forgotten(link, now):
+                del self._links[link.id]
+                await self._own.on_disk(self._own.db.drop_share_link, link.id)
+
+    def _judged(self, link: ShareLink) -> ShareLink:
+        now = self._own.clock.now()
+        link = sharelinks.passed(link, now)
+        if link.lives and link.seen >= self.expires(link):
+            return sharelinks.ended(link, End.EXPIRED, now)
+        why = self._why_over(link)
+        return link if why is None or not link.lives else sharelinks.ended(link, why, now)
+
+    def _why_over(self, link: ShareLink) -> End | None:
+        """Why this device may not serve a link any more; None if it may, or if that is in doubt."""
+        folder = self._daemon.folder(link.folder)
+        if folder is None:
+            return End.LEFT if self._daemon.is_loaded and not self._could_not_open(link.folder) else None
+        membership = folder.membership
+        if membership.is_out or membership.roster.device(membership.device) is None:
+            return End.LEFT
+        if membership.roster.quarrel:
+            return None
+        return None if membership.may_share_links() else End.FORBIDDEN
+
+    def _could_not_open(self, folder: FolderId) -> bool:
+        return folder.hex() in self._daemon.problems
+
+    # one of them ---------------------------------------------------------------------------------------------
+
+    def expires(self, link: ShareLink) -> int:
+        """When a link ends by its time: a policy that became shorter since counts for it as well."""
+        folder = self._daemon.folder(link.folder)
+        if folder is None:
+            return link.expires
+        return min(link.expires, link.made + sharelinks.longest_untrusted(folder.membership.roster.settings))
+
+    def living(self, id: bytes | None) -> ShareLink | None:
+        """A link that opens for somebody in this moment."""
+        known = None if id is None else self._links.get(id)
+        if known is None:
+            return None
+        link = self._links[known.id] = self._judged(known)
+        return link if link.lives and self.rests(link) is None else None
+
+    def rests(self, link: ShareLink) -> str | None:
+        """Why a link that lives opens for nobody just now."""
+        folder = self._daemon.folder(link.folder)
+        if folder is None or folder.task is None or folder.why_stopped is not None:
+            return (
+                "its folder is not running" if folder is None or folder.paused_until is None else "its folder is paused"
+            )
+        if folder.paused_until is not None:
+            return "its folder is paused"
+        if folder.membership.roster.quarrel or not folder.membership.rights().exchanges:
+            return "the membership of its folder is in doubt"
+        return None
+
+    def folder(self, link: ShareLink) -> RunningFolder | None:
+        return self._daemon.folder(link.folder)
+
+    def refuses(self, link: ShareLink, host: str) -> str | None:
+        """Why nobody may come from this address: the folder's own rules."""
+        folder = self._daemon.folder(link.folder)
+        return "no such folder" if folder is None else maybe_refusal(folder.membership.roster.addresses, host)
+
+    async def take(self, id: bytes) -> bool:
+        """Count one download more; False if there is none left. Counted in one turn, on disk before it is granted."""
+        link = self.living(id)
+        more = None if link is None else sharelinks.taken(link)
+        if more is None:
+            return False
+        await self.put(more)
+        return True
+
+    # what is going on ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def running(self, id: bytes, cut: Cut) -> Iterator[None]:
+        """While bytes go out for a link; it may have ended a moment ago."""
+        cuts = self._running.setdefault(id, set())
+        cuts.add(cut)
+        if self.living(id) is None:
+            cut()
+        try:
+            yield
+        finally:
+            cuts.discard(cut)
+            if not cuts:
+                self._running.pop(id, None)
+
+    def _cut(self, link: ShareLink) -> None:
+        for cut in tuple(self._running.get(link.id, ())):
+            cut()
+
+    async def tell(self, link: ShareLink, action: str, what: str, kind: Kind, *, ok: bool = True) -> None:
+        """A line of the audit log about a link. It names neither what opens it nor all of its id."""
+        way = f"link {short_id(link.id)}"
+        await write(
+            self._daemon.audit, Happening(self._own.clock.now(), kind, way, action, None, what, ok), link.folder
+        )
+
+
+def short_id(id: bytes) -> str:
+    """As much of an id as tells links apart."""
+    return id.hex()[:8]

@@ -1,0 +1,182 @@
+"""Async. Where people outside reach share links: a listener of its own, HTTPS only, open as long as a link lives.
+
+Strangers get what they get at the door of the peers: few places, little time, no byte of HTTP before the handshake. Who
+shows no proof is shown one page, the same for every id, and learns nothing: not whether there is such a link, nor what
+it would show. Every request asks again whether its link still lives, and a connection on which a download runs is cut
+in the moment in which its link ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from syncd import http
+from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError
+from syncd.protocol.door import Door, DoorLimits, Guest, Known, Turned, owner_of
+from syncd.protocol.heads import Head
+from syncd.seams import Listener, Network, RawStream
+from syncd.web.linkhost import Host
+from syncd.web.linkpages import Answers
+from syncd.web.plain import PlainStream
+
+log = logging.getLogger("syncd.links")
+
+PORTS_TO_TRY: Final = 10
+MAX_CONNECTIONS: Final = 128
+MAX_PER_ADDRESS: Final = 32
+GUEST_S: Final = 8.0
+GOODBYE_S: Final = 2.0
+LIMITS: Final = http.Limits(idle_s=15.0, head_s=10.0, stall_s=30.0, requests=1000)
+
+
+class LinkServer:
+    """The listener of all share links of a device. It serves while `run` runs."""
+
+    def __init__(
+        self, network: Network, host: Host, context: Callable[[], ssl.SSLContext], *, has_own_name: bool
+    ) -> None:
+        """`context`: asked for each connection, so that a new certificate needs no new listener. `has_own_name`: a
+        certificate that people configured; browsers may be told to come by HTTPS only."""
+        self._network = network
+        self._host = host
+        self._context = context
+        self._answers = Answers(host, is_strict=has_own_name)
+        self._door = Door(DoorLimits(), Known())
+        self._guests: dict[Guest, trio.CancelScope] = {}
+        self._listeners: Sequence[Listener] = ()
+        self._connections: Counter[str] = Counter()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, as `host:port`."""
+        return tuple(listener.address for listener in self._listeners)
+
+    @property
+    def connections(self) -> int:
+        """How many are open behind their handshake."""
+        return self._connections.total()
+
+    async def listen(self, address: str, *, is_configured: bool) -> None:
+        """Open the port. Raises ConfigError SY-LINK-01 when it cannot be had."""
+        host, _, port = address.rpartition(":")
+        for number in range(int(port), int(port) + (1 if is_configured else PORTS_TO_TRY)):
+            try:
+                self._listeners = await self._network.listen(f"{host}:{number}")
+            except OSError as error:
+                taken = error
+            else:
+                return
+        raise ConfigError(
+            f"share links cannot listen on {address}: {taken.strerror or taken}", id="SY-LINK-01"
+        ) from taken
+
+    async def run(self) -> None:
+        """Accept until cancelled; the port is closed then, and every connection cut."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for listener in self._listeners:
+                    nursery.start_soon(self._accept, listener, nursery)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+            self._listeners = ()
+
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
+        while True:
+            raw, address = await listener.accept()
+            if (guest := self._maybe_guest(address)) is None:
+                raw.abort()
+            else:
+                self._guests[guest] = trio.CancelScope()
+                nursery.start_soon(self._serve, raw, address, guest)
+
+    def _maybe_guest(self, address: str) -> Guest | None:
+        host = host_of(address)
+        if (why := self._host.refuses(host)) is not None:
+            self._host.note_refusal(address, why)
+            return None
+        turn = self._door.knock(host, trio.current_time())
+        if isinstance(turn, Turned):
+            self._host.note_refusal(address, turn.value)
+            return None
+        guest, leaving = turn
+        if leaving is not None:
+            self._guests[leaving].cancel()
+        return guest
+
+    async def _serve(self, raw: RawStream, address: str, guest: Guest) -> None:
+        """Answer one connection. Nothing that happens here may end the listener, let alone the daemon."""
+        owner = owner_of(host_of(address))
+        try:
+            try:
+                stream = await self._maybe_shake_hands(raw, guest)
+            finally:
+                self._door.leave(guest)
+                del self._guests[guest]
+            if stream is None or not self._has_room(owner):
+                return
+            self._connections[owner] += 1
+            try:
+                await self._talk(stream, raw, address)
+            finally:
+                self._connections[owner] -= 1
+                self._connections += Counter()  # forgets who has none
+        except Exception:  # the border of one connection
+            log.exception("share links: the connection from %s failed", address)
+        finally:
+            raw.abort()
+
+    def _has_room(self, owner: str) -> bool:
+        return self.connections < MAX_CONNECTIONS and self._connections[owner] < MAX_PER_ADDRESS
+
+    async def _maybe_shake_hands(self, raw: RawStream, guest: Guest) -> trio.SSLStream[PlainStream] | None:
+        with self._guests[guest] as scope:
+            scope.deadline = trio.current_time() + GUEST_S
+            stream = trio.SSLStream(PlainStream(raw), self._context(), server_side=True, https_compatible=True)
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.do_handshake()
+                return stream
+        return None
+
+    async def _talk(self, stream: trio.SSLStream[PlainStream], raw: RawStream, address: str) -> None:
+        with trio.CancelScope() as scope:
+
+            def cut() -> None:
+                raw.abort()  # first the socket: not a byte leaves after this line
+                scope.cancel()
+
+            async def handle(head: Head, body: http.Body) -> http.Response:
+                return await self._answers.answer(head, body, host_of(address), cut)
+
+            with suppress(PeerUnavailable, RemoteProtocolError):
+                await http.serve(stream, handle, admit=lambda head: head, limits=LIMITS)
+            with trio.move_on_after(GOODBYE_S), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.aclose()
+
+
+def host_of(address: str) -> str:
+    """The host of `host:port`."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """For browsers: TLS 1.2 or later, forward secrecy and authenticated ciphers alone, nothing is resumed.
+
+    Raises: OSError, ssl.SSLError for files that are not a certificate and its key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 0
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key, password=lambda: "")  # never ask a terminal for the password of a key
+    return context
