@@ -37,6 +37,9 @@ rotate Photos
 share Photos --no-wait
 share Photos --link --yes --no-wait
 invites
+link create $/x --expires 1h --max-downloads 2 --dry-run
+link list
+link policy Photos --who all
 requests
 conflicts
 changes Photos
@@ -94,6 +97,9 @@ resolve /nonexistent --keep mine
 approve 0123
 deny 0123
 invite revoke 0123
+link show 0123
+link revoke 0123
+link create /nonexistent
 join nonsense
 explain /nonexistent
 member remove Photos nobody --yes
