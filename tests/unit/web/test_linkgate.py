@@ -118,7 +118,7 @@ def test_assets_are_three_files() -> None:
 
 def test_cookie_is_strict_and_comes_back() -> None:
     token = "5f" * 32
-    name, value = linkgate.set_cookie(ID, token, 60)
+    _, value = linkgate.set_cookie(ID, token, 60)
     parts = value.split("; ")
     assert {f"Path=/l/{ID}", "Max-Age=60", "Secure", "HttpOnly", "SameSite=Strict"} == set(parts[1:])
     assert linkgate.cookie_untrusted(head("/", (b"cookie", parts[0].encode()))) == token
