@@ -41,7 +41,8 @@ def test_what_is_said_stays_in_its_line_and_is_short() -> None:
 # --- which calls are kept -------------------------------------------------------------------------------------------
 
 ONLY_LOOKS = {
-    "status", "folders", "folder.show", "peers", "members", "invites", "links", "link.show", "requests", "conflicts", "compare", "preview",
+    "status", "folders", "folder.show", "peers", "members", "invites", "links", "link.show", "requests", "conflicts",
+    "compare", "preview",
     "filter", "explain", "history", "past", "diff", "search", "undo.list", "snapshots", "ls", "transfers", "traffic",
     "changes", "security", "wait", "key.show", "doctor", "config.show", "version", "storage", "audit",
     "join.find", "join.preview", "join.cancel",
