@@ -438,10 +438,10 @@ def test_only_tls_from_1_2_with_forward_secrecy(anna: Computer) -> None:
     host, _, port = made["listen"][0].rpartition(":")
 
     def shake(context: ssl.SSLContext) -> str:
-        with socket.create_connection((host, int(port)), timeout=WAIT_S) as plain:
-            with context.wrap_socket(plain) as secured:
-                assert secured.session is None or not secured.session.has_ticket
-                return str(secured.version()) + " " + str(secured.cipher()[0])  # type: ignore[index]
+        plain = socket.create_connection((host, int(port)), timeout=WAIT_S)
+        with plain, context.wrap_socket(plain) as secured:
+            assert secured.session is None or not secured.session.has_ticket
+            return str(secured.version()) + " " + str(secured.cipher()[0])  # type: ignore[index]
 
     assert shake(unverified()).startswith("TLSv1.3")
     older = unverified()
