@@ -205,6 +205,8 @@ class Writer(Protocol):
 
     def read_into(self, offset: int, buffer: bytearray | memoryview) -> int: ...
 
+    def xattrs(self) -> dict[bytes, bytes]: ...
+
     def write_at(self, offset: int, data: Buffer) -> None: ...
 
     def copy_from(self, source: Reader, source_offset: int, offset: int, length: int) -> int:
@@ -319,6 +321,10 @@ class Tree(Protocol):
 
     def xattrs(self, path: Path) -> dict[bytes, bytes]:
         """The `user.*` attributes of a file or directory."""
+        ...
+
+    def xattr_names(self, path: Path) -> list[bytes]:
+        """The names of all its extended attributes, of whatever kind, as far as the system tells them."""
         ...
 
     # The stage.

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from ca.errors import SyncdError
@@ -69,6 +70,7 @@ class Read(NamedTuple):
 
     stat: Stat
     content: bytes
+    xattrs: Mapping[bytes, bytes] = MappingProxyType({})  # the `user.*` ones
 
 
 class Replaced(NamedTuple):

@@ -40,6 +40,10 @@ def explain_lines(found: Json) -> list[str]:
     rows = [["why", text.escape_line(found["why"] or "") + error]]
     if found["rule"]:
         rows.append(["rule", text.escape(found["rule"])])
+    if found["stays_here"]:
+        rows.append(["stays here", f"extended attributes {', '.join(map(text.escape, found['stays_here']))}"])
+    if found["not_here"]:
+        rows.append(["only elsewhere", f"extended attributes {', '.join(map(text.escape, found['not_here']))}"])
     if found["try"]:
         rows.append(["try", text.escape_line(found["try"])])
     rows += [["peer", f"{text.escape(peer['name'])}: {_has(peer)}"] for peer in found["peers"]]

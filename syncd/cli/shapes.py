@@ -214,6 +214,8 @@ SHAPES: dict[str, Any] = {
         "why": "text?",
         "try": "text?",
         "rule": "text?",
+        "stays_here": ["text"],
+        "not_here": ["text"],
         "peers": [{"name": "text", "connected": "bool", "has": "bool?"}],
     },
     "syncd.history/1": {

@@ -11,6 +11,7 @@ from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text, folder_problems
 from syncd.model.conditions import Facts
+from syncd.model.xattrs import portable, travels, unpack
 from syncd.store import counts, rows
 from syncd.store.joining import ONLY_HERE
 from syncd.store.rows import DIR, FILE, ROOT_ROW, SYMLINK, NodeRow
@@ -38,11 +39,14 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     task = folder.task
     state, why = "unknown", "the folder is not running"
     id_: str | None = None
+    stays: list[bytes] = []
+    missing: list[bytes] = []
     fix: str | None = "syncd status"
     rule: str | None = None
     if task is not None:
         stat = await task.blocking(_maybe_stat, task, names)
         row = await task.db(_row_at, task, names)
+        stays, missing = await task.blocking(_attributes_apart, task, names, row)
         is_directory, facts = _asked(stat, row)
         rule = task.ignores.rule(names, is_directory, facts, task.now_ns())
         is_ignored = task.ignores.match(names, is_directory, facts, task.now_ns())
@@ -62,6 +66,8 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
         "why": why,
         "try": fix,
         "rule": rule,
+        "stays_here": [as_text(name) for name in stays],
+        "not_here": [as_text(name) for name in missing],
         "peers": [
             {
                 "name": folder.membership.member_name(device),
@@ -83,6 +89,21 @@ def _maybe_stat(task: FolderTask, names: Path) -> Stat | None:
         return task.store.tree.stat(names)
     except TreeError:
         return None
+
+
+def _attributes_apart(task: FolderTask, names: Path, row: NodeRow | None) -> tuple[list[bytes], list[bytes]]:
+    """The names of extended attributes of a file or directory here that do not travel, because of what they are or
+    because all together are too much; and of those of others for which this disk has no room."""
+    tree = task.store.tree
+    try:
+        every, present = tree.xattr_names(names), tree.xattrs(names)
+    except TreeError:
+        return [], []
+    sent = portable(present)
+    stays = [name for name in every if sent is None or not travels(name)]
+    is_known = row is not None and row.on_disk and row.pending == 0
+    missing = [name for name, _ in unpack(row.xattrs) if name not in present] if row is not None and is_known else []
+    return sorted(stays), missing
 
 
 def _asked(stat: Stat | None, row: NodeRow | None) -> tuple[bool, Facts | None]:

@@ -59,8 +59,8 @@ def compare(
                 seen.discard(name)  # what was here before is gone, something of another kind took its name
         elif stat.kind is Kind.DIR:
             directories.append((name, was))
-            if was.ino != stat.ino or was.mode != stat.mode:
-                touched.append((name, stat, was))
+            if (was.ino, was.mode, was.ctime_ns) != (stat.ino, stat.mode, stat.ctime_ns):
+                touched.append((name, stat, was))  # something came or went in it, or its attributes are others
         elif differs(stat, was) or is_racy(was, granularity_ns):
             changed.append((name, stat, was))
         elif stat.mode != was.mode and stat.kind is Kind.FILE:

@@ -259,7 +259,9 @@ def _has_attributes(state: NodeState, seen: Seen) -> bool:
         return False
     known = state.attributes.value
     same = seen.attributes.mode is None or known.mode == seen.attributes.mode
-    return same and (seen.is_directory or seen.attributes.mtime_ns in (None, known.mtime_ns))
+    if seen.is_directory:
+        return same
+    return same and seen.attributes.mtime_ns in (None, known.mtime_ns) and seen.attributes.xattrs == known.xattrs
 
 
 def _attributes(seen: Seen) -> Attributes:

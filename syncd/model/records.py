@@ -10,7 +10,8 @@ versions that it replaces. As CBOR (shapes are arrays, for speed; `?` may be nul
                 [replaces, 4, target]                           symlink
                 [replaces, 5]                                   deleted
     place       [replaces, parent 32, name]
-    attributes  [replaces, mode?, mtime_ns?, xattrs]            xattrs: [name, value, name, value, …], names ascending
+    attributes  [replaces, mode?, mtime_ns?, xattrs]            xattrs: [name, value, name, value, …], names ascending;
+                                                                which names: `xattrs.travels`
     replaces    version ids (32 bytes each), packed, ascending, each once
 """
 
@@ -35,15 +36,12 @@ from syncd.model.lists import (
     check_packed_untrusted,
 )
 from syncd.model.paths import validate_name_untrusted
+from syncd.model.xattrs import MAX_XATTRS, Xattrs, is_valid
 
 MAX_SIZE: Final = (1 << 63) - 1
 MAX_REPLACES: Final = 1024
 MAX_TARGET_BYTES: Final = 4095
 MODE_BITS: Final = 0o777
-MAX_XATTRS: Final = 64
-MAX_XATTR_NAME_BYTES: Final = 255
-MAX_XATTR_BYTES: Final = 64 * 1024
-"""Most bytes in all extended attributes of one node, names and values together."""
 
 _MAX_TIME: Final = 1 << 63
 
@@ -142,7 +140,7 @@ class Attributes:
 
     mode: int | None = None
     mtime_ns: int | None = None
-    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    xattrs: Xattrs = ()
 
 
 Versions = tuple[VersionId, ...]
@@ -270,13 +268,11 @@ def _attributes_untrusted(value: Any) -> tuple[Attributes, Versions]:
     return Attributes(mode, mtime_ns, _xattrs_untrusted(xattrs) if xattrs else ()), _replaces_untrusted(replaces)
 
 
-def _xattrs_untrusted(flat: list[Any]) -> tuple[tuple[bytes, bytes], ...]:
+def _xattrs_untrusted(flat: list[Any]) -> Xattrs:
     _require(len(flat) % 2 == 0 and len(flat) <= 2 * MAX_XATTRS and all(type(item) is bytes for item in flat))
-    names, values = flat[::2], flat[1::2]
-    _require(sum(map(len, flat)) <= MAX_XATTR_BYTES)
-    _require(all(0 < len(name) <= MAX_XATTR_NAME_BYTES and b"\0" not in name for name in names))
-    _require(_ascending(names))
-    return tuple(zip(names, values, strict=True))
+    xattrs = tuple(zip(flat[::2], flat[1::2], strict=True))
+    _require(is_valid(xattrs))
+    return xattrs
 
 
 def _replaces_untrusted(packed: Any) -> Versions:

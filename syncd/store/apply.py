@@ -10,11 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from syncd.engine.plan import MakeDir, Move, Park, RemoveDir, Retire
+from syncd.model.xattrs import merge, pack, portable, unpack
 from syncd.seams import Tree
 from syncd.store.prepare import Step, Want, What
+from syncd.store.rows import FILE
 from syncd.treetypes import Attributes, Displaced, Kind, NotThere, Path, Replaced, Stat, TreeError
+
+
+@dataclass(frozen=True, slots=True)
+class Dressed:
+    """An object that was given attributes. `held`: of the extended ones, those that stand there now, as a column;
+    `is_whole`: these are all that it was to have, and nothing else."""
+
+    stat: Stat
+    held: bytes | None
+    is_whole: bool
+
+
+Outcome: TypeAlias = Stat | Replaced | Dressed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +38,7 @@ class Done:
     """What came of a step or want. `outcome`: a stat, what was replaced, None for something removed, or an error."""
 
     of: Step | Want
-    outcome: Stat | Replaced | TreeError | None
+    outcome: Outcome | TreeError
 
 
 def execute(tree: Tree, steps: Sequence[Step]) -> list[Done]:
@@ -31,7 +47,7 @@ def execute(tree: Tree, steps: Sequence[Step]) -> list[Done]:
     for step in steps:
         try:
             _check(tree, step)
-            outcome: Stat | Replaced | TreeError | None = _execute(tree, step)
+            outcome: Outcome | TreeError = _execute(tree, step)
             _check(tree, step)
         except TreeError as error:
             outcome = error
@@ -39,7 +55,7 @@ def execute(tree: Tree, steps: Sequence[Step]) -> list[Done]:
     return done
 
 
-def _execute(tree: Tree, step: Step) -> Stat | Replaced | None:
+def _execute(tree: Tree, step: Step) -> Outcome:
     operation = step.operation
     expected = step.expected
     if isinstance(operation, MakeDir):
@@ -60,7 +76,25 @@ def _execute(tree: Tree, step: Step) -> Stat | Replaced | None:
         return None
     mode = None if step.mode < 0 else step.mode
     mtime = step.mtime_ns if expected.kind is Kind.FILE else None
-    return tree.set_attributes(step.path, Attributes(mode, mtime), expected)
+    return _dress(tree, step, Attributes(mode, mtime), expected)
+
+
+def _dress(tree: Tree, step: Step, attributes: Attributes, expected: Stat) -> Dressed:
+    """Give it its attributes. Of the extended ones only those change that others have changed: what somebody here added
+    and nobody was told of stays, and so does what never travels."""
+    if step.xattrs == step.had or not tree.personality().xattrs:
+        return Dressed(tree.set_attributes(step.path, attributes, expected), step.had, is_whole=True)
+    wanted = unpack(step.xattrs)
+    present = tuple(sorted(tree.xattrs(step.path).items()))
+    whole = dict(merge(unpack(step.had), wanted, present))
+    stat = tree.set_attributes(step.path, attributes._replace(xattrs=whole), expected)
+    found = tree.xattrs(step.path)
+    return Dressed(stat, held_of(step.xattrs, found), is_whole=portable(found) == wanted)
+
+
+def held_of(wanted: bytes | None, found: Mapping[bytes, bytes]) -> bytes | None:
+    """Of extended attributes, as a column, those that stand there."""
+    return pack((name, value) for name, value in unpack(wanted) if found.get(name) == value)
 
 
 def _check(tree: Tree, step: Step) -> None:
@@ -102,14 +136,43 @@ def _unless_displaced(item: Done, displaced: Mapping[Path, TreeError]) -> Done:
     return item
 
 
+def _added(tree: Tree, want: Want) -> dict[bytes, bytes]:
+    """Extended attributes of what is about to be replaced that came from nobody else: somebody here added them and
+    nobody was told, or they never travel."""
+    if want.kind != FILE or want.expected is None or want.expected.kind is not Kind.FILE:
+        return {}
+    try:
+        present = tree.xattrs(want.path) if tree.personality().xattrs else {}
+    except TreeError:
+        return {}  # it went in this moment, or cannot be looked at: the exchange will tell
+    told = dict(unpack(want.had))
+    return {name: value for name, value in present.items() if told.get(name) != value}
+
+
+def _carried_over(tree: Tree, done: Done, added: dict[bytes, bytes]) -> Done:
+    """The same, after what was replaced has given these to what took its place."""
+    want, outcome = done.of, done.outcome
+    if not added or not isinstance(want, Want) or not isinstance(outcome, Replaced) or outcome.new is None:
+        return done
+    whole = dict(unpack(want.held)) | added
+    try:
+        new = tree.set_attributes(want.path, Attributes(xattrs=whole), outcome.new)
+    except TreeError:
+        return done  # somebody is faster: what was replaced still has them
+    want.held, want.adds = held_of(want.held, whole), True
+    return Done(want, outcome._replace(new=new))
+
+
 def _put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
     creations = [want for want in wants if want.what is not What.REPLACE]
     replacements = [want for want in wants if want.what is What.REPLACE]
     done: list[Done] = []
     created = tree.create_many([(want.token, want.path) for want in creations])
     done += [Done(want, outcome) for want, outcome in zip(creations, created, strict=True)]
+    added = [_added(tree, want) for want in replacements]
     triples = [(want.token, want.path, want.expected) for want in replacements if want.expected is not None]
     replaced = tree.exchange_many(triples)
-    done += [Done(want, outcome) for want, outcome in zip(replacements, replaced, strict=True)]
+    for want, outcome, more in zip(replacements, replaced, added, strict=True):
+        done.append(_carried_over(tree, Done(want, outcome), more))
     tree.flush_dirs(sorted({want.path[:-1] for want in wants}))
     return done

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from syncd.engine.plan import MakeDir, Move, Park, RemoveDir, Retire, SetAttributes
 from syncd.store import blocks, rows
-from syncd.store.apply import Done
+from syncd.store.apply import Done, Dressed, Outcome
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, packed_entries, packed_on_disk
 from syncd.store.joining import PENDING, Sources
@@ -110,7 +110,8 @@ class Committer:
 
     # contents ------------------------------------------------------------------------------------------------
 
-    def _want(self, want: Want, outcome: Stat | Replaced | None, row: NodeRow) -> None:
+    def _want(self, want: Want, outcome: Outcome, row: NodeRow) -> None:
+        assert not isinstance(outcome, Dressed)
         new = outcome.new if isinstance(outcome, Replaced) else outcome
         if isinstance(outcome, Replaced):
             self._to_old(row, want.token, outcome)
@@ -127,10 +128,14 @@ class Committer:
             # Somebody wrote to it in the very moment it got its name: whatever it holds now is to be looked at.
             row.l_seen = row.l_mtime = 0
             self.committed.look_again.append(want.path)
+        if want.adds:
+            row.l_ctime = 0  # the next look finds what nobody was told of
+            self.committed.look_again.append(want.path)
         row.s_ccs, row.s_cidx = want.cs, want.idx
         _note_place(row)
+        row.l_xattrs = want.held
         is_like_global = (row.mode is None or row.l_mode == row.mode) and (
-            want.kind != FILE or row.l_mtime == row.mtime
+            want.kind != FILE or (row.l_mtime == row.mtime and row.l_xattrs == row.xattrs)
         )
         row.s_acs, row.s_aidx = (row.a_cs, row.a_idx) if is_like_global else (None, None)
         if (row.c_cs, row.c_idx) == (want.cs, want.idx):
@@ -184,7 +189,7 @@ class Committer:
 
     # steps ---------------------------------------------------------------------------------------------------
 
-    def _step(self, step: Step, outcome: Stat | Replaced | None, row: NodeRow | None) -> None:
+    def _step(self, step: Step, outcome: Outcome, row: NodeRow | None) -> None:
         operation = step.operation
         copy = operation.copy if isinstance(operation, Move | Park | Retire) else None
         self.committed.applied += 1
@@ -195,11 +200,11 @@ class Committer:
         match operation:
             case MakeDir(place=place):
                 assert isinstance(outcome, Stat)
-                row.l_parent, row.l_name, row.l_kind = place.parent, place.name, DIR
+                row.l_parent, row.l_name, row.l_kind, row.l_xattrs = place.parent, place.name, DIR, None
                 self._stat(row, outcome)
                 row.s_ccs, row.s_cidx = row.c_cs, row.c_idx
                 _note_place(row)
-                is_like_global = row.mode is None or row.l_mode == row.mode
+                is_like_global = (row.mode is None or row.l_mode == row.mode) and row.xattrs is None
                 row.s_acs, row.s_aidx = (row.a_cs, row.a_idx) if is_like_global else (None, None)
                 self._maybe_done(row, step.generation)
             case Move(place=place):
@@ -222,14 +227,20 @@ class Committer:
             case RemoveDir():
                 self._left(row)
             case SetAttributes():
-                assert isinstance(outcome, Stat)
-                self._stat(row, outcome)
-                if (step.mode, step.mtime_ns) == (-1 if row.mode is None else row.mode, row.mtime):
+                assert isinstance(outcome, Dressed)
+                self._stat(row, outcome.stat)
+                row.l_xattrs = outcome.held
+                if not outcome.is_whole:
+                    # Somebody here added to them, or this disk has no room for all: the next look tells which.
+                    row.l_ctime = 0
+                    self.committed.look_again.append(step.path)
+                said = (-1 if row.mode is None else row.mode, row.mtime, row.xattrs)
+                if (step.mode, step.mtime_ns, step.xattrs) == said:
                     row.s_acs, row.s_aidx = row.a_cs, row.a_idx
                 self._maybe_done(row, step.generation)
         self._solved.append((row.id,))
 
-    def _copy_step(self, operation: object, step: Step, outcome: Stat | Replaced | None, copy: int) -> None:
+    def _copy_step(self, operation: object, step: Step, outcome: Outcome, copy: int) -> None:
         if isinstance(operation, Retire):
             found = self._db.execute(
                 "SELECT node, cs, idx, l_name, l_kind, l_listed, l_blocks, l_ctime, l_seen FROM copy WHERE id=?",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from syncd.store.descent import check_path, reopen
-from syncd.store.files import stat_of
+from syncd.store.files import get_xattrs, stat_of
 from syncd.store.places import Places
 from syncd.store.syscalls import flush_file, open_beneath
 from syncd.treetypes import IsADirectory, Kind, LocallyChanged, NotAFile, Path, Read, Stat, show_path
@@ -52,10 +52,10 @@ def read_whole(places: Places, path: Path, limit: int) -> Read:
             kind = IsADirectory if before.kind is Kind.DIR else NotAFile
             raise kind(f"not a regular file of ours: {show_path(path)}", path)
         if before.size <= limit:
-            content = os.read(fd, before.size + 1)
+            content, xattrs = os.read(fd, before.size + 1), get_xattrs(fd)
             after = stat_of(os.fstat(fd), places.owners)
             if len(content) == before.size and after.same(before):
-                return Read(after, content)
+                return Read(after, content, xattrs)
             before = after
     finally:
         os.close(fd)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from syncd.engine.detect import Known
 from syncd.model.ids import NodeId, VersionId
 from syncd.model.records import DIRECTORY, Attributes, Content, Record, file_of, file_of_parts, symlink_to
+from syncd.model.xattrs import Xattrs, is_bounded, merge, pack, unpack
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, keep_parts, packed_on_disk
@@ -35,6 +36,8 @@ class Examined:
     target: bytes | None = None
     is_noise: bool = False
     """It looks as if it had been encrypted (`engine.ransom`)."""
+    xattrs: Xattrs | None = None
+    """None: not looked at, or more than travels; then nothing is said of them."""
 
 
 @dataclass(slots=True)
@@ -119,6 +122,12 @@ class Desk:
         row.l_parent, row.l_name, row.l_kind = parent, name or examined.item.name, int(examined.stat.kind)
         row.l_blocks, row.l_listed, row.l_cls = value.blocks, value.listed, value.cls
         self.note_stat(row, examined.stat, examined.seen_ns)
+        self.note_xattrs(row, examined)
+
+    def note_xattrs(self, row: NodeRow, examined: Examined) -> None:
+        """They stand there, and are told to others, or are those of others."""
+        if examined.xattrs is not None and xattrs_said(examined, row) is not None:
+            row.l_xattrs = pack(examined.xattrs)
 
     def note_stat(self, row: NodeRow, stat: Stat, seen_ns: int, *, moved: bool = False) -> None:
         """`moved`: only its name was looked at, so what may have happened to it besides is still to be found."""
@@ -194,16 +203,42 @@ def content_of(examined: Examined) -> Content | None:
             return file_of(hashed.cut_class, hashed.size, hashed.payload)
 
 
-def attributes_of(examined: Examined) -> Attributes | None:
-    """The attributes register's value for a finding. A symlink has none: where others have a directory or a file of
-    that id, its attributes stay what they are."""
+def attributes_of(examined: Examined, row: NodeRow | None = None) -> Attributes | None:
+    """The attributes register's value for a finding, of a node that has the `row`. A symlink has none: where others
+    have a directory or a file of that id, its attributes stay what they are.
+
+    What nobody here has changed stays as others have it: they may have changed it meanwhile, and a disk that cannot
+    hold modes or extended attributes takes none from anybody.
+    """
+    mode, mtime_ns, xattrs = examined.stat.mode, examined.stat.mtime_ns, xattrs_said(examined, row)
+    if row is not None and row.mode is not None and mode == row.l_mode:
+        mode = row.mode
+    if row is not None and row.mtime is not None and mtime_ns == row.l_mtime:
+        mtime_ns = row.mtime
+    if xattrs is None:
+        xattrs = () if row is None else unpack(row.xattrs)
     match examined.stat.kind:
         case Kind.SYMLINK:
             return None
         case Kind.DIR:
-            return Attributes(examined.stat.mode)
+            return Attributes(mode, None, xattrs)
         case _:
-            return Attributes(examined.stat.mode, examined.stat.mtime_ns)
+            return Attributes(mode, mtime_ns, xattrs)
+
+
+def stands(attributes: Attributes, examined: Examined) -> bool:
+    """Whether the disk has these attributes, as far as was looked."""
+    if examined.stat.kind is Kind.FILE and attributes.mtime_ns != examined.stat.mtime_ns:
+        return False
+    return attributes.mode == examined.stat.mode and examined.xattrs in (None, attributes.xattrs)
+
+
+def xattrs_said(examined: Examined, row: NodeRow | None) -> Xattrs | None:
+    """What others have, with what was changed here since; None where nothing can be said."""
+    if examined.xattrs is None or row is None:
+        return examined.xattrs
+    said = merge(unpack(row.l_xattrs), examined.xattrs, unpack(row.xattrs))
+    return said if is_bounded(said) else None
 
 
 def columns_of(stat: Stat) -> tuple[int, int, int, int, int]:

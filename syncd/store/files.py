@@ -23,6 +23,8 @@ from syncd.treetypes import (
 _KINDS = {mode_bits.S_IFREG: Kind.FILE, mode_bits.S_IFDIR: Kind.DIR, mode_bits.S_IFLNK: Kind.SYMLINK}
 _USER = "user."
 _COPY_BYTES = 1 << 20
+_CANNOT_HOLD = {errno.ENOTSUP, errno.E2BIG, errno.ENOSPC, errno.EDQUOT, errno.ERANGE, errno.EINVAL}
+"""How file systems say that they have no room for an extended attribute: most have a block for all of one file."""
 _CANNOT_COPY = (errno.EXDEV, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
@@ -215,7 +217,29 @@ def get_xattrs(place: int | str) -> dict[bytes, bytes]:
         if error.errno == errno.ENOTSUP:
             return {}
         raise
-    return {os.fsencode(name): os.getxattr(place, name) for name in names if name.startswith(_USER)}
+    found = ((name, _maybe_xattr(place, name)) for name in names if name.startswith(_USER))
+    return {os.fsencode(name): value for name, value in found if value is not None}
+
+
+def _maybe_xattr(place: int | str, name: str) -> bytes | None:
+    try:
+        return os.getxattr(place, name)
+    except OSError as error:
+        if error.errno == errno.ENODATA:  # taken away since it was listed
+            return None
+        raise
+
+
+def xattr_names(place: int | str) -> list[bytes]:
+    """The names of all extended attributes that the system tells, of whatever kind."""
+    if not hasattr(os, "listxattr"):
+        return []
+    try:
+        return [os.fsencode(name) for name in os.listxattr(place)]
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
 
 
 def put_attributes(fd: int, place: int | str, attributes: Attributes, *, with_modes: bool) -> None:
@@ -238,12 +262,13 @@ def _put_xattrs(place: int | str, wanted: Mapping[bytes, bytes]) -> None:
     if not hasattr(os, "setxattr"):
         return
     present = get_xattrs(place)
-    try:
-        for name in present.keys() - wanted.keys():
-            os.removexattr(place, name)
-        for name, value in wanted.items():
-            if present.get(name) != value:
-                os.setxattr(place, name, value)
-    except OSError as error:
-        if error.errno != errno.ENOTSUP:
-            raise
+    for name in present.keys() - wanted.keys():
+        os.removexattr(place, name)
+    for name, value in wanted.items():
+        if present.get(name) == value:
+            continue
+        try:
+            os.setxattr(place, name, value)
+        except OSError as error:
+            if error.errno not in _CANNOT_HOLD:
+                raise

@@ -22,6 +22,7 @@ from syncd.model.heads import Head, open_announced_untrusted
 from syncd.model.ids import ROOT_NODE, Cid, Pid
 from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list_untrusted
 from syncd.model.records import Record
+from syncd.model.xattrs import pack
 from syncd.seams import Reader, Tree
 from syncd.store import approvals, blocks, counts, rows
 from syncd.store.apart import Called, db_note_left_out
@@ -41,7 +42,7 @@ from syncd.store.locating import BlockSource, Name, Places, db_places_of
 from syncd.store.packs import Packs
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import Publisher
-from syncd.store.rows import DIR, ROOT_ROW, NodeRow
+from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk, tick_of
 from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
@@ -310,6 +311,7 @@ class FolderStore:
                 if attributes is not None:
                     want.mode = COPY_MODE if attributes.mode is None else attributes.mode
                     want.mtime_ns = want.mtime_ns if attributes.mtime_ns is None else attributes.mtime_ns
+                    want.xattrs = pack(attributes.xattrs) if want.kind == FILE else None
 
     def db_record(self, cs: int, idx: int) -> Record:
         """The record by which a version came to be."""

@@ -11,11 +11,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ca import codec
 from ca.ids import DeviceId
 from syncd.model.ids import ChangesetHash, NodeId, VersionId, version_id
 from syncd.model.naming import disk_key, holds_any
 from syncd.model.records import Attributes, Content, Place, Record
+from syncd.model.xattrs import pack
 from syncd.store import rows
 from syncd.store.lineage import Lineage, note_odd
 from syncd.store.rows import DELETED, DIR, FILE, NONE, SYMLINK, NodeRow
@@ -315,7 +315,7 @@ class _Join:
         if was is not None and source.stamp(index) <= was:
             return
         row.a_cs, row.a_idx, row.mode, row.mtime = source.seq, index, attributes.mode, attributes.mtime_ns
-        row.xattrs = codec.encode([item for pair in attributes.xattrs for item in pair]) if attributes.xattrs else None
+        row.xattrs = pack(attributes.xattrs)
 
     def _departed(self, parent: int, name: bytes, seq: int, index: int) -> None:
         known = self._db.execute("SELECT cs, idx FROM departed WHERE parent=? AND name=?", (parent, name)).fetchone()

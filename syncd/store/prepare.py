@@ -73,6 +73,14 @@ class Want:
     """Of the rows (`joining.Sources`) that last said where it goes."""
     directory: int | None = None
     """Inode of the directory that is to hold it; None for the root, and for what stays where it is."""
+    xattrs: bytes | None = None
+    """Extended attributes that it is to have, as a column."""
+    held: bytes | None = None
+    """Those of them that this disk could hold, once it is staged."""
+    had: bytes | None = None
+    """Those that the row says stand on what it replaces."""
+    adds: bool = False
+    """What it replaces had more of them, which it was given too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,9 @@ class Step:
     directory: int | None = None
     """Inode of the directory that is to hold it; None for the root, for one made in the same round, and for what stays
     where it is."""
+    xattrs: bytes | None = None
+    """Extended attributes that it is to have, as a column; `had`: those that the row says it has."""
+    had: bytes | None = None
 
 
 class StepKind(IntEnum):
@@ -208,6 +219,8 @@ class _Preparation:
             path,
             expected_stat(row) if what is What.REPLACE else None,
             generation=self._survey.sources.generation,
+            xattrs=None if is_copy or head.kind != FILE else row.xattrs,
+            had=row.l_xattrs,
         )
         if want.kind == FILE and not want.listed:
             want.packed = want.blocks
@@ -275,7 +288,10 @@ class _Preparation:
         wanted_mtime = None if row is None else row.mtime
         generation = self._survey.sources.generation
         self.round.steps.append(
-            Step(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation, directory)
+            Step(
+                *(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation, directory),
+                *((None, None) if row is None else (row.xattrs, row.l_xattrs)),
+            )
         )
 
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from syncd.model.ids import NodeId, new_node_id
 from syncd.model.naming import holds_any
 from syncd.model.records import Content, Place, Record
+from syncd.model.xattrs import Xattrs, pack, unpack
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, keep_parts, packed_on_disk
 from syncd.store.departures import Departures
-from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, content_of, settle_pending
+from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, content_of, settle_pending, stands
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Source, read_heads
 from syncd.store.names import maybe_expected
 from syncd.store.rows import DIR, NodeRow, Value, value_of
@@ -144,7 +145,7 @@ class Publisher:
             assert row.parent is not None
             self._desk.stand(row, row.parent, examined, content, source, index)
             row.s_pcs, row.s_pidx = source.seq, index
-            row.s_acs, row.s_aidx = _attributes_said(record, row, source, index)
+            row.s_acs, row.s_aidx = _attributes_said(record, row, source, index, examined)
             settle_pending(row)
 
         self._desk.draft.add(record, settle)
@@ -155,6 +156,7 @@ class Publisher:
         value = value_of(content)
         if value.same_as(row.kind, row.size, row.listed, row.blocks):
             self._desk.place_on_disk(row, parent.id, examined, value)
+            self._tell_xattrs_later(row, examined, ())
             row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx = row.c_cs, row.c_idx, row.p_cs, row.p_idx
             row.pending = PENDING  # its attributes may differ: the planner looks
             rows.write(self._db, [row])
@@ -170,12 +172,12 @@ class Publisher:
             self._desk.note_blocks(row.id, examined)
             return
         self._desk.drafted.add(row.nid)
-        record = Record(row.nid, content, (), None, (), attributes_of(examined), ())
+        record = Record(row.nid, content, (), None, (), attributes_of(examined, row), ())
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
             self._desk.stand(joined, parent.id, examined, content, source, index, examined.item.name)
             joined.s_pcs, joined.s_pidx = joined.p_cs, joined.p_idx
-            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index)
+            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index, examined)
 
         self._desk.draft.add(record, settle)
 
@@ -246,7 +248,7 @@ class Publisher:
             self._desk.note_blocks(row.id, examined)
             return
         self._desk.drafted.add(row.nid)
-        attributes = attributes_of(examined)
+        attributes = attributes_of(examined, row)
         replaced = () if attributes is None else self._desk.synced_attributes(row)
         record = Record(row.nid, content, self._desk.seen_contents(row), None, (), attributes, replaced)
         before = packed_on_disk(self._db, row)
@@ -255,7 +257,7 @@ class Publisher:
             assert joined.l_parent is not None
             blocks.drop(self._db, source_of(SourceKind.NODE, joined.id), before)
             self._desk.stand(joined, joined.l_parent, examined, content, source, index, joined.l_name)
-            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index)
+            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index, examined)
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
@@ -270,13 +272,23 @@ class Publisher:
     def _became_global(self, row: NodeRow, examined: Examined, value: Value) -> None:
         self._desk.forget_blocks(row)
         assert row.l_parent is not None
+        before = unpack(row.l_xattrs)
         self._desk.place_on_disk(row, row.l_parent, examined, value, row.l_name)
+        self._tell_xattrs_later(row, examined, before)
         row.s_ccs, row.s_cidx = row.c_cs, row.c_idx
         row.s_acs = row.s_aidx = None
         row.pending = PENDING
         rows.write(self._db, [row])
         self._desk.note_blocks(row.id, examined)
         self._desk.draft.unchanged += 1
+
+    def _tell_xattrs_later(self, row: NodeRow, examined: Examined, before: Xattrs) -> None:
+        """The disk has by itself what others have, but for attributes that nobody was told of: the next look finds
+        these, as if they had been added since."""
+        if examined.xattrs is None or pack(examined.xattrs) == row.xattrs:
+            return
+        row.l_xattrs, row.l_ctime = pack(before), 0
+        self._desk.draft.again.append(examined.item.path)
 
     def _touched(self, examined: Examined) -> None:
         known = examined.item.known
@@ -291,14 +303,17 @@ class Publisher:
 
     def _attributes(self, row: NodeRow, examined: Examined) -> None:
         """The content is as before: note the new stat, and publish the attributes if they changed."""
-        stat = examined.stat
-        changed = stat.kind is not Kind.SYMLINK and (
-            stat.mode != row.l_mode or (stat.kind is Kind.FILE and stat.mtime_ns != row.l_mtime)
+        stat, said = examined.stat, attributes_of(examined, row)
+        held = row.l_xattrs if examined.xattrs is None else pack(examined.xattrs)
+        changed = said is not None and (
+            stat.mode != row.l_mode or (stat.kind is Kind.FILE and stat.mtime_ns != row.l_mtime) or held != row.l_xattrs
         )
+        is_global = said is not None and row.a_cs is not None and row.mode == said.mode
+        is_global &= stat.kind is not Kind.FILE or said is None or row.mtime == said.mtime_ns
+        is_global &= said is None or row.xattrs == pack(said.xattrs)
         self._desk.note_stat(row, stat, examined.seen_ns)
-        is_global = row.a_cs is not None and row.mode == stat.mode
-        is_global &= stat.kind is not Kind.FILE or row.mtime == stat.mtime_ns
-        if is_global:
+        self._desk.note_xattrs(row, examined)
+        if is_global and said is not None and stands(said, examined):
             row.s_acs, row.s_aidx = row.a_cs, row.a_idx
         if not changed or is_global or not self._desk.publishes or row.pending == ONLY_HERE:
             rows.write(self._db, [row])
@@ -306,10 +321,10 @@ class Publisher:
             return
         rows.write(self._db, [row])
         self._desk.drafted.add(row.nid)
-        record = Record(row.nid, None, (), None, (), attributes_of(examined), self._desk.synced_attributes(row))
+        record = Record(row.nid, None, (), None, (), said, self._desk.synced_attributes(row))
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
-            joined.s_acs, joined.s_aidx = source.seq, index
+            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index, examined)
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
@@ -326,13 +341,16 @@ class Publisher:
         if parent is not None and self._disk_has(parent.id, item.name):
             self._not_moved(item)
             return
-        if examined.stat.mode != known.mode:  # moved and changed: the row learns one now, the next look finds the other
+        has_other_xattrs = examined.xattrs is not None and pack(examined.xattrs) != row.l_xattrs
+        if examined.stat.mode != known.mode or has_other_xattrs:
+            # Moved and changed: the row learns one now, the next look finds the other.
             self._desk.draft.again.append(item.path)
         is_ours = self._desk.publishes and row.pending != ONLY_HERE
         if parent is not None and (not is_ours or (row.parent, row.name) == (parent.id, item.name)):
             # Where Global says it goes: a move of ours that a crash cut short. Else, a viewer's own business.
             row.l_parent, row.l_name, row.pending = parent.id, item.name, PENDING if is_ours else ONLY_HERE
             self._desk.note_stat(row, examined.stat, examined.seen_ns, moved=True)
+            row.l_ctime = 0 if has_other_xattrs else row.l_ctime
             rows.write(self._db, [row])
             self._desk.draft.unchanged += 1
             return
@@ -350,6 +368,7 @@ class Publisher:
                 joined.l_parent = parent.id
             joined.l_name = item.name
             self._desk.note_stat(joined, examined.stat, examined.seen_ns, moved=True)
+            joined.l_ctime = 0 if has_other_xattrs else joined.l_ctime
             joined.s_pcs, joined.s_pidx = source.seq, index
             settle_pending(joined)
 
@@ -397,6 +416,11 @@ class Publisher:
         return any(row not in self._leaving for (row,) in self._db.execute(query, (parent, name)))
 
 
-def _attributes_said(record: Record, row: NodeRow, source: Source, index: int) -> tuple[int | None, int | None]:
-    """Which attributes the disk is known to have after a record of ours: a symlink has none that could differ."""
-    return (row.a_cs, row.a_idx) if record.attributes is None else (source.seq, index)
+def _attributes_said(
+    record: Record, row: NodeRow, source: Source, index: int, examined: Examined
+) -> tuple[int | None, int | None]:
+    """Which attributes the disk is known to have after a record of ours: a symlink has none that could differ, and what
+    others have changed meanwhile is still to be given to this disk."""
+    if record.attributes is None:
+        return row.a_cs, row.a_idx
+    return (source.seq, index) if stands(record.attributes, examined) else (None, None)

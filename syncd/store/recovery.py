@@ -17,7 +17,7 @@ from syncd.model.lists import BlockList
 from syncd.model.records import Content, Record, file_of, file_of_parts, symlink_to
 from syncd.seams import Reader
 from syncd.store import blocks, rows
-from syncd.store.apply import Done
+from syncd.store.apply import Done, held_of
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.commit import Committed, Committer
 from syncd.store.contents import keep_parts, packed_entries
@@ -27,7 +27,7 @@ from syncd.store.hashing import Hashed
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import NoRight
 from syncd.store.prepare import Want, What, expected_stat
-from syncd.store.rows import PARKED_ROW, SYMLINK
+from syncd.store.rows import FILE, PARKED_ROW, SYMLINK
 from syncd.store.scan import tick_of
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
@@ -62,6 +62,7 @@ def db_recover_intents(store: FolderStore, now: float) -> Committed:
             head.cls, row.mode or 0o600, row.mtime, parent, name, path, packed=b"",
         )  # fmt: skip
         want.packed = packed_entries(connection, head.kind, head.listed, head.blocks)
+        want.xattrs = row.xattrs if head.kind == FILE else None
         outcome = _carried_out(store, want, expected_stat(row) if row.on_disk else None)
         if outcome is not None:
             done.append(Done(want, outcome))
@@ -76,6 +77,8 @@ def _carried_out(store: FolderStore, want: Want, before: Stat | None) -> Stat | 
         new: Stat | None = store.tree.stat(want.path)
         if new is not None and not _holds(store, want, new):
             new = None
+        if new is not None and want.xattrs is not None:
+            want.held = held_of(want.xattrs, store.tree.xattrs(want.path))
     except TreeError:
         new = None
     if want.what is not What.REPLACE:

@@ -73,6 +73,7 @@ class NodeRow:
     l_mtime: int | None = None
     l_ctime: int | None = None
     l_mode: int | None = None
+    l_xattrs: bytes | None = None
     l_seen: int | None = None
     l_listed: int | None = None
     l_cls: int | None = None
@@ -106,7 +107,8 @@ class NodeRow:
     def leave_disk(self) -> None:
         """Forget that it stands on the disk."""
         self.l_parent = self.l_name = self.l_ino = self.l_size = self.l_mtime = None
-        self.l_ctime = self.l_mode = self.l_seen = self.l_listed = self.l_cls = self.l_blocks = None
+        self.l_ctime = self.l_mode = self.l_xattrs = self.l_seen = None
+        self.l_listed = self.l_cls = self.l_blocks = None
         self.l_kind = NONE
         self.s_ccs = self.s_cidx = self.s_pcs = self.s_pidx = self.s_acs = self.s_aidx = None
 
@@ -168,8 +170,8 @@ def _values(row: NodeRow) -> tuple[object, ...]:
     return (
         prefix(row.nid), row.id, row.nid, row.p_cs, row.p_idx, row.parent, row.name, row.c_cs, row.c_idx, row.kind,
         row.cls, row.size, row.listed, row.blocks, row.heads, row.a_cs, row.a_idx, row.mode, row.mtime, row.xattrs,
-        row.l_parent, row.l_name, row.l_kind, row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode, row.l_seen,
-        row.l_listed, row.l_cls, row.l_blocks,
+        row.l_parent, row.l_name, row.l_kind, row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode,
+        row.l_xattrs, row.l_seen, row.l_listed, row.l_cls, row.l_blocks,
         row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx, row.s_acs, row.s_aidx, row.pending,
     )  # fmt: skip
 

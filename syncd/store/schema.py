@@ -243,6 +243,12 @@ def m010_apart(db: Database) -> None:
     db.execute(f"CREATE TRIGGER apart_less AFTER UPDATE OF state ON changeset WHEN old.state=2 AND new.state<>2 {less}")
 
 
+@FOLDER()
+def m011_extended_attributes(db: Database) -> None:
+    """The extended attributes that stand on this disk, as far as they came from others or were told to them."""
+    db.execute("ALTER TABLE node ADD COLUMN l_xattrs BLOB")
+
+
 @DEVICE()
 def m001_first_device(db: Database) -> None:
     """The tables as of the first version."""

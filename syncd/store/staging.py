@@ -16,7 +16,9 @@ from ca.errors import RemoteProtocolError
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid
 from syncd.model.lists import ENTRY_BYTES, Entry
+from syncd.model.xattrs import unpack
 from syncd.seams import Tree, Writer
+from syncd.store.apply import held_of
 from syncd.store.folder import Needed, SourceReader
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing, Keyring
@@ -63,7 +65,8 @@ class Staging:
     @property
     def is_small(self) -> bool:
         """One block: staged in one call, without keeping a file open."""
-        return len(self.want.packed) <= ENTRY_BYTES and self.want.size <= SMALL_FILE_BYTES
+        want = self.want
+        return len(want.packed) <= ENTRY_BYTES and want.size <= SMALL_FILE_BYTES and want.xattrs is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class Stager:
         want = staging.want
         if want.kind == SYMLINK:
             staging.staged = self._tree.stage_link(want.token, want.blocks)
-        elif not want.packed:
+        elif not want.packed and want.xattrs is None:
             staging.staged = self._tree.stage_small(want.token, b"", want.mode, want.mtime_ns)
         elif staging.is_small:
             for offset, entry in list(staging.missing.items()):
@@ -144,7 +147,7 @@ class Stager:
 
     def _keep_verified(self, staging: Staging, writer: Writer) -> None:
         """What an earlier attempt wrote, as far as it is what it should be."""
-        buffer = memoryview(bytearray(max(entry.length for entry in staging.missing.values())))
+        buffer = memoryview(bytearray(max((entry.length for entry in staging.missing.values()), default=0)))
         size = writer.stat().size
         cipher = self.keyring.cipher()
         for offset, entry in list(staging.missing.items()):
@@ -220,7 +223,10 @@ class Stager:
     def _finish(self, staging: Staging) -> None:
         if staging.is_complete or staging.error is not None or staging.writer is None:
             return
-        staging.writer.set_attributes(Attributes(staging.want.mode, staging.want.mtime_ns))
+        want = staging.want
+        xattrs = None if want.xattrs is None else dict(unpack(want.xattrs))
+        staging.writer.set_attributes(Attributes(want.mode, want.mtime_ns, xattrs))
+        want.held = None if want.xattrs is None else held_of(want.xattrs, staging.writer.xattrs())
         staging.staged = staging.writer.finish()
         staging.writer = None
 

@@ -371,6 +371,6 @@ def same_attributes(row: NodeRow) -> bool:
     """The disk has the attributes that Global says, as far as this kind and this disk have any."""
     if row.l_kind == SYMLINK or row.a_cs is None or (row.s_acs, row.s_aidx) == (row.a_cs, row.a_idx):
         return True
-    if row.mode is not None and row.l_mode != row.mode:
+    if (row.mode is not None and row.l_mode != row.mode) or row.l_xattrs != row.xattrs:
         return False
     return row.l_kind == DIR or row.mtime is None or row.l_mtime == row.mtime

@@ -34,7 +34,7 @@ from syncd.store.descent import (
     translated,
 )
 from syncd.store.directory import O_READ, drop, flush_each, list_open, list_own, open_new, read_link, read_whole
-from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes, stat_of, write_fully
+from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes, stat_of, write_fully, xattr_names
 from syncd.store.places import Places
 from syncd.store.probe import probe
 from syncd.store.shelf import HomeShelf
@@ -273,6 +273,14 @@ class DirTree:
         fd, place = self._open_for_attributes(path)
         try:
             return get_xattrs(place)
+        finally:
+            os.close(fd)
+
+    @_verb
+    def xattr_names(self, path: Path) -> list[bytes]:
+        fd, place = self._open_for_attributes(path)
+        try:
+            return xattr_names(place)
         finally:
             os.close(fd)
 

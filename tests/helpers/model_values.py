@@ -31,6 +31,7 @@ from syncd.model.records import (
     file_of_parts,
     symlink_to,
 )
+from syncd.model.xattrs import travels
 
 # --- builders --------------------------------------------------------------------------------------------------------
 
@@ -132,7 +133,7 @@ def contents() -> st.SearchStrategy[Content]:
 
 def attributes() -> st.SearchStrategy[Attributes]:
     """Values of the attributes register."""
-    xattr_names = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name)
+    xattr_names = st.binary(min_size=1, max_size=20).map(lambda name: b"user." + name).filter(travels)
     xattrs = st.dictionaries(xattr_names, st.binary(max_size=40), max_size=3)
     return st.builds(
         Attributes,

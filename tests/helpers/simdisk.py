@@ -113,6 +113,8 @@ class SimDisk:
     ) -> None:
         """`now_ns` is the wall clock; without one, every change is a tick later than the one before."""
         self.personality = personality or Personality(name="sim")
+        self.xattr_room: int | None = None
+        """Bytes of the longest value of an extended attribute that it can hold; None: of any."""
         self.capacity = capacity  # bytes of file content; None = endless
         self.root_state: RootState | None = None  # force what check_root says
         self.hook: Callable[[str, Path], None] | None = None  # called at every step of a verb: may raise, or be a user
@@ -233,6 +235,14 @@ class SimDisk:
     def chmod(self, path: Path, mode: int) -> None:
         node = self.at(path)
         self.change(node, Attributes(mode=mode))
+        self.emit(Change.DONE, node)
+
+    def set_xattr(self, path: Path, name: bytes, value: bytes | None) -> None:
+        """As `setfattr`; None takes it away."""
+        node = self.at(path)
+        self.change(node, Attributes(xattrs={**node.xattrs, name: value or b""}))
+        if value is None:
+            self.change(node, Attributes(xattrs={one: of for one, of in node.xattrs.items() if one != name}))
         self.emit(Change.DONE, node)
 
     def utime(self, path: Path, mtime_ns: int) -> None:
@@ -588,7 +598,13 @@ class SimDisk:
             step = self.personality.mtime_step_ns
             node.mtime_ns = attributes.mtime_ns // step * step
         if attributes.xattrs is not None and self.personality.xattrs:
-            node.xattrs = dict(attributes.xattrs)
+            room = (
+                len(max(attributes.xattrs.values(), key=len, default=b""))
+                if self.xattr_room is None
+                else self.xattr_room
+            )
+            others = {name: value for name, value in node.xattrs.items() if not name.startswith(b"user.")}
+            node.xattrs = others | {name: value for name, value in attributes.xattrs.items() if len(value) <= room}
         self._journal.append([self._touched(node)])
 
 

@@ -46,6 +46,10 @@ _Result = TypeVar("_Result")
 _database_numbers = count(1)
 
 
+def _user_only(node: Node) -> dict[bytes, bytes]:
+    return {name: value for name, value in node.xattrs.items() if name.startswith(b"user.")}
+
+
 class SimReader:
     """seams.Reader and seams.Writer on an inode."""
 
@@ -70,7 +74,7 @@ class SimReader:
         return len(part)
 
     def xattrs(self) -> dict[bytes, bytes]:
-        return dict(self._use("xattrs").xattrs)
+        return _user_only(self._use("xattrs"))
 
     def drop_cache(self) -> None:
         self._use("drop_cache")
@@ -216,11 +220,11 @@ class SimTree:
         before = node.stat()
         if before.size > limit:
             raise LocallyChanged("larger than expected", path, before)
-        content = bytes(node.data)
+        content, xattrs = bytes(node.data), _user_only(node)
         self.disk.reach("read_many.after", path)
         if not node.stat().same(before):
             raise LocallyChanged("changing", path, node.stat())
-        return Read(before, content)
+        return Read(before, content, xattrs)
 
     def read_link(self, path: Path) -> bytes:
         parent, name = self._parent("read_link", path)
@@ -228,7 +232,11 @@ class SimTree:
 
     def xattrs(self, path: Path) -> dict[bytes, bytes]:
         self._reach("xattrs", path)
-        return dict(self._with_attributes(path).xattrs)
+        return _user_only(self._with_attributes(path))
+
+    def xattr_names(self, path: Path) -> list[bytes]:
+        self._reach("xattrs", path)
+        return list(self._with_attributes(path).xattrs)
 
     def _with_attributes(self, path: Path) -> Node:
         if not path:

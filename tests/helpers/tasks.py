@@ -520,17 +520,18 @@ class World:
 
 
 def picture(disk: SimDisk) -> dict[bytes, tuple[object, ...]]:
-    """What a user sees, attributes included: mode of files and directories, mtime of files."""
+    """What a user sees, attributes included: mode and extended attributes of files and directories, mtime of files."""
     seen: dict[bytes, tuple[object, ...]] = {}
     for path, content in disk.contents().items():
-        stat = disk.at(path).stat()
-        name = b"/".join(path)
+        node = disk.at(path)
+        stat, name = node.stat(), b"/".join(path)
+        xattrs = tuple(sorted(node.xattrs.items()))
         if content is None:
-            seen[name] = ("directory", oct(stat.mode))
+            seen[name] = ("directory", oct(stat.mode), xattrs)
         elif content.startswith(b"-> "):
             seen[name] = ("link", content)
         else:
-            seen[name] = ("file", oct(stat.mode), stat.mtime_ns, content[:60], len(content))
+            seen[name] = ("file", oct(stat.mode), stat.mtime_ns, xattrs, content[:60], len(content))
     return seen
 
 

@@ -304,13 +304,19 @@ class User:
         if path is None:
             return None
         self.disk.chmod(path, mode := self.chance.choice([0o600, 0o644, 0o755]))
+        self._rate(path, mode)
         return f"chmod {path} {mode:o}"
+
+    def _rate(self, path: Path, mode: int) -> None:
+        """With some modes goes an extended attribute, with others one is taken away."""
+        self.disk.set_xattr(path, b"user.rating of " + self.name.encode(), None if mode % 0o10 else b"%o" % mode)
 
     def _chmod_directory(self) -> str | None:
         path = self._any(self._directories())
         if path is None:
             return None
         self.disk.chmod(path, mode := self.chance.choice([0o700, 0o750, 0o755]))
+        self._rate(path, mode)
         return f"chmod {path} {mode:o}"
 
     def _utime(self) -> str | None:

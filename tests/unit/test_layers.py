@@ -235,6 +235,7 @@ COLOURS: dict[str, str] = {
     "syncd.model.paths": PURE,
     "syncd.model.records": PURE,
     "syncd.model.view": PURE,
+    "syncd.model.xattrs": PURE,
     "syncd.net.blocks": ASYNC,
     "syncd.net.circle": ASYNC,
     "syncd.net.connections": ASYNC,
