@@ -57,6 +57,38 @@ def test_special_modes_never_travel(pair: list[Computer]) -> None:
     assert (here / "tool").stat().st_mode & 0o7777 == 0o6755
 
 
+def has_xattrs(path: Path) -> bool:
+    try:
+        os.setxattr(path, "user.syncd", b"")
+        os.removexattr(path, "user.syncd")
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def test_extended_attributes_of_users_travel_and_explain_says_which_do_not(pair: list[Computer]) -> None:
+    here, there = (computer.folder for computer in pair)
+    (here / "photo").write_text("pixels")
+    if not has_xattrs(here / "photo"):
+        pytest.skip("no extended attributes here")
+    os.setxattr(here / "photo", "user.rating", b"5")
+    os.setxattr(here / "photo", "user.overlay.opaque", b"y")
+    (here / "album").mkdir()
+    os.setxattr(here / "album", "user.tag", b"sea")
+    wait_text(there / "photo", "pixels")
+    wait_until(lambda: os.listxattr(there / "photo") == ["user.rating"], SOON_S, "another set")
+    wait_until(lambda: (there / "album").exists() and os.listxattr(there / "album") == ["user.tag"], SOON_S, "no tag")
+    os.setxattr(there / "photo", "user.rating", b"4")
+    wait_until(lambda: os.getxattr(here / "photo", "user.rating") == b"4", SOON_S, "the rating of before")
+    os.removexattr(there / "album", "user.tag")
+    wait_until(lambda: os.listxattr(here / "album") == [], SOON_S, "it has the tag still")
+    (there / "photo").write_text("other pixels")
+    wait_text(here / "photo", "other pixels")
+    assert sorted(os.listxattr(here / "photo")) == ["user.overlay.opaque", "user.rating"]
+    told = pair[0].ask("explain", str(here / "photo"))
+    assert told["stays_here"] == ["user.overlay.opaque"] and told["not_here"] == []
+
+
 def test_program_that_saves_by_rename_makes_a_version_and_no_second_file(pair: list[Computer]) -> None:
     here, there = (computer.folder for computer in pair)
     (here / "letter.txt").write_text("draft 0")

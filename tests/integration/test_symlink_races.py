@@ -131,6 +131,7 @@ def test_looking(rig: Rig) -> None:
         lambda: tree.stat_many((b"e",), [b"file"]),
         lambda: tree.read_many([(b"d", b"file"), (b"e", b"file"), (b"f",)], 100),
         lambda: tree.xattrs((b"d", b"file")),
+        lambda: tree.xattr_names((b"d", b"file")),
         lambda: read_all(tree, (b"d", b"file")),
         lambda: read_all(tree, (b"f",)),
         lambda: tree.list_subdirs((b"d",)),

@@ -601,6 +601,24 @@ class TreeSuite:
         reader = tree.open_read(A)
         assert reader.xattrs() == {b"user.b": b"3"}
         reader.close()
+        assert b"user.b" in tree.xattr_names(A)
+        (read,) = tree.read_many([A], 10)
+        assert isinstance(read, Read) and read.xattrs == {b"user.b": b"3"}
+        user.mkdir(B)
+        tree.set_attributes(B, Attributes(xattrs={b"user.c": b""}), tree.stat(B))
+        assert tree.xattrs(B) == {b"user.c": b""}
+
+    def test_other_xattr_changes_the_ctime(self, tree: Tree, user: User) -> None:
+        """By which it is noticed: neither size nor mtime tells of it."""
+        if not tree.personality().xattrs:
+            pytest.skip("no extended attributes here")
+        user.write(A, b"1")
+        before = tree.stat(A)
+        after, number = before, 0
+        while after.ctime_ns == before.ctime_ns:  # until the disk's clock ticks
+            number += 1
+            after = tree.set_attributes(A, Attributes(xattrs={b"user.a": b"%d" % number}), tree.stat(A))
+        assert after.mtime_ns == before.mtime_ns
 
     def test_special_files_and_the_root_have_no_attributes_of_ours(self, tree: Tree, user: User) -> None:
         user.make_other(C)
