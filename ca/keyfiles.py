@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +53,36 @@ def load_recovery(home: Path) -> RecoveryKey | None:
     path = home / KEYS_DIRECTORY / RECOVERY_FILE
     raw = _read(path)
     return None if raw is None else _parse_recovery(path, raw)
+
+
+def read_all(home: Path) -> list[tuple[str, bytes]]:
+    """The key files of this computer as they are, by name, for a backup. Raises ConfigError when one is damaged."""
+    directory = home / KEYS_DIRECTORY
+    parsers: tuple[tuple[str, Callable[[Path, bytes], object]], ...] = (
+        (DEVICE_FILE, _parse_device),
+        (RECOVERY_FILE, _parse_recovery),
+    )
+    found = []
+    for name, parse in parsers:
+        raw = _read(directory / name)
+        if raw is not None:
+            parse(directory / name, raw)
+            found.append((name, raw))
+    return found
+
+
+def put_back(home: Path, files: Mapping[str, bytes], random: Random) -> None:
+    """Write the key files of a backup into a home that has none, the device's last. Raises ConfigError when one is
+    damaged, or another is there."""
+    directory = _directory(home)
+    if DEVICE_FILE not in files:
+        raise _damaged(directory / DEVICE_FILE)
+    _parse_device(directory / DEVICE_FILE, files[DEVICE_FILE])
+    if RECOVERY_FILE in files:
+        _parse_recovery(directory / RECOVERY_FILE, files[RECOVERY_FILE])
+    for name in (RECOVERY_FILE, DEVICE_FILE):
+        if name in files and _write_new(directory / name, files[name], random) != files[name]:
+            raise ConfigError(f"there is another key in {directory / name}", id="SY-KEY-07")
 
 
 def _parse_device(path: Path, raw: bytes) -> DeviceKeys:

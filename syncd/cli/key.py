@@ -1,13 +1,26 @@
-"""Blocking. `syncd key show`: how others recognise this device."""
+"""Blocking. `syncd key show|backup|restore`: how others recognise this device, and its keys and state in one file."""
 
 from __future__ import annotations
 
+import os
+import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from syncd.cli import text
-from syncd.cli.session import Session, command
+from syncd.cli.client import Json
+from syncd.cli.emergency import words
+from syncd.cli.session import Session, command, read_first_line, usage
+from syncd.errors import SyncdError
+from syncd.home import lock_home, prepare_home
+
+MAX_FILE_BYTES = 1 << 30
+_File = Annotated[str, typer.Argument(metavar="FILE", help="Written or read with mode 0600.")]
+_PasswordFile = Annotated[
+    str | None, typer.Option("--password-file", metavar="FILE", help="Its first line is the passphrase.")
+]
 
 
 @command()
@@ -19,3 +32,130 @@ def show(
     found = session.call("key.show")
     rows = [["name", text.escape(found["name"])], ["key words", found["words"]], ["id", found["id"]]]
     session.show(found, lambda: [found["keys"]] if keys else text.table(rows))
+
+
+@command()
+def backup(
+    session: Session,
+    file: _File,
+    recovery: Annotated[
+        bool, typer.Option("--recovery", help="Open it by the recovery key, not a passphrase.")
+    ] = False,
+    password_file: _PasswordFile = None,
+) -> None:
+    """Write the keys, state and settings of this device to a file, sealed. `--json` prints syncd.key.backup/1.
+
+    The passphrase is asked for, or read from standard input. The files of folders and their past are not in it: these
+    come back from the other members, or are still there.
+    """
+    passphrase = None if recovery else _passphrase(session, password_file, new=True)
+    found = session.stream(
+        "key.backup",
+        _silent,
+        path=os.path.abspath(os.path.expanduser(file)),
+        passphrase=passphrase,
+        recovery=recovery,
+        dry_run=session.flags.dry_run,
+    )
+    session.show(found, lambda: _backup_line(found))
+
+
+def _silent(progress: Json) -> None:
+    """It takes a second at most."""
+
+
+def _backup_line(found: Json) -> str:
+    would = "Would be" if found["dry_run"] else "Is"
+    return (
+        f"{would} in {text.escape(found['path'])}: keys, settings and {text.count(len(found['folders']), 'folder')} of "
+        f"{text.escape(found['name'])}, {text.size(found['bytes'])}. Opens by the {found['opens_with']}."
+    )
+
+
+@command()
+def restore(
+    session: Session,
+    file: _File,
+    into: Annotated[
+        str | None, typer.Option("--into", metavar="DIR", help="Folders go in here, not where they were.")
+    ] = None,
+    password_file: _PasswordFile = None,
+) -> None:
+    """Be the device of a backup from now on, on a new machine. `--json` prints syncd.key.restore/1.
+
+    Only into a home without a device. The old machine must not run again with these keys: two with one identity are
+    found out (SY-TWIN-01). Folders begin new journals and are filled by the other members.
+    """
+    from ca.backup import open_by_passphrase, open_by_recovery, wants_recovery_key
+    from ca.device import device_text
+    from ca.recovery import parse
+    from ca.wraps import HpkeSealer
+    from syncd.store import state
+
+    home = session.place.home
+    sealed = _read(file)
+    directory = None if into is None else os.fsencode(os.path.abspath(os.path.expanduser(into)))
+    if wants_recovery_key(sealed):
+        found = open_by_recovery(sealed, parse(words(session)), HpkeSealer())
+    else:
+        found = open_by_passphrase(sealed, _passphrase(session, password_file, new=False))
+    made = datetime.fromtimestamp(found.made_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    result: Json = {
+        "schema": "syncd.key.restore/1",
+        "id": device_text(found.device),
+        "home": str(home),
+        "made": made,
+        "config": None,
+        "folders": [_folder(*one) for one in state.folders_in(found, directory)],
+        "dry_run": session.flags.dry_run,
+    }
+    state.refuse_taken(home)
+    if not session.flags.dry_run:
+        session.terminal.talk("\n".join(_found_lines(result)))
+        session.confirm("Be this device?")
+        prepare_home(home)
+        with lock_home(home):
+            try:
+                config = state.lay_out(home, found, os.urandom, directory).config
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise SyncdError(f"{home} cannot be written", id="SY-KEY-03", why=why) from error
+        result["config"] = None if config is None else str(config)
+    session.show(result, lambda: _found_lines(result) if session.flags.dry_run else _done_lines(result))
+
+
+def _folder(name: str, path: bytes) -> Json:
+    return {"name": name, "path": os.fsdecode(path)}
+
+
+def _found_lines(found: Json) -> list[str]:
+    lines = [f"Device {found['id']}, as of {found['made']}, into {text.escape(found['home'])}."]
+    return [*lines, *(f"{text.escape(one['name'])}: {text.escape(one['path'])}" for one in found["folders"])]
+
+
+def _done_lines(found: Json) -> list[str]:
+    lines = ["This home is that device now. The old machine must not run again with the same keys."]
+    if found["config"] is not None:
+        lines.append(f"its settings are in {text.escape(found['config'])}")
+    return [*lines, "syncd run, or syncd service install, starts it; syncd wait ends when all is here"]
+
+
+def _read(file: str) -> bytes:
+    try:
+        with open(os.path.expanduser(file), "rb") as stream:
+            return stream.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise usage(f"{text.escape(file)} cannot be read", why=error.strerror or str(error)) from None
+
+
+def _passphrase(session: Session, file: str | None, *, new: bool) -> str:
+    """From a file, a person (unseen, a new one twice) or standard input; never from the command line, where others
+    could see it."""
+    if file is not None:
+        return read_first_line(file)
+    if sys.stdin.isatty():
+        return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+    given = sys.stdin.readline().rstrip("\n")
+    if not given:
+        raise usage("the passphrase is missing", fix="type it, name a --password-file, or use --recovery")
+    return given

@@ -123,7 +123,10 @@ TREE: Mapping[str, Leaf | Branch] = {
             "remove": Leaf("snapshots", "remove"),
         },
     ),
-    "key": Branch("The keys of this device: show.", {"show": Leaf("key", "show")}),
+    "key": Branch(
+        "The keys of this device: show, backup, restore.",
+        {"show": Leaf("key", "show"), "backup": Leaf("key", "backup"), "restore": Leaf("key", "restore")},
+    ),
     "service": Branch(
         "syncd as a service: install, uninstall, start, stop, restart, logs, allow.",
         {word: Leaf("service", word) for word in ("install", "uninstall", "start", "stop", "restart", "logs", "allow")},

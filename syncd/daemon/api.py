@@ -36,6 +36,7 @@ from syncd.daemon.requesting import Requests
 from syncd.daemon.rescuing import Rescuing
 from syncd.daemon.restoring import keys_needed
 from syncd.daemon.reviewing import Reviewing
+from syncd.daemon.reviving import Backups
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.sharing import Sharing
 from syncd.daemon.storing import Storing
@@ -154,6 +155,7 @@ class DaemonApi:
             "snapshot.add": self._keeping.snapshot_add,
             "snapshot.remove": self._keeping.snapshot_remove,
             "key.show": self._key_show,
+            "key.backup": Backups(daemon).backup,
             "doctor": operating.doctor,
             "config.show": operating.config_show,
             "config.set": operating.config_set,

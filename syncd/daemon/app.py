@@ -29,6 +29,7 @@ from syncd.daemon.membership import FolderMembership
 from syncd.daemon.metering import ByteBudget, Meter, Transfers
 from syncd.daemon.pacing import Pace
 from syncd.daemon.rescuing import Rescue
+from syncd.daemon.reviving import prepare_roots, take_over
 from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
 from syncd.daemon.securitylog import SecurityLog
 from syncd.daemon.twinning import note_twins
@@ -307,6 +308,7 @@ class Daemon:
             why, fix = await self._what_is_left(moved)
             self.problems["database"] = DeviceProblem("SY-DB-01", why, fix)
             log.error("the device's database was damaged and lies in %s now", moved)
+        left = await prepare_roots(self)
         for row in await self.installation.on_disk(self.installation.db.folders):
             try:
                 membership = await load_folder(self.installation, row.id)
@@ -316,6 +318,7 @@ class Daemon:
                 self.problems[row.id.hex()] = DeviceProblem(error.id or "SY-DB-01", why, error.fix or "see the log")
                 continue
             await self._start_folder(row, membership, wait_for_peer=bool(membership.devices()))
+        await take_over(self, left)
 
     async def _what_is_left(self, moved: str) -> tuple[str, str]:
         """Why and what to do, after the device's database was found damaged."""

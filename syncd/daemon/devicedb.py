@@ -20,6 +20,7 @@ from syncd.store.copies import DatabaseCopy
 from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
 from syncd.store.migrating import OnProgress
 from syncd.store.schema import DEVICE
+from syncd.store.state import without_fleeting
 
 DATABASE_NAME: Final = "device.db"
 MAX_ADDRESSES_OF_DEVICE: Final = 16
@@ -135,6 +136,10 @@ class DeviceDb:
         """Copy the database as it is now, if it has a place for that."""
         if self._copy is not None:
             self._copy.renew(self._db)
+
+    def for_backup(self) -> bytes:
+        """The whole of it as a file, without invitations and share links."""
+        return without_fleeting(self._db)
 
     def touch(self) -> None:
         """Begin and end a transaction of writing, which writes nothing: whoever waits knows that the database works."""

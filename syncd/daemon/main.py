@@ -25,6 +25,7 @@ from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
 from syncd.daemon.witnessing import Witness, tell_troubles
 from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
+from syncd.store import state
 from syncd.store.watch import LocalTrees
 from syncd.web.control import serve_control
 from syncd.web.lock import Lock
@@ -71,6 +72,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
     random: Random = SystemRandom()
     workers = ThreadWorkers(THREADS)
     run = workers.run_blocking
+    await run(state.refuse_unfinished, settings.home)
     keys = await run(keyfiles.load_or_create, settings.home, random.token)
     tell_migration = functools.partial(_tell_migration, manager)
     db = await run(DeviceDb.open_in, settings.home, tell_migration)

@@ -43,7 +43,7 @@ ADMIN_METHODS: Final = frozenset(
     {
         "share", "join", "approve", "deny", "member.add", "member.remove", "member.change", "device.archive",
         "lockdown", "folder.decide", "folder.leave", "recover", "rescue", "rotate", "invite.revoke",
-        "config.set", "web", "web.pin", "link.create", "link.revoke",
+        "config.set", "key.backup", "web", "web.pin", "link.create", "link.revoke",
     }
 )  # fmt: skip
 OPERATOR_METHODS: Final = frozenset(
@@ -62,7 +62,7 @@ WHEN_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
 TOLD: Final = (
     "member", "device", "what", "role", "can", "cannot", "until", "name", "path", "target", "key", "value", "keep",
     "space", "reason", "id", "invite", "read_only", "for_s", "at_s", "before", "snapshot", "only", "to",
-    "every_s", "stop", "allow", "deny", "clear", "expires_s", "most", "who", "longest_s",
+    "every_s", "stop", "allow", "deny", "clear", "expires_s", "most", "who", "longest_s", "copies", "recovery",
 )  # fmt: skip
 """Parameters that may be read later. Codes, links to join by, recovery words, PINs and passwords are not among them."""
 

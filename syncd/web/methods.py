@@ -220,6 +220,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "web": Method({"read_only": Kind.FLAG}),
         "web.pin": Method({"pin": Kind.MAYBE_TEXT}),
         "key.show": Method(),
+        "key.backup": Method(
+            {"path": Kind.TEXT, "passphrase": Kind.MAYBE_TEXT, "recovery": Kind.FLAG, "dry_run": Kind.FLAG}
+        ),
         "doctor": Method(),
         "config.show": Method(),
         "config.set": Method({"key": Kind.TEXT, "value": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),

@@ -11,10 +11,14 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from ca import recovery
 from ca.addresses import AddressRule, parse_network, sorted_rules
+from ca.authority import HPKE
+from ca.backup import Backup, seal_to_recovery
 from ca.certs import device_certificate
 from ca.codec import decode_untrusted, encode
 from ca.device import device_text
+from ca.ids import DeviceId
 from ca.roles import Role
 from syncd.daemon.devicedb import DeviceDb
 from syncd.protocol.announcements import encode_txt
@@ -27,6 +31,7 @@ from tests.helpers.rosters import Company, keys_of, seeded
 
 VECTORS = CORPUS.parents[1] / "vectors"
 MOST = 6
+_BACKUP = Backup(DeviceId(b"d" * 32), 1_700_000_000_000, (("device.key", b"k"), ("device.db", b"d")))
 MAX_SEED_BYTES = 20_000
 
 
@@ -71,6 +76,8 @@ def made() -> dict[str, list[bytes]]:
         "response": [b"HTTP/1.1 200 \r\ncontent-length: 5\r\n\r\n"],
         "hello": _messages("hello"),
         "heads-page": _messages("heads page"),
+        "device-backup": [seal_to_recovery(_BACKUP, recovery.generate(seeded("backup")).public, HPKE)],
+        "device-backup-content": [_BACKUP.encode()],
         "have": _messages("have"),
         "prove": _messages("prove"),
         "proofs": _messages("proofs of 3"),

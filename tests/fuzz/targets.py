@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ca import codec, recovery
+from ca import backup, codec, recovery
 from ca.addresses import maybe_refusal, parse_network, rules_untrusted
 from ca.certs import device_tls_key_untrusted, folder_point_untrusted
 from ca.device import parse_device_text
@@ -213,6 +213,8 @@ TARGETS: Final[dict[str, Target]] = {
         Target("link", lambda data: links.parse_link_untrusted(_text(data))),
         Target("invitation-on-disk", unpack_invite_untrusted),
         Target("request-on-disk", lambda data: unpack_request_untrusted("id", data)),
+        Target("device-backup", backup.wants_recovery_key, (ConfigError,)),
+        Target("device-backup-content", backup.Backup.decode_untrusted),
         Target("recovery-words", lambda data: recovery.parse(_text(data)), (ConfigError,)),
         Target("config", _config, (ConfigError, UnicodeDecodeError)),
         Target("address", lambda data: split_address(_text(data)), (ValueError,)),

@@ -115,6 +115,7 @@ nonsense
 """.strip().splitlines()
 
 ELSEWHERE = {
+    "key backup": "tests of backups", "key restore": "tests of backups",
     "drill": "tests of restoring", "export": "tests of exports", "rescue": "tests of emergencies",
     "member add": "tests of governing",
     "join": "every test of two computers",

@@ -1,0 +1,137 @@
+"""Async. The backup of this device's own keys and state, and what is left to be done when one was restored.
+
+The backup is made by the daemon, which alone has the databases open. It is opened and laid out by the command line
+(`store.state`), on a home that no daemon holds. The daemon that then starts makes the roots of folders that are not
+there, takes over what the folders were set to, and writes into its log that it came from a backup.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ca import backup, keyfiles
+from ca.device import device_text
+from ca.recovery import PublicRecovery
+from syncd.daemon.rescuing import db_settings, settings_of
+from syncd.daemon.running import marker_of
+from syncd.daemon.views import Json, moment
+from syncd.errors import ConfigError, SyncdError
+from syncd.store import state
+from syncd.treetypes import RootState, TreeError
+
+if TYPE_CHECKING:
+    from syncd.daemon.app import Daemon
+
+log = logging.getLogger("syncd.rescue")
+
+Params = Mapping[str, Any]
+Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class Backups:
+    """A method of the control socket."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    async def backup(self, params: Params, progress: Progress) -> Json:
+        """Write a backup of this device to a file, behind a passphrase or for the recovery key."""
+        daemon, own = self._daemon, self._daemon.installation
+        path, home = Path(params["path"]), daemon.settings.home
+        if not path.is_absolute():
+            raise SyncdError(f"{path} is not an absolute path", id="SY-USE-01")
+        made_ms = int(own.clock.now() * 1000)
+        database, settings = await own.on_disk(own.db.for_backup), await settings_of(daemon)
+        recovery = await self._recovery() if params["recovery"] else None
+
+        def write() -> int:
+            found = state.gather(home, database, settings, own.id, made_ms)
+            if recovery is None:
+                sealed = backup.seal_by_passphrase(found, params["passphrase"] or "", own.random.token)
+            else:
+                sealed = backup.seal_to_recovery(found, recovery, own.sealer)
+            if not params["dry_run"]:
+                _write(path, sealed, own.random.token)
+            return len(sealed)
+
+        size = await own.workers.run_blocking(write)
+        return {
+            "schema": "syncd.key.backup/1",
+            "id": device_text(own.id),
+            "name": daemon.settings.device_name,
+            "path": str(path),
+            "made": moment(made_ms / 1000),
+            "bytes": size,
+            "opens_with": "passphrase" if recovery is None else "recovery key",
+            "folders": [{"name": folder.name} for folder in daemon.folders],
+            "dry_run": params["dry_run"],
+        }
+
+    async def _recovery(self) -> PublicRecovery:
+        """The recovery key of this computer, else the first that one of its folders lists."""
+        daemon, own = self._daemon, self._daemon.installation
+        key = await own.workers.run_blocking(keyfiles.load_recovery, daemon.settings.home)
+        if key is not None:
+            return key.public
+        for folder in daemon.folders:
+            for listed in folder.membership.roster.recovery:
+                return listed
+        raise ConfigError("no recovery key is known here", id="SY-KEY-04")
+
+
+def _write(path: Path, content: bytes, random: Callable[[int], bytes]) -> None:
+    """Only a backup is ever replaced by another. Raises SyncdError."""
+    try:
+        if os.path.lexists(path) and not _is_backup(path):
+            raise SyncdError(f"{path} is there, and no backup of a device", id="SY-HIST-05")
+        state.write_private(path, content, random)
+    except OSError as error:
+        raise SyncdError(f"{path} cannot be written", id="SY-KEY-03", why=error.strerror or str(error)) from error
+
+
+def _is_backup(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return backup.is_backup(file.read(len(backup.MAGIC)))
+
+
+# --- after a restore -------------------------------------------------------------------------------------------------
+
+
+async def prepare_roots(daemon: Daemon) -> dict[str, Any] | None:
+    """Before folders run: what a restore left to be done, if there was one. Roots that are not there are made; one
+    that is there and not ours, or without its marker, is left for a person."""
+    own = daemon.installation
+    if own.home is None or (left := await own.workers.run_blocking(state.restored, own.home)) is None:
+        return None
+    for row in await own.on_disk(own.db.folders):
+        tree = daemon.seams.trees.open(row.path, str(daemon.settings.home))
+        found = await own.workers.run_blocking(tree.check_root, marker_of(row, own.id))
+        await own.workers.run_blocking(tree.close)
+        if found is RootState.MISSING:
+            try:
+                await daemon.make_root(row.path)
+                await daemon.mark_root(row)
+            except (SyncdError, TreeError) as error:
+                log.error("the root of %s cannot be made: %s", row.name, error)
+    return left
+
+
+async def take_over(daemon: Daemon, left: dict[str, Any] | None) -> None:
+    """With all folders running: what they were set to, and the line in the audit log."""
+    if left is None:
+        return
+    kept = {str(one.get("id")): one for one in left.get("folders", [])}
+    for folder in daemon.folders:
+        if folder.task is not None and folder.id.hex() in kept:
+            await folder.task.db(db_settings, folder.task.store, kept[folder.id.hex()])
+    when = moment(float(left["made_ms"]) / 1000)
+    log.warning("this device was restored from a backup of %s", when)
+    await daemon.audit.note("device restored", f"from a backup of {when}; its folders begin new journals")
+    await daemon.installation.workers.run_blocking(partial(state.forget_restored, daemon.settings.home))

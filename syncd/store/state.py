@@ -1,0 +1,193 @@
+"""Blocking. The state of a device as files of its home: gathered for a backup, laid out on a bare machine.
+
+A backup holds the keys, the database of the device, its configuration, and what its folders were set to. It holds no
+file of a user and none of the folders' databases: a device that comes back begins new journals, and what the folders
+hold comes from the others, or from the directories as they stand. So an old backup takes nothing back.
+
+What was laid out in part is nobody: the keys come last, and a home in which `restoring` stands is not run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ca import keyfiles
+from ca.backup import Backup
+from ca.ids import DeviceId
+from syncd.errors import ConfigError, SyncdError
+from syncd.home import CONFIG_NAME
+
+DATABASE_NAME: Final = "device.db"
+SETTINGS_NAME: Final = "settings.json"
+RESTORED_NAME: Final = "restored.json"
+"""What the next start still has to do: roots to make, settings of folders to take over."""
+UNFINISHED_NAME: Final = "restoring"
+FLEETING: Final = ("invite", "request", "share_link")
+"""Tables of what must not come back: codes that were burned and links that were revoked since would work again."""
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """What was put into a home: folders by name and path, and where the configuration lies, if there was one."""
+
+    folders: tuple[tuple[str, bytes], ...]
+    config: Path | None
+
+
+# --- making ----------------------------------------------------------------------------------------------------------
+
+
+def gather(home: Path, database: bytes, settings: bytes, device: DeviceId, made_ms: int) -> Backup:
+    """All that makes this device what it is."""
+    files = [*keyfiles.read_all(home), (DATABASE_NAME, database), (SETTINGS_NAME, settings)]
+    if (home / CONFIG_NAME).exists():
+        files.append((CONFIG_NAME, (home / CONFIG_NAME).read_bytes()))
+    return Backup(device, made_ms, tuple(files))
+
+
+def without_fleeting(connection: sqlite3.Connection) -> bytes:
+    """The device's database as the bytes of a file, without what must not come back."""
+    with closing(sqlite3.connect(":memory:")) as copy:
+        connection.backup(copy)
+        _drop_fleeting(copy)
+        copy.commit()
+        return bytes(copy.serialize())
+
+
+def _drop_fleeting(connection: sqlite3.Connection) -> None:
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    for table in there.intersection(FLEETING):
+        connection.execute(f"DELETE FROM {table}")
+
+
+def write_private(path: Path, content: bytes, random: Random) -> None:
+    """Put a file of ours in its place, 0600 from the first byte, whole or not at all. Replaces one that is there."""
+    aside = path.with_name(f".{path.name}.{random(8).hex()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    _flush(path.parent)
+
+
+# --- laying out ------------------------------------------------------------------------------------------------------
+
+
+def refuse_unfinished(home: Path) -> None:
+    """Raises ConfigError if a restore of this home was begun and not ended."""
+    if (home / UNFINISHED_NAME).exists():
+        raise ConfigError(
+            f"a restore into {home} was not finished",
+            id="SY-KEY-06",
+            why="Keys and database of a device come back together or not at all.",
+            fix="run it again: syncd key restore FILE",
+        )
+
+
+def refuse_taken(home: Path) -> None:
+    """Raises SyncdError if there is a device in this home already: it is never overwritten."""
+    taken = [home / keyfiles.KEYS_DIRECTORY / keyfiles.DEVICE_FILE, home / DATABASE_NAME]
+    if not (home / UNFINISHED_NAME).exists() and (found := [path for path in taken if path.exists()]):
+        raise SyncdError(
+            f"there is a device in {home} already",
+            id="SY-KEY-07",
+            why=f"{found[0]} is there, and no identity is ever overwritten.",
+            fix="name another home: syncd --home DIR key restore FILE",
+        )
+
+
+def folders_in(backup: Backup, into: bytes | None) -> tuple[tuple[str, bytes], ...]:
+    """The folders of a backup by name and path. Raises ConfigError."""
+    with closing(_database(backup, into)) as connection:
+        return tuple(connection.execute("SELECT name, path FROM folder ORDER BY added, id").fetchall())
+
+
+def lay_out(home: Path, backup: Backup, random: Random, into: bytes | None) -> LaidOut:
+    """Put everything in its place, the keys last. `into`: folders lie in that directory from now on. The caller holds
+    the home. Raises SyncdError, ConfigError, OSError; then it can be called again."""
+    refuse_taken(home)
+    files = dict(backup.files)
+    with closing(_database(backup, into)) as connection:
+        folders = tuple(connection.execute("SELECT name, path FROM folder ORDER BY added, id").fetchall())
+        database = bytes(connection.serialize())
+    write_private(home / UNFINISHED_NAME, b"", random)
+    write_private(home / DATABASE_NAME, database, random)
+    config = _lay_out_config(home, files.get(CONFIG_NAME), random)
+    settings = json.loads(files.get(SETTINGS_NAME, b"{}"))
+    kept = json.dumps({"made_ms": backup.made_ms, "folders": settings.get("folders", [])}).encode("ascii")
+    write_private(home / RESTORED_NAME, kept, random)
+    keyfiles.put_back(home, files, random)
+    (home / UNFINISHED_NAME).unlink()
+    _flush(home)
+    return LaidOut(folders, config)
+
+
+def _lay_out_config(home: Path, content: bytes | None, random: Random) -> Path | None:
+    if content is None:
+        return None
+    path = home / CONFIG_NAME
+    if path.exists() and path.read_bytes() != content:
+        path = home / f"{CONFIG_NAME}.recovered"
+    write_private(path, content, random)
+    return path
+
+
+def _database(backup: Backup, into: bytes | None) -> sqlite3.Connection:
+    """The backup's database, in memory. Raises ConfigError."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        raw = dict(backup.files)[DATABASE_NAME]
+        connection.deserialize(raw[:18] + b"\1\1" + raw[20:])  # what is in memory has no log beside it
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        _drop_fleeting(connection)
+        if into is not None:
+            for id_, name, path in connection.execute("SELECT id, name, path FROM folder").fetchall():
+                where = os.path.join(into, os.path.basename(bytes(path)) or os.fsencode(name))
+                connection.execute("UPDATE folder SET path=? WHERE id=?", (where, id_))
+        connection.commit()
+    except (KeyError, sqlite3.DatabaseError) as error:
+        connection.close()
+        raise ConfigError("the backup's database cannot be used", id="SY-KEY-05", why=str(error)) from error
+    return connection
+
+
+# --- at the next start -----------------------------------------------------------------------------------------------
+
+
+def restored(home: Path) -> dict[str, Any] | None:
+    """What a restore left to be done; None: nothing."""
+    try:
+        value = json.loads((home / RESTORED_NAME).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def forget_restored(home: Path) -> None:
+    """It is done."""
+    (home / RESTORED_NAME).unlink(missing_ok=True)
+
+
+def _flush(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
