@@ -24,6 +24,7 @@ LIFETIMES: Final = {"15m": 15 * 60, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
 PAUSES: Final[Mapping[str, int | None]] = {"1h": 3_600, "8h": 8 * 3_600, "1d": 86_400, "always": None}
 PAUSE_WORDS: Final = {"1h": "for an hour", "8h": "for eight hours", "1d": "for a day", "always": "until I say so"}
 KEPT: Final = ("this", "both")
+MOST_DOWNLOADS: Final = 1_000_000
 GIVEN_ROLES: Final = ("editor", "viewer", "vault", "admin", "owner")
 
 
@@ -101,6 +102,19 @@ def _share(form: Form) -> dict[str, Any]:
         "link": kind == "link",
         "expires_s": LIFETIMES[lifetime],
         "uses": 1,
+    }
+
+
+def _link(form: Form) -> dict[str, Any]:
+    most = _maybe(form, "most")
+    if most is not None and not (most.isascii() and most.isdigit() and 1 <= int(most[:9]) <= MOST_DOWNLOADS):
+        raise ConfigError("the number of downloads is not understood", id="SY-WEB-02")
+    return {
+        "path": _path(form),
+        "expires_s": LIFETIMES[_one_of(form, "expires", LIFETIMES)],
+        "password": form.get("password") or None,
+        "most": None if most is None else int(most),
+        "dry_run": False,
     }
 
 
@@ -282,6 +296,13 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
             takes_long=True,
         ),
         "share": Action("share", "share", _share, lambda done: "", leads_to="/invited"),
+        "link": Action("link.create", "link create", _link, lambda done: "", leads_to="/linked"),
+        "unlink": Action(
+            "link.revoke",
+            "link revoke",
+            lambda form: {"id": _exact(form, "id"), "dry_run": False},
+            lambda done: f"The link to {wording.escape(done['path'])} works no more.",
+        ),
         "find": Action("join.find", "join", _find, leads_to="/join", takes_long=True),
         "look": Action(
             "join.preview",

@@ -38,6 +38,8 @@ View = Callable[[Asked], Awaitable[Shown]]
 ASSET_HEADERS: Final = {"cache-control": "max-age=3600"}
 SEE_OTHER: Final = 303
 MAX_FIELDS: Final = 32
+NOTES: Final[Mapping[str, str]] = {"share": "invite", "link": "link"}
+"""Actions of which the answer is shown, and what views call it."""
 _OUR_OWN_PATH = re.compile(r"/[a-z]*(\?[A-Za-z0-9%&=_.~+-]*)?")
 
 VIEWS: Final[Mapping[str, tuple[str, View]]] = {
@@ -60,6 +62,7 @@ STEPS: Final[Mapping[str, tuple[str, View]]] = {
     "/rotate": ("New certificate", sharing.rotate),
     "/member": ("A member", sharing.member),
     "/invited": ("Invitation", sharing.invited),
+    "/linked": ("Share link", sharing.linked),
     "/versions": ("Versions", past.versions),
     "/compare": ("A conflict", files.compare),
     "/setting": ("A setting", upkeep.setting),
@@ -265,9 +268,8 @@ class Page:
             query = urlencode({**earlier, name: key}, errors="surrogateescape")
             return self._finished(RedirectResponse(f"{goal}?{query}", SEE_OTHER))
         done = await call(self._api, action.method, params)
-        session.keep(
-            key, {"text": action.says(done), "invite": done} if name == "share" else {"text": action.says(done)}
-        )
+        made = {NOTES[name]: done} if name in NOTES else {}
+        session.keep(key, {"text": action.says(done), **made})
         separator = "&" if "?" in goal else "?"
         return self._finished(RedirectResponse(f"{goal}{separator}{urlencode({'said': key})}", SEE_OTHER))
 

@@ -26,7 +26,8 @@ chromium_needed = pytest.mark.needs("chromium")
 
 HARMLESS: Final = frozenset(
     {
-        "status", "peers", "requests", "members", "invites", "conflicts", "traffic", "transfers", "ls", "changes",
+        "status", "peers", "requests", "members", "invites", "links", "conflicts", "traffic", "transfers", "ls",
+        "changes",
         "diff", "history", "compare", "storage", "audit",
         "version",
         "key.show", "doctor", "config.show",

@@ -125,6 +125,25 @@ def transfers(*files: Json, total: int | None = None, eta_s: int | None = None, 
     }
 
 
+def share_link(path: str, state: str = "open", **more: Any) -> Json:
+    """A link for people outside."""
+    return {
+        "id": "5e" * 16,
+        "folder": FOLDER,
+        "name": "Photos",
+        "path": path,
+        "kind": "file",
+        "made": NOW,
+        "expires": "2026-11-28T12:00:00Z",
+        "password": True,
+        "most": None,
+        "used": 2,
+        "state": state,
+        "why": None,
+        **more,
+    }
+
+
 def invite(id_: str, code: str | None, role: str = "editor") -> Json:
     return {
         "id": id_,
@@ -309,6 +328,7 @@ def script(state: Json, **answers: Any) -> Script:
         "peers": {"peers": []},
         "requests": {"requests": []},
         "invites": {"invites": []},
+        "links": {"links": []},
         "members": {"members": [member("aa" * 16, "ben-desktop", "owner", "carpet-tennis", you=True)]},
         "conflicts": {"conflicts": []},
         "compare": COMPARED,
@@ -359,6 +379,11 @@ CONTACTS = [
     contact(NAS, "nas", "farmer-merit", rtt=0.6),
     contact(ATTIC, "attic-vault", "jigsaw-chorus", rtt=23.0),
 ]
+LINKS = [
+    share_link("/home/anna/Photos/2025", kind="directory", most=5),
+    share_link("/home/anna/Photos/letter.pdf", password=False),
+    share_link("/home/anna/Photos/old.zip", "ended", why="it was revoked"),
+]
 MEMBERS = [
     member("aa" * 16, "ben-desktop", "owner", "carpet-tennis", you=True),
     member("bb" * 16, "anna-laptop", "editor", "tulip-orbit"),
@@ -392,6 +417,7 @@ def busy() -> Script:
         peers={"peers": CONTACTS},
         requests={"requests": [asks_to_join()]},
         invites={"invites": [invite("01" * 8, "7-guitar-uncle-merit"), invite("02" * 8, None, "viewer")]},
+        links={"links": LINKS},
         members={"members": MEMBERS},
         traffic=traffic(
             (BEN, "anna-laptop", _wave(1, 80_000_000), _wave(2, 9_000_000)),

@@ -21,19 +21,21 @@ RIGHTS = (
 
 
 async def sharing(asked: Asked) -> Shown:
-    """Requests, invitations and members of every folder."""
+    """Requests, invitations, share links and members of every folder."""
     folders = []
     for folder in asked.status["folders"]:
         members = await asked.call("members", folder=folder["id"], cwd=None)
         folders.append({"folder": folder, "members": [_with_rights(member) for member in members["members"]]})
     requests = await asked.call("requests", folder=None, cwd=None)
     invites = await asked.call("invites", folder=None, cwd=None)
+    links = await asked.call("links", folder=None, cwd=None)
     return Shown(
         "sharing.html",
         {
             "folders": folders,
             "requests": requests["requests"],
             "invites": invites["invites"],
+            "links": links["links"],
             "rights": [words for _, words in RIGHTS],
             "roles": GIVEN_ROLES,
             "lifetimes": LIFETIMES,
@@ -57,6 +59,15 @@ async def invited(asked: Asked) -> Shown:
         return missing("This invitation is not shown any more.")
     invite = note["invite"]
     return Shown("invited.html", {"invite": invite, "qr": pictures.qr(invite["link"]) if invite["link"] else None})
+
+
+async def linked(asked: Asked) -> Shown:
+    """A share link that was just made: its address is shown here once, and as a QR code."""
+    note = asked.note()
+    if note is None or "link" not in note:
+        return missing("The address of this link is not shown any more.")
+    link = note["link"]
+    return Shown("linked.html", {"link": link, "qr": pictures.qr(link["url"], exact=True)})
 
 
 async def member(asked: Asked) -> Shown:

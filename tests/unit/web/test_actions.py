@@ -35,6 +35,8 @@ FORM = {
     "for": "8h",
     "at": "1700000000",
     "before": "",
+    "password": "",
+    "most": "3",
 }
 SHOWN_WITHOUT_ASKING = {"config.show": ("config", "settings_with_origin")}
 """Methods whose command needs no daemon: its module, and the function of the daemon's side that it calls itself."""
@@ -113,6 +115,12 @@ def test_no_view_changes_anything() -> None:
         ("share", "kind", "pigeon"),
         ("share", "expires", "9999d"),
         ("find", "code", " "),
+        ("link", "path", "relative/path"),
+        ("link", "expires", "9999d"),
+        ("link", "most", "0"),
+        ("link", "most", "-1"),
+        ("link", "most", "\u0663"),
+        ("link", "most", "1000001"),
         ("restore", "at", "yesterday"),
         ("restore", "at", ""),
         ("restore", "where", "etc"),
