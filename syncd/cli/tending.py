@@ -14,6 +14,7 @@ from syncd.cli.session import Session, command, here, seconds, usage
 
 _Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")]
 _OneFolder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")]
+SAMPLES = 3
 KEEP = ("mine", "theirs", "this", "newest", "both")
 
 
@@ -98,13 +99,13 @@ def filter_list(session: Session, folder: _OneFolder = None) -> None:
 @command()
 def filter_test(
     session: Session,
-    rules: Annotated[list[str], typer.Argument(metavar="RULE...", help="As in a .gitignore; `!` takes one back.")],
+    rules: Annotated[
+        list[str], typer.Argument(metavar="RULE...", help="As in a .gitignore, or `size>50M`; `!` takes one back.")
+    ],
     folder: Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Default: where you stand.")] = None,
 ) -> None:
     """Say in files and bytes what more rules would take out of a folder, or let in. Nothing happens."""
     found = session.call("filter", **here(folder), rules=rules)
-    if found["problems"]:
-        session.terminal.talk("\n".join(f"no rule: {text.escape(one)}" for one in found["problems"]))
     session.show(found, lambda: _effects(found))
 
 
@@ -115,5 +116,8 @@ def _effects(found: Json) -> list[str]:
 
 
 def _effect(verb: str, effect: Json) -> str:
-    samples = ", ".join(text.escape(path) for path in effect["paths"][:3])
-    return f"{text.files_and_bytes(effect['files'], effect['bytes'])} {verb}" + (f" ({samples}, …)" if samples else "")
+    samples = [text.escape(path) for path in effect["paths"][:SAMPLES]]
+    samples += ["…"] if effect["files"] > SAMPLES else []
+    return f"{text.files_and_bytes(effect['files'], effect['bytes'])} {verb}" + (
+        f" ({', '.join(samples)})" if samples else ""
+    )

@@ -43,6 +43,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     missing: list[bytes] = []
     fix: str | None = "syncd status"
     rule: str | None = None
+    is_ignored = False
     if task is not None:
         stat = await task.blocking(_maybe_stat, task, names)
         row = await task.db(_row_at, task, names)
@@ -72,7 +73,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
             {
                 "name": folder.membership.member_name(device),
                 "connected": contact.connected,
-                "has": None if task is None or not task.peer_is_level(device) else True,
+                "has": None if task is None or is_ignored or not task.peer_is_level(device) else True,
             }
             for device, contact in contacts.items()
         ],

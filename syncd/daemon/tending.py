@@ -144,6 +144,9 @@ class Tending:
         task = self._task(folder)
         rules = await task.blocking(read_rules, task.store.tree)
         more = parse_ignores("\n".join(params["rules"]).encode("utf-8", "surrogateescape"))
+        if more.problems:
+            said = ", ".join(problem.partition(": ")[2] for problem in more.problems)
+            raise SyncdError(f"no rule: {said}", id="SY-USE-01", fix="syncd help filter test")
         comparison = Comparison(task.store, rules, rules.and_own(more), task.now_ns())
         while params["rules"] and await task.db(comparison.db_step, FILTER_STEP):
             pass
@@ -153,7 +156,7 @@ class Tending:
             "folder": folder.id.hex(),
             "name": folder.name,
             "rules": list(rules.lines),
-            "problems": [*rules.problems, *more.problems],
+            "problems": list(rules.problems),
             "leave": _effect_json(effects.leave),
             "enter": _effect_json(effects.enter),
             "not_fetched": _effect_json(effects.not_fetched),

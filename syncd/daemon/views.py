@@ -13,6 +13,7 @@ from syncd.daemon.drilling import Drilled
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.ground import Withheld
 from syncd.daemon.running import RunningFolder
+from syncd.model.ignores import SHARED_NAME
 from syncd.store.counts import Problem
 from syncd.treetypes import RootState
 from syncd.wording import size
@@ -138,8 +139,8 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
     if task is not None:
         problems += [problem_json(problem) for problem in task.problems]
         problems += [
-            {"id": "SY-CONF-03", "path": ".syncd/ignore", "why": f"{line} is no rule", "try": "correct or remove it"}
-            for line in task.ignores.problems
+            {"id": "SY-CONF-03", "path": path, "why": f"{line} is no rule", "try": "correct or remove it"}
+            for path, line in map(_rule_of, task.ignores.problems)
         ]
         drill = task.driller.last
         if drill is not None and drill.failed:
@@ -181,6 +182,12 @@ def apart_lines(folder: RunningFolder) -> list[str]:
             f"apart and do not count{left}"
         )
     return lines
+
+
+def _rule_of(problem: str) -> tuple[str, str]:
+    """(file of rules, line and text) of a rule that is none."""
+    shared = SHARED_NAME.decode()
+    return (shared, problem.removeprefix(f"{shared}: ")) if problem.startswith(shared) else (".syncd/ignore", problem)
 
 
 def is_in_sync(folder: RunningFolder, other_members: int) -> bool:

@@ -112,3 +112,28 @@ def test_check_reads_everything(two: tuple[Computer, Computer]) -> None:
         shared.wait_equal_file(f"file{number}", b"content %d" % number)
     (checked,) = shared.ben.ask("check", "checked")["folders"]
     assert (checked["files"], checked["suspect"], checked["rotten"], checked["database"]) == (5, 0, 0, [])
+
+
+def test_rules_are_tried_before_they_hold_and_explain_names_the_one_that_does(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "filtered")
+    (shared.here / ".syncdignore").write_text("size>1K\nsize>nonsense\n")
+    shared.wait_equal_file("growing", b"small")
+    (shared.here / "large").write_bytes(bytes(2000))
+    (shared.here / "film.mkv").write_bytes(b"frames")
+    shared.wait_synced()
+    told = shared.anna.ask("filter", "test", "type:video", "!large", "--folder", "filtered")
+    assert (told["leave"]["files"], told["leave"]["bytes"], told["leave"]["paths"]) == (1, 6, ["film.mkv"])
+    assert (told["enter"]["files"], told["enter"]["bytes"], told["enter"]["paths"]) == (1, 2000, ["large"])
+    assert told["rules"] == ["size>1K"]
+    assert told["problems"] == [".syncdignore: line 2: size>nonsense"]
+    assert {"id": "SY-CONF-03", "path": ".syncdignore"}.items() <= show(shared.anna, "filtered")["problems"][0].items()
+    assert refusal(shared.anna, "filter", "test", "size>12X", "--folder", "filtered").id == "SY-USE-01"
+    (shared.here / "growing").write_bytes(bytes(3000))
+    wait_for(lambda: shared.anna.ask("explain", str(shared.here / "growing"))["state"] == "ignored", 20, "not seen")
+    told = shared.anna.ask("explain", str(shared.here / "growing"))
+    assert told["rule"] == "size>1K"
+    assert "2.9 KiB" in told["why"] and "5 B" in told["why"]
+    assert (shared.there / "growing").read_bytes() == b"small"
+    (shared.here / ".syncdignore").unlink()
+    wait_content(shared.there / "growing", bytes(3000))
+    wait_content(shared.there / "large", bytes(2000))
