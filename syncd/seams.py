@@ -293,6 +293,10 @@ class Tree(Protocol):
 
     def space(self) -> Space: ...
 
+    def may_change(self, path: Path) -> bool:
+        """Whether syncd is allowed to make, replace and remove names in a directory."""
+        ...
+
     # Looking.
 
     def list_dir(self, path: Path) -> list[tuple[bytes, Stat]]:

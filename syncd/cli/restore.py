@@ -29,6 +29,7 @@ def restore(
         str | None, typer.Option("--existing", metavar="RULE", help="With --to: refuse, keep or aside.")
     ] = None,
     changed: Annotated[bool, typer.Option("--changed", help="With --to: only what differs from now.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out what cannot be restored.")] = False,
     on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="There, if that device lets you.")] = None,
 ) -> None:
     """Bring a file, directory or folder back as it was. Says first what would happen. `--json` prints syncd.restore/1.
@@ -48,6 +49,7 @@ def restore(
         "only": only,
         "existing": "keep" if keep_newer else existing,
         "changed": changed,
+        "partial": partial,
         "on": on,
     }
     if on is not None:
@@ -94,13 +96,22 @@ def _foreseen_lines(found: Json) -> list[str]:
     lines[0] += f"; {text.size(found['bytes'])} to write"
     if found["from_peers"]["blocks"]:
         lines.append(f"{text.size(found['from_peers']['bytes'])} of that come from peers")
+    if found["estimate_s"] is not None:
+        lines.append(f"estimated to take {text.duration(found['estimate_s'])}, by how fast this computer was lately")
     if found["missing_blocks"]:
         lines.append(f"{found['missing_blocks']:,} blocks are nowhere to be had, so these cannot be restored now:")
         lines += [f"  {text.escape(path)}" for path in found["incomplete"][:_SHOWN]]
+        if len(found["incomplete"]) > _SHOWN:
+            lines.append(f"  and {len(found['incomplete']) - _SHOWN:,} more")
+    lines += _refused_lines(found["refused"])
     lines += [f"  {one['change']:10} {text.escape(one['path'])}" for one in found["differences"][:_SHOWN]]
     if len(found["differences"]) > _SHOWN:
         lines.append(f"  and {len(found['differences']) - _SHOWN:,} more")
     return lines
+
+
+def _refused_lines(refused: list[Json]) -> list[str]:
+    return [f"it would be refused: {one['what']}" + (f" ({one['fix']})" if one["fix"] else "") for one in refused]
 
 
 def _done_lines(found: Json) -> list[str]:
@@ -154,6 +165,7 @@ def _deed_lines(deeds: list[Json]) -> list[str]:
 
 def _undo_lines(found: Json) -> list[str]:
     lines = [f"{found['of']['kind']} {found['of']['id']}: {text.count(found['names'], 'name')} back as before it"]
+    lines += _refused_lines(found["refused"])
     if found["changed_since"]:
         lines.append(f"{text.count(found['changed_since'], 'name')} changed since, and stay as they are")
     if found["undo"]:

@@ -31,6 +31,7 @@ _OF_FOLDER = {"folder": "text", "name": "text"}
 _DEVICE = {"id": "text", "name": "text", "words": "text"}
 _MEMBER = {"id": "text", "name": "text", "role": "text"}
 _EPOCH = {"epoch": "int", "epoch_id": "text"}
+_REFUSAL = {"id": "text", "what": "text", "why": "text", "fix": "text"}
 _CHECK = {"name": "text", "ok": "bool", "why": "text", "try": "text?", "id": "text?"}
 _HOOK = {"kind": ("webhook", "command", "mail", "desktop"), "target": "text", "on": ["text"]}
 _SHARE_LINK = {
@@ -250,6 +251,11 @@ SHAPES: dict[str, Any] = {
         "counts": {"*": "int"},
         "bytes": "int",
         "from_peers": {"blocks": "int", "bytes": "int"},
+        "missing_blocks": "int",
+        "incomplete": ["text"],
+        "differences": [{"change": "text", "path": "text"}],
+        "estimate_s": "num?",
+        "refused": [_REFUSAL],
         "dry_run": "bool",
         "undo": "text?",
     },
@@ -277,6 +283,7 @@ SHAPES: dict[str, Any] = {
         "names": "int",
         "deletes": "int",
         "bytes": "int",
+        "refused": [_REFUSAL],
         "dry_run": "bool",
         "undo": "text?",
     },

@@ -171,7 +171,7 @@ def _try(place: str, chosen: Sequence[Writing], store: FolderStore) -> list[str]
     reader = SourceReader(store.tree, store.packs, store.keyring)
     try:
         with DirectoryTarget(os.fsencode(place)) as target:
-            write_all(target, chosen, reader, store.keyring)
+            write_all(target, chosen, reader)
     finally:
         reader.close()
     return [

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
+from syncd.engine.rates import Rates, work_of
 from syncd.seams import Lane, Workers
 from syncd.store.apply import put_in_place
 from syncd.store.commit import Committed
@@ -22,7 +23,8 @@ MAX_GROUP = 1024
 class Finisher:
     """Puts the complete contents of one folder in place. `run` for its whole life."""
 
-    def __init__(self, store: FolderStore, workers: Workers, lane: Lane) -> None:
+    def __init__(self, store: FolderStore, workers: Workers, lane: Lane, rates: Rates) -> None:
+        self.rates = rates
         self._store = store
         self._workers = workers
         self._lane = lane
@@ -53,6 +55,7 @@ class Finisher:
 
     async def _finish(self, group: Sequence[Staging], now: Callable[[], float]) -> None:
         tokens = [staging.want.token for staging in group]
+        began = trio.current_time()
         try:
             await self._workers.run_blocking(self._store.tree.flush, tokens)
             async with self.disk:
@@ -65,6 +68,8 @@ class Finisher:
             if self.on_failed is not None:
                 await self.on_failed(group)
             return
+        size = sum(staging.want.size for staging in group)
+        self.rates.place.note(work_of(len(group), size), trio.current_time() - began)
         self.on_done(group)
         if self.on_committed is not None:
             await self.on_committed(committed)

@@ -30,6 +30,7 @@ from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.seams import Clock, Lane, Workers
 from syncd.store.folder import FolderStore
 from syncd.store.keyring import Keyring
+from syncd.store.timing import db_take_rates
 from syncd.treetypes import Marker, RootState
 
 JournalHead = tuple[DeviceId, Incarnation, int, ChangesetHash]
@@ -80,6 +81,7 @@ class FolderTask(Ground):
         """Work until cancelled. `wait_for_peer`: a device that joined publishes nothing before it has reached a
         peer."""
         await self.db(self.store.db_begin)
+        await self.db(db_take_rates, self.store, self.rates)
         await self.keeper.check_root()
         self.newest = await self.db(self.store.journal.newest_seq)
         if not wait_for_peer or self.newest:

@@ -55,11 +55,13 @@ async def fetch(task: Ground, entries: Sequence[Entry], parts: frozenset[bytes])
         held = await _held(state.link, list(left))
         wanted = [entry for cid, entry in left.items() if cid in held]
         for some in _batches(wanted):
+            began = trio.current_time()
             try:
                 got = await _fetch(task, state.link, some)
             except (PeerUnavailable, RemoteProtocolError):
                 break
             await _keep(task, got, parts)
+            task.rates.fetch.note(sum(entry.length for entry, _ in got), trio.current_time() - began)
             for entry, _ in got:
                 left.pop(entry.cid, None)
     return len(entries) - len(left)

@@ -18,6 +18,7 @@ from syncd.daemon.metering import Transfers
 from syncd.daemon.problems import ROOT_IDS
 from syncd.daemon.pulling import Puller
 from syncd.engine.brake import Ages
+from syncd.engine.rates import Rates
 from syncd.model.ids import Cid
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
@@ -193,7 +194,9 @@ class Ground:
         """Set once this disk was looked at: before that, files of which it has a copy would be fetched."""
         self.is_recovered = False
         """What a crash left behind was seen to. False: before the next look at the disk it has to be."""
-        self.finisher = Finisher(store, workers, lane)
+        self.rates = Rates()
+        """How fast contents came to this disk lately."""
+        self.finisher = Finisher(store, workers, lane, self.rates)
         self.puller = Puller(store, workers, lane, transfers, store.journal.device[0] % 16, self.finisher)
         self._lane = lane
         self._changed = trio.Event()

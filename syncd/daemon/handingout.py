@@ -63,11 +63,10 @@ class HandedOut:
         """Verified bytes, at the pace that is allowed. Raises BlockMissing."""
         task, store = self.task, self.task.store
         reader = SourceReader(store.tree, store.packs, store.keyring)
-        cipher = store.keyring.cipher()
         try:
             for batch in await task.blocking(_batches, self.content.packed, start, length):
                 placed = await task.db(shared.db_placed, store, self.content.packed, batch.first, batch.count)
-                whole = await task.blocking(shared.read_verified, self.path, placed, reader, cipher)
+                whole = await task.blocking(shared.read_verified, self.path, placed, reader)
                 wanted = memoryview(whole)[batch.skip : batch.skip + batch.length]
                 for at in range(0, len(wanted), PIECE_BYTES):
                     piece = wanted[at : at + PIECE_BYTES]

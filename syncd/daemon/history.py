@@ -13,7 +13,7 @@ from typing import Any
 from syncd.daemon.commanding import Commanding
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.gathering import fetch, held_by_peers
-from syncd.daemon.restoring import Wish, bring, demand, nothing_there, published
+from syncd.daemon.restoring import Missing, Wish, bring, nothing_there, published, refusals
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.timeline import Seen, counts, difference
@@ -151,7 +151,7 @@ class History:
         to = None if params["to"] is None else os.fsencode(params["to"])
         existing = _existing(params["existing"])
         part = Part(path, params["only"], keep_newer=to is None and existing is Existing.KEEP)
-        wish = Wish(when, part, to, existing, changed=params["changed"])
+        wish = Wish(when, part, to, existing, changed=params["changed"], partial=params["partial"])
         found = await bring(folder, task, wish, dry_run=params["dry_run"])
         return {
             "schema": "syncd.restore/1",
@@ -165,6 +165,8 @@ class History:
             "differences": [
                 {"change": one.change.value, "path": as_text(b"/".join(one.path))} for one in found.differences
             ],
+            "estimate_s": None if found.estimate_s is None else round(found.estimate_s, 1),
+            "refused": [_refusal(one) for one in found.refused],
             "dry_run": params["dry_run"],
             "undo": None if found.deed is None else found.deed.id,
         }
@@ -185,12 +187,14 @@ class History:
         task = task_of(folder)
         deed = await self._deed(task, params["id"])
         foreseen = await task.db(restoring.db_foresee_undo, task.store, deed)
+        at_peers = await held_by_peers(task, foreseen.lacking)
+        missing = Missing(sum(entry.cid not in at_peers for entry in foreseen.lacking))
+        plan = Foreseen((), foreseen.records, foreseen.deletes, foreseen.size, foreseen.lacking, foreseen.parts)
+        refused = await refusals(folder, task, plan, missing)
         undo: Deed | None = None
         if not params["dry_run"]:
-            at_peers = await held_by_peers(task, foreseen.lacking)
-            missing = [entry for entry in foreseen.lacking if entry.cid not in at_peers]
-            plan = Foreseen((), foreseen.records, foreseen.deletes, foreseen.size, foreseen.lacking, foreseen.parts)
-            await demand(folder, task, plan, missing)
+            if refused:
+                raise refused[0]
             if foreseen.lacking:
                 await fetch(task, foreseen.lacking, foreseen.parts)
             undo = (await task.db(restoring.db_undo, task.store, deed, task.clock.now())).deed
@@ -204,6 +208,7 @@ class History:
             "deletes": foreseen.deletes,
             "bytes": foreseen.size,
             "changed_since": foreseen.changed,
+            "refused": [_refusal(one) for one in refused],
             "dry_run": params["dry_run"],
             "undo": None if undo is None else undo.id,
         }
@@ -272,6 +277,10 @@ def _deed_json(deed: Deed) -> Json:
         "about": deed.about,
         "undone": deed.undone,
     }
+
+
+def _refusal(error: SyncdError) -> Json:
+    return {"id": error.id, "what": error.what, "why": error.why, "fix": error.fix}
 
 
 def _kept(lacking: Sequence[Entry], at_peers: set[bytes]) -> str:

@@ -16,6 +16,7 @@ from syncd.store.past import db_note_past
 from syncd.store.pruning import db_copies
 from syncd.store.recovery import db_adopt_old, db_recheck_old, db_recover_intents, publish_late_edits
 from syncd.store.steps import db_recover_steps
+from syncd.store.timing import db_keep_rates
 from syncd.treetypes import RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
@@ -41,6 +42,7 @@ class Keeper:
         self._puller = ground.puller
         self._finisher = ground.finisher
         self._root_lock = trio.Lock()
+        self._measured = ground.rates.as_json()
 
     async def check_root(self) -> bool:
         """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind."""
@@ -86,6 +88,7 @@ class Keeper:
                 await self._db(waves.db_newest_row, self._store.connection),
             )
             await trio.sleep(HOUSEKEEPING_S)
+            await self._keep_rates()
             if self._ground.root_state is not RootState.OK:
                 continue
             try:
@@ -117,6 +120,12 @@ class Keeper:
         wanted = await self._db(db_copies, self._store)
         if wanted:
             await self._copies.prove(pressed, wanted, hold=True)
+
+    async def _keep_rates(self) -> None:
+        measured = self._ground.rates.as_json()
+        if measured != self._measured:
+            self._measured = measured
+            await self._db(db_keep_rates, self._store, self._ground.rates)
 
     async def watch_root(self) -> None:
         """Notice a root that goes or comes back, until cancelled."""

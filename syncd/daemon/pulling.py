@@ -20,6 +20,7 @@ from ca.ids import DeviceId
 from syncd.daemon.finishing import Finisher
 from syncd.daemon.metering import Transfers
 from syncd.engine.pull import Batch, Pull
+from syncd.engine.rates import work_of
 from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.model.cipher import max_ciphertext
 from syncd.model.ids import Cid
@@ -31,7 +32,7 @@ from syncd.store.folder import FolderStore, Needed
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.prepare import Want
-from syncd.store.staging import Delivery, Stager, Staging
+from syncd.store.staging import Delivery, Stager, Staging, shares
 from syncd.treetypes import NotSupported
 from syncd.workers import Buffers
 
@@ -207,7 +208,13 @@ class Puller:
 
     async def _stage(self, whole: Sequence[tuple[Staging, Needed]]) -> None:
         resumable = frozenset(self.resumable)
-        await self._workers.run_blocking(self._stager.begin, whole, resumable)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for share in shares(whole):
+                nursery.start_soon(self._workers.run_blocking, self._stager.begin, share, resumable)
+        copied = [staging.copied_bytes for staging, _ in whole if staging.copied_bytes]
+        if copied:
+            self._finisher.rates.stage.note(work_of(len(copied), sum(copied)), trio.current_time() - began)
         for staging, _ in whole:
             self.resumable.add(staging.want.token)
             self.meter.copied_bytes += staging.copied_bytes
@@ -290,6 +297,7 @@ class Puller:
         arrived: list[tuple[Cid, memoryview]] = []
         left = set(batch.cids)
         is_busy = is_late = False
+        began = trio.current_time()
         with self._buffers.lend(room_for(limits)) as place:
             try:
                 with trio.move_on_after(FETCH_TIMEOUT_S) as patience:
@@ -300,6 +308,7 @@ class Puller:
                             patience.deadline = trio.current_time() + FETCH_TIMEOUT_S
                             is_busy |= self._sort(link.device, batch.cids, frames, left, arrived)
                 is_late = patience.cancelled_caught
+                self._finisher.rates.fetch.note(sum(len(one) for _, one in arrived), trio.current_time() - began)
             finally:
                 self.pull.failed(link.device, left, refused=is_late)
                 if arrived:

@@ -8,29 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.gathering import fetch, held_by_peers
 from syncd.daemon.ground import Ground
+from syncd.daemon.problems import problem_of
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text
+from syncd.engine.rates import work_of
 from syncd.engine.timeline import Difference, Seen, counts
 from syncd.errors import SyncdError, TrustError
 from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
+from syncd.seams import Tree
 from syncd.store import restoring
 from syncd.store.depot import Depot, StoreKeys
 from syncd.store.folder import SourceReader
 from syncd.store.keyring import EpochKeyMissing
-from syncd.store.outside import DirectoryTarget, Existing, Target, TarTarget, Writing, free_bytes, write_all
+from syncd.store.outside import (
+    DirectoryTarget,
+    Existing,
+    Target,
+    TarTarget,
+    Writing,
+    demand_target,
+    is_tar,
+    space_at,
+    write_all,
+)
 from syncd.store.restoring import Deed, Foreseen, Moment, Part
+from syncd.store.timing import write_sample
+from syncd.treetypes import Denied, Kind, Space, TreeError
+from syncd.wording import escape
 
 SPARE_BYTES = 64 << 20
 """What a restore leaves free on the disk."""
+NAMED = 5
+"""Of names that cannot be restored: so many are told in an error; a dry run tells them all."""
 FILES_AT_ONCE = 256
 """Things that are written outside in one hop to a thread."""
 
@@ -58,12 +76,14 @@ class Wish:
     """Outside, as an encrypted store that these open."""
     below: bytes | None = None
     """Outside, the directory from which `to` is reached, through no symlink; None: `to` is what its name leads to."""
+    partial: bool = False
+    """Without the names that cannot be restored, instead of not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
     """What came of it, or would come. `missing`: blocks that nobody has who is connected; `incomplete`: the names that
-    cannot be restored without them."""
+    cannot be restored without them; `refused`: why it would not be done."""
 
     counts: Mapping[str, int]
     size: int
@@ -72,6 +92,9 @@ class Brought:
     differences: Sequence[Difference] = ()
     deed: Deed | None = None
     incomplete: Sequence[Path] = ()
+    estimate_s: float | None = None
+    """How long it would take, by what the same work took here before; None if nobody knows."""
+    refused: Sequence[SyncdError] = ()
 
 
 async def bring(
@@ -98,34 +121,119 @@ async def _in_place(folder: RunningFolder, task: FolderTask, wish: Wish, dry_run
     if missing:
         then = {one.path: one.after for one in foreseen.differences if one.after is not None}
         incomplete = await task.db(restoring.db_incomplete, task.store, then, {entry.cid for entry in missing})
+    if incomplete and wish.partial:
+        rest = replace(wish, part=replace(part, without=frozenset(incomplete)), partial=False)
+        brought = await _in_place(folder, task, rest, dry_run)
+        return replace(brought, incomplete=incomplete, missing=len(missing))
+    refused = await refusals(folder, task, foreseen, Missing(len(missing), incomplete, len(foreseen.differences)))
     deed: Deed | None = None
-    if not dry_run:
-        await demand(folder, task, foreseen, missing)
+    estimate_s: float | None = None
+    if dry_run:
+        names = len(foreseen.differences)
+        estimate_s = await _estimate(task, task.rates.in_place, names, foreseen.size, foreseen.lacking)
+    elif refused:
+        raise refused[0]
+    else:
         await _gather(task, when, part, foreseen)
         about = f"{folder.name}/{as_text(b'/'.join(part.path))}".rstrip("/")
         with trio.CancelScope(shield=True):  # what is in the database is told to the others
             deed = await task.db(restoring.db_restore, task.store, when, part, about, task.clock.now())
             await published(task)
     changes = {change.value: count for change, count in counts(foreseen.differences).items()}
-    return Brought(changes, foreseen.size, foreseen.lacking, len(missing), foreseen.differences, deed, incomplete)
+    return Brought(
+        changes,
+        foreseen.size,
+        foreseen.lacking,
+        len(missing),
+        foreseen.differences,
+        deed,
+        incomplete,
+        estimate_s,
+        refused,
+    )
 
 
-async def demand(folder: RunningFolder, task: FolderTask, foreseen: Foreseen, missing: Sequence[Entry]) -> None:
-    """Refuse before anything is touched."""
-    if missing:
-        raise not_kept(len(missing))
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Blocks that nobody has who is connected; the names that need them, out of how many."""
+
+    blocks: int
+    incomplete: Sequence[Path] = ()
+    names: int = 0
+
+
+async def refusals(folder: RunningFolder, task: FolderTask, foreseen: Foreseen, missing: Missing) -> list[SyncdError]:
+    """Why something cannot be brought back into the folder: all of it, before anything is touched."""
+    found: list[SyncdError] = []
+    if missing.blocks:
+        found.append(not_kept(missing))
     membership, device = folder.membership, task.store.journal.device
     if not task.rights.publishes or not membership.may_publish(device, membership.head):
-        raise TrustError("your role does not allow to change this folder", id="SY-TRUST-02", fix=_ELSEWHERE)
-    if foreseen.deletes and not membership.may_delete(device, membership.head):
-        raise TrustError("your role does not allow to delete in this folder", id="SY-TRUST-02", fix=_ELSEWHERE)
-    free, _ = await task.blocking(task.store.tree.space)
-    _demand_space(foreseen.size, free)
+        found.append(TrustError("your role does not allow to change this folder", id="SY-TRUST-02", fix=_ELSEWHERE))
+    elif foreseen.deletes and not membership.may_delete(device, membership.head):
+        found.append(TrustError("your role does not allow to delete in this folder", id="SY-TRUST-02", fix=_ELSEWHERE))
+    if closed := await task.blocking(_closed, task.store.tree, foreseen.differences):
+        found.append(_not_ours(closed))
+    here = await task.blocking(task.store.tree.space)
+    return found + await _too_large(task, foreseen.size, foreseen.lacking, here)
 
 
-def _demand_space(size: int, free: int) -> None:
-    if size + SPARE_BYTES > free:
-        raise SyncdError(f"the restore needs {size:,} bytes, the disk has {free:,} free", id="SY-HIST-03")
+def _closed(tree: Tree, differences: Sequence[Difference]) -> list[Path]:
+    """Directories in which something would have to be changed, and this program is not allowed to."""
+    above = {path[:-1] for one in differences for path in (one.path, one.moved_from) if path}
+    there = {_standing(tree, path) for path in above}
+    return sorted(path for path in there if not tree.may_change(path))
+
+
+def _standing(tree: Tree, path: Path) -> Path:
+    """A directory, or the nearest above it that is there."""
+    while path:
+        try:
+            if tree.stat(path).kind is Kind.DIR:
+                return path
+        except Denied:
+            return path
+        except TreeError:
+            pass
+        path = path[:-1]
+    return path
+
+
+def _not_ours(closed: Sequence[Path]) -> SyncdError:
+    names = ", ".join(escape(as_text(b"/".join(path))) or "the folder itself" for path in closed[:NAMED])
+    more = f" and {len(closed) - NAMED:,} more" if len(closed) > NAMED else ""
+    return SyncdError(
+        f"{len(closed):,} of the directories in which files would change cannot be written",
+        id="SY-FILE-02",
+        why=f"syncd is not allowed to: {names}{more}",
+        fix=f"allow syncd to write there, or {_ELSEWHERE}",
+    )
+
+
+async def _too_large(task: Ground, size: int, lacking: Sequence[Entry], here: Space) -> list[SyncdError]:
+    """What peers send is kept in the home first, which may be on the same disk."""
+    sent = sum(entry.length for entry in lacking)
+    home = await task.blocking(task.store.packs.shelf.space)
+    needs = [(size + sent, here.free)] if home == here else [(size, here.free), (sent, home.free)]
+    return [
+        SyncdError(f"the restore needs {need:,} bytes, the disk has {free:,} free", id="SY-HIST-03")
+        for need, free in needs
+        if need and need + SPARE_BYTES > free
+    ]
+
+
+async def _estimate(
+    task: Ground, time_of: Callable[[int, int, int], float | None], names: int, size: int, lacking: Sequence[Entry]
+) -> float | None:
+    """Seconds, by what was measured here before; the disk is tried out if nothing was."""
+    if not task.rates.place.work:
+        began = trio.current_time()
+        try:
+            written = await task.blocking(write_sample, task.store.tree)
+        except TreeError:
+            return None  # a disk that takes nothing tells nothing
+        task.rates.place.note(written, trio.current_time() - began)
+    return time_of(names, size, sum(entry.length for entry in lacking))
 
 
 async def _gather(task: Ground, when: Moment, part: Part, foreseen: Foreseen) -> None:
@@ -134,7 +242,7 @@ async def _gather(task: Ground, when: Moment, part: Part, foreseen: Foreseen) ->
         got = await fetch(task, foreseen.lacking, foreseen.parts)
         again = await task.db(restoring.db_foresee, task.store, when, part)
         if not got and again.lacking:
-            raise not_kept(len(again.lacking))
+            raise not_kept(Missing(len(again.lacking)))
         foreseen = again
 
 
@@ -173,18 +281,43 @@ async def _outside(task: Ground, wish: Wish, dry_run: bool, heard: Heard) -> Bro
     incomplete: list[Path] = []
     if missing:
         incomplete = await task.db(restoring.db_incomplete, store, chosen, {entry.cid for entry in missing})
-    brought = Brought({"added": len(chosen)}, size, lacking, len(missing), incomplete=incomplete)
+    if incomplete and wish.partial:
+        rest = replace(wish, part=replace(part, without=frozenset(incomplete)), partial=False)
+        return replace(await _outside(task, rest, dry_run, heard), incomplete=incomplete, missing=len(missing))
+    refused = await _refusals_outside(task, wish, size, lacking, Missing(len(missing), incomplete, len(chosen)))
+    brought = Brought({"added": len(chosen)}, size, lacking, len(missing), incomplete=incomplete, refused=refused)
     if dry_run:
-        return brought
-    if missing:
-        raise not_kept(len(missing))
-    _demand_space(size, await task.blocking(free_bytes, wish.to))
+        return replace(brought, estimate_s=await _estimate(task, task.rates.elsewhere, len(chosen), size, lacking))
+    if refused:
+        raise refused[0]
     while lacking:
         if not await fetch(task, lacking, parts):
-            raise not_kept(len(lacking))
+            raise not_kept(Missing(len(lacking)))
         lacking, parts = await task.db(restoring.db_lacking, store, contents)
     await _write(task, chosen, wish, heard)
     return brought
+
+
+async def _refusals_outside(
+    task: Ground, wish: Wish, size: int, lacking: Sequence[Entry], missing: Missing
+) -> list[SyncdError]:
+    """Why something cannot be written there: all of it, before anything is fetched for it or written."""
+    assert wish.to is not None
+    found = [not_kept(missing)] if missing.blocks else []
+    if wish.keys is None:
+        try:
+            await task.blocking(demand_target, wish.to, wish.existing, wish.below)
+        except (SyncdError, TreeError) as error:
+            found.append(_told(error))
+    return found + await _too_large(task, size, lacking, await task.blocking(space_at, wish.to))
+
+
+def _told(error: SyncdError | TreeError) -> SyncdError:
+    """An error of the disk as people are told it."""
+    if not isinstance(error, TreeError):
+        return error
+    code, why, fix = problem_of(error, reading=False)
+    return SyncdError("it cannot be written there", id=code, why=why, fix=fix)
 
 
 async def _write(task: Ground, chosen: Mapping[Path, Seen], wish: Wish, heard: Heard) -> None:
@@ -202,7 +335,9 @@ async def _write(task: Ground, chosen: Mapping[Path, Seen], wish: Wish, heard: H
             for start in range(0, len(items), FILES_AT_ONCE):
                 some = items[start : start + FILES_AT_ONCE]
                 writings = await task.db(_writings, task, some, skip)
-                written += await task.blocking(write_all, target, writings, reader, store.keyring)
+                began, before = trio.current_time(), written
+                written += await task.blocking(write_all, target, writings, reader)
+                task.rates.outside.note(work_of(len(some), written - before), trio.current_time() - began)
                 heard(start + len(some), len(items), written, size)
     finally:
         reader.close()
@@ -231,7 +366,7 @@ async def _deposit(
 
 
 def _open_target(to: bytes, existing: Existing, below: bytes | None) -> Target:
-    return TarTarget(to, below) if to.endswith(b".tar") else DirectoryTarget(to, existing, below)
+    return TarTarget(to, below) if is_tar(to) else DirectoryTarget(to, existing, below)
 
 
 def _writings(task: Ground, items: Sequence[tuple[Path, Seen]], skip: int) -> list[Writing]:
@@ -280,5 +415,16 @@ def nothing_there(path: Path) -> SyncdError:
     return SyncdError(f"there was nothing called {name} then", id="SY-HIST-01")
 
 
-def not_kept(count: int) -> SyncdError:
-    return SyncdError(f"{count:,} blocks of that moment are nowhere to be had", id="SY-HIST-02")
+def not_kept(missing: Missing) -> SyncdError:
+    """Says which names that concerns, and that the others can be had."""
+    if not missing.incomplete:
+        return SyncdError(f"{missing.blocks:,} blocks of that moment are nowhere to be had", id="SY-HIST-02")
+    some = ", ".join(escape(as_text(b"/".join(path))) for path in missing.incomplete[:NAMED])
+    more = len(missing.incomplete) - NAMED
+    return SyncdError(
+        f"{missing.blocks:,} blocks of that moment are nowhere to be had",
+        id="SY-HIST-02",
+        why=f"of {missing.names:,} names these cannot be restored: {some}"
+        + (f" and {more:,} more" if more > 0 else ""),
+        fix="connect a computer that has them, or leave them out: --partial",
+    )

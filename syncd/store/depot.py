@@ -122,7 +122,7 @@ class Depot:
             if entry.pid in self._known:
                 continue
             view = self._buffer[: entry.length]
-            read_block(item.path, entry, places, reader, self._keyring.cipher(), view)
+            read_block(item.path, entry, places, reader, view)
             sealed = self._keyring.cipher_of(entry.epoch_prefix).seal(BlockKind.DATA, view)
             self._builder.add(raw, sealed.ciphertext)
             self._known.add(entry.pid)

@@ -39,7 +39,7 @@ from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership
 from syncd.store.judging import judge_again
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.locating import BlockSource, Name, Places, db_places_of
-from syncd.store.packs import Packs
+from syncd.store.packs import Packs, Scratch
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import Publisher
 from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
@@ -458,12 +458,14 @@ def _placed(packed: bytes) -> tuple[tuple[int, Entry], ...]:
 
 
 class SourceReader:
-    """Reads blocks at their places, keeping the last file open: blocks are asked for in the order of files."""
+    """Reads blocks at their places, keeping the last file open: blocks are asked for in the order of files. One object
+    for each thread that reads at a time."""
 
     def __init__(self, tree: Tree, packs: Packs, keyring: Keyring) -> None:
         self._tree = tree
         self._packs = packs
         self._keyring = keyring
+        self._scratch = Scratch()
         self._source: BlockSource | None = None
         self._reader: Reader | None = None
 
@@ -471,16 +473,33 @@ class SourceReader:
         """Fill `view` with the plaintext of a block; False if the file is gone or shorter, or the pack damaged."""
         if source.kind is SourceKind.PACK:
             name = source.name.decode()
-            return self._packs.open_block(self._keyring, name, offset, entry, source.epoch_prefix, view)
+            return self._packs.open_block(self._keyring, name, offset, entry, source.epoch_prefix, view, self._scratch)
+        return self.read_plain(source, offset, view)
+
+    def read_plain(self, source: BlockSource, offset: int, view: memoryview) -> bool:
+        """Fill `view` with what a file has there now, whatever that is; False if it is gone or shorter."""
         try:
-            if source != self._source or self._reader is None:
-                self.close()
-                is_old = source.kind is SourceKind.OLD
-                self._reader = self._tree.open_old(source.name) if is_old else self._tree.open_read(source.path)
-                self._source = source
-            return self._reader.read_into(offset, view) == len(view)
+            return self._open(source).read_into(offset, view) == len(view)
         except (NotThere, TreeError):
             return False
+
+    def _open(self, source: BlockSource) -> Reader:
+        if source != self._source or self._reader is None:
+            self.close()
+            is_old = source.kind is SourceKind.OLD
+            self._reader = self._tree.open_old(source.name) if is_old else self._tree.open_read(source.path)
+            self._source = source
+        return self._reader
+
+    def read_checked(self, places: Places, entry: Entry, view: memoryview) -> bool:
+        """Fill `view` with the very bytes that the entry names, from the first place that has them."""
+        for source, offset in places:
+            if self.read(source, offset, entry, view) and (
+                source.kind is SourceKind.PACK  # compared when it was decrypted
+                or self._keyring.cipher().pid(BlockKind.DATA, view) == entry.pid
+            ):
+                return True
+        return False
 
     def close(self) -> None:
         if self._reader is not None:

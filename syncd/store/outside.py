@@ -26,15 +26,14 @@ from typing import Protocol
 
 from syncd.engine.timeline import Seen
 from syncd.errors import SyncdError
-from syncd.model.cipher import MAX_BLOCK_BYTES, BlockCipher, BlockKind
+from syncd.model.cipher import MAX_BLOCK_BYTES
 from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
 from syncd.store.folder import SourceReader
-from syncd.store.keyring import Keyring
-from syncd.store.locating import BlockSource
+from syncd.store.locating import Places
 from syncd.store.syscalls import O_DIR, Renames, open_beneath
-from syncd.treetypes import tree_error
+from syncd.treetypes import Space, tree_error
 
 FILE_MODE, DIR_MODE = 0o644, 0o755
 
@@ -45,7 +44,7 @@ class Writing:
 
     path: Path
     seen: Seen
-    blocks: Sequence[tuple[Entry, Sequence[tuple[BlockSource, int]]]]
+    blocks: Sequence[tuple[Entry, Places]]
 
 
 class Target(Protocol):
@@ -68,17 +67,17 @@ class BlockMissing(SyncdError):
     """A block is not where it was thought to be, nor anywhere else on this disk."""
 
 
-def write_all(target: Target, items: Sequence[Writing], reader: SourceReader, keyring: Keyring) -> int:
+def write_all(target: Target, items: Sequence[Writing], reader: SourceReader) -> int:
     """Write things in their order, directories before what is in them; the bytes of all files. Raises BlockMissing."""
     for item in items:
         try:
-            _write(target, item, reader, keyring)
+            _write(target, item, reader)
         except OSError as error:
             raise tree_error(error.errno or 0, error.strerror or "refused", item.path) from error
     return sum(item.seen.content.size for item in items)
 
 
-def _write(target: Target, item: Writing, reader: SourceReader, keyring: Keyring) -> None:
+def _write(target: Target, item: Writing, reader: SourceReader) -> None:
     mode = item.seen.attributes.mode
     match item.seen.content.kind:
         case ContentKind.DIRECTORY:
@@ -86,30 +85,21 @@ def _write(target: Target, item: Writing, reader: SourceReader, keyring: Keyring
         case ContentKind.SYMLINK:
             target.link(item.path, item.seen.content.target)
         case _:
-            target.file(item.path, item.seen, _chunks(item, reader, keyring))
+            target.file(item.path, item.seen, _chunks(item, reader))
 
 
-def _chunks(item: Writing, reader: SourceReader, keyring: Keyring) -> Iterator[memoryview]:
-    cipher = keyring.cipher()
+def _chunks(item: Writing, reader: SourceReader) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(min(MAX_BLOCK_BYTES, max((entry.length for entry, _ in item.blocks), default=0))))
     for entry, places in item.blocks:
         view = buffer[: entry.length]
-        read_block(item.path, entry, places, reader, cipher, view)
+        read_block(item.path, entry, places, reader, view)
         yield view
 
 
-def read_block(
-    path: Path,
-    entry: Entry,
-    places: Sequence[tuple[BlockSource, int]],
-    reader: SourceReader,
-    cipher: BlockCipher,
-    view: memoryview,
-) -> None:
+def read_block(path: Path, entry: Entry, places: Places, reader: SourceReader, view: memoryview) -> None:
     """Read a block of the file at `path` from wherever it lies. Raises BlockMissing."""
-    for source, offset in places:
-        if reader.read(source, offset, entry, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
-            return
+    if reader.read_checked(places, entry, view):
+        return
     name = b"/".join(path).decode("utf-8", "backslashreplace")
     raise BlockMissing(
         f"a block of {name} is not on this disk any more",
@@ -119,16 +109,50 @@ def read_block(
     )
 
 
-def free_bytes(path: bytes) -> int:
-    """What is free on the disk where a directory or file is about to be made. Raises TreeError."""
-    there = path
-    while not os.path.lexists(there) and there not in (b"/", b""):
-        there = os.path.dirname(there)
+def space_at(path: bytes) -> Space:
+    """Of the disk where a directory or file is about to be made. Raises TreeError."""
     try:
-        found = os.statvfs(there or b"/")
+        found = os.statvfs(_nearest(path))
     except OSError as error:
         raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
-    return found.f_bavail * found.f_frsize
+    return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+
+
+def is_tar(path: bytes) -> bool:
+    """Whether what is to be written there is one tar file; else it is a directory."""
+    return path.endswith(b".tar")
+
+
+def demand_target(path: bytes, existing: Existing, below: bytes | None = None) -> None:
+    """Refuse a target in which nothing could be written, before anything is fetched for it. Raises SyncdError,
+    TreeError.
+
+    What it finds may be otherwise a moment later; opening the target finds out again.
+    """
+    try:
+        if below is not None and names_below(path, below) is None:
+            raise _not_below()
+        if is_tar(path):
+            if os.path.lexists(path):
+                raise _tar_there()
+            place = os.path.dirname(path) or b"."
+        else:
+            place = _nearest(path)
+            if place == path and existing is Existing.REFUSE and os.listdir(path):
+                raise _not_empty()
+        if not os.path.isdir(place):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
+
+
+def _nearest(path: bytes) -> bytes:
+    """The path itself, or the directory nearest above it that is there."""
+    while not os.path.lexists(path) and path not in (b"/", b""):
+        path = os.path.dirname(path)
+    return path or b"/"
 
 
 def make_place(path: bytes) -> None:
@@ -160,7 +184,7 @@ class Existing(Enum):
 
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_UNFINISHED = b".syncd-unfinished"
+_UNFINISHED = b".syncd-unfinished-%d"
 
 
 def names_below(path: bytes, below: bytes) -> Path | None:
@@ -175,6 +199,10 @@ def names_below(path: bytes, below: bytes) -> Path | None:
     return None
 
 
+def _not_below() -> PermissionError:
+    return PermissionError(errno.EACCES, "it does not lie where others may have this computer write")
+
+
 def _open_place(path: bytes, below: bytes | None) -> int:
     """A directory, made if it is not there. `below`: reached from there, and never through a symlink."""
     if below is None:
@@ -182,7 +210,7 @@ def _open_place(path: bytes, below: bytes | None) -> int:
         return os.open(path, _OPEN)
     names = names_below(path, below)
     if names is None:
-        raise PermissionError(errno.EACCES, "it does not lie where others may have this computer write")
+        raise _not_below()
     fd = os.open(below, _OPEN)
     for name in names:
         try:
@@ -210,12 +238,7 @@ class DirectoryTarget:
             self._top = _open_place(path, below)
             if existing is Existing.REFUSE and os.listdir(self._top):
                 os.close(self._top)
-                raise SyncdError(
-                    "the target directory is not empty",
-                    id="SY-HIST-05",
-                    why="nothing outside of the folder is ever overwritten",
-                    fix="name a directory that does not exist yet, or say --existing keep or aside",
-                )
+                raise _not_empty()
         except OSError as error:
             raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
 
@@ -297,7 +320,7 @@ class DirectoryTarget:
                 self._write(parent, path[-1], seen, chunks)
 
     def _write(self, parent: int, name: bytes, seen: Seen, chunks: Iterator[memoryview]) -> None:
-        fd = _create(self._top, _UNFINISHED)
+        fd, part = _create_first(self._top, _UNFINISHED)
         try:
             for chunk in chunks:
                 rest = chunk
@@ -306,9 +329,9 @@ class DirectoryTarget:
             os.fchmod(fd, FILE_MODE if seen.attributes.mode is None else seen.attributes.mode)
             if seen.attributes.mtime_ns is not None:
                 os.utime(fd, ns=(seen.attributes.mtime_ns, seen.attributes.mtime_ns))
-            self._renames.noreplace(self._top, _UNFINISHED, parent, name)
+            self._renames.noreplace(self._top, part, parent, name)
         except BaseException:
-            os.unlink(_UNFINISHED, dir_fd=self._top)
+            os.unlink(part, dir_fd=self._top)
             raise
         finally:
             os.close(fd)
@@ -317,6 +340,15 @@ class DirectoryTarget:
 def _create(parent: int, name: bytes) -> int:
     """A new file, for writing; EEXIST if the name is anybody's."""
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+
+
+def _create_first(parent: int, pattern: bytes) -> tuple[int, bytes]:
+    """A new file under the first numbered name that nobody has: what a crash left there is in nobody's way."""
+    for number in count(1):
+        name = pattern % number
+        with suppress(FileExistsError):
+            return _create(parent, name), name
+    raise AssertionError("numbers do not end")
 
 
 def _is_there(parent: int, name: bytes) -> bool:
@@ -329,6 +361,15 @@ def _is_there(parent: int, name: bytes) -> bool:
 
 def _is_directory(parent: int, name: bytes) -> bool:
     return _is_there(parent, name) and stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def _not_empty() -> SyncdError:
+    return SyncdError(
+        "the target directory is not empty",
+        id="SY-HIST-05",
+        why="nothing outside of the folder is ever overwritten",
+        fix="name a directory that does not exist yet, or say --existing keep or aside",
+    )
 
 
 class _Chunks(RawIOBase):
@@ -386,7 +427,7 @@ class TarTarget:
         try:
             if _is_there(self._parent, self._name):
                 raise _tar_there()
-            fd, self._part = self._begin()
+            fd, self._part = _create_first(self._parent, self._name.replace(b"%", b"%%") + b".%d.part")
         except OSError as error:
             os.close(self._parent)
             raise tree_error(error.errno or 0, error.strerror or "refused", (path,)) from error
@@ -395,14 +436,6 @@ class TarTarget:
             raise
         self._file = os.fdopen(fd, "wb")
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape")
-
-    def _begin(self) -> tuple[int, bytes]:
-        """A new file beside the name to come, which nobody has."""
-        for number in count(1):
-            part = self._name + b".%d.part" % number
-            with suppress(FileExistsError):
-                return _create(self._parent, part), part
-        raise AssertionError("numbers do not end")
 
     def __enter__(self) -> TarTarget:
         return self

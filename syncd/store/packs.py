@@ -28,6 +28,21 @@ from syncd.treetypes import TreeError
 log = logging.getLogger("syncd.history")
 
 
+class Scratch:
+    """Memory of one thread that is used again for each block: touching fresh pages costs more than decrypting them."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self) -> None:
+        self._memory = memoryview(b"")
+
+    def room(self, size_bytes: int) -> memoryview:
+        """So many bytes, with old content in them; good until the next call."""
+        if len(self._memory) < size_bytes:
+            self._memory = memoryview(bytearray(1 << (size_bytes - 1).bit_length()))
+        return self._memory[:size_bytes]
+
+
 class Packs:
     """One folder's packs."""
 
@@ -38,11 +53,18 @@ class Packs:
 
     def read_at(self, name: str, offset: int, length: int) -> bytes:
         """Bytes of a pack; fewer at its end. Raises TreeError."""
-        buffer = bytearray(length)
+        buffer = memoryview(bytearray(length))
         return bytes(buffer[: self.shelf.read(name, offset, buffer)])
 
     def open_block(
-        self, keyring: Keyring, name: str, offset: int, entry: Entry, epoch_prefix: bytes, target: memoryview
+        self,
+        keyring: Keyring,
+        name: str,
+        offset: int,
+        entry: Entry,
+        epoch_prefix: bytes,
+        target: memoryview,
+        scratch: Scratch,
     ) -> bool:
         """Decrypt a block of kind DATA into `target`; False if it is not there, or not that block any more.
 
@@ -50,7 +72,9 @@ class Packs:
         """
         try:
             cipher = keyring.cipher_of(epoch_prefix)
-            sealed = self.read_at(name, offset, cipher.sealed_length(entry.length))
+            sealed = scratch.room(cipher.sealed_length(entry.length))
+            if self.shelf.read(name, offset, sealed) < len(sealed):
+                return False
             cipher.open_into_untrusted(BlockKind.DATA, entry.pid, entry.length, sealed, target)
         except (TreeError, EpochKeyMissing, RemoteProtocolError):
             return False

@@ -22,7 +22,7 @@ from syncd.store import blocks, rows
 from syncd.store.contents import packed_entries, part_plain
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
-from syncd.store.locating import BlockSource
+from syncd.store.locating import Places
 from syncd.store.past import Counts, Past
 
 
@@ -42,9 +42,11 @@ class Part:
     only: str | None = None
     keep_newer: bool = False
     """What is there now stays as it is; only what is missing comes back."""
+    without: frozenset[Path] = frozenset()
+    """Names that are left out: what stands there now stays."""
 
     def holds(self, path: Path, seen: Seen) -> bool:
-        if path[: len(self.path)] != self.path:
+        if path[: len(self.path)] != self.path or path in self.without:
             return False
         if self.only is None:
             return True
@@ -134,7 +136,9 @@ def db_restore(store: FolderStore, moment: Moment, part: Part, about: str, now: 
     return _publish(store, plan.records, "restore", about, now)
 
 
-def _publish(store: FolderStore, records: Sequence[Record], kind: str, about: str, now: float) -> Deed | None:
+def _publish(
+    store: FolderStore, records: Sequence[Record], kind: str, about: str, now: float, undoes: str | None = None
+) -> Deed | None:
     if not records:
         return None
     with Transaction(store.connection):
@@ -145,6 +149,7 @@ def _publish(store: FolderStore, records: Sequence[Record], kind: str, about: st
         deed = Deed(head.changeset.hex()[:8], kind, now, first, last, about, None)
         store.connection.execute("DELETE FROM deed WHERE first BETWEEN ? AND ?", (first, last))  # its own deletions
         store.connection.execute("INSERT INTO deed VALUES (?,?,?,?,?,?,NULL)", (deed.id, kind, now, first, last, about))
+        store.connection.execute("UPDATE deed SET undone=? WHERE id=?", (deed.id, undoes))
     return deed
 
 
@@ -180,9 +185,7 @@ def db_foresee_undo(store: FolderStore, deed: Deed) -> Undone:
 def db_undo(store: FolderStore, deed: Deed, now: float) -> Undone:
     """Take a deed back, as far as nobody has changed since what it did. Raises NoRight."""
     plan, changed = _plan_undo(store, deed)
-    done = _publish(store, plan.records, "undo", f"undo of {deed.id}", now)
-    if done is not None:
-        store.connection.execute("UPDATE deed SET undone=? WHERE id=?", (done.id, deed.id))
+    done = _publish(store, plan.records, "undo", f"undo of {deed.id}", now, undoes=deed.id)
     return Undone(len(plan.records), plan.deletes, plan.size, len(changed), (), frozenset(), done)
 
 
@@ -234,7 +237,7 @@ def db_packed(store: FolderStore, content: Content) -> bytes:
     return packed_entries(store.connection, value.kind, value.listed, value.blocks)
 
 
-Placed = tuple[Entry, tuple[tuple[BlockSource, int], ...]]
+Placed = tuple[Entry, Places]
 """A block, and where on this disk it may lie."""
 
 

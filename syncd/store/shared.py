@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ca.digest import digest
-from syncd.model.cipher import BlockCipher
 from syncd.model.ids import NodeId
 from syncd.model.lists import ENTRY_BYTES
 from syncd.model.paths import Path, show_path
@@ -91,14 +90,14 @@ def db_placed(store: FolderStore, packed: bytes, first: int, count: int) -> list
     return db_places(store, packed[first * ENTRY_BYTES : (first + count) * ENTRY_BYTES])
 
 
-def read_verified(path: Path, placed: Sequence[Placed], reader: SourceReader, cipher: BlockCipher) -> bytearray:
+def read_verified(path: Path, placed: Sequence[Placed], reader: SourceReader) -> bytearray:
     """The plaintext of some blocks in a row, each compared with its hash. Raises BlockMissing."""
     whole = bytearray(sum(entry.length for entry, _ in placed))
     at = 0
     with memoryview(whole) as view:
         for entry, places in placed:
             with view[at : at + entry.length] as piece:
-                read_block(path, entry, places, reader, cipher, piece)
+                read_block(path, entry, places, reader, piece)
             at += entry.length
     return whole
 

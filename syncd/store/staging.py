@@ -9,25 +9,33 @@ was in flight is fetched anew.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ca.errors import RemoteProtocolError
 from syncd.model.cipher import BlockKind
-from syncd.model.ids import Cid
+from syncd.model.ids import Cid, Pid
 from syncd.model.lists import ENTRY_BYTES, Entry
 from syncd.model.xattrs import unpack
 from syncd.seams import Tree, Writer
 from syncd.store.apply import held_of
+from syncd.store.blocks import SourceKind
 from syncd.store.folder import Needed, SourceReader
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing, Keyring
+from syncd.store.locating import BlockSource, Places
 from syncd.store.packs import Packs
 from syncd.store.prepare import Want
 from syncd.store.rows import SYMLINK
 from syncd.treetypes import Attributes, NotThere, Stat, TreeError
 
 BUFFER_BYTES = 8 * 1024 * 1024
+STAGERS = 4
+"""Threads that copy what is on this disk already: reading, decrypting, hashing and writing let the others run."""
+SHARE_BYTES = 16 * 1024 * 1024
+"""Less than this is not worth another thread."""
+RUN_BYTES = 1024 * 1024
+"""Of neighbouring blocks that are read and written in one call; more does not stay in the processor's cache."""
 _FRONT_BYTES = 64
 """Of a block: what is not zero there need not be looked at further."""
 
@@ -160,22 +168,41 @@ class Stager:
     def _copy_local(
         self, staging: Staging, writer: Writer, needed: Needed, reader: SourceReader, buffer: memoryview
     ) -> None:
-        for offset, entry in list(staging.missing.items()):
-            view = self._local(needed, entry, reader, buffer)
-            if view is not None:
-                _put(staging, writer, offset, view)
-                del staging.missing[offset]
-                staging.copied_bytes += entry.length
+        for run in runs(list(staging.missing.items()), needed.local or {}, min(RUN_BYTES, len(buffer))):
+            if run.source is not None and self._copy_run(staging, writer, run, reader, buffer):
+                continue
+            for offset, entry in run.blocks:
+                view = self._local(needed, entry, reader, buffer)
+                if view is not None:
+                    _put(staging, writer, offset, view)
+                    _got(staging, offset, entry)
+
+    def _copy_run(self, staging: Staging, writer: Writer, run: Run, reader: SourceReader, buffer: memoryview) -> bool:
+        """Read many blocks at once and write them at once: half the time of a small read is the call."""
+        assert run.source is not None
+        view = buffer[: run.length]
+        if not reader.read_plain(run.source, run.at, view):
+            return False
+        cipher = self.keyring.cipher()
+        pieces, done = [], 0
+        for _, entry in run.blocks:
+            piece = view[done : done + entry.length]
+            if cipher.pid(BlockKind.DATA, piece) != entry.pid:
+                return False  # one by one then, as each may lie elsewhere too
+            pieces.append(piece)
+            done += entry.length
+        first = run.blocks[0][0]
+        for begin, end in _without_holes(staging, pieces):
+            writer.write_at(first + begin, view[begin:end])
+        for offset, entry in run.blocks:
+            _got(staging, offset, entry)
+        return True
 
     def _local(self, needed: Needed, entry: Entry, reader: SourceReader, buffer: memoryview) -> memoryview | None:
         if not needed.local:
             return None
-        cipher = self.keyring.cipher()
         view = buffer[: entry.length]
-        for source, offset in needed.local.get(entry.pid, ()):
-            if reader.read(source, offset, entry, view) and cipher.pid(BlockKind.DATA, view) == entry.pid:
-                return view
-        return None
+        return view if reader.read_checked(needed.local.get(entry.pid, ()), entry, view) else None
 
     def deliver(self, deliveries: Iterable[Delivery]) -> Delivered:
         """Check and write blocks that arrived."""
@@ -249,10 +276,74 @@ class Stager:
         self._close(staging)
 
 
+@dataclass(slots=True)
+class Run:
+    """Blocks that follow one another in a file. `source`: where they lie in the very same order from `at` on; None:
+    nowhere, or each in a place of its own."""
+
+    blocks: list[tuple[int, Entry]]
+    source: BlockSource | None = None
+    at: int = 0
+    length: int = 0
+
+
+def runs(blocks: Sequence[tuple[int, Entry]], local: Mapping[Pid, Places], most: int) -> list[Run]:
+    """Blocks of a file in their order, put together where they can be read together, at most so many bytes."""
+    found: list[Run] = []
+    for offset, entry in blocks:
+        last = found[-1] if found else None
+        places = [place for place in local.get(entry.pid, ()) if place[0].kind is not SourceKind.PACK]
+        if (
+            last is not None
+            and last.length + entry.length <= most
+            and last.blocks[0][0] + last.length == offset
+            and (last.source, last.at + last.length) in places
+        ):
+            last.blocks.append((offset, entry))
+            last.length += entry.length
+            continue
+        source, at = places[0] if places else (None, 0)
+        found.append(Run([(offset, entry)], source, at, entry.length))
+    return found
+
+
+def _got(staging: Staging, offset: int, entry: Entry) -> None:
+    del staging.missing[offset]
+    staging.copied_bytes += entry.length
+
+
+def shares(whole: Sequence[tuple[Staging, Needed]]) -> list[list[tuple[Staging, Needed]]]:
+    """Contents for `begin`, in their order, divided among as many threads as are worth it."""
+    sizes = [needed.want.size if needed.local else 0 for _, needed in whole]
+    share_bytes = max(SHARE_BYTES, -(-sum(sizes) // STAGERS))
+    divided: list[list[tuple[Staging, Needed]]] = [[]]
+    filled = 0
+    for item, size in zip(whole, sizes, strict=True):
+        if filled >= share_bytes:
+            divided.append([])
+            filled = 0
+        divided[-1].append(item)
+        filled += size
+    return divided
+
+
 def _put(staging: Staging, writer: Writer, offset: int, view: memoryview) -> None:
     """Zeros in a file that was made just now are there already: not written, they stay a hole."""
     if not (staging.is_fresh and _is_zero(view)):
         writer.write_at(offset, view)
+
+
+def _without_holes(staging: Staging, pieces: Iterable[memoryview]) -> Iterator[tuple[int, int]]:
+    """Where neighbouring pieces begin and end that have to be written, as in `_put`."""
+    begin = end = 0
+    for piece in pieces:
+        if staging.is_fresh and _is_zero(piece):
+            if end > begin:
+                yield begin, end
+            begin = end + len(piece)
+        end += len(piece)
+    if end > begin:
+        yield begin, end
 
 
 def _is_zero(view: memoryview) -> bool:

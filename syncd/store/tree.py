@@ -222,6 +222,14 @@ class DirTree:
         found = os.fstatvfs(self._at().root)
         return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
+    @_verb
+    def may_change(self, path: Path) -> bool:
+        try:
+            with Directory(self._at(), path) as fd:
+                return os.access(b".", os.W_OK | os.X_OK, dir_fd=fd)
+        except PermissionError:
+            return False
+
     # Looking.
 
     @_verb

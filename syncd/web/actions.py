@@ -88,7 +88,8 @@ def _restore(form: Form) -> dict[str, Any]:
     if at is None and before is None:
         raise ConfigError("no moment was chosen", id="SY-WEB-02")
     moment = {"at_s": None if at is None else int(at), "before": before, "snapshot": None}
-    return {"path": _where(form), **moment, "only": None, "to": None, "dry_run": False}
+    partial = _maybe(form, "partial") is not None
+    return {"path": _where(form), **moment, "only": None, "to": None, "partial": partial, "dry_run": False}
 
 
 def _share(form: Form) -> dict[str, Any]:

@@ -159,6 +159,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 "to": Kind.MAYBE_TEXT,
                 "existing": Kind.MAYBE_TEXT,
                 "changed": Kind.FLAG,
+                "partial": Kind.FLAG,
                 "on": Kind.MAYBE_TEXT,
                 "dry_run": Kind.FLAG,
             },

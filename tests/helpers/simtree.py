@@ -169,6 +169,11 @@ class SimTree:
         total = ENDLESS if self.disk.capacity is None else self.disk.capacity
         return Space(max(0, total - self.disk.used), total)
 
+    def may_change(self, path: Path) -> bool:
+        self._reach("may_change", path)
+        self.disk.directory(path)
+        return True
+
     def _place(self, name: bytes) -> Node:
         self._require_open()
         return self.disk.directory((PRIVATE, name))

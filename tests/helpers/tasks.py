@@ -595,10 +595,11 @@ class RealSite:
         self.keys = device_keys(name)
         self.device = self.keys.public.id
         self.root, self.home = place / name / "folder", place / name / "home"
-        self.root.mkdir(parents=True)
-        self.home.mkdir(parents=True)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         self._members = members
-        self.workers = ThreadWorkers()
+        self.clock: Clock = WallClock()
+        self.workers: Workers = ThreadWorkers()
         self.trees: Trees = LocalTrees(self.workers, time.monotonic)
         self.maybe_task: FolderTask | None = None
 
@@ -612,7 +613,7 @@ class RealSite:
         random = SeededRandom(self.name)
         store = await trio.to_thread.run_sync(open_store, tree, self.keys, self._members, random, self.name)
         store.others = self._members.others(self.device)
-        task = make_task(store, self.workers, WallClock(), self.keys, self.name)
+        task = make_task(store, self.workers, self.clock, self.keys, self.name)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(lambda task_status: task.run(wait_for_peer=self.joins, task_status=task_status))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,36 @@ def test_unwritable_directory_is_reported_and_written_when_it_can_be(two: tuple[
     os.chown(shared.there / "shelf", NOBODY, NOBODY)
     wait_content(shared.there / "shelf" / "new", b"new")
     wait_no_problem(shared.ben, "unwritable")
+
+
+@pytest.mark.long
+def test_restore_into_an_unwritable_directory_is_refused_before_anything_is_touched(
+    two: tuple[Computer, Computer], tmp_path: Path
+) -> None:
+    shared = share_another(*two, "back")
+    (shared.here / "shelf").mkdir(mode=0o755)
+    shared.wait_equal_file("shelf/plan", b"first")
+    shared.wait_equal_file("other", b"first")
+    time.sleep(1.1)
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    time.sleep(1.1)
+    shared.wait_equal_file("shelf/plan", b"second")
+    shared.wait_equal_file("other", b"second")
+    os.chown(shared.there / "shelf", 0, 0)
+    command = ("restore", str(shared.there), "--at", moment)
+    foreseen = shared.ben.ask(*command, "--dry-run")
+    assert [one["id"] for one in foreseen["refused"]] == ["SY-FILE-02"] and "shelf" in foreseen["refused"][0]["why"]
+    refused = shared.ben.run(*command, "--yes")
+    assert refused.returncode != 0 and "SY-FILE-02" in refused.stderr
+    assert (shared.there / "other").read_bytes() == b"second"
+    closed = tmp_path / "closed"  # what pytest makes is closed to others
+    foreseen = shared.ben.ask(*command, "--to", str(closed), "--dry-run")
+    assert [one["id"] for one in foreseen["refused"]] == ["SY-FILE-02"]
+    assert not closed.exists()
+    os.chown(shared.there / "shelf", NOBODY, NOBODY)
+    shared.ben.ask(*command, "--yes")
+    wait_content(shared.there / "shelf" / "plan", b"first")
+    wait_content(shared.there / "other", b"first")
 
 
 def test_closed_root_stops_that_folder_until_it_opens(two: tuple[Computer, Computer]) -> None:

@@ -1,8 +1,10 @@
 """Blocking. kill -9 in the middle of system calls that change the disk, chosen one by one.
 
-`strace` kills the daemon at the n-th call of one kind, on entering it: so each of these calls is at some point the one
-that was never made, with everything before it done. The daemon starts again without strace, and both trees must become
-equal, with every file whole and no conflict, since only one side ever writes.
+A daemon that works is watched first, and of the calls by which it changed its disk some are chosen, evenly over all
+kinds: of rare ones each, of frequent ones every so many. Then `strace` kills it on entering that call, again and again:
+so each of them is at some point the one that was never made, with everything before it done. The daemon starts again
+without strace, and both trees must become equal, with every file whole and no conflict, since only one side ever
+writes.
 """
 
 from __future__ import annotations
@@ -13,18 +15,18 @@ import shutil
 import time
 from pathlib import Path
 
-from tests.helpers.computers import Computer, Disappointment, computers, join, share, wait_equal
+from tests.helpers.computers import Computer, Disappointment, computers, join, share, wait_equal, wait_until
+from tests.helpers.progress import Progress
+from tests.helpers.strace import KILLED, Point, dying, kinds, points_of, spread, watching
 
 CLAIM = "A daemon killed by strace at 150 points of all system calls with which it changes the disk loses nothing"
 
 POINTS = int(os.environ.get("SYNCD_KILL_POINTS", "150"))
-CALLS = (
-    "renameat2", "renameat", "unlinkat", "mkdirat", "linkat", "symlinkat", "openat", "pwrite64", "write", "ftruncate",
-    "fchmod", "utimensat", "fsync", "fdatasync", "syncfs",
-)  # fmt: skip
-REACH_S = 10.0
+SPARE = 2
+"""Times as many points are chosen as are wanted: some are not reached again, as threads share work anew each time."""
+REACH_S = 6.0
 SYNC_S = 120.0
-WORK_S = 3.0
+WORK_S = 4.0
 END_S = 60.0
 
 
@@ -32,7 +34,7 @@ def prove(place: Path) -> str:
     if shutil.which("strace") is None:
         raise Disappointment("strace is not installed")
     chance = random.Random("syscall kills")
-    killed: dict[str, int] = {}
+    progress = Progress("syscall_kills")
     with computers(("anna", "ben"), place, "Notes") as (anna, ben):
         for computer in (anna, ben):
             computer.start()
@@ -40,61 +42,67 @@ def prove(place: Path) -> str:
         change_everything(anna.folder, chance)
         wait_equal([anna.folder, ben.folder], SYNC_S)
         try:
-            kill_again_and_again(anna, ben, killed, chance)
+            kill_again_and_again(anna, ben, progress, chance)
         finally:
             if ben.inside:
                 end(ben)
-    points = ", ".join(f"{call} {count}" for call, count in sorted(killed.items()))
-    return f"{sum(killed.values())} kills ({points}): equal trees, no conflict, nothing lost"
+    killed = [name for name, is_killed in progress.done.items() if is_killed]
+    if len(killed) < POINTS:
+        raise Disappointment(f"only {len(killed)} of {POINTS} points were reached: {kinds(killed)}")
+    return f"{len(killed)} kills ({kinds(killed)}): equal trees, no conflict, nothing lost"
 
 
-def kill_again_and_again(anna: Computer, ben: Computer, killed: dict[str, int], chance: random.Random) -> None:
-    """Until enough points were reached; `killed` counts them by call."""
-    calls_of_start = count_calls(ben)
-    rounds = 0
-    while sum(killed.values()) < POINTS:
-        call = CALLS[rounds % len(CALLS)]
-        nth = calls_of_start.get(call, 0) + 1 + chance.randrange(30)
-        rounds += 1
-        if rounds > 10 * POINTS:
-            raise Disappointment(f"only {sum(killed.values())} of {POINTS} points were reached: {killed}")
-        if die_at(anna, ben, call, nth, chance):
-            killed[call] = killed.get(call, 0) + 1
+def kill_again_and_again(anna: Computer, ben: Computer, progress: Progress, chance: random.Random) -> None:
+    """Until enough points were reached. What was done in a run that was interrupted is not done again."""
+    for point in choose(anna, ben, chance):
+        if sum(progress.done.values()) >= POINTS:
+            return
+        if point.name in progress.done:
+            continue
+        is_killed = die_at(anna, ben, point, chance)
         ben.inside = ()
         ben.start()
-        wait_equal([anna.folder, ben.folder], SYNC_S)
-        demand_no_conflict(ben)
+        try:
+            wait_equal([anna.folder, ben.folder], SYNC_S)
+            demand_no_conflict(ben)
+        except Disappointment as error:
+            raise Disappointment(f"killed at {point.name}: {error}") from error
+        progress.note(point.name, is_killed)
 
 
-def count_calls(computer: Computer) -> dict[str, int]:
-    """How often a daemon that starts and ends without work makes each call: those say little."""
-    computer.stop()
-    table = computer.place / "calls"
-    computer.inside = ("strace", "-f", "-c", "-o", str(table), "-e", f"trace={','.join(CALLS)}")
-    computer.start()
+def choose(anna: Computer, ben: Computer, chance: random.Random) -> list[Point]:
+    """Calls of a daemon that starts, takes changes in and ends, in an order of chance."""
+    ben.stop()
+    log = ben.place / "calls"
+    ben.inside = watching(log)
+    ben.start()
+    change_everything(anna.folder, chance)
+    wait_equal([anna.folder, ben.folder], SYNC_S)
     time.sleep(WORK_S)
-    end(computer)
-    computer.inside = ()
-    counted = (line.split() for line in table.read_text().splitlines())
-    return {words[-1]: int(words[3]) for words in counted if words and words[-1] in CALLS}
+    end(ben)
+    ben.inside = ()
+    chosen = spread(points_of(log, str(ben.place)), SPARE * POINTS)
+    random.Random("order").shuffle(chosen)
+    ben.start()
+    return chosen
 
 
-def die_at(anna: Computer, ben: Computer, call: str, nth: int, chance: random.Random) -> bool:
-    """Let ben work until his n-th call of that kind; whether he came to it."""
-    if ben.daemon is not None and ben.daemon.poll() is None:
-        ben.stop()
-    inject = f"inject={call}:signal=SIGKILL:when={nth}"
-    ben.inside = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
+def die_at(anna: Computer, ben: Computer, point: Point, chance: random.Random) -> bool:
+    """Let ben work until he comes to that call; whether he did."""
+    ben.stop()
+    ben.inside = dying(point)
     ben.launch()
     change_everything(anna.folder, chance)
-    assert ben.daemon is not None
-    deadline = time.monotonic() + REACH_S
-    while time.monotonic() < deadline:
-        if ben.daemon.poll() is not None:
-            return True
-        time.sleep(0.05)
-    end(ben)
-    return False
+    daemon = ben.daemon
+    assert daemon is not None
+    try:
+        wait_until(lambda: daemon.poll() is not None, REACH_S, "")
+    except Disappointment:
+        end(ben)
+        return False
+    if daemon.returncode not in KILLED:
+        raise Disappointment(f"ended by itself, with {daemon.returncode}\n{ben.last_words()}")
+    return True
 
 
 def end(computer: Computer) -> None:

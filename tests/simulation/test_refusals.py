@@ -70,6 +70,8 @@ def test_without_enough_space_nothing_is_touched_and_with_it_all_comes_back() ->
         moment = await begin(simulation)
         _, bert, _ = simulation
         bert.disk.capacity = bert.disk.used + 100
+        foreseen = await restore(bert, moment, dry_run=True)
+        assert [one["id"] for one in foreseen["refused"]] == ["SY-HIST-03"]
         assert (await refused(bert, moment)).id == "SY-HIST-03"
         bert.disk.capacity = None
         await demand_restored(simulation, bert, moment)
@@ -85,6 +87,8 @@ def test_viewer_restores_nothing_and_an_editor_again_does() -> None:
         member = "bert"
         await ana.call("member.change", folder=folder, member=member, what="role", role="viewer")
         await trio.sleep(5)
+        foreseen = await restore(bert, moment, dry_run=True)
+        assert [one["id"] for one in foreseen["refused"]] == ["SY-TRUST-02"]
         assert (await refused(bert, moment)).id == "SY-TRUST-02"
         await ana.call("member.change", folder=folder, member=member, what="role", role="editor")
         await trio.sleep(5)
@@ -148,11 +152,53 @@ def test_block_that_nobody_has_is_named_and_what_peers_have_is_fetched() -> None
         await trio.sleep(60)
         foreseen = await restore(ana, moment, dry_run=True)
         assert sorted(foreseen["incomplete"]) == ["list", "plan"] and foreseen["missing_blocks"] == 2
-        assert (await refused(ana, moment)).id == "SY-HIST-02"
+        assert [one["id"] for one in foreseen["refused"]] == ["SY-HIST-02"]
+        error = await refused(ana, moment)
+        assert error.id == "SY-HIST-02"
+        assert "of 2 names these cannot be restored: list, plan" in error.why
         await simulation.start(bert)
         await simulation.settle((ana, bert))
         await restore(ana, moment)
         await simulation.settle((ana, bert))
         assert bert.disk.read((b"list",)) == b"one, two"
+
+    simulate(story, SEED)
+
+
+def test_what_can_be_restored_is_when_the_rest_is_left_out() -> None:
+    """Ana has what stood under one name in another file; of the rest nobody who is connected has anything."""
+
+    async def story(simulation: Simulation) -> None:
+        moment = await begin(simulation)
+        ana, bert, cleo = simulation
+        write(ana, b"copy", b"one, two")
+        await simulation.settle(tuple(simulation))
+        for other in (bert, cleo):
+            await other.stop()
+        await trio.sleep(60)
+        assert (await refused(ana, moment)).id == "SY-HIST-02"
+        foreseen = await restore(ana, moment, dry_run=True, partial=True)
+        assert foreseen["incomplete"] == ["plan"] and not foreseen["refused"]
+        assert (await restore(ana, moment, partial=True))["incomplete"] == ["plan"]
+        await trio.sleep(60)
+        assert ana.disk.read((b"list",)) == b"one, two"
+        assert ana.disk.read((b"plan",)) == b"by mistake"
+
+    simulate(story, SEED)
+
+
+def test_dry_run_says_how_long_it_will_take() -> None:
+    """By what this computer has measured: how long it waits for blocks of others comes on top."""
+
+    async def story(simulation: Simulation) -> None:
+        moment = await begin(simulation)
+        ana, bert, _ = simulation
+        here = (await restore(bert, moment, dry_run=True))["estimate_s"]
+        there = (await restore(ana, moment, dry_run=True))["estimate_s"]
+        assert here is not None
+        assert there is None or there > 0, "ana has never fetched anything"
+        await demand_restored(simulation, ana, moment)
+        assert ana.folder.task is not None
+        assert ana.folder.task.rates.fetch.work > 0
 
     simulate(story, SEED)

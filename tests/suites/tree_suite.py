@@ -673,6 +673,13 @@ class TreeSuite:
         tree.write_cookie(b"c1")
         assert user.contents() == {}
 
+    def test_own_directory_may_be_changed_and_what_is_not_there_says_so(self, tree: Tree) -> None:
+        tree.make_dir((b"d",), 0o755)
+        assert tree.may_change((b"d",))
+        assert tree.may_change(())
+        with pytest.raises(NotThere):
+            tree.may_change((b"none",))
+
     def test_space_is_told(self, tree: Tree) -> None:
         free, total = tree.space()
         assert 0 <= free <= total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -44,6 +44,20 @@ def ms(text: str, zone: object = UTC) -> int:
         (Step.FORTNIGHT, "2031-05-01T12:30", UTC, ["2031-04-21", "2031-04-07", "2031-03-24"]),
         (Step.MONTH, "2028-03-31T12:30", UTC, ["2028-03-01", "2028-02-01", "2028-01-01"]),
         (Step.YEAR, "2031-05-01T12:30", UTC, ["2031-01-01", "2030-01-01", "2029-01-01"]),
+        # the clock goes ahead on 2031-03-30, and back on 2031-10-26
+        (Step.WEEK, "2031-04-02T12:00", BERLIN, ["2031-03-31", "2031-03-24", "2031-03-17"]),
+        (Step.WEEK, "2031-10-29T12:00", BERLIN, ["2031-10-27", "2031-10-20", "2031-10-13"]),
+        (Step.FORTNIGHT, "2031-04-10T12:00", BERLIN, ["2031-04-07", "2031-03-24", "2031-03-10"]),
+        (Step.FORTNIGHT, "2031-11-05T12:00", BERLIN, ["2031-11-03", "2031-10-20", "2031-10-06"]),
+        (Step.MONTH, "2031-05-01T12:00", BERLIN, ["2031-05-01", "2031-04-01", "2031-03-01"]),
+        (Step.MONTH, "2031-11-02T12:00", BERLIN, ["2031-11-01", "2031-10-01", "2031-09-01"]),
+        (Step.YEAR, "2032-07-01T12:00", BERLIN, ["2032-01-01", "2031-01-01", "2030-01-01"]),
+        # 2028 has a 29th of February
+        (Step.HOUR, "2028-03-01T01:30", UTC, ["2028-03-01T01:00", "2028-03-01T00:00", "2028-02-29T23:00"]),
+        (Step.WEEK, "2028-03-08T12:00", UTC, ["2028-03-06", "2028-02-28", "2028-02-21"]),
+        (Step.FORTNIGHT, "2028-03-15T12:00", UTC, ["2028-03-13", "2028-02-28", "2028-02-14"]),
+        (Step.MONTH, "2028-04-01T12:00", BERLIN, ["2028-04-01", "2028-03-01", "2028-02-01"]),
+        (Step.YEAR, "2029-02-28T12:00", UTC, ["2029-01-01", "2028-01-01", "2027-01-01"]),
     ],
 )
 def test_moments_of_a_tier_end_its_buckets(step: Step, now: str, zone: object, ends: list[str]) -> None:
@@ -55,6 +69,22 @@ def test_days_of_a_changed_clock_have_23_and_25_hours() -> None:
     for now, hours in (("2031-03-31T12:00", 23), ("2031-10-27T12:00", 25)):
         newest, before = promise([Tier(Step.DAY, 5)], ms(now, BERLIN), BERLIN).moments[-1:-3:-1]
         assert newest - before == hours * 3_600_000
+
+
+@pytest.mark.parametrize("now", ["2031-03-30T06:30", "2031-10-26T06:30", "2028-03-01T00:30"])
+def test_hours_go_on_through_changed_clocks_and_leap_days(now: str) -> None:
+    newest = list(islice(reversed(promise([Tier(Step.HOUR, 5)], ms(now, BERLIN), BERLIN).moments), 8))
+    assert newest[0] == ms(now, BERLIN) - 1_800_000 - 1
+    assert {after - before for after, before in pairwise(newest)} == {3_600_000}
+
+
+@pytest.mark.parametrize("now", ["2031-03-31T12:00", "2031-10-27T12:00", "2028-03-01T12:00"])
+def test_everything_is_everything_of_so_many_times_24_hours(now: str) -> None:
+    at = ms(now, BERLIN)
+    found = promise([Tier(Step.ALL, 2)], at, BERLIN)
+    assert found.since_ms == at - 48 * 3_600_000
+    assert found.covers(found.since_ms, found.since_ms + 1)
+    assert not found.covers(found.since_ms - 5, found.since_ms)
 
 
 @pytest.mark.parametrize(("age_days", "kept"), [(89, True), (91, False)])
@@ -93,6 +123,17 @@ def test_nothing_inside_the_promise_is_ever_pruned(
     end = at + 1 + data.draw(st.integers(0, 10**10))
     assert found.covers(begin, end)
     assert found.covers(begin, None)
+
+
+@given(st.lists(STEPS, max_size=4), NOWS, st.integers(0, 3 * 365 * DAY_S * 1000), st.sampled_from([UTC, BERLIN]))
+def test_what_is_promised_later_was_promised_all_along(
+    tiers: list[Tier], now: int, later_by: int, zone: object
+) -> None:
+    """Pruning goes on day by day: what a coarser tier promises in a year must not have gone in the meantime."""
+    early = promise(tiers, now, zone)  # type: ignore[arg-type]
+    late = promise(tiers, now + later_by, zone)  # type: ignore[arg-type]
+    assert late.since_ms >= early.since_ms
+    assert all(early.holds(at) for at in late.moments if at <= now)
 
 
 @given(st.lists(STEPS, max_size=4), NOWS, st.integers(0, 50 * 365 * DAY_S * 1000), st.integers(1, 10**9))
