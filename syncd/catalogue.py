@@ -367,6 +367,13 @@ _ENTRIES = (
         "give it another name:  syncd share PATH --name NAME",
     ),
     Trouble(
+        "SY-SHARE-08",
+        Exit.PARTLY,
+        "the folder was joined, but not everything could be put in place",
+        "Something on this computer, such as a full disk, stands in the way of some files.",
+        "syncd status names each of them and what to do; then it goes on by itself",
+    ),
+    Trouble(
         "SY-FIND-01",
         Exit.NOT_FOUND,
         "not found",

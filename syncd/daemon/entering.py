@@ -17,8 +17,8 @@ from syncd.daemon.joining import Invitation, Joiner, network_dial
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.running import RunningFolder, absolute, refuse_marked, refuse_root
 from syncd.daemon.transferring import Transfer
-from syncd.daemon.views import as_text
-from syncd.errors import ConfigError, PeerUnavailable, TrustError
+from syncd.daemon.views import as_text, folder_problems
+from syncd.errors import ConfigError, PeerUnavailable, SyncdError, TrustError
 from syncd.protocol.links import Code, Link, parse_code_untrusted, parse_link_untrusted
 from syncd.treetypes import RootState
 
@@ -29,6 +29,8 @@ Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
 FIND_S = 20.0
 HANDLE_LIFETIME_S = 15 * 60.0
 PROGRESS_S = 0.25
+STUCK_S = 10.0
+"""So long nothing arrives, with a reason that a person has to see, before a join stops waiting."""
 
 
 @dataclass(slots=True)
@@ -136,9 +138,10 @@ class Entering:
         assert task is not None
         task.go()
         if params["wait"]:
-            transfer = Transfer(folder.id.hex(), None)
+            transfer, patience = Transfer(folder.id.hex(), None), _Patience(folder)
             while not (task.is_settled and task.heads_reached) and folder.why_stopped is None:
                 counts = task.counts
+                patience.look(counts.files, counts.size)
                 await progress(
                     transfer.line(
                         counts.files, counts.files + counts.need_files, counts.size, counts.size + counts.need_bytes
@@ -233,6 +236,31 @@ class Entering:
         for handle, join in list(self._joins.items()):
             if join.began < now - HANDLE_LIFETIME_S and join.folder is None:
                 del self._joins[handle]
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How long somebody at a terminal waits for what cannot be put in place: not for ever."""
+
+    folder: RunningFolder
+    _done: tuple[int, int] = (-1, -1)
+    _since: float = 0.0
+
+    def look(self, files: int, size: int) -> None:
+        """Raises SyncdError SY-SHARE-08 when nothing has arrived for a while and there is a reason that lasts."""
+        now = trio.current_time()
+        if (files, size) != self._done:
+            self._done, self._since = (files, size), now
+        problems = folder_problems(self.folder)
+        if not problems or now - self._since < STUCK_S:
+            return
+        first = problems[0]
+        raise SyncdError(
+            f"{self.folder.name} was joined, but not everything could be put in place",
+            id="SY-SHARE-08",
+            why=f"{first['path'] or self.folder.name}: {first['why']} ({first['id']})",
+            fix=first["try"] or "",
+        )
 
 
 def _suggested(name: str) -> str:

@@ -22,6 +22,7 @@ import pytest
 
 from tests.helpers.chromium import Tab, chromium
 from tests.helpers.computers import wait_equal, wait_until
+from tests.helpers.faults import mounted
 from tests.helpers.namespaces import Machine, two_machines
 
 pytestmark = [pytest.mark.needs("root", "netns", "linux"), pytest.mark.alone, pytest.mark.slowest]
@@ -250,9 +251,7 @@ def test_mistakes_of_newcomers_are_told_in_three_lines(people: tuple[Person, Per
     for person, words, code in expected:
         done = person.run(*words)
         assert done.returncode == code, (words, done.stderr)
-        lines = [line for line in done.stderr.splitlines() if line[:5] in ("error", "why  ", "try  ")]
-        assert [line[:5].strip() for line in lines] == ["error", "why", "try"], done.stderr
-        assert "Traceback" not in done.stderr
+        demand_three_lines(done)
 
 
 def test_leaving_says_what_stays(people: tuple[Person, Person]) -> None:
@@ -264,3 +263,102 @@ def test_leaving_says_what_stays(people: tuple[Person, Person]) -> None:
     left = anna.run("folder", "leave", "Notes", "--yes")
     assert left.returncode == 0 and str(anna.home / "Notes") in left.stdout + left.stderr
     assert (anna.home / "Notes" / "kept").read_text() == "kept"
+
+
+def test_no_screen_is_silent_while_files_travel(people: tuple[Person, Person]) -> None:
+    """2:10: over a slow line both see how far it is and how long it takes, at least every two seconds, and the end."""
+    anna, ben = people
+    (anna.home / "Notes").mkdir()
+    (anna.home / "Notes" / "film").write_bytes(os.urandom(12 << 20))
+    assert anna.run("share", str(anna.home / "Notes"), "--yes", "--no-wait").returncode == 0
+    assert anna.run("limits", "--up", "12Mbit/s").returncode == 0
+    code = re.search(r'"code": ?"([^"]+)"', anna.run("share", "Notes", "--no-wait", "--json").stdout)
+    assert code is not None
+    joining = ben.start("join", code[1], str(ben.home / "Notes"), "--yes")
+    wait_until(lambda: "ben" in anna.run("requests").stdout or bool(waiting(anna)), PATIENCE_S, "nobody asks")
+    for request in waiting(anna):
+        assert anna.run("approve", request).returncode == 0
+    joining.expect("Joined")
+    silences, shown, last = [0.0], str(joining.after), time.monotonic()
+    while "is in sync" not in shown:
+        shown += joining.read_nonblocking(4096, timeout=PATIENCE_S)
+        silences.append(time.monotonic() - last)
+        last = time.monotonic()
+    assert re.search(r"\d+ %.*[kM]B/s.*\d+ (s|min)", shown), f"part, rate and time left: {shown[-400:]!r}"
+    assert len(silences) >= 5 and max(silences) <= MOST_SILENT_S, sorted(silences)[-5:]
+
+
+def waiting(person: Person) -> list[str]:
+    """Ids of those who ask to join."""
+    found = json.loads(person.run("requests", "--json").stdout)
+    return [str(request["id"]) for request in found["requests"]]
+
+
+@pytest.mark.needs("mount")
+def test_full_disk_is_told_in_three_lines(people: tuple[Person, Person]) -> None:
+    """4:00: joining ends with what arrived and why the rest did not, code 3; a home without room, code 1."""
+    anna, ben = people
+    (anna.home / "Notes").mkdir()
+    for name, size in (("large", 12 << 20), ("larger", 14 << 20)):
+        (anna.home / "Notes" / name).write_bytes(os.urandom(size))
+    shared = anna.run("share", str(anna.home / "Notes"), "--link", "--yes", "--no-wait", "--json")
+    target = ben.home / "Notes"
+    target.mkdir()
+    with mounted(target, "size=8m"):
+        done = ben.run("join", json.loads(shared.stdout)["link"], str(target), "--as", "ben", "--yes")
+        assert done.returncode == 3, done.stderr
+        demand_three_lines(done)
+        assert "No space left" in done.stderr
+        assert ben.run("status", "--check").returncode == 4
+        assert ben.run("folder", "leave", "Notes", "--yes").returncode == 0
+    tiny = ben.home / "tiny"
+    tiny.mkdir()
+    with mounted(tiny, "size=64k"):
+        refused = ben.run("--home", str(tiny / "home"), "run")
+        assert refused.returncode == 1
+        demand_three_lines(refused)
+
+
+def demand_three_lines(done: subprocess.CompletedProcess[str]) -> None:
+    """What, why, what to do; and no traceback."""
+    lines = [line for line in done.stderr.splitlines() if line[:5] in ("error", "why  ", "try  ")]
+    assert [line[:5].strip() for line in lines] == ["error", "why", "try"], done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.needs("chromium")
+async def test_somebody_without_syncd_downloads_a_file_by_a_link(people: tuple[Person, Person]) -> None:
+    """4:30: one command; the browser of the other machine, on which no syncd runs, asks for the password, says until
+    when, and downloads."""
+    anna, ben = people
+    (anna.home / "Notes").mkdir()
+    (anna.home / "Notes" / "x").write_text("for you")
+    assert anna.run("share", str(anna.home / "Notes"), "--yes", "--no-wait").returncode == 0
+    assert anna.run("wait", "--for", "scanned", "--timeout", "30").returncode == 0
+    making = anna.start("link", "create", "Notes/x", "--expires", "1h", "--password")
+    anna.answer(making, "Password for the link:", "correct horse")
+    anna.answer(making, "Once more:", "correct horse")
+    making.expect(r"(https://10\.78\.0\.1:22090/l/[0-9a-f]{32}#[A-Za-z0-9_-]{43})\s")
+    assert making.match is not None
+    link = str(making.match[1])
+    making.expect(pexpect.EOF)
+    assert "with a password, until" in str(making.before) or "listens" in str(making.before)
+    assert anna.questions == 2
+
+    async with chromium(inside=ben.machine.command()) as browser, browser.profile() as somebody:
+        tab = await somebody.tab()
+        await tab.send("Security.setIgnoreCertificateErrors", ignore=True)
+        allow = {"behavior": "allow", "downloadPath": str(ben.home), "browserContextId": somebody.context}
+        await browser.send("Browser.setDownloadBehavior", allow)
+        await tab.goto(link)
+        assert "Password" in await tab.text() and "for you" not in await tab.text()
+        await tab.run("document.querySelector('[name=password]').value = 'correct horse'")
+        await tab.click("button")
+        assert "This link works until" in await tab.text()
+        await tab.run("document.querySelector('button').click()")
+        wait_until((ben.home / "x").exists, PATIENCE_S, "it is not downloaded")
+    assert (ben.home / "x").read_text() == "for you"
+    assert [line["action"] for line in json.loads(anna.run("audit", "--json").stdout)["audit"]][-2:] == [
+        "link.open",
+        "link.download",
+    ]
