@@ -16,7 +16,7 @@ from syncd.daemon.explaining import compare
 from syncd.daemon.joining import Invitation, Joiner, network_dial
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.running import RunningFolder, absolute, refuse_marked, refuse_root
-from syncd.daemon.transferring import Transfer
+from syncd.daemon.transferring import Transfer, arriving_bytes
 from syncd.daemon.views import as_text, folder_problems
 from syncd.errors import ConfigError, PeerUnavailable, SyncdError, TrustError
 from syncd.protocol.links import Code, Link, parse_code_untrusted, parse_link_untrusted
@@ -141,11 +141,10 @@ class Entering:
             transfer, patience = Transfer(folder.id.hex(), None), _Patience(folder)
             while not (task.is_settled and task.heads_reached) and folder.why_stopped is None:
                 counts = task.counts
-                patience.look(counts.files, counts.size)
+                done = counts.size + arriving_bytes(task)
+                patience.look(counts.files, done)
                 await progress(
-                    transfer.line(
-                        counts.files, counts.files + counts.need_files, counts.size, counts.size + counts.need_bytes
-                    )
+                    transfer.line(counts.files, counts.files + counts.need_files, done, counts.size + counts.need_bytes)
                 )
                 with trio.move_on_after(PROGRESS_S):
                     await task.changed()

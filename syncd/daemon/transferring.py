@@ -8,7 +8,19 @@ from typing import Any
 
 import trio
 
+from syncd.daemon.folder import FolderTask
+
 WINDOW_S = 10.0
+
+
+def arriving_bytes(task: FolderTask) -> int:
+    """How much of files that are not whole yet has arrived."""
+    done = 0
+    for staging in task.puller.stagings:
+        if not staging.parts:  # else its list is not here yet
+            missing = dict(staging.missing)  # a worker thread may be taking from it
+            done += max(0, staging.want.size - sum(entry.length for entry in missing.values()))
+    return done
 
 
 @dataclass(slots=True)
