@@ -18,9 +18,12 @@ from ca.backup import Backup, seal_to_recovery
 from ca.certs import device_certificate
 from ca.codec import decode_untrusted, encode
 from ca.device import device_text
-from ca.ids import DeviceId
+from ca.ids import DeviceId, FolderId
 from ca.roles import Role
 from syncd.daemon.devicedb import DeviceDb
+from syncd.engine import sharelinks
+from syncd.engine.sharelinks import ShareLink
+from syncd.model.ids import NodeId
 from syncd.protocol.announcements import encode_txt
 from syncd.protocol.links import Code, Link, format_link
 from syncd.seams import Announcement
@@ -32,6 +35,9 @@ from tests.helpers.rosters import Company, keys_of, seeded
 VECTORS = CORPUS.parents[1] / "vectors"
 MOST = 6
 _BACKUP = Backup(DeviceId(b"d" * 32), 1_700_000_000_000, (("device.key", b"k"), ("device.db", b"d")))
+_SHARE_LINK = ShareLink(
+    b"i" * 16, FolderId(b"f" * 32), NodeId(b"n" * 32), "x", False, 1, 9, b"v" * 32, b"s" * 16, True, b"p" * 32, 3, 1, 2
+)
 MAX_SEED_BYTES = 20_000
 
 
@@ -91,6 +97,14 @@ def made() -> dict[str, list[bytes]]:
         "announced-addresses": [b"192.168.1.2,fe80::1%eth0,10.0.0.1"],
         "code": [_spoken(Code(7, ("acorn", "acorn", "acorn")))],
         "link": [format_link(link).encode()],
+        "share-link-request": [
+            f"GET /l/{'0a' * 16}/get/sub/a%20b?after=x HTTP/1.1\r\nhost: h:1\r\ncookie: __Secure-link={'5f' * 32}\r\n"
+            'range: bytes=5-9\r\nif-range: "tag"\r\n\r\n'.encode(),
+            f"POST /l/{'0a' * 16} HTTP/1.1\r\nhost: h:1\r\norigin: https://h:1\r\n"
+            "content-type: application/x-www-form-urlencoded\r\n\r\n".encode(),
+        ],
+        "share-link-form": [b"what=get&path=sub/a%2520b", b"secret=" + b"A" * 43 + b"&password=correct%20horse"],
+        "share-link-on-disk": [sharelinks.pack(_SHARE_LINK)],
         "recovery-words": [b"acorn " * 33],
         "config": [b'[network]\nlisten = ["127.0.0.1:1"]\nallow = ["10.0.0.0/8"]\n[log]\nlevel = "info"\n'],
         "address": [b"127.0.0.1:22067", b"[::1]:5"],

@@ -24,6 +24,7 @@ from syncd.config import parse_settings
 from syncd.daemon.devicedb import DeviceDb, own_wrap_untrusted
 from syncd.daemon.joinrequests import unpack_untrusted as unpack_request_untrusted
 from syncd.daemon.securitylog import _maybe_burst
+from syncd.engine import sharelinks
 from syncd.engine.invites import unpack_untrusted as unpack_invite_untrusted
 from syncd.model import changesets, heads, lists, paths, records
 from syncd.model.ignores import parse_ignores
@@ -38,6 +39,7 @@ from syncd.protocol.pairing import Channel
 from syncd.protocol.refusals import printable
 from syncd.protocol.requests import request_untrusted
 from syncd.protocol.tls import certificate_key_untrusted
+from syncd.web import linkgate
 from syncd.web.methods import METHODS, parse_params_untrusted
 from tests.helpers.rosters import keys_of
 
@@ -153,6 +155,31 @@ def _parameters(data: bytes) -> None:
         parse_params_untrusted(name, data)
 
 
+def _link_request(data: bytes) -> None:
+    """A head from outside: whatever is asked, no name in it leads out of a directory, and no range out of a file."""
+    check_request_head_untrusted(data)
+    line, *fields = data.split(b"\r\n")[:-2]
+    method, target, _ = line.split(b" ")
+    pairs = (field.partition(b":") for field in fields)
+    head = Head(method, target, tuple((name.lower(), value.strip()) for name, _, value in pairs))
+    asked = linkgate.asked_untrusted(head)
+    if isinstance(asked, linkgate.Asked):
+        assert not any(name in (b"", b".", b"..") or b"/" in name for name in asked.path)
+        for name in asked.path:
+            assert "\r" not in linkgate.disposition(name.decode("utf-8", "surrogateescape"))[1]
+    linkgate.cookie_untrusted(head)
+    part = linkgate.part_untrusted(head, 1000, "tag")
+    assert part.start + part.length <= 1000 or not part.length
+
+
+def _link_form(data: bytes) -> None:
+    form = linkgate.fields_untrusted(data)
+    wanted = linkgate.wanted_untrusted(form)
+    assert wanted is None or not any(name in (b"", b".", b"..") or b"/" in name for name in wanted[1])
+    sharelinks.password_trouble(form.get("password", ""))
+    assert not sharelinks.shows_secret(None, form.get("secret", ""))
+
+
 def _rule(data: bytes) -> None:
     rules = rules_untrusted(_decoded(data))
     maybe_refusal(rules, "10.1.2.3")
@@ -212,6 +239,9 @@ TARGETS: Final[dict[str, Target]] = {
         Target("code", lambda data: links.parse_code_untrusted(_text(data))),
         Target("link", lambda data: links.parse_link_untrusted(_text(data))),
         Target("invitation-on-disk", unpack_invite_untrusted),
+        Target("share-link-request", _link_request),
+        Target("share-link-form", _link_form),
+        Target("share-link-on-disk", sharelinks.unpack_untrusted),
         Target("request-on-disk", lambda data: unpack_request_untrusted("id", data)),
         Target("device-backup", backup.wants_recovery_key, (ConfigError,)),
         Target("device-backup-content", backup.Backup.decode_untrusted),
