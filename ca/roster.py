@@ -247,6 +247,16 @@ class Roster:
         """The keys of a device that was ever admitted, to verify what it signed while it counted."""
         return self._state.publics.get(device)
 
+    def witness_of(self, device: DeviceId) -> PublicDevice | None:
+        """The keys of a device that was ever admitted, be it on a branch that lost: to verify what it signed there.
+        Nobody says that it counted."""
+        states = (self._state, *self._others)
+        return next((state.publics[device] for state in states if device in state.publics), None)
+
+    def is_on_chain(self, entry: EntryHash) -> bool:
+        """Whether the entry is one of this history, and not of one that lost."""
+        return entry in self._state.numbers
+
     def member_of(self, device: DeviceId) -> Member | None:
         """The member, of whatever status, that a device ever admitted belongs or last belonged to."""
         return self._seen.members.get(self._seen.owner_of.get(device, NOBODY))

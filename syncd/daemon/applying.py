@@ -105,9 +105,11 @@ class Applier:
             return
         self._ground.is_judged = True
         async with self._finisher.disk:
-            aside = await self._db(self._store.db_judge_again)
-        if aside:
-            log.warning("folder %s: %s changesets of who lost the right to them were undone", self._ground.name, aside)
+            changed = await self._db(self._store.db_judge_again)
+        if changed:
+            log.warning(
+                "folder %s: %s changesets count otherwise by the roster as it is now", self._ground.name, changed
+            )
 
     async def _carry_out(self, page: Round) -> bool:
         """Do what needs no content. The finisher's `disk` is held."""

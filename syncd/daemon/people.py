@@ -225,9 +225,13 @@ class People:
         """The number of an entry on our chain."""
         return self.roster.number_of(head)
 
+    def is_on_chain(self, head: EntryHash) -> bool:
+        """Whether an entry is one of our chain, and not of a history that lost."""
+        return self.roster.is_on_chain(head)
+
     def sign_key(self, device: DeviceId) -> bytes | None:
-        """The signing key of a device that is, or once was, admitted."""
-        public = self.roster.public_of(device)
+        """The signing key of a device that is, or once was, admitted, be it in a history that lost."""
+        public = self.roster.witness_of(device)
         return None if public is None else public.sign
 
     def may_publish(self, device: DeviceId, head: EntryHash) -> bool:

@@ -36,7 +36,7 @@ from syncd.store.draft import Desk, Draft, Examined
 from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict, may_now
-from syncd.store.judging import judge_again
+from syncd.store.judging import judge_again, maybe_counting, number_anew
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.locating import BlockSource, Name, Places, db_places_of
 from syncd.store.packs import Packs, Scratch
@@ -236,9 +236,28 @@ class FolderStore:
         return accepted
 
     def db_judge_again(self) -> int:
-        """The roster has moved: put aside what no longer counts. How many changesets that were."""
+        """The roster has moved: put aside what no longer counts, and let count what does again. How many changesets
+        that were."""
         with Transaction(self.connection):
-            return judge_again(self.connection, self.journal, self.membership, self.open_changeset_untrusted)
+            number_anew(self.connection, self.journal, self.membership, self.open_changeset_untrusted)
+            aside = judge_again(self.connection, self.journal, self.membership, self.open_changeset_untrusted)
+            return aside + self._let_count_again()
+
+    def _let_count_again(self) -> int:
+        """Somebody's rights were given back, or a history of the roster counts that did not: what newcomers take in now
+        counts for those as well who had it before."""
+        back = 0
+        for seq in maybe_counting(self.connection, self.membership):
+            head, body = self.journal.sealed_body(seq)
+            kept = self.journal.find(head.device, head.incarnation, head.counter, head.changeset)
+            if kept is None or kept.state != QUARANTINED:
+                continue  # let go of meanwhile, in the past of another
+            changeset = self.open_changeset_untrusted(head, body)
+            if self.journal.counts_again(seq, head, changeset, self.membership):
+                counts.db_news_of(self.connection, [row.id for row in self.journal.release(seq, head, changeset).rows])
+                back += 1
+                self._release_past(changeset, 0)
+        return back
 
     def _release_past(self, changeset: Changeset, oldest: int) -> None:
         """What someone with rights has seen counts, even if its author has lost his: it lies in the causal past.

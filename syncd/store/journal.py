@@ -77,7 +77,12 @@ class Membership(Protocol):
     def head(self) -> EntryHash: ...
 
     def number_of(self, head: EntryHash) -> int | None:
-        """The number of an entry on our chain; None if it is not there."""
+        """The number of an entry on our chain, of one in a history that lost where that parted from it; None if it is
+        unknown."""
+        ...
+
+    def is_on_chain(self, head: EntryHash) -> bool:
+        """Whether an entry is one of our chain, and not of a history that lost."""
         ...
 
     def sign_key(self, device: DeviceId) -> bytes | None:
@@ -306,6 +311,12 @@ class Journal:
         name = source.hash.hex()[:8]
         note_deletions(self._db, source.seq, name, count, changeset.time_ms, changeset.author_name)
 
+    def counts_again(self, seq: int, head: Head, changeset: Changeset, membership: Membership) -> bool:
+        """Whether what was put aside would count if it came now."""
+        query = "SELECT 1 FROM changeset o JOIN changeset c USING (journal, counter) WHERE c.seq=? AND o.seq<c.seq"
+        is_taken = self._db.execute(query, (seq,)).fetchone() is not None
+        return self._counts(head, changeset, is_taken, membership)
+
     def release(self, seq: int, head: Head, changeset: Changeset) -> Accepted:
         """Let a quarantined changeset count, because someone with rights had seen it."""
         journal = self._journal(head.device, head.incarnation)
@@ -377,7 +388,8 @@ class Journal:
         if may_now(changeset, head.device, membership):
             return True
         sealed = membership.sealed_at(head.device, head.incarnation)
-        return (sealed is None or head.counter <= sealed) and not is_taken
+        is_seen = sealed is None or head.counter <= sealed
+        return is_seen and not is_taken and _may_at(changeset, head.device, changeset.roster_head, membership)
 
     def has(self, head: Head) -> bool:
         """The very changeset of this head is here."""
@@ -568,7 +580,10 @@ class _Newest:
 
 
 def _had_right(changeset: Changeset, membership: Membership) -> bool:
-    """Whether its author could publish all of it at the roster entry that it names. The same answer everywhere."""
+    """Whether its author could publish all of it at the roster entry that it names. The same answer everywhere: of an
+    entry in a history that lost, those who took that history for the right one said yes, so nobody refuses."""
+    if not membership.is_on_chain(changeset.roster_head):
+        return True
     return _may_at(changeset, changeset.device, changeset.roster_head, membership)
 
 

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
-from ca.ids import DeviceId
+from ca.ids import DeviceId, EntryHash
 from syncd.model.changesets import Changeset
 from syncd.model.heads import Head
 from syncd.store import approvals, rows
@@ -100,6 +100,44 @@ def _past_of(connection: sqlite3.Connection, seqs: Iterable[int], oldest: int) -
         level = found - seen
         seen |= level
     return seen
+
+
+def maybe_counting(connection: sqlite3.Connection, membership: Membership) -> list[int]:
+    """What is put aside, of those who may publish now or before the seals: it may count again."""
+    found = connection.execute(
+        "SELECT j.id, a.device, j.incarnation FROM journal j JOIN author a ON a.id=j.author "
+        "WHERE j.id IN (SELECT journal FROM changeset WHERE state=2)"
+    )
+    seqs: list[int] = []
+    for id, device, incarnation in found.fetchall():
+        sealed = None if membership.may_publish(device, membership.head) else membership.sealed_at(device, incarnation)
+        last = -1 if sealed is None else sealed
+        query = "SELECT seq FROM changeset WHERE journal=?1 AND state=2 AND (?2<0 OR counter<=?2)"
+        seqs += [seq for (seq,) in connection.execute(query, (id, last))]
+    return sorted(seqs)
+
+
+# --- numbers of a roster with another chain --------------------------------------------------------------------------
+
+
+def number_anew(
+    connection: sqlite3.Connection, journal: Journal, membership: Membership, open_changeset: OpenChangeset
+) -> None:
+    """Where another history of the roster counts than when this was done last, the entries that changesets name have
+    other numbers: those of a history that lost stand where it parted."""
+    found = connection.execute("SELECT value FROM meta WHERE key='judged by'").fetchone()
+    head = membership.head
+    if found is not None:
+        number, last = int.from_bytes(found[0][:8], "big"), EntryHash(found[0][8:])
+        parted = membership.number_of(last)
+        if parted is not None and not membership.is_on_chain(last):
+            later = "SELECT seq FROM changeset WHERE roster_number>? AND roster_number<=?"
+            for (seq,) in connection.execute(later, (parted, number)).fetchall():
+                named = membership.number_of(open_changeset(*journal.sealed_body(seq)).roster_head)
+                if named is not None:
+                    connection.execute("UPDATE changeset SET roster_number=? WHERE seq=?", (named, seq))
+    value = (membership.number_of(head) or 0).to_bytes(8, "big") + head
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('judged by', ?)", (value,))
 
 
 # --- taking back -----------------------------------------------------------------------------------------------------

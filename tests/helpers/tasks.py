@@ -71,6 +71,9 @@ class Members:
     def number_of(self, head: EntryHash) -> int | None:
         return 0 if head == ROSTER_HEAD else None
 
+    def is_on_chain(self, head: EntryHash) -> bool:
+        return self.number_of(head) is not None
+
     def sign_key(self, device: DeviceId) -> bytes | None:
         return self._keys.get(device)
 

@@ -14,9 +14,11 @@ import pytest
 
 from tests.helpers.computers import (
     Computer,
+    Stolen,
     computers,
     is_served,
     join,
+    loopback_config,
     share,
     snapshot,
     start_all,
@@ -71,6 +73,7 @@ def five(tmp_path: Path) -> Iterator[list[Computer]]:
     """anna owns, ben and carla administrate, dora edits; eva is not in it yet. Nobody runs."""
     with computers(("anna", "ben", "carla", "dora", "eva"), tmp_path, FOLDER) as group:
         anna, ben, carla, dora, _ = group
+        anna.config = f'{loopback_config(anna.port)}[device]\nname = "anna"\n'
         start_all(group)
         (anna.folder / "before").write_text("before the two sides part")
         link = share(anna, FOLDER, uses=3)
@@ -100,9 +103,8 @@ def meet(group: Sequence[Computer], insiders: Sequence[Computer]) -> None:
     wait_equal([computer.folder for computer in insiders], MEET_S)
 
 
-def demand_out(gone: Computer, insiders: Sequence[Computer], name: str) -> None:
+def demand_out(gone: Computer, last_day: Stolen, insiders: Sequence[Computer], name: str) -> None:
     """No connection, no new file, and the certificate of its last day opens nothing."""
-    last_day = steal_certificate(gone, FOLDER)
     write(insiders[0], name, insiders[1:])
     for insider in insiders:
         assert gone.name not in connected(insider)
@@ -124,6 +126,8 @@ def test_neither_side_touched_the_other_and_both_count(five: list[Computer]) -> 
         write(dora, "by dora, whom carla heard", [carla, eva])
         write(carla, "of the other side", [dora, eva])
         write(eva, "by the newcomer", [carla, dora])
+        last_day = steal_certificate(dora, FOLDER)
+        assert is_served(carla, last_day)
         eva.stop()
     insiders = [anna, ben, carla, eva]
     meet(five, insiders)
@@ -132,7 +136,7 @@ def test_neither_side_touched_the_other_and_both_count(five: list[Computer]) -> 
     assert found["ben"] == found["carla"] == ("admin", "active")
     expected = {"before", "of the one side", "of the other side", "by the newcomer", "by dora, whom carla heard"}
     assert {path.name for path in eva.folder.iterdir()} - {".syncd"} == expected
-    demand_out(dora, insiders, "after both met")
+    demand_out(dora, last_day, insiders, "after both met")
 
 
 @pytest.mark.slowest
@@ -150,6 +154,8 @@ def test_who_was_removed_on_the_other_side_gains_nothing_by_what_was_signed_mean
         join(eva, share(carla, FOLDER))
         write(carla, "by carla, too late", [eva])
         write(eva, "by eva, whom carla let in", [carla])
+        last_days = [(gone, steal_certificate(gone, FOLDER)) for gone in (carla, eva)]
+        assert is_served(carla, last_days[1][1])
         eva.stop()
     before = snapshot(carla.folder), snapshot(eva.folder)
     insiders = [anna, ben, dora]
@@ -162,7 +168,7 @@ def test_who_was_removed_on_the_other_side_gains_nothing_by_what_was_signed_mean
         "of the one side",
         "by dora, in time",
     }
-    for gone in (carla, eva):
-        demand_out(gone, insiders, f"not for {gone.name}")
+    for gone, last_day in last_days:
+        demand_out(gone, last_day, insiders, f"not for {gone.name}")
     after = snapshot(carla.folder), snapshot(eva.folder)
     assert before == after, "what the losing side wrote stays on its own disks"

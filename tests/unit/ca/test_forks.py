@@ -854,3 +854,17 @@ def test_void_entries_cost_no_more_than_reading_them(company: Company, entries: 
     times = f"{took / read:.1f} times as much as reading them"
     print(f"{entries} void entries of {changes} changes: {took:.2f} s, {times}")  # noqa: T201
     assert seen.head == company.roster.head and took < MAX_COST * read
+
+
+def test_device_of_a_history_that_lost_is_a_witness_and_no_member(company: Company) -> None:
+    """What it signed can be told from a forgery, so that it can be kept apart; that it counts says nobody."""
+    other = parted(company, "other")
+    company.remove("ada", by="ann")
+    other.admit("guest", Role.EDITOR, by="ada")
+    company.meet(other)
+    roster, guest = company.roster, keys_of("guest").public
+    assert roster.witness_of(guest.id) == guest
+    assert roster.public_of(guest.id) is None and roster.member_of(guest.id) is None
+    assert roster.witness_of(keys_of("nobody").public.id) is None
+    assert roster.is_on_chain(roster.head) and not roster.is_on_chain(other.raws_head)
+    assert roster.number_of(other.raws_head) is not None

@@ -14,7 +14,8 @@ from syncd.model.records import DELETED, DIRECTORY, Attributes, Place, Record
 from syncd.store.folder import Arrived, FolderStore
 from syncd.store.journal import QUARANTINED, Verdict
 from tests.helpers.authors import Author, directory
-from tests.unit.store.test_journal import NAMES, Roster, Stores, accept, names
+from tests.helpers.tasks import ROSTER_HEAD
+from tests.unit.store.test_journal import LATER_HEAD, NAMES, Roster, Stores, accept, names
 
 
 class Sealed(Roster):
@@ -178,3 +179,110 @@ def test_undoing_comes_to_what_a_newcomer_makes_of_it(
 def test_directory_is_the_content_of_every_record_here() -> None:
     """The records above tell of directories only: their content has no blocks that would have to be fetched."""
     assert directory(1).content == DIRECTORY
+
+
+# --- rights that come back, and histories of the roster that lost ----------------------------------------------------
+
+BESIDE = EntryHash(b"B" * 32)
+"""An entry in a history that parted from ours behind the first entry."""
+
+
+class Forked(Roster):
+    """Whose second entry has a rival. There `let_in` could publish, and on ours not, unless it was `readmitted`."""
+
+    def __init__(self, let_in: str, *, readmitted: bool = False, rival_counts: bool = False) -> None:
+        super().__init__()
+        self.device = Author(let_in).device
+        self.readmitted = readmitted
+        self.rival_counts = rival_counts
+
+    @property
+    def head(self) -> EntryHash:
+        return BESIDE if self.rival_counts else LATER_HEAD
+
+    def number_of(self, head: EntryHash) -> int | None:
+        if head == BESIDE:
+            return 9 if self.rival_counts else 0
+        return 0 if head == LATER_HEAD and self.rival_counts else super().number_of(head)
+
+    def is_on_chain(self, head: EntryHash) -> bool:
+        return head == ROSTER_HEAD or (head == BESIDE) == self.rival_counts
+
+    def may_publish(self, device: DeviceId, head: EntryHash) -> bool:
+        if device != self.device:
+            return super().may_publish(device, head)
+        return (head == BESIDE and self.rival_counts) or (head == LATER_HEAD and self.readmitted)
+
+    def sealed_at(self, device: DeviceId, incarnation: bytes) -> int | None:
+        return 0 if device == self.device and not self.may_publish(device, self.head) else None
+
+
+def test_work_of_who_was_let_in_by_a_history_that_lost_is_kept_and_holds_up_nobody(stores: Stores) -> None:
+    """Those who had taken that history for the right one hold it as well, so nobody may refuse it."""
+    bob = Author("bob")
+    early = bob.publish(directory(1), roster_head=BESIDE)
+    newcomer = stores.open("ann", Forked("bob"))
+    assert accept(newcomer, early) == [Verdict.QUARANTINED]
+    believer = stores.open("cid", Forked("bob", rival_counts=True))
+    assert accept(believer, early) == [Verdict.APPLIED] and names(believer) == [b"d1"]
+    believer.membership = newcomer.membership
+    assert believer.db_judge_again() == 1
+    assert summary(believer) == summary(newcomer)
+
+
+def test_who_never_had_the_right_in_our_own_history_is_refused_as_ever(stores: Stores) -> None:
+    store = stores.open("ann", Forked("bob"))
+    assert accept(store, Author("bob").publish(directory(1), roster_head=LATER_HEAD)) == [Verdict.REFUSED]
+    assert accept(store, Author("bob").publish(directory(1), roster_head=ROSTER_HEAD)) == [Verdict.REFUSED]
+
+
+def test_work_of_who_is_let_in_again_counts_for_all_whenever_they_learn_of_it(stores: Stores) -> None:
+    bob, cid = Author("bob"), Author("cid")
+    work = [bob.publish(directory(1), roster_head=BESIDE), bob.publish(directory(2), roster_head=BESIDE)]
+    work.append(cid.publish(directory(3)))
+    early, late = stores.open("ann", Forked("bob")), stores.open("ann", Forked("bob", readmitted=True))
+    assert accept(early, *work) == [Verdict.QUARANTINED, Verdict.QUARANTINED, Verdict.APPLIED]
+    early.membership = late.membership
+    assert early.db_judge_again() == 2 and early.db_judge_again() == 0
+    assert accept(late, *work) == [Verdict.APPLIED] * 3
+    assert names(early) == [b"d1", b"d2", b"d3"]
+    assert summary(early) == summary(late)
+
+
+def test_rights_that_were_given_back_bring_back_what_was_put_aside(stores: Stores) -> None:
+    bob = Author("bob")
+    work = [bob.publish(directory(1)), bob.publish(directory(2)), bob.publish(directory(1, DELETED))]
+    store, aside = judged(stores, Sealed({"bob": 1}), *work)
+    assert aside == 2 and names(store) == [b"d1"]
+    store.membership = Roster()
+    assert store.db_judge_again() == 2
+    newcomer = stores.open("ann", Roster())
+    accept(newcomer, *work)
+    assert summary(store) == summary(newcomer)
+
+
+def test_what_comes_back_vouches_for_what_it_had_seen(stores: Stores) -> None:
+    bob, dan = Author("bob"), Author("dan")
+    first = dan.publish(directory(1))
+    second = bob.publish(directory(2), seen=[dan])
+    store, aside = judged(stores, Sealed({"bob": 0, "dan": 0}), first, second)
+    assert aside == 2
+    store.membership = Sealed({"dan": 0})
+    store.db_judge_again()
+    assert names(store) == [b"d1", b"d2"]
+
+
+def test_entries_of_a_history_that_lost_are_numbered_where_it_parted(stores: Stores) -> None:
+    """Else a changeset that names a later entry of the chain would look older than what it has seen."""
+    cid = Author("cid")
+    seen = cid.publish(directory(1), roster_head=BESIDE)
+    believer = stores.open("ann", Forked("bob", rival_counts=True))
+    believer.db_judge_again()
+    assert accept(believer, seen) == [Verdict.APPLIED]
+    believer.membership = Forked("bob")
+    believer.db_judge_again()
+    dan = Author("dan").publish(directory(2), seen=[cid], roster_head=LATER_HEAD)
+    newcomer = stores.open("ann", Forked("bob"))
+    assert accept(believer, dan) == [Verdict.APPLIED]
+    assert accept(newcomer, seen, dan) == [Verdict.APPLIED] * 2
+    assert summary(believer) == summary(newcomer)
