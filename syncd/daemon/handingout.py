@@ -25,7 +25,7 @@ from syncd.web.linkhost import TooMany
 BATCH_BYTES = 1 << 20
 """So much is read at a time, or one block if that is more."""
 PIECE_BYTES = 64 << 10
-MAX_ZIP_NAMES = 100_000
+MAX_ZIP_NAMES = 50_000
 """A zip file ends with a list of its names, which is kept in memory until then."""
 PAGE = 1_000
 _OLDEST, _NEWEST = 315_532_800, 4_354_819_198  # the years 1980 and 2107: a zip can write no others

@@ -88,6 +88,7 @@ class Linking:
                 changed = self._daemon.changed
                 await self.keeper.judge()
                 await self._open_or_close()
+                await trio.sleep(SHORTEST_LOOK_S)  # a busy folder tells of changes all the time
                 wait_s = min(LOOK_S, max(SHORTEST_LOOK_S, self.keeper.next_end - self._own.clock.now()))
                 with trio.move_on_after(wait_s):
                     await changed.wait()
@@ -123,7 +124,8 @@ class Linking:
                 self._daemon.seams.network,
                 self._visits,
                 lambda: self._shown().context,
-                has_own_name=settings.links_certificate is not None,
+                is_strict=settings.links_certificate is not None,
+                origin=settings.links_url,
             )
             await server.listen(settings.links_listen, is_configured=settings.links_listen_configured)
             self._server, self._serving = server, trio.CancelScope()
@@ -194,7 +196,7 @@ class Linking:
         thing = await task.db(shared.db_at, task.store, path)
         if thing is None:
             raise SyncdError(f"{show(path[-1]) if path else folder.name} cannot be shared", id="SY-LINK-03")
-        if len(self.keeper.links) >= sharelinks.MAX_LINKS:
+        if sum(link.lives for link in self.keeper.links) >= sharelinks.MAX_LINKS:
             raise SyncdError(f"there are {sharelinks.MAX_LINKS} links already", id="SY-LINK-04")
         secret = self._own.random.token(sharelinks.SECRET_BYTES)
         link = await self._new(folder, thing, secret, params["password"], lifetime_s, params["most"])
@@ -298,6 +300,7 @@ class Linking:
             if not params["dry_run"]:
                 await membership.change_settings(settings)
                 await self.keeper.judge()
+                await self._open_or_close()
                 pending = await self._push(folder)
         now = membership.roster.settings
         return {

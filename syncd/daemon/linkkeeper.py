@@ -41,7 +41,8 @@ class LinkKeeper:
         self._daemon = daemon
         self._own = daemon.installation
         self._links: dict[bytes, ShareLink] = {}
-        self._seen_on_disk: dict[bytes, int] = {}
+        self._written: dict[bytes, ShareLink] = {}
+        """As the disk has them."""
         self._running: dict[bytes, set[Cut]] = {}
 
     # all of them ---------------------------------------------------------------------------------------------
@@ -70,16 +71,14 @@ class LinkKeeper:
             except CodecError as error:
                 log.error("a share link on disk is damaged and counts as ended: %s", error)
                 continue
-            self._links[link.id] = link
-            self._seen_on_disk[link.id] = link.seen
+            self._links[link.id] = self._written[link.id] = link
         if self._own.db.moved_aside is not None:  # a copy took its place, which may be older than a revocation
             for link in self.links:
                 await self.put(sharelinks.ended(link, End.DOUBTFUL, self._own.clock.now()))
 
     async def put(self, link: ShareLink) -> None:
         """A new link, or a new state of one: in memory at once, on disk when this returns."""
-        self._links[link.id] = link
-        self._seen_on_disk[link.id] = link.seen
+        self._links[link.id] = self._written[link.id] = link
         await self._own.on_disk(self._own.db.put_share_link, link.id, link.folder, sharelinks.pack(link))
 
     async def end(self, link: ShareLink, why: End) -> ShareLink:
@@ -93,18 +92,26 @@ class LinkKeeper:
     async def judge(self) -> None:
         """Look at all links; end what is over, write it down, and forget what ended long ago."""
         now = self._own.clock.now()
+        here = await self._folders_here() if self._links else frozenset()
         for id in list(self._links):
-            before = self._links[id]  # anew each time: others may have counted downloads meanwhile
-            link = self._links[id] = self._judged(before)
+            link = self._judged(self._links[id])  # as it is now: others may have counted downloads meanwhile
+            if link.folder not in here:
+                link = sharelinks.ended(link, End.LEFT, now)
+            self._links[id] = link
+            written = self._written[id]
             if not link.lives or self.rests(link) is not None:
                 self._cut(link)
-            if link.lives is not before.lives or link.seen - self._seen_on_disk.get(link.id, 0) >= SEEN_S:
+            if link.end is not written.end or link.seen - written.seen >= SEEN_S:
                 await self.put(link)
-            if before.lives and not link.lives:
-                await self.tell(link, "link.end", link.end.name.lower().replace("_", " "), Kind.AUDIT)
+            if written.lives and not link.lives:
+                await self.tell(link, "link.end", link.end.name.lower(), Kind.AUDIT)
             if sharelinks.is_forgotten(link, now):
-                del self._links[link.id]
-                await self._own.on_disk(self._own.db.drop_share_link, link.id)
+                del self._links[id], self._written[id]
+                await self._own.on_disk(self._own.db.drop_share_link, id)
+
+    async def _folders_here(self) -> frozenset[FolderId]:
+        """Folders that this device takes part in, also those that do not run just now."""
+        return frozenset(row.id for row in await self._own.on_disk(self._own.db.folders))
 
     def _judged(self, link: ShareLink) -> ShareLink:
         now = self._own.clock.now()
@@ -117,17 +124,14 @@ class LinkKeeper:
     def _why_over(self, link: ShareLink) -> End | None:
         """Why this device may not serve a link any more; None if it may, or if that is in doubt."""
         folder = self._daemon.folder(link.folder)
-        if folder is None:
-            return End.LEFT if self._daemon.is_loaded and not self._could_not_open(link.folder) else None
+        if folder is None:  # it is being moved, or could not be opened; or left, which `judge` finds out
+            return None
         membership = folder.membership
         if membership.is_out or membership.roster.device(membership.device) is None:
             return End.LEFT
         if membership.roster.quarrel:
             return None
         return None if membership.may_share_links() else End.FORBIDDEN
-
-    def _could_not_open(self, folder: FolderId) -> bool:
-        return folder.hex() in self._daemon.problems
 
     # one of them ---------------------------------------------------------------------------------------------
 

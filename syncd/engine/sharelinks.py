@@ -41,7 +41,7 @@ SHORTEST_S: Final = 60
 MAX_LONGEST_S: Final = 10 * 365 * 86_400
 MAX_DOWNLOADS: Final = 1_000_000
 MAX_LINKS: Final = 1_000
-"""Of one device, ended ones included."""
+"""Of one device, that live."""
 KEPT_S: Final = 30 * 86_400
 """So long after its end a link is still listed."""
 GUESSES: Final = 10

@@ -28,7 +28,6 @@ MAX_FORM_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 8
 MAX_NAMES: Final = 256
 ASSETS: Final = {f"/assets/{name}": name for name in ("link.js", "page.css", "none.svg")}
-FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -93,8 +92,8 @@ class Refused:
     status: int
 
 
-def asked_untrusted(head: Head) -> Asked | Asset | Refused:
-    """What a request asks. It depends on nothing but its head."""
+def asked_untrusted(head: Head, origin: str | None = None) -> Asked | Asset | Refused:
+    """What a request asks. It depends on nothing but its head. `origin`: another one of ours than what Host says."""
     if head.method not in READING and head.method != b"POST":
         return Refused(405)
     target = head.target.decode("ascii")
@@ -105,7 +104,7 @@ def asked_untrusted(head: Head) -> Asked | Asset | Refused:
     if found is None:
         return Refused(404)
     link, word, rest, after = found.groups()
-    if is_post and not _is_own_form(head):
+    if is_post and not _is_own_form(head, origin):
         return Refused(403)
     try:
         path, cursor = _path(rest or ""), unquote_to_bytes(after or "")
@@ -127,13 +126,13 @@ def _asked(asked: Asked, word: str | None, is_post: bool) -> Asked | Refused:
     return Refused(405)
 
 
-def _is_own_form(head: Head) -> bool:
+def _is_own_form(head: Head, other: str | None) -> bool:
     """Whether a form was sent by a page of ours, or by a program that is no browser: those name no origin."""
     kind = (head.maybe_field(b"content-type") or b"").partition(b";")[0].strip().lower()
     host, origin = head.maybe_field(b"host") or b"", head.maybe_field(b"origin")
     if kind != FORM or head.maybe_field(b"sec-fetch-site") not in (None, b"same-origin", b"none"):
         return False
-    return origin is None or origin == b"https://" + host
+    return origin is None or origin == b"https://" + host or (other is not None and origin == other.lower().encode())
 
 
 def _path(text: str) -> Path:

@@ -35,7 +35,7 @@ from syncd.web.linkhost import File, Host, NotHere, Proved, Thing, TooMany, Visi
 from syncd.web.render import Pages, read_assets
 
 BODY_S: Final = 10.0
-MAX_DOWNLOADS: Final = 24
+MAX_DOWNLOADS: Final = 16
 """Which run at the same time, each with a buffer of some blocks."""
 HTML: Final = ("content-type", "text/html; charset=utf-8")
 WRONG: Final = "This opens nothing: the link is wrong or has ended, or the password is wrong."
@@ -53,8 +53,9 @@ _SAID: Final[Mapping[int, tuple[str, str]]] = {
 class Answers:
     """Answers requests. It knows templates, the host knows the rest."""
 
-    def __init__(self, host: Host, *, is_strict: bool) -> None:
+    def __init__(self, host: Host, *, is_strict: bool, origin: str | None) -> None:
         self._host = host
+        self._origin = origin
         self._pages = Pages()
         self._assets = read_assets()
         self._fields = (*HEADERS, HSTS) if is_strict else HEADERS
@@ -64,7 +65,7 @@ class Answers:
         """Answer one request. Raises RequestRefused for a body that is too long."""
         if body.length is not None and body.length > MAX_FORM_BYTES:
             raise RequestRefused(413, "a form over the limit")
-        match asked_untrusted(head):
+        match asked_untrusted(head, self._origin):
             case Refused(status):
                 answer = self._said(status)
             case Asset(name):
@@ -167,7 +168,18 @@ class Answers:
             return self._said(403, back)
         if self._downloads >= MAX_DOWNLOADS:
             raise NotHere
-        name = as_text(shown.thing.name)
+        self._downloads += 1  # `_sent` gives the place back, once it has begun
+        answer = None
+        try:
+            answer = await self._opened(asked, head, visitor, as_text(shown.thing.name), cut, back)
+        finally:
+            if answer is None or isinstance(answer.body, bytes | _Nothing):
+                self._downloads -= 1
+        return answer
+
+    async def _opened(
+        self, asked: Asked, head: Head, visitor: Visitor, name: str, cut: Callable[[], None], back: str
+    ) -> http.Response:
         if asked.verb is Verb.ZIP:
             fields = (*self._bytes_fields("application/zip", name + ".zip"), ("accept-ranges", "none"))
             return http.Response(200, await self._begun(head, visitor, await visitor.zip(asked.path), cut), fields)
@@ -209,7 +221,6 @@ class Answers:
     ) -> AsyncGenerator[memoryview, None]:
         """Bytes on their way out, until the link ends. What fails in the middle ends the connection: nobody shall take
         a part for the whole."""
-        self._downloads += 1
         try:
             with visitor.running(cut):
                 yield first

@@ -40,14 +40,20 @@ class LinkServer:
     """The listener of all share links of a device. It serves while `run` runs."""
 
     def __init__(
-        self, network: Network, host: Host, context: Callable[[], ssl.SSLContext], *, has_own_name: bool
+        self,
+        network: Network,
+        host: Host,
+        context: Callable[[], ssl.SSLContext],
+        *,
+        is_strict: bool,
+        origin: str | None,
     ) -> None:
-        """`context`: asked for each connection, so that a new certificate needs no new listener. `has_own_name`: a
-        certificate that people configured; browsers may be told to come by HTTPS only."""
+        """`context`: asked for each connection, so that a new certificate needs no new listener. `is_strict`: browsers
+        are told to come by HTTPS only. `origin`: how a reverse proxy in front of us is called, as `https://name`."""
         self._network = network
         self._host = host
         self._context = context
-        self._answers = Answers(host, is_strict=has_own_name)
+        self._answers = Answers(host, is_strict=is_strict, origin=origin)
         self._door = Door(DoorLimits(), Known())
         self._guests: dict[Guest, trio.CancelScope] = {}
         self._listeners: Sequence[Listener] = ()
@@ -167,7 +173,7 @@ def host_of(address: str) -> str:
 
 
 def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """For browsers: TLS 1.2 or later, forward secrecy and authenticated ciphers alone, nothing is resumed.
+    """For browsers: TLS 1.2 or later, forward secrecy and authenticated ciphers alone, no tickets.
 
     Raises: OSError, ssl.SSLError for files that are not a certificate and its key.
     """

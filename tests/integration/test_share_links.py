@@ -16,12 +16,14 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from syncd.cli import client
-from tests.helpers.computers import Computer, computers, loopback_config, wait_until
+from syncd.daemon import linkcert
+from tests.helpers.computers import Computer, computers, loopback_config, sharing_computers, wait_until
 from tests.helpers.recipients import Answer, Recipient, unverified
 
 PASSWORD = "correct horse battery"
@@ -234,8 +236,15 @@ def test_w5_odd_passwords_are_wrong(anna: Computer, typed: str) -> None:
 
 
 def test_w5_password_of_a_mebibyte_is_not_even_read(anna: Computer) -> None:
-    made = create(anna, "x", password=PASSWORD)
-    assert Recipient(made["url"]).prove("x" * (1 << 20)) == 413
+    person = Recipient(create(anna, "x", password=PASSWORD)["url"])
+    connection = person.connect()
+    connection.putrequest("POST", person.path)
+    connection.putheader("Content-Type", "application/x-www-form-urlencoded")
+    connection.putheader("Content-Length", str(1 << 20))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert person.prove(PASSWORD) == 303
 
 
 def test_wrong_link_wrong_secret_and_wrong_password_are_told_alike(anna: Computer) -> None:
@@ -469,6 +478,56 @@ def test_only_tls_from_1_2_with_forward_secrecy(anna: Computer) -> None:
 
 def test_answers_without_a_configured_certificate_pin_no_browser_to_it(anna: Computer) -> None:
     assert "strict-transport-security" not in opened(anna, "x").ask("GET").fields
+
+
+@pytest.mark.long
+def test_w3_link_ends_with_the_membership_of_who_made_it(tmp_path: Path) -> None:
+    """Ben, an editor who was given the right, made one; anna suspends him while somebody downloads. With the configured
+    certificate browsers are told to come by HTTPS only."""
+    with sharing_computers(
+        ("anna", "ben"), tmp_path, "Notes", write=lambda folder: (folder / "big").write_bytes(os.urandom(BIG))
+    ) as (anna, ben):
+        refused = ben.run("link", "create", str(ben.folder / "big"))
+        assert refused.returncode == 6 and "SY-LINK-02" in refused.stderr
+        anna.ask("member", "role", "Notes", "ben", "editor", "--can", "links", "--yes")
+        (ben.home / "keys" / "own.pem").write_bytes(made_certificate(ben).read_bytes())
+        with (ben.home / "config.toml").open("a") as config:
+            pem = ben.home / "keys" / "own.pem"
+            config.write(f'[links]\nlisten = "127.0.0.1:0"\ncertificate = "{pem}"\nkey = "{pem}"\n')
+        ben.stop()
+        ben.start()
+        wait_until(lambda: call(ben, "link.policy", folder="Notes")["you_may"], WAIT_S, "the right does not arrive")
+        ben.wait_synced(60)
+        person = opened(ben, "big")
+        assert "max-age" in person.ask("GET").fields["strict-transport-security"]
+        assert person.take() == 303
+        connection = person.connect()
+        connection.request("GET", person.path + "/get", headers={"Cookie": person.cookie})
+        running = connection.getresponse()
+        assert len(running.read(1000)) == 1000
+        anna.ask("member", "suspend", "Notes", "ben", "--yes")
+        wait_until(lambda: call(ben, "link.show", id=person.id)["state"] == "ended", WAIT_S, "ben's link lives on")
+        with pytest.raises((http.client.IncompleteRead, ConnectionError, ssl.SSLError)):
+            running.read()
+        connection.close()
+        assert is_dead(person)
+        anna.ask("member", "reactivate", "Notes", "ben", "--yes")
+        wait_until(lambda: call(ben, "link.policy", folder="Notes")["you_may"], WAIT_S, "ben does not come back")
+        assert is_dead(person)
+        shown = call(ben, "link.show", id=person.id)
+        assert (shown["state"], "member" in shown["why"] or "may not" in shown["why"]) == ("ended", True)
+        ben.stop()
+        ben.start()
+        assert call(ben, "link.show", id=person.id)["state"] == "ended", "on disk as well"
+        assert "link.end" in told(ben, person)
+
+
+def made_certificate(ben: Computer) -> Path:
+    """A certificate with its key, made by syncd for something else."""
+    place = ben.place / "made"
+    (place / "keys").mkdir(parents=True, mode=0o700)
+    linkcert.open_certificate(place, None, ["localhost"], time.time(), os.urandom)
+    return place / "keys" / linkcert.FILE
 
 
 def test_w6_ten_wrong_passwords_a_minute_and_an_alarm(anna: Computer) -> None:

@@ -103,6 +103,13 @@ def test_form_of_another_site_is_refused(field: tuple[bytes, bytes]) -> None:
     )
 
 
+def test_form_that_came_through_a_reverse_proxy_is_ours_by_the_configured_name() -> None:
+    form = head(f"/l/{ID}", FORM, (b"origin", b"https://files.example.org"), method="POST")
+    assert asked_untrusted(form) == Refused(403)
+    assert isinstance(asked_untrusted(form, "https://Files.example.org"), Asked)
+    assert asked_untrusted(form, "https://files.example.org:444") == Refused(403)
+
+
 @pytest.mark.parametrize("kind", [b"text/plain", b"application/json", b"multipart/form-data", b""])
 def test_what_is_no_form_is_refused(kind: bytes) -> None:
     assert asked_untrusted(head(f"/l/{ID}", (b"content-type", kind), method="POST")) == Refused(403)
