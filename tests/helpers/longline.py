@@ -2,7 +2,7 @@
 
 The kernels of some machines come without netem, so the packets go through this process: a TUN device on each machine,
 and between them a queue as a modem has one. What does not fit into the queue is dropped, and TCP has to cope. Needs
-root on Linux. `python -m tests.helpers.longline LEFT RIGHT UP DOWN DELAY LOSS SEED` is the process that forwards.
+root on Linux. `python -m tests.helpers.longline LEFT RIGHT RIGHTWARDS LEFTWARDS ROUND_TRIP LOSS SEED` is the process that forwards.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def far_machines(line: Line, network: str = "10.79.0", seed: int = 1) -> Iterato
         for machine in (left, right):
             ip("netns", "add", machine.name)
             machine.ip("link", "set", "lo", "up")
-        numbers = (line.right_rate, line.left_rate, line.round_trip_s / 2, line.loss, seed)
+        numbers = (line.right_rate, line.left_rate, line.round_trip_s, line.loss, seed)
         forwarder = subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.longline", left.name, right.name, *map(str, numbers)],
             stdout=subprocess.PIPE,
@@ -115,13 +115,13 @@ def far_machines(line: Line, network: str = "10.79.0", seed: int = 1) -> Iterato
             subprocess.run(["ip", "netns", "del", machine.name], capture_output=True, timeout=TIMEOUT_S, check=False)
 
 
-def forward(left: str, right: str, right_rate: float, left_rate: float, delay_s: float, loss: float, seed: int) -> None:
+def forward(left: str, right: str, line: Line, seed: int) -> None:
     """Carry packets until killed."""
     here, there = _device(left), _device(right)
     chance = random.Random(seed)
     ways = (
-        Way(here, there, right_rate, delay_s, loss, chance),
-        Way(there, here, left_rate, delay_s, loss, chance),
+        Way(here, there, line.right_rate, line.round_trip_s / 2, line.loss, chance),
+        Way(there, here, line.left_rate, line.round_trip_s / 2, line.loss, chance),
     )
     print("ready", flush=True)
     while True:
@@ -145,4 +145,4 @@ def _device(namespace: str) -> int:
 
 
 if __name__ == "__main__":
-    forward(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:7]), int(sys.argv[7]))
+    forward(sys.argv[1], sys.argv[2], Line(*map(float, sys.argv[3:7])), int(sys.argv[7]))
