@@ -15,8 +15,8 @@ from tests.helpers.namespaces import Machine
 from tests.helpers.progress import Progress
 
 CLAIM = (
-    "Over lines with 100 ms round trip (1 MB/s, 1 MB/s with one packet in 1,000 lost, 10 MB/s, 4 MB/s down and 0.5 up) one "
-    "large file uses at least 85 % of the line and 10,000 files of 4 KiB at least 60 %"
+    "Over lines with 100 ms round trip (1 MB/s, 1 MB/s with one packet in 1,000 lost, 10 MB/s, 4 MB/s down and 0.5 up) "
+    "one large file uses at least 85 % of the line and 10,000 files of 4 KiB at least 60 %"
 )
 
 MB = 1_000_000

@@ -1,4 +1,4 @@
-"""Blocking. Three who send slowly are nearly three times as fast as one, and who is slow sends only what nobody else has."""
+"""Blocking. Three who send slowly are nearly three times as fast as one; who is slow sends what nobody else has."""
 
 from __future__ import annotations
 
