@@ -123,7 +123,7 @@ def forward(left: str, right: str, line: Line, seed: int) -> None:
         Way(here, there, line.right_rate, line.round_trip_s / 2, line.loss, chance),
         Way(there, here, line.left_rate, line.round_trip_s / 2, line.loss, chance),
     )
-    print("ready", flush=True)
+    os.write(sys.stdout.fileno(), b"ready\n")
     while True:
         now = time.monotonic()
         select.select([here, there], [], [], min(way.wait_s(now) for way in ways))
