@@ -2,7 +2,7 @@
 
 The kernels of some machines come without netem, so the packets go through this process: a TUN device on each machine,
 and between them a queue as a modem has one. What does not fit into the queue is dropped, and TCP has to cope. Needs
-root on Linux. `python -m tests.helpers.longline LEFT RIGHT RIGHTWARDS LEFTWARDS ROUND_TRIP LOSS SEED` is the process that forwards.
+root on Linux.
 """
 
 from __future__ import annotations
