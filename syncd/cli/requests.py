@@ -38,12 +38,13 @@ def approve(
         str | None, typer.Option("--role", help="Admit with another role than the invitation says.")
     ] = None,
 ) -> None:
-    """Say yes to a request: admit, or let held changes pass."""
+    """Say yes to a request: admit, or let held or late changes count."""
     done = session.call("approve", id=request, role=role)
     admitted = f"{text.escape(done['member'] or '')} is a member of {text.escape(done['name'])} now."
     where = "" if done["everywhere"] else ", on this computer only: your role may not delete for others"
     passed = f"The held changes of {text.escape(done['name'])} pass now{where}."
-    session.show(done, lambda: admitted if done["kind"] == "join" else passed)
+    late = f"What {text.escape(done['member'] or '')} published in {text.escape(done['name'])} counts now, everywhere."
+    session.show(done, lambda: {"join": admitted, "held": passed, "late": late}[done["kind"]])
 
 
 @command(dry_run=False)
@@ -52,7 +53,8 @@ def deny(session: Session, request: _Id) -> None:
     done = session.call("deny", id=request)
     turned = f"{text.escape(done['member'] or '')} was turned away."
     kept = f"The held changes of {text.escape(done['name'])} are dropped; the files stay."
-    session.show(done, lambda: turned if done["kind"] == "join" else kept)
+    late = f"What {text.escape(done['member'] or '')} published does not count, and waits on."
+    session.show(done, lambda: {"join": turned, "held": kept, "late": late}[done["kind"]])
 
 
 def join_question(request: Json) -> str:
@@ -76,6 +78,10 @@ def request_lines(requests: list[Json], now: datetime) -> list[str]:
 def _what(request: Json) -> str:
     if request["kind"] == "join":
         return join_question(request).rstrip(".")
+    if request["kind"] == "late":
+        who = text.escape(request["author"])
+        size = text.size(request["bytes"])
+        return f"{text.count(request['changes'], 'change')} ({size}) that {who} published without the right to"
     samples = ", ".join(text.escape(path) for path in request["paths"])
     place = "here" if request["direction"] == "here" else "at the other members"
     wave = f"{text.count(request['files'], 'file')} of {request['of_files']:,} {_WAVES[request['why']]} {place}"

@@ -23,6 +23,7 @@ _MEANINGS = {
     "hello": "false proof",
     "entry": "false entry",
     "pairing": "pairing failed",
+    "link": "share link failed",
     "content": "false content",
 }
 

@@ -37,6 +37,10 @@ ADVICE: Final[dict[Event, tuple[str, str]]] = {
         "wrong words for an invitation",
         "a code burns by itself; for a link:  syncd invites, then  syncd invite revoke",
     ),
+    Event.LINK: (
+        "wrong secrets or passwords for a share link",
+        "end links that you do not need:  syncd link list, then  syncd link revoke",
+    ),
     Event.CONTENT: ("content that is not what its name says", f"check that computer's disk and memory; {_LOOK}"),
 }
 

@@ -22,7 +22,8 @@ UNUSED_DAYS: Final = 90
 class Holder:
     """A device that has the keys. `last_seen` from here, in unix seconds; None: never."""
 
-    name: str
+    member: str
+    device: str
     last_seen: float | None
 
 
@@ -57,6 +58,6 @@ def key_checks(keys: Keys, now: float) -> Iterator[Check]:
         yield Check(name, True, "one owner only: keep the recovery key (syncd-ca recovery), or make another owner")
     for holder in keys.holders:
         if holder.last_seen is not None and (days := int((now - holder.last_seen) // DAY_S)) >= UNUSED_DAYS:
-            told = f"{holder.name} has the keys and was not seen from here for {days} days"
-            fix = f"if it is not used any more:  syncd device archive {keys.folder} {holder.name}"
+            told = f"{holder.device} of {holder.member} has the keys and was not seen from here for {days} days"
+            fix = f"if it is not used any more:  syncd device archive {keys.folder} {holder.device}"
             yield Check(name, False, told, fix, "SY-KEY-05")

@@ -109,6 +109,7 @@ def _keys(daemon: Daemon, folder: RunningFolder) -> Keys:
     members = membership.members()
     holders = [
         Holder(
+            membership.member_name(device.id),
             membership.device_name(device.id),
             None if (contact := contacts.get(device.id)) is None else contact.last_seen,
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from ca.device import device_words
+from ca.device import device_text, device_words
 from ca.ids import FolderId
 from ca.roles import Role
 from syncd.daemon.app import Daemon
 from syncd.daemon.joinrequests import JoinRequest
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import moment
+from syncd.store import late
 from syncd.store.waves import Held, has_changed
 
 Json = dict[str, Any]
@@ -50,6 +51,7 @@ class Requests:
                         "direction": "here" if held.origin == "here" else "there",
                     }
                 )
+            listed += [_late_json(folder, one) for one in await folder.task.db(late.db_late, folder.task.store)]
         return {"schema": "syncd.requests/1", "requests": listed}
 
     async def approve(self, params: Params, progress: Progress) -> Json:
@@ -61,6 +63,12 @@ class Requests:
             is_for_all = await folder.task.waves.approve(wave)
             answer = _answer("approve", params["id"], "held", folder.id, folder.name, None)
             return answer | {"everywhere": is_for_all}
+        waiting = await self._late(params["id"])
+        if waiting is not None:
+            folder, one = waiting
+            await _let_count(folder, one)
+            who = _late_author(folder, one)
+            return _answer("approve", params["id"], "late", folder.id, folder.name, who) | {"everywhere": True}
         role = None if params["role"] is None else Role[params["role"].upper()]
         request = await self._daemon.inviter.approve(params["id"], role)
         return self._answered("approve", request) | {"everywhere": None}
@@ -73,6 +81,9 @@ class Requests:
             assert folder.task is not None
             await folder.task.waves.deny(wave)
             return _answer("deny", params["id"], "held", folder.id, folder.name, None)
+        if (waiting := await self._late(params["id"])) is not None:  # it does not count, and goes on not to
+            folder, one = waiting
+            return _answer("deny", params["id"], "late", folder.id, folder.name, _late_author(folder, one))
         return self._answered("deny", await self._daemon.inviter.deny(params["id"]))
 
     def waiting(self) -> dict[FolderId, int]:
@@ -90,6 +101,16 @@ class Requests:
                         return folder, held.id
                     if id_.rpartition("-")[0] == _held_id(folder, held).rpartition("-")[0]:
                         raise has_changed(held)
+        return None
+
+    async def _late(self, id_: str) -> tuple[RunningFolder, late.Late] | None:
+        for folder in self._daemon.folders:
+            if folder.task is not None:
+                for one in await folder.task.db(late.db_late, folder.task.store):
+                    if id_ == _late_id(folder, one):
+                        return folder, one
+                    if id_.rpartition("-")[0] == _late_id(folder, one).rpartition("-")[0]:
+                        raise late.has_grown(one)
         return None
 
     def _maybe_folder(self, params: Params) -> FolderId | None:
@@ -135,6 +156,39 @@ def _answer(verb: str, id_: str, kind: str, folder: FolderId, name: str, member:
 def _held_id(folder: RunningFolder, held: Held) -> str:
     """Short, typeable, and of one folder and one set of changes only."""
     return f"{held.key}-{folder.id.hex()[:4]}-{held.mark}"
+
+
+def _late_id(folder: RunningFolder, one: late.Late) -> str:
+    return f"late-{one.device.hex()[:8]}-{folder.id.hex()[:4]}-{one.newest:x}"
+
+
+def _late_author(folder: RunningFolder, one: late.Late) -> str:
+    return folder.membership.member_name(one.device) or one.author or device_text(one.device)
+
+
+def _late_json(folder: RunningFolder, one: late.Late) -> Json:
+    """What is kept apart of one device, as people are asked about it."""
+    return {
+        "id": _late_id(folder, one),
+        "kind": "late",
+        "folder": folder.id.hex(),
+        "name": folder.name,
+        "since": moment(one.since_ms / 1000),
+        "author": _late_author(folder, one),
+        "changes": one.changesets,
+        "bytes": one.size_bytes,
+    }
+
+
+async def _let_count(folder: RunningFolder, one: late.Late) -> None:
+    task = folder.task
+    assert task is not None
+    await task.db(late.db_let_count, task.store, one, task.now_ms())
+    task.announce(await task.db(task.store.journal.newest_seq))
+    await task.on_audit("late changes approved", _late_author(folder, one))
+    await task.recount()
+    task.wake_plan()
+    task.tell()
 
 
 def _author(folder: RunningFolder, origin: str) -> str:

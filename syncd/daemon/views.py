@@ -160,7 +160,7 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
         now = task.clock.now()
         for apart in task.apart:
             if apart.left_out_ms is not None and now - apart.left_out_ms / 1000 < LEFT_OUT_SHOWN_S:
-                who = folder.membership.device_name(apart.device) or device_text(apart.device)
+                who = folder.membership.member_name(apart.device) or device_text(apart.device)
                 why = (
                     f"{who} publishes without the right to, more than is kept; the rest is left out and counts nowhere"
                 )
@@ -175,7 +175,7 @@ def apart_lines(folder: RunningFolder) -> list[str]:
     """What is kept of others without counting, because they had lost the right to publish it."""
     lines = []
     for apart in () if folder.task is None else folder.task.apart:
-        who = folder.membership.device_name(apart.device) or device_text(apart.device)
+        who = folder.membership.member_name(apart.device) or device_text(apart.device)
         left = "" if apart.left_out_ms is None else f"; more was left out, last {moment(apart.left_out_ms / 1000)}"
         lines.append(
             f"{apart.changesets} changes ({size(apart.size_bytes)}) that {who} published without the right to are kept "

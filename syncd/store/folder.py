@@ -232,7 +232,7 @@ class FolderStore:
             counts.db_news_of(self.connection, [row.id for row in accepted.rows])
             oldest = self.journal.oldest_quarantined()
             if oldest is not None:
-                self._release_past(arrived.changeset, oldest)
+                self.release_past(arrived.changeset, oldest)
         return accepted
 
     def db_judge_again(self) -> int:
@@ -256,17 +256,18 @@ class FolderStore:
             if self.journal.counts_again(seq, head, changeset, self.membership):
                 counts.db_news_of(self.connection, [row.id for row in self.journal.release(seq, head, changeset).rows])
                 back += 1
-                self._release_past(changeset, 0)
+                self.release_past(changeset, 0)
         return back
 
-    def _release_past(self, changeset: Changeset, oldest: int) -> None:
-        """What someone with rights has seen counts, even if its author has lost his: it lies in the causal past.
+    def release_past(self, changeset: Changeset, oldest: int) -> int:
+        """What someone with rights has seen counts, even if its author has lost his: it lies in the causal past. How
+        many changesets that were.
 
         The walk back ends at changesets of those who have rights: what they had seen was let go of when they came. It
         also ends before the `oldest` that is held, since what is named has the lower number.
         """
         if not self.membership.may_publish(changeset.device, self.membership.head):
-            return
+            return 0
         quarantined: dict[int, tuple[Head, Changeset]] = {}
         seen: set[int] = set()
         walk = [changeset]
@@ -284,6 +285,7 @@ class FolderStore:
                     quarantined[kept.seq] = head, past
         for seq, (head, past) in sorted(quarantined.items()):
             self.journal.release(seq, head, past)
+        return len(quarantined)
 
     def named_by(self, changeset: Changeset) -> list[Kept]:
         """What a changeset names, as far as it is here: its predecessor, and heads of other journals."""

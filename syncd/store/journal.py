@@ -178,6 +178,14 @@ class Journal:
         for start in range(0, len(named), MAX_APPROVES):
             self._author_one((), 0, keyring, membership, now_ms, None, tuple(named[start : start + MAX_APPROVES]))
 
+    def vouch(self, named: Sequence[Named], keyring: Keyring, membership: Membership, now_ms: int) -> None:
+        """Say that we have seen these changesets, which were kept apart: they count then, everywhere.
+
+        Raises: NoRight."""
+        for start in range(0, len(named), MAX_NAMED_HEADS):
+            part = named[start : start + MAX_NAMED_HEADS]
+            self._author_one((), 0, keyring, membership, now_ms, None, (), part)
+
     def _author_one(
         self,
         records: Sequence[Record],
@@ -187,6 +195,7 @@ class Journal:
         now_ms: int,
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None,
         approves: tuple[ChangesetHash, ...],
+        also: Sequence[Named] = (),
     ) -> Joined:
         roster_head = membership.head
         if not membership.may_publish(self.device, roster_head):
@@ -194,7 +203,8 @@ class Journal:
         own = self._own_journal()
         moved = self._moved_heads(own)
         previous = self._newest(own)
-        lamports = [named.lamport for named in moved]
+        seen_now = [*moved, *(one for one in also if one.ref not in {named.ref for named in moved})]
+        lamports = [named.lamport for named in seen_now]
         if previous is not None:
             lamports.append(previous.lamport)
         changeset = Changeset(
@@ -203,7 +213,7 @@ class Journal:
             self.incarnation,
             1 if previous is None else previous.counter + 1,
             NO_CHANGESET if previous is None else previous.hash,
-            tuple(sorted(named.ref for named in moved)),
+            tuple(sorted(named.ref for named in seen_now)),
             next_lamport(lamports),
             roster_head,
             max(0, now_ms),
@@ -218,7 +228,7 @@ class Journal:
         head = sign_head(self._keys, cipher, changeset, sealed, previous_cid, self._random.token(SALT_BYTES))
         number = membership.number_of(roster_head) or 0
         source = self._insert(own, head, changeset, body, number, APPLIED)
-        seen = [named.seq for named in moved] + ([] if previous is None else [previous.seq])
+        seen = [named.seq for named in seen_now] + ([] if previous is None else [previous.seq])
         note_moment(self._db, source.seq, changeset.time_ms, seen)
         self._note_deletions(source, changeset)
         approvals.note(self._db, source.seq, source.hash, changeset)
@@ -488,7 +498,7 @@ class Journal:
         seq, counter, hash_, lamport, roster_number, head = found
         return _Newest(seq, counter, hash_, lamport, roster_number, decode_head_untrusted(head).cid)
 
-    def _moved_heads(self, own: int) -> list[_Named]:
+    def _moved_heads(self, own: int) -> list[Named]:
         """Newest changesets of other journals that ours has not named yet: at most MAX_NAMED_HEADS, the latest."""
         found = self._db.execute(
             "SELECT j.id, c.seq, c.lamport, a.device, j.incarnation, j.counter, j.hash "
@@ -497,7 +507,7 @@ class Journal:
             "WHERE j.id<>? AND j.told<>c.seq AND j.counter>0 ORDER BY c.lamport DESC, c.seq DESC LIMIT ?",
             (own, MAX_NAMED_HEADS),
         )
-        return [_Named(journal, seq, lamport, HeadRef(*ref)) for journal, seq, lamport, *ref in found]
+        return [Named(journal, seq, lamport, HeadRef(*ref)) for journal, seq, lamport, *ref in found]
 
     def _insert(
         self, journal: int, head: Head, changeset: Changeset, body: bytes, roster_number: int, state: int
@@ -560,7 +570,7 @@ class _Lacking:
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
+class Named:
     """A head that a changeset of ours is to name."""
 
     journal: int

@@ -284,6 +284,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.apply": BLOCKING,
     "syncd.store.apart": BLOCKING,
     "syncd.store.approvals": BLOCKING,
+    "syncd.store.late": BLOCKING,
     "syncd.store.blocks": BLOCKING,
     "syncd.store.changes": BLOCKING,
     "syncd.store.commit": BLOCKING,

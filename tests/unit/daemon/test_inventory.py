@@ -8,7 +8,15 @@ from syncd.catalogue import CATALOGUE
 from syncd.daemon.inventory import DAY_S, UNUSED_DAYS, WARN_DAYS, Holder, Keys, key_checks
 
 NOW = 1_800_000_000.0
-KEYS = Keys("Notes", 7, int(NOW) - 3 * DAY_S, int(NOW) + 394 * DAY_S, 2, 3, [Holder("ben", NOW), Holder("eve", None)])
+KEYS = Keys(
+    "Notes",
+    7,
+    int(NOW) - 3 * DAY_S,
+    int(NOW) + 394 * DAY_S,
+    2,
+    3,
+    [Holder("ben", "laptop", NOW), Holder("eve", "phone", None)],
+)
 
 
 def test_keys_in_use_are_told_with_age_and_end() -> None:
@@ -26,12 +34,12 @@ def test_end_of_a_certificate_is_told_sixty_days_before() -> None:
 
 
 def test_device_that_is_not_used_is_told() -> None:
-    used, unused = (Holder("old laptop", NOW - days * DAY_S) for days in (UNUSED_DAYS - 1, UNUSED_DAYS))
+    used, unused = (Holder("ben", "thinkpad", NOW - days * DAY_S) for days in (UNUSED_DAYS - 1, UNUSED_DAYS))
     assert all(check.ok for check in key_checks(replace(KEYS, holders=[used]), NOW))
     *_, check = key_checks(replace(KEYS, holders=[used, unused]), NOW)
     assert (check.ok, check.id) == (False, "SY-KEY-05") and "SY-KEY-05" in CATALOGUE
-    assert check.why == "old laptop has the keys and was not seen from here for 90 days"
-    assert check.fix.endswith("syncd device archive Notes old laptop")
+    assert check.why == "thinkpad of ben has the keys and was not seen from here for 90 days"
+    assert check.fix.endswith("syncd device archive Notes thinkpad")
 
 
 def test_one_owner_is_told_unless_nobody_else_is_there() -> None:
