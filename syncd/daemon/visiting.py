@@ -60,13 +60,13 @@ class _Session:
 class Visits:
     """Implements `web.linkhost.Host`."""
 
-    def __init__(self, daemon: Daemon, keeper: LinkKeeper) -> None:
+    def __init__(self, daemon: Daemon, keeper: LinkKeeper, *, most_strangers: int = MAX_STRANGERS) -> None:
         self._daemon = daemon
         self._own = daemon.installation
         self._keeper = keeper
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._by_address, self._by_link = Guesses(), Guesses()
-        self._strangers = Guesses(MAX_STRANGERS)
+        self._strangers = Guesses(most_strangers)
         self._proving = trio.Lock()
 
     def now(self) -> float:
