@@ -18,7 +18,7 @@ DAY_S: Final = 24 * HOUR_S
 MANY: Final = 100
 """Of one kind within the hour. `status` speaks of refusals from the same number on."""
 
-_BLOCK: Final = "keep it out:  syncd config set network.deny NETWORK  (or at your firewall)"
+_BLOCK: Final = """keep it out:  syncd config set network.deny '["NETWORK"]'  and a restart, or at your firewall"""
 _LOOK: Final = "syncd security shows the address; if it is a member's:  syncd members, then  syncd member remove"
 ADVICE: Final[dict[Event, tuple[str, str]]] = {
     Event.CROWD: ("more connections than are let in at once; known devices go first", _BLOCK),

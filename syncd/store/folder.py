@@ -256,7 +256,9 @@ class FolderStore:
             if self.journal.counts_again(seq, head, changeset, self.membership):
                 counts.db_news_of(self.connection, [row.id for row in self.journal.release(seq, head, changeset).rows])
                 back += 1
-                self.release_past(changeset, 0)
+                oldest = self.journal.oldest_quarantined()
+                if oldest is not None:
+                    self.release_past(changeset, oldest)
         return back
 
     def release_past(self, changeset: Changeset, oldest: int) -> int:

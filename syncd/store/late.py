@@ -44,9 +44,10 @@ def db_let_count(store: FolderStore, late: Late, now_ms: int) -> int:
 
     Raises: NoRight when this device may not write, or may write and not delete and nothing is left that it may."""
     with Transaction(store.connection):
+        oldest = store.journal.oldest_quarantined() or 0
         store.journal.vouch(_ends(store, late), store.keyring, store.membership, now_ms)
         newest = store.journal.newest_seq()
-        released = store.release_past(store.open_changeset_untrusted(*store.journal.sealed_body(newest)), 0)
+        released = store.release_past(store.open_changeset_untrusted(*store.journal.sealed_body(newest)), oldest)
         if not released:
             raise NoRight("this device may not let those changes count", id="SY-TRUST-02", why="they delete")
     return released
