@@ -42,6 +42,8 @@ Picture = dict[str, str | None]
 """By path: the content of a file as hex, of a symlink behind an arrow, None for a directory."""
 
 SETTLE_S = 60.0
+APART_S = 0.05
+"""Between moments: changes are told apart by the millisecond."""
 FILES = 4
 KEEP_DAYS = 3
 NAME = "solo"
@@ -202,11 +204,11 @@ async def begin(site: Solo) -> None:
     empty = int(site.clock.now() * 1000)
     moments = []
     for number in range(2):
-        await trio.sleep(1.1)
+        await trio.sleep(APART_S)
         write_tree(site.root, chance, number)
         await site.settle()
         moments.append(note_moment(site))
-        await trio.sleep(1.1)
+        await trio.sleep(APART_S)
         await site.restored(Moment(empty if number == 0 else moments[0]))
     policy = Policy((Tier(Step.ALL, KEEP_DAYS),), ())
     pruning.db_set_policy(site.store, policy)
@@ -246,13 +248,13 @@ async def litter(site: Solo) -> None:
     back = other_moment(site)
     before = Moment(at_ms=int(site.clock.now() * 1000))
     for kind in ("kept", "let go"):
-        await trio.sleep(1.1)
+        await trio.sleep(APART_S)
         for number in range(FILES):
             (site.root / f"{kind} {number}").write_bytes(chance.randbytes(30_000))
         await site.settle()
         if kind == "kept":
             note_moment(site)
-    await trio.sleep(1.1)
+    await trio.sleep(APART_S)
     await site.restored(before if chance.random() < 0.5 else Moment(back))
     site.ahead.advance(0.1)
 

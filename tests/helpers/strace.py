@@ -19,6 +19,7 @@ CALLS = (
 """With which a program may change a disk; `openat` when it makes a file, `write` when it is to one."""
 KILLED = (137, -9)
 """Exit codes of a program, or of the strace around it, that was killed."""
+_FAILED = re.compile(r"= -1 E[A-Z]+ \([^)]*\)$")
 _FILE = re.compile(r"\d+<[^>]*>")
 _LINE = re.compile(r"(?:(\d+) +)?(\w+)\((.*)")
 
@@ -70,14 +71,15 @@ def points_of(log: Path, place: str) -> list[Point]:
 
 
 def _calls(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """(the how-manieth of its kind in its thread, kind, arguments) of each call."""
+    """(the how-manieth of its kind in its thread, kind, arguments and result) of each call that did not fail."""
     counts: Counter[tuple[str | None, str]] = Counter()
     for line in lines:
         found = _LINE.match(line)
         if found is not None:
             thread, call, arguments = found.groups()
             counts[thread, call] += 1
-            yield counts[thread, call], call, arguments
+            if _FAILED.search(arguments) is None:
+                yield counts[thread, call], call, arguments
 
 
 def spread(points: Sequence[Point], most: int) -> list[Point]:

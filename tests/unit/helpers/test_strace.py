@@ -11,6 +11,7 @@ LOG = """\
 12 openat(AT_FDCWD</p>, "b", O_WRONLY|O_CREAT) = 3</p/b>
 13 openat(AT_FDCWD</elsewhere>, "c", O_WRONLY|O_CREAT) = 3
 12 pwrite64(3</p/b>, "1", 1, 0) = 1
+12 mkdirat(AT_FDCWD</p>, "b", 0777) = -1 EEXIST (File exists)
 12 pwrite64(3</p/b>, "2", 1, 1) = 1
 12 pwrite64(3</p/b>, "3", 1, 2) = 1
 12 pwrite64(3</p/b>, "4", 1, 3) = 1
