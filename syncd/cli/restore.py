@@ -130,7 +130,7 @@ def undo(
     folder: Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Default: where you stand.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List what can be undone.")] = False,
 ) -> None:
-    """Take back a restore, an undo or a wave of deletions. What was changed since stays.
+    """Take back a restore, a resolve, an undo or a wave of deletions. What was changed since stays.
 
     `--json` prints syncd.undo/1.
     """

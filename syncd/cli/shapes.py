@@ -302,7 +302,7 @@ SHAPES: dict[str, Any] = {
     "syncd.resume/1": {"folders": [{"id": "text", "name": "text"}]},
     "syncd.folder.move/1": {**_OF_FOLDER, "from": "text", "path": "text", "moved": "bool"},
     "syncd.check/1": {"good": "bool", "folders": ["any"]},
-    "syncd.resolve/1": {"folder": "text", "path": "text", "kept": "text"},
+    "syncd.resolve/1": {"folder": "text", "path": "text", "kept": "text", "undo": "text?"},
     "syncd.filter/1": {
         **_OF_FOLDER,
         "rules": ["text"],

@@ -189,6 +189,7 @@ class Tending:
             "folder": folder.id.hex(),
             "path": as_text(b"/".join(done.path)),
             "kept": params["keep"],
+            "undo": None if done.deed is None else done.deed.id,
             "by": done.by,
             "versions": done.versions,
         }

@@ -9,10 +9,10 @@ from syncd.errors import SyncdError
 from syncd.model.ids import VersionId
 from syncd.model.records import Record
 from syncd.store import rows
-from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.joining import HeadRow, read_heads
 from syncd.store.prepare import standing_copy
+from syncd.store.restoring import RESOLVE, Deed, publish
 from syncd.store.rows import DELETED, NodeRow
 from syncd.store.survey import Survey
 from syncd.treetypes import NameTaken, Path
@@ -31,6 +31,8 @@ class Resolved:
     """Whose version counts now; None if all were kept."""
     versions: int
     look_again: list[Path] = field(default_factory=list)
+    deed: Deed | None = None
+    """What takes it back; nothing has to be where all were kept."""
 
 
 def db_resolve(store: FolderStore, path: Path, keep: str, now_ms: int) -> Resolved:
@@ -46,10 +48,9 @@ def db_resolve(store: FolderStore, path: Path, keep: str, now_ms: int) -> Resolv
     chosen = _choose(store, heads, keep, this or (row.c_cs or 0, row.c_idx or 0))
     content = store.db_record(chosen.cs, chosen.idx).content
     replaced = sorted(VersionId(store.journal.sources.version(head.cs, head.idx)) for head in heads)
-    with Transaction(store.connection):
-        record = Record(row.nid, content, tuple(replaced))
-        store.journal.author([record], store.keyring, store.membership, now_ms)
-    return Resolved(where, store.journal.sources[chosen.cs].author_name, len(heads))
+    record = Record(row.nid, content, tuple(replaced))
+    deed = publish(store, [record], RESOLVE, b"/".join(where).decode("utf-8", "surrogateescape"), now_ms / 1000)
+    return Resolved(where, store.journal.sources[chosen.cs].author_name, len(heads), deed=deed)
 
 
 def conflict_at(store: FolderStore, path: Path) -> tuple[NodeRow, tuple[int, int] | None]:

@@ -25,6 +25,9 @@ from syncd.store.folder import FolderStore
 from syncd.store.locating import Places
 from syncd.store.past import Counts, Past
 
+RESOLVE = "resolve"
+"""A deed by which a person ended a conflict."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -44,10 +47,14 @@ class Part:
     """What is there now stays as it is; only what is missing comes back."""
     without: frozenset[Path] = frozenset()
     """Names that are left out: what stands there now stays."""
+    names: frozenset[Path] | None = None
+    """If there are any: these and no others."""
 
     def holds(self, path: Path, seen: Seen) -> bool:
         if path[: len(self.path)] != self.path or path in self.without:
             return False
+        if self.names is not None:
+            return path in self.names
         if self.only is None:
             return True
         inside = b"/".join(path[len(self.path) :] or path[-1:]).decode("utf-8", "surrogateescape")
@@ -133,12 +140,13 @@ def _plan(store: FolderStore, moment: Moment, part: Part) -> tuple[Plan, Tree, T
 def db_restore(store: FolderStore, moment: Moment, part: Part, about: str, now: float) -> Deed | None:
     """Publish what brings a part back. None if it is already as it was then. Raises NoRight."""
     plan, _, _ = _plan(store, moment, part)
-    return _publish(store, plan.records, "restore", about, now)
+    return publish(store, plan.records, "restore", about, now)
 
 
-def _publish(
+def publish(
     store: FolderStore, records: Sequence[Record], kind: str, about: str, now: float, undoes: str | None = None
 ) -> Deed | None:
+    """Publish something that a person may want to take back. Raises NoRight."""
     if not records:
         return None
     with Transaction(store.connection):
@@ -185,11 +193,29 @@ def db_foresee_undo(store: FolderStore, deed: Deed) -> Undone:
 def db_undo(store: FolderStore, deed: Deed, now: float) -> Undone:
     """Take a deed back, as far as nobody has changed since what it did. Raises NoRight."""
     plan, changed = _plan_undo(store, deed)
-    done = _publish(store, plan.records, "undo", f"undo of {deed.id}", now, undoes=deed.id)
+    done = publish(store, plan.records, "undo", f"undo of {deed.id}", now, undoes=deed.id)
     return Undone(len(plan.records), plan.deletes, plan.size, len(changed), (), frozenset(), done)
 
 
 def _plan_undo(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId]]:
+    plan, changed = _plan_states(store, deed)
+    if deed.kind != RESOLVE or changed:
+        return plan, changed
+    return _plan_unresolve(store, deed), changed
+
+
+def _plan_unresolve(store: FolderStore, deed: Deed) -> Plan:
+    """The versions that a person did not choose come back, each under the name of a conflict copy that it had: two
+    versions of one file cannot become concurrent once more."""
+    moment, past = Moment(before=deed.first), Past(store)
+    touched = {record.node for record in past.open(deed.first).records}
+    then, now = past.tree(_counts(past, moment)), past.tree(lambda seq: True)
+    stood = {path for path, seen in then.items() if seen.node in touched}
+    free = {path for path in stood if path not in now or now[path].node in touched}
+    return _plan(store, moment, Part(names=frozenset(free)))[0]
+
+
+def _plan_states(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId]]:
     past = Past(store)
     touched = [record.node for seq in range(deed.first, deed.last + 1) for record in past.open(seq).records]
     nodes = [row.id for row in rows.read_nids(store.connection, touched).values()]

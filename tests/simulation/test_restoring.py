@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from syncd.model.records import ContentKind
-from syncd.store import restoring
+from syncd.store import resolving, restoring
 from syncd.store.folder import FolderStore, SourceReader
 from syncd.store.journal import NoRight
 from syncd.store.looking import db_search, db_versions
@@ -322,6 +322,60 @@ async def test_wave_of_deletions_is_undone_as_a_whole(world: World, autojump_clo
     world.demand_equal()
     del before[(b"few",)]
     assert picture(ann) == before
+
+
+@pytest.mark.parametrize("keep", ["mine", "theirs"])
+async def test_resolve_is_undone_and_every_version_is_back_under_its_name(
+    world: World, autojump_clock: MockClock, keep: str
+) -> None:
+    ann, bob = world["ann"], world["bob"]
+    ann.disk.mkdir((b"d",))
+    ann.disk.write((b"d", b"plan.txt"), b"as agreed")
+    await world.settle()
+    world.cut()
+    ann.disk.write((b"d", b"plan.txt"), b"by ann")
+    bob.disk.write((b"d", b"plan.txt"), b"by bob")
+    await trio.sleep(5)
+    world.mend()
+    await world.settle()
+    before = picture(ann)
+    resolving.db_resolve(ann.task.store, (b"d", b"plan.txt"), keep, now_ms(ann))
+    await publish_and_settle(world, ann)
+    chosen = b"by ann" if keep == "mine" else b"by bob"
+    assert picture(bob) == {(b"d",): None, (b"d", b"plan.txt"): chosen}
+    (deed,) = restoring.db_deeds(ann.task.store)
+    assert (deed.kind, deed.about) == ("resolve", "d/plan.txt")
+    undone = restoring.db_undo(ann.task.store, deed, ann.clock.now())
+    assert undone.changed == 0
+    await publish_and_settle(world, ann)
+    world.demand_equal()
+    assert picture(bob) == before
+    newest, known = restoring.db_deeds(ann.task.store)
+    assert known.undone == newest.id
+
+
+async def test_resolve_after_which_somebody_went_on_is_left_as_it_is(world: World, autojump_clock: MockClock) -> None:
+    ann, bob = world["ann"], world["bob"]
+    world.cut()
+    ann.disk.write((b"plan",), b"by ann")
+    bob.disk.write((b"plan",), b"by bob")
+    await trio.sleep(5)
+    world.mend()
+    await world.settle()
+    resolving.db_resolve(ann.task.store, (b"plan",), "mine", now_ms(ann))
+    await publish_and_settle(world, ann)
+    bob.disk.write((b"plan",), b"went on")
+    await world.settle()
+    (deed,) = restoring.db_deeds(ann.task.store)
+    assert restoring.db_undo(ann.task.store, deed, ann.clock.now()).changed == 1
+    await publish_and_settle(world, ann)
+    assert picture(ann) == {(b"plan",): b"went on"}
+
+
+async def publish_and_settle(world: World, site: SimSite) -> None:
+    site.task.announce(site.task.store.journal.newest_seq())
+    site.task.wake_plan()
+    await world.settle()
 
 
 async def test_versions_of_a_path_and_names_that_are_gone_are_found(
