@@ -381,6 +381,11 @@ class SimComputer:
         await self._ended.wait()
         self.trees.crash(self.chance.randint(0, self.disk.unflushed) if keep is None else keep)
 
+    def fail_now(self) -> None:
+        """The power fails in this very step of syncd: for `on_step`. Then `crash`."""
+        self._workers.steps_left = 1
+        self._workers.step()
+
     async def crash_within(self, steps: int) -> None:
         """Let the power fail before one of the next `steps` steps of syncd, whichever the seed says."""
         self._workers.steps_left = self.chance.randint(1, steps)

@@ -47,7 +47,7 @@ class Defect:
     name: str
     edits: Sequence[Edit]
     troubles: frozenset[str] = frozenset()
-    """Only stories with one of these troubles are told; all, if there are none."""
+    """Only stories with one of these troubles, or scenes, are told; all, if there are none."""
 
 
 def read_defects() -> dict[str, Defect]:
@@ -104,6 +104,8 @@ def main(name: str, first: int, end: int) -> None:
     story = importlib.import_module("tests.simulation.story")
     for seed in range(first, end):
         troubles = {trouble.__name__ for trouble in story.troubles_of(seed)}
+        scene = story.scene_of(seed)
+        troubles |= set() if scene is None else {scene.__name__}
         if defect.troubles and not defect.troubles & troubles:
             continue
         outcome = story.run_seed(seed)

@@ -18,6 +18,7 @@ from syncd.treetypes import Personality
 from tests.helpers.simulation import SimComputer, Simulation, simulate
 from tests.helpers.users import ODD_NAMES, Book
 from tests.simulation.claim import COLLISION, check
+from tests.simulation.scenes import play, scene_of
 from tests.simulation.tale import Tale
 from tests.simulation.troubles import TROUBLES, Trouble, liar
 
@@ -96,6 +97,11 @@ class Telling:
             if chance.random() < 0.5:
                 await check(tale)
         await check(tale)
+        scene = scene_of(simulation.seed)
+        if scene is not None:
+            simulation.trace.note("story", scene.__name__)
+            await play(tale, scene)
+            await check(tale)
         if not chance.randrange(LIAR_ONE_IN):
             await liar(tale)
             await check(tale)
