@@ -312,7 +312,8 @@ class Publisher:
         is_global &= stat.kind is not Kind.FILE or said is None or row.mtime == said.mtime_ns
         is_global &= said is None or row.xattrs == pack(said.xattrs)
         self._desk.note_stat(row, stat, examined.seen_ns)
-        self._desk.note_xattrs(row, examined)
+        if self._desk.publishes:  # what a viewer adds stays what nobody was told of, and is taken away by nobody
+            self._desk.note_xattrs(row, examined)
         if is_global and said is not None and stands(said, examined):
             row.s_acs, row.s_aidx = row.a_cs, row.a_idx
         if not changed or is_global or not self._desk.publishes or row.pending == ONLY_HERE:

@@ -141,6 +141,23 @@ async def test_what_is_too_much_is_neither_sent_nor_taken_for_gone(world: World,
         assert xattrs(bob, FILE) == {RATING: b"3", TAG: b"less"}
 
 
+async def test_what_a_viewer_adds_stays_there(world: World, autojump_clock: MockClock) -> None:
+    bob = world["bob"]
+    bob.members.viewers.add(bob.device)
+    async with world.running():
+        ann, _ = await fill(world)
+        bob.disk.set_xattr(FILE, TAG, b"bob's own")
+        await world.settle()
+        ann.disk.set_xattr(FILE, RATING, b"2")
+        await world.settle()
+        assert xattrs(bob, FILE) == {RATING: b"2", TAG: b"bob's own"}
+        ann.disk.write(FILE, b"other pixels")
+        await world.settle()
+        assert bob.disk.read(FILE) == b"other pixels"
+        assert xattrs(bob, FILE) == {RATING: b"2", TAG: b"bob's own"}
+        assert xattrs(ann, FILE) == {RATING: b"2"}
+
+
 async def test_same_file_on_two_disks_keeps_what_each_has(autojump_clock: MockClock) -> None:
     """Equal contents are one file, without a conflict; what only one side has is added."""
     world = World(["ann", "bob"])
