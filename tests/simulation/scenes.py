@@ -200,13 +200,16 @@ async def rooms_that_are_swapped(stage: Stage) -> None:
 
 
 async def dark_between_two_names(stage: Stage) -> None:
-    """The same, and where that is done after them the power fails while one of them has no name."""
+    """The same, and where that is done after them the power fails as soon as one of them has no name."""
     await stage.files((PLACE, b"left", b"one"), (PLACE, b"right", b"two"))
+    is_parked = False
 
     def before(step: str, at: Path) -> None:
-        if step == "unpark" and at[:1] == (PLACE,):
+        nonlocal is_parked
+        if is_parked:
             stage.there.on_step = None
             stage.there.fail_now()
+        is_parked = step == "park"
 
     stage.there.on_step = before
     swap_rooms(stage)
