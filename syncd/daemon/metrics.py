@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+LINK_DOWNLOAD = "audit:link.download"
+"""As `daemon.visiting` tells it to the audit log."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = Mapping[str, str]
@@ -109,6 +111,12 @@ def _of_program(n: Numbers) -> list[Family]:
             _one(n.refused_blocks),
         ),
         Family("syncd_audit_events_total", "counter", "Lines added to the audit log, by what was done.", audited),
+        Family(
+            "syncd_link_downloads_total",
+            "counter",
+            "Downloads that people outside began by share links.",
+            _one(n.audited.get(LINK_DOWNLOAD, 0)),
+        ),
         Family("syncd_tls_handshakes_total", "counter", "Connections that were refused, by reason.", results),
         Family("syncd_db_size_bytes", "gauge", "Size of all databases.", _one(n.database_bytes)),
         Family("syncd_db_operation_seconds", "gauge", "How long the database took to answer now.", _one(n.database_s)),

@@ -15,7 +15,7 @@ PHOTOS = FolderNumbers("Photos", "synced", 10, 2048, 1, 512, 2, 3, 4, 1.9e9, 0.2
 BEN = PeerNumbers("ben", True, 1.8e9, 0.0125, 300, 200)
 NUMBERS = Numbers(
     "1", "3.11", 1.7e9, True, 1, 2, 3, 4, 5, {"crowd": 7}, 4096, 0.001, 0.0, [PHOTOS], [BEN], 6,
-    {"admin:rotate": 2}
+    {"admin:rotate": 2, "audit:link.download": 3}
 )  # fmt: skip
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/, "Text-based format"
@@ -51,6 +51,7 @@ def test_every_sample_is_a_line_of_the_format() -> None:
     assert found['syncd_tls_handshakes_total{result="refused: crowd"}'] == 7
     assert found["syncd_block_verify_failures_total"] == 6
     assert found['syncd_audit_events_total{action="admin:rotate"}'] == 2
+    assert found["syncd_link_downloads_total"] == 3
     assert found['syncd_storage_objects{folder="Photos"}'] == 9
     assert found['syncd_storage_last_verified_timestamp_seconds{folder="Photos"}'] == 1.7e9
     assert found['syncd_peer_received_bytes_total{peer="ben"}'] == 300
