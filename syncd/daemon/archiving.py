@@ -110,6 +110,8 @@ class Archivist:
                 came,
                 len(entries) - came,
             )
+        if packs:
+            await self._ground.recount()
         return Scrub(packs, size, damaged, healed, lost)
 
     # pruning -------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Collector:
             self._ground.is_over_space = not fits
             await self._collect(marking, collection)
             await self._db(proofs.db_forget_old, self._store, self._ground.clock.now())
+            await self._ground.recount()
             self._ground.tell()
         keep = show_tiers(tiers)
         return Pruned(

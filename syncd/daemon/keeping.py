@@ -101,6 +101,7 @@ class Keeper:
                         await self._have_copies_proved(compared)
                         edits += await self._db(db_let_go, self._store, compared, self._clock.now())
                         self._ground.plain_waiting = compared.waiting
+                    await self._ground.recount()  # `status` tells how much is plain, and how much packed
             except TreeError as error:
                 log.warning("folder %s: %s", self._ground.name, error)
                 continue
