@@ -178,3 +178,9 @@ def _info(name: str, item: Shared) -> zipfile.ZipInfo:
 def _zip_name(name: bytes) -> str:
     """A name that leads nowhere else on any system: a backslash is a separator on some."""
     return name.decode("utf-8", "backslashreplace").replace("\\", "_")
+
+
+def zip_top(name: bytes) -> str:
+    """What all of a zip file is in. It may be the name of a folder, which is any text that somebody gave it."""
+    safe = _zip_name(name).replace("/", "_").replace("\0", "_")
+    return safe if safe.strip(" .") else "_"

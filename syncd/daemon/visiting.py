@@ -19,7 +19,7 @@ import trio
 
 from ca.addresses import maybe_refusal
 from syncd.daemon.folder import FolderTask
-from syncd.daemon.handingout import HandedOut, all_below, zipped
+from syncd.daemon.handingout import HandedOut, all_below, zip_top, zipped
 from syncd.daemon.linkkeeper import LinkKeeper, short_id
 from syncd.engine import sharelinks
 from syncd.engine.happenings import Kind
@@ -225,7 +225,7 @@ class Visit:
         found = await task.db(shared.db_node, task.store, link.node, path)
         if found is None or not found.is_directory:
             raise NotHere
-        top = self._name(link, found).decode("utf-8", "backslashreplace").replace("\\", "_")
+        top = zip_top(self._name(link, found))
         return zipped(task, top, await all_below(task, found), self._daemon.pace.up)
 
     def running(self, cut: Callable[[], None]) -> AbstractContextManager[None]:

@@ -54,6 +54,8 @@ _TARGET: Final = re.compile(
 _COOKIE: Final = "__Secure-link"
 _TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_DECEITFUL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What leads elsewhere, or shows a name as another one, or as two."""
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9 ._+=,@()\[\]-]")
 
 
@@ -167,7 +169,7 @@ def wanted_untrusted(form: dict[str, str]) -> tuple[Verb, Path] | None:
         return None
     try:
         return Verb(form["what"]), _path(form.get("path", ""))
-    except RemoteProtocolError:
+    except (RemoteProtocolError, UnicodeEncodeError):  # the latter for bytes that were not quoted once more
         return None
 
 
@@ -226,5 +228,5 @@ def part_untrusted(head: Head, size: int, tag: str) -> Part:
 def disposition(name: str) -> tuple[str, str]:
     """`Content-Disposition` for a name of other people: never shown, and nothing in it leaves its quotes."""
     plain = _PLAIN.sub("_", name).strip(" .")[:120] or "download"
-    exact = quote(name.encode("utf-8", "replace")[:800].decode("utf-8", "ignore"), safe="")
+    exact = quote(_DECEITFUL.sub("_", name).encode("utf-8", "replace")[:800].decode("utf-8", "ignore"), safe="")
     return "content-disposition", f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 
 from syncd.protocol.heads import Head
@@ -204,3 +206,36 @@ def test_w11_name_never_leaves_its_header(name: str) -> None:
     plain, _, exact = value.removeprefix('attachment; filename="').partition("\"; filename*=UTF-8''")
     assert plain and not set(plain) & set('"\\/\r\n<>:') and plain.isascii()
     assert exact.isascii() and not set(exact) & set('"\\/\r\n<>;: ')
+    saved = unquote(exact)  # what a browser makes of it
+    assert not set(saved) & set("/\\\r\n\u202e")
+
+
+def test_name_in_another_script_is_kept() -> None:
+    _, value = linkgate.disposition("Übersicht 2026 - für Łukasz \u0645\u06cc\u200c.pdf")
+    assert unquote(value.partition("UTF-8''")[2]) == "Übersicht 2026 - für Łukasz \u0645\u06cc\u200c.pdf"
+
+
+# --- forms -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"what=get&path=%ff",
+        b"what=get&path=%ed%a0%80",
+        b"what=get&path=..%2fx",
+        b"what=get&path=%252e%252e",
+        b"what=get&path=a%2500",
+        b"what=show&path=a",
+        b"path=a",
+        b"\xff",
+        b"&".join([b"what=get"] * 9),
+    ],
+)
+def test_what_no_page_of_ours_sends_asks_for_nothing(body: bytes) -> None:
+    assert linkgate.wanted_untrusted(linkgate.fields_untrusted(body)) is None
+
+
+def test_form_asks_for_the_name_that_the_page_has() -> None:
+    body = b"what=get&path=sub%2Fa%2520b%25ff"
+    assert linkgate.wanted_untrusted(linkgate.fields_untrusted(body)) == (Verb.GET, (b"sub", b"a b\xff"))
