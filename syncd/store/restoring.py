@@ -8,11 +8,12 @@ work of the folder carries them to this disk and to everybody else's. All of it 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from syncd.engine.restore import Plan, hold_names, plan_restore, plan_undo
 from syncd.engine.timeline import Change, Difference, Seen, Tree, difference, tree_of
+from syncd.model.changesets import Changeset
 from syncd.model.ids import NodeId
 from syncd.model.join import UNKNOWN, NodeState
 from syncd.model.lists import BlockList, Entry
@@ -25,6 +26,10 @@ from syncd.store.folder import FolderStore
 from syncd.store.locating import Places
 from syncd.store.past import Counts, Past
 
+WAVE_S = 3600.0
+"""A person who is asked by the brake may take so long to answer; only then the rest of a wave goes."""
+DELETE = "delete"
+"""A deed: many names were deleted at once."""
 RESOLVE = "resolve"
 """A deed by which a person ended a conflict."""
 
@@ -198,10 +203,40 @@ def db_undo(store: FolderStore, deed: Deed, now: float) -> Undone:
 
 
 def _plan_undo(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId]]:
+    if deed.kind == DELETE:
+        deed = _whole_wave(store, deed)
     plan, changed = _plan_states(store, deed)
     if deed.kind != RESOLVE or changed:
         return plan, changed
     return _plan_unresolve(store, deed), changed
+
+
+def _whole_wave(store: FolderStore, deed: Deed) -> Deed:
+    """A wave of deletions with what of it went before it was one: names in directories that went with the wave, deleted
+    right before it, soon before, and by the same author."""
+    past, sources = Past(store), store.journal.sources
+    author, first = sources[deed.first].device, deed.first
+    gone = {record.node for seq in range(deed.first, deed.last + 1) for record in past.open(seq).records}
+
+    def belongs(seq: int) -> bool:
+        if seq < 1 or sources[seq].device != author:
+            return False
+        changeset = past.open(seq)
+        is_soon = past.open(first).time_ms - changeset.time_ms <= WAVE_S * 1000
+        return is_soon and all(_only_deletes(record) for record in changeset.records) and stood_in_them(changeset, seq)
+
+    def stood_in_them(changeset: Changeset, seq: int) -> bool:
+        nodes = [row.id for row in rows.read_nids(store.connection, [one.node for one in changeset.records]).values()]
+        places = [state.place for state in past.states_of(nodes, lambda one: one < seq).values()]
+        return all(place is not None and place.value.parent in gone for place in places)
+
+    while belongs(first - 1):
+        first -= 1
+    return replace(deed, first=first)
+
+
+def _only_deletes(record: Record) -> bool:
+    return record.content is not None and record.content.kind is ContentKind.DELETED and record.place is None
 
 
 def _plan_unresolve(store: FolderStore, deed: Deed) -> Plan:

@@ -372,6 +372,35 @@ async def test_resolve_after_which_somebody_went_on_is_left_as_it_is(world: Worl
     assert picture(ann) == {(b"plan",): b"went on"}
 
 
+async def test_undo_of_a_wave_brings_back_what_went_before_it_was_one(world: World, autojump_clock: MockClock) -> None:
+    """A few names are noticed, and published, before the rest; what was deleted long before stays deleted."""
+    ann, bob = world["ann"], world["bob"]
+    ann.disk.mkdir((b"many",))
+    for number in range(70):
+        ann.disk.write((b"many", b"%d" % number), b"number %d" % number)
+    ann.disk.write((b"many", b"on purpose"), b"by and by")
+    await world.settle()
+    ann.disk.delete((b"many", b"on purpose"))
+    await world.settle()
+    await trio.sleep(2 * restoring.WAVE_S)
+    before = picture(bob)
+    for number in range(5):
+        ann.disk.delete((b"many", b"%d" % number))
+    await world.settle()
+    ann.disk.delete((b"many",))
+    await trio.sleep(5)
+    for site in (ann, bob):
+        for wave in await site.task.waves.held():
+            await site.task.waves.approve(wave.id)
+        await trio.sleep(5)
+    await world.settle()
+    assert picture(bob) == {}
+    (deed,) = restoring.db_deeds(bob.task.store)
+    restoring.db_undo(bob.task.store, deed, bob.clock.now())
+    await publish_and_settle(world, bob)
+    assert picture(ann) == before
+
+
 async def publish_and_settle(world: World, site: SimSite) -> None:
     site.task.announce(site.task.store.journal.newest_seq())
     site.task.wake_plan()
