@@ -97,7 +97,8 @@ def _foreseen_lines(found: Json) -> list[str]:
     if found["from_peers"]["blocks"]:
         lines.append(f"{text.size(found['from_peers']['bytes'])} of that come from peers")
     if found["estimate_s"] is not None:
-        lines.append(f"estimated to take {text.duration(found['estimate_s'])}, by how fast this computer was lately")
+        takes = text.duration(max(1, round(found["estimate_s"])))
+        lines.append(f"estimated to take {takes}, by how fast this computer was lately")
     if found["missing_blocks"]:
         lines.append(f"{found['missing_blocks']:,} blocks are nowhere to be had, so these cannot be restored now:")
         lines += [f"  {text.escape(path)}" for path in found["incomplete"][:_SHOWN]]
