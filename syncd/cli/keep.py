@@ -86,6 +86,8 @@ def _prune_lines(found: Json) -> list[str]:
     if copies["kept_blocks"]:
         kept = f"{text.count(copies['kept_blocks'], 'block')}, {text.size(copies['kept_bytes'])}"
         lines.append(f"kept back: {kept}: {text.escape(copies['why'])}")
+    if copies["promised_blocks"]:
+        lines.append(f"{text.count(copies['promised_blocks'], 'block')} stay a week: another device was promised them")
     if found["short_of_space"]:
         lines.append("even what is always kept takes more than the space allowed")
     return lines

@@ -374,6 +374,7 @@ SHAPES: dict[str, Any] = {
             "kept_blocks": "int",
             "kept_bytes": "int",
             "why": "text",
+            "promised_blocks": "int",
         },
         "dry_run": "bool",
     },

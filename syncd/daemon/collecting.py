@@ -72,17 +72,19 @@ class Collector:
             marking.wider = await self._db(pruning.db_folder_promise, store, policy, now, UTC)
         while await self._db(marking.db_step):
             pass
-        marking.kept |= await self._db(proofs.db_held, store, now)
+        held = await self._db(proofs.db_held, store, now)
+        promised = len(held - marking.kept)
+        marking.kept |= held
         early = marking.early - marking.kept
         if not early:
-            return marking, Withheld(wanted)
+            return marking, Withheld(wanted, promised=promised)
         packed = await self._db(proofs.db_packed, store, early)
         sizes = {entry.cid: max_ciphertext(entry.length) for entry in packed}
         proved = await self._copies.prove(sizes, wanted, hold=hold)
         lacking = {entry.pid: entry.length for entry in packed if entry.cid not in proved.cids}
         marking.kept |= lacking.keys()
         return marking, Withheld(
-            wanted, len(early) - len(lacking), len(lacking), sum(lacking.values()), proved.oldest, proved.why
+            wanted, len(early) - len(lacking), len(lacking), sum(lacking.values()), proved.oldest, proved.why, promised
         )
 
     async def _collect(self, marking: Marking, collection: Collection) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ca.ids import DeviceId
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
-from syncd.daemon.views import as_text, folder_problems
+from syncd.daemon.views import as_text, copies_json, folder_problems
 from syncd.model.conditions import Facts
 from syncd.model.xattrs import portable, travels, unpack
 from syncd.store import counts, rows
@@ -67,6 +67,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
         "why": why,
         "try": fix,
         "rule": rule,
+        "copies": None if task is None else copies_json(task),
         "stays_here": [as_text(name) for name in stays],
         "not_here": [as_text(name) for name in missing],
         "peers": [

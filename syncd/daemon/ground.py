@@ -23,7 +23,7 @@ from syncd.model.ids import Cid
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
 from syncd.seams import Clock, Lane, Workers
-from syncd.store import counts
+from syncd.store import counts, pruning
 from syncd.store.apart import Apart, Called, db_apart
 from syncd.store.commit import ANYTHING
 from syncd.store.folder import FolderStore
@@ -63,7 +63,8 @@ class LinkState:
 @dataclass(frozen=True, slots=True)
 class Withheld:
     """What of the past stays although this device does not promise it: fewer than `wanted` other devices have proved
-    that they hold it. `proved`: blocks that enough of them have, the oldest proof of which is from `oldest`."""
+    that they hold it. `proved`: blocks that enough of them have, the oldest proof of which is from `oldest`.
+    `promised`: blocks that nothing else keeps here than our word to another device."""
 
     wanted: int = 0
     proved: int = 0
@@ -71,6 +72,7 @@ class Withheld:
     size: int = 0
     oldest: float | None = None
     why: str = ""
+    promised: int = 0
 
 
 @dataclass(slots=True)
@@ -156,6 +158,8 @@ class Ground:
         """When a peer that had everything was last connected, in unix seconds; since this start."""
         self.peer_read: dict[DeviceId, int] = {}
         """Up to which arrival number a connected peer has taken in our news."""
+        self.copies_wanted = 0
+        """On how many other devices a block has to be before it goes early."""
         self.withheld: Withheld | None = None
         """As of the last collection."""
         self.is_over_space = False
@@ -282,6 +286,7 @@ class Ground:
         await self.db(counts.db_drop_solved, self.store.connection)
         self.counts = await self.db(counts.db_counts, self.store.connection)
         self.problems = await self.db(counts.db_problems, self.store.connection)
+        self.copies_wanted = await self.db(pruning.db_copies, self.store)
         self.apart = await self.db(db_apart, self.store.connection)
         if self.root_state is not RootState.OK:
             code = ROOT_IDS[self.root_state]

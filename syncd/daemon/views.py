@@ -103,7 +103,8 @@ def drill_json(last: Drilled | None) -> Json | None:
 
 def copies_json(task: FolderTask) -> Json:
     """On how many other devices a block has to be before it goes early, and what stays for want of that."""
-    return withheld_json(task.withheld or Withheld()) | {"others": len(task.store.others)}
+    found = withheld_json(task.withheld or Withheld())
+    return found | {"wanted": task.copies_wanted, "others": len(task.store.others)}
 
 
 def withheld_json(withheld: Withheld) -> Json:
@@ -115,6 +116,7 @@ def withheld_json(withheld: Withheld) -> Json:
         "kept_blocks": withheld.blocks,
         "kept_bytes": withheld.size,
         "why": withheld.why,
+        "promised_blocks": withheld.promised,
     }
 
 

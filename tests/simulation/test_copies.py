@@ -71,7 +71,10 @@ async def test_what_another_has_proved_goes_and_is_kept_there(
     assert lacks(bob, moments) == lacks(cyd, moments) == [0, 0, 0, 0]
     assert await prune(bob) == 0
     assert lacks(bob, moments) == [1, 1, 1, 0]
+    bound = await cyd.task.archivist.prune(dry_run=True)
+    assert bound.withheld.promised == 0  # it keeps them for itself
     assert await prune(cyd) == 0  # nothing is even asked about: it was promised to bob
+    assert copies_json(cyd.task)["promised_blocks"] == 3
     assert lacks(cyd, moments) == [0, 0, 0, 0]
     Calendar.days += HOLD_S / DAY_S + 0.1
     assert await prune(cyd) > 0
