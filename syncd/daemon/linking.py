@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,7 +87,10 @@ class Linking:
             task_status.started()
             while True:
                 changed = self._daemon.changed
-                await self.keeper.judge()
+                try:
+                    await self.keeper.judge()
+                except sqlite3.Error as error:  # it is over in memory, and written as soon as that is possible
+                    log.error("what became of share links cannot be written: %s", error)
                 await self._open_or_close()
                 await trio.sleep(SHORTEST_LOOK_S)  # a busy folder tells of changes all the time
                 wait_s = min(LOOK_S, max(SHORTEST_LOOK_S, self.keeper.next_end - self._own.clock.now()))
@@ -138,7 +142,7 @@ class Linking:
 
     async def _close(self) -> None:
         async with self._opening:
-            if self._server is not None:
+            if self._server is not None and not self.keeper.any_lives:  # while we waited for our turn one may be made
                 self._serving.cancel()
                 self._server = None
                 log.info("no share link lives; their port is closed")

@@ -20,7 +20,7 @@ from syncd.daemon.running import RunningFolder
 from syncd.daemon.witnessing import write
 from syncd.engine import sharelinks
 from syncd.engine.happenings import Happening, Kind
-from syncd.engine.sharelinks import End, ShareLink
+from syncd.engine.sharelinks import End, ShareLink, Sums
 from syncd.errors import CodecError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class LinkKeeper:
         self._written: dict[bytes, ShareLink] = {}
         """As the disk has them."""
         self._running: dict[bytes, set[Cut]] = {}
+        self._sums = Sums()
 
     # all of them ---------------------------------------------------------------------------------------------
 
@@ -78,8 +79,9 @@ class LinkKeeper:
 
     async def put(self, link: ShareLink) -> None:
         """A new link, or a new state of one: in memory at once, on disk when this returns."""
-        self._links[link.id] = self._written[link.id] = link
+        self._links[link.id] = link
         await self._own.on_disk(self._own.db.put_share_link, link.id, link.folder, sharelinks.pack(link))
+        self._written[link.id] = link
 
     async def end(self, link: ShareLink, why: End) -> ShareLink:
         """End a link: downloads are cut before this writes anything."""
@@ -91,23 +93,34 @@ class LinkKeeper:
 
     async def judge(self) -> None:
         """Look at all links; end what is over, write it down, and forget what ended long ago."""
-        now = self._own.clock.now()
-        here = await self._folders_here() if self._links else frozenset()
-        for id in list(self._links):
-            link = self._judged(self._links[id])  # as it is now: others may have counted downloads meanwhile
-            if link.folder not in here:
-                link = sharelinks.ended(link, End.LEFT, now)
-            self._links[id] = link
-            written = self._written[id]
+        self._cut_what_is_over()  # a disk that refuses to write keeps nothing alive
+        if self._links:
+            here = await self._folders_here()
+            for link in self.links:
+                if link.lives and link.folder not in here:
+                    self._links[link.id] = sharelinks.ended(link, End.LEFT, self._own.clock.now())
+                    self._cut(link)
+        for id in list(self._written):
+            await self._keep(id, self._written[id])
+        await self._tell_sums()
+
+    def _cut_what_is_over(self) -> None:
+        """End what is over, and its downloads."""
+        for id, link in list(self._links.items()):
+            self._links[id] = link = self._judged(link)
             if not link.lives or self.rests(link) is not None:
                 self._cut(link)
-            if link.end is not written.end or link.seen - written.seen >= SEEN_S:
-                await self.put(link)
-            if written.lives and not link.lives:
-                await self.tell(link, "link.end", link.end.name.lower(), Kind.AUDIT)
-            if sharelinks.is_forgotten(link, now):
-                del self._links[id], self._written[id]
-                await self._own.on_disk(self._own.db.drop_share_link, id)
+
+    async def _keep(self, id: bytes, written: ShareLink) -> None:
+        """Write what became of a link since it was written last, or forget it."""
+        link = self._links[id]
+        if link.end is not written.end or link.seen - written.seen >= SEEN_S:
+            await self.put(link)
+        if written.lives and not link.lives:
+            await self.tell(link, "link.end", link.end.name.lower())
+        if sharelinks.is_forgotten(link, self._own.clock.now()):
+            await self._own.on_disk(self._own.db.drop_share_link, id)
+            del self._links[id], self._written[id]
 
     async def _folders_here(self) -> frozenset[FolderId]:
         """Folders that this device takes part in, also those that do not run just now."""
@@ -200,12 +213,26 @@ class LinkKeeper:
         for cut in tuple(self._running.get(link.id, ())):
             cut()
 
-    async def tell(self, link: ShareLink, action: str, what: str, kind: Kind, *, ok: bool = True) -> None:
-        """A line of the audit log about a link. It names neither what opens it nor all of its id."""
+    async def tell(self, link: ShareLink, action: str, what: str, *, ok: bool = True) -> None:
+        """A line of the audit log about a link. It names neither what opens it nor all of its id.
+
+        People outside cause these lines, and none is ever taken out of that log. So of one kind about one link an hour
+        has only so many; the daemon's own log has the rest, and one line here tells how many they were.
+        """
+        if self._sums.may_tell((link.id, action), self._own.clock.monotonic()):
+            await self._write(link, action, what, ok)
+        else:
+            log.info("link %s: %s %s", short_id(link.id), action, what)
+
+    async def _tell_sums(self) -> None:
+        for (id, action), number in self._sums.due(self._own.clock.monotonic()):
+            if (link := self._links.get(id)) is not None:
+                await self._write(link, action, f"and {number:,} more within an hour", True)
+
+    async def _write(self, link: ShareLink, action: str, what: str, ok: bool) -> None:
         way = f"link {short_id(link.id)}"
-        await write(
-            self._daemon.audit, Happening(self._own.clock.now(), kind, way, action, None, what, ok), link.folder
-        )
+        happening = Happening(self._own.clock.now(), Kind.AUDIT, way, action, None, what, ok)
+        await write(self._daemon.audit, happening, link.folder)
 
 
 def short_id(id: bytes) -> str:

@@ -22,7 +22,6 @@ from syncd.daemon.folder import FolderTask
 from syncd.daemon.handingout import HandedOut, all_below, zip_top, zipped
 from syncd.daemon.linkkeeper import LinkKeeper, short_id
 from syncd.engine import sharelinks
-from syncd.engine.happenings import Kind
 from syncd.engine.sharelinks import GUESSES, Guesses, ShareLink
 from syncd.model.paths import Path, show_path
 from syncd.protocol.door import owner_of
@@ -37,9 +36,11 @@ if TYPE_CHECKING:
 
 SESSION_S: Final = 12 * 3600.0
 MAX_SESSIONS: Final = 2_048
+MAX_OF_LINK: Final = 512
+"""Sessions of one link: who has one link cannot end those of the others."""
+MAX_OPENED: Final = 30
+"""Right proofs from one address within a minute: each is written down, and makes a session."""
 MAX_TAKEN: Final = 10_000
-TOLD: Final = 100
-"""Of one session so many downloads are told one by one in the audit log, and the next in one line."""
 PAGE: Final = 100
 MAX_STRANGERS: Final = 120
 """Proofs with a wrong secret within a minute, over all addresses: each costs as much as a right one."""
@@ -67,6 +68,7 @@ class Visits:
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._by_address, self._by_link = Guesses(), Guesses()
         self._strangers = Guesses(most_strangers)
+        self._opened = Guesses(MAX_OPENED)
         self._proving = trio.Lock()
 
     def now(self) -> float:
@@ -94,7 +96,8 @@ class Visits:
             found = None
         shows = sharelinks.shows_secret(found, secret)
         guesses, key = (self._by_link, id) if shows else (self._strangers, _EVERYBODY)
-        if wait_s := max(self._by_address.wait_s(who, now), guesses.wait_s(key, now)):
+        opened_s = self._opened.wait_s(who, now) if shows else 0.0
+        if wait_s := max(self._by_address.wait_s(who, now), guesses.wait_s(key, now), opened_s):
             self.note_refusal(host, "too many tries to open a share link")
             return Wrong(wait_s)
         take_back = self._by_address.count(who, now), guesses.count(key, now)
@@ -108,7 +111,8 @@ class Visits:
                 return Wrong()
         for take in take_back:
             take()
-        await self._keeper.tell(found, "link.open", f"from {host}", Kind.AUDIT)
+        self._opened.count(who, now)
+        await self._keeper.tell(found, "link.open", f"from {host}")
         return self._let_in(found)
 
     async def _note_wrong(self, link: ShareLink | None, host: str, now: float) -> None:
@@ -118,18 +122,23 @@ class Visits:
         self.note_refusal(host, f"a wrong password for share link {short_id(link.id)}")
         number = self._by_link.number(link.id, now)
         if number == 1:
-            await self._keeper.tell(link, "link.password", f"wrong, from {host}", Kind.AUDIT, ok=False)
+            await self._keeper.tell(link, "link.password", f"wrong, from {host}", ok=False)
         elif number >= GUESSES:
             what = f"{GUESSES} were wrong within a minute, the last from {host}; it is closed for a moment"
-            await self._keeper.tell(link, "link.guessed", what, Kind.AUDIT, ok=False)
+            await self._keeper.tell(link, "link.guessed", what, ok=False)
 
     def _let_in(self, link: ShareLink) -> Proved:
         now = self.now()
         until = min(self._keeper.expires(link), now + SESSION_S)
         cookie = self._own.random.token(32).hex()
-        self._sessions[_hash(cookie)] = _Session(link.id, until)
-        while len(self._sessions) > MAX_SESSIONS:
+        for key in [key for key, session in self._sessions.items() if session.until <= now]:
+            del self._sessions[key]
+        same = [key for key, session in self._sessions.items() if session.link == link.id]
+        if len(same) >= MAX_OF_LINK:
+            del self._sessions[same[0]]
+        elif len(self._sessions) >= MAX_SESSIONS:
             self._sessions.popitem(last=False)
+        self._sessions[_hash(cookie)] = _Session(link.id, until)
         return Proved(cookie, max(1, int(until - now)))
 
     def visitor(self, link: str, cookie: str, host: str) -> Visit | None:
@@ -202,10 +211,7 @@ class Visit:
             session.taken.add((verb, path))
             link, _ = self._now()
             what = show_path((link.name.encode("utf-8", "surrogateescape"), *path))
-            if len(session.taken) <= TOLD:
-                await self._keeper.tell(link, "link.download", f"{what} as {verb.value}, from {self._host}", Kind.AUDIT)
-            elif len(session.taken) == TOLD + 1:
-                await self._keeper.tell(link, "link.download", f"and more than {TOLD}, from {self._host}", Kind.AUDIT)
+            await self._keeper.tell(link, "link.download", f"{what} as {verb.value}, from {self._host}")
         return True
 
     async def file(self, path: Path) -> HandedOut | None:

@@ -48,6 +48,9 @@ GUESSES: Final = 10
 GUESSES_S: Final = 60.0
 """At most so many wrong passwords within so long."""
 MAX_GUESSED: Final = 4_096
+TOLD: Final = 100
+TOLD_S: Final = 3_600.0
+"""Of one kind about one link so many lines of the audit log within so long."""
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD_BYTES: Final = 1_024
 
@@ -244,6 +247,28 @@ class Guesses:
                 times.remove(now)
 
         return take_back
+
+
+class Sums:
+    """What happens too often to be told one by one: so often in a while it may be, the rest is counted."""
+
+    def __init__(self, most: int = TOLD, within_s: float = TOLD_S) -> None:
+        self._most = most
+        self._within_s = within_s
+        self._known: dict[tuple[bytes, str], tuple[float, int]] = {}
+
+    def may_tell(self, what: tuple[bytes, str], now: float) -> bool:
+        """Whether this one may be told; it is counted."""
+        began, number = self._known.get(what, (now, 0))
+        self._known[what] = (began, number + 1)
+        return number < self._most
+
+    def due(self, now: float) -> list[tuple[tuple[bytes, str], int]]:
+        """How many were not told, of what began a while ago; from now on they are told again."""
+        over = [(what, number) for what, (began, number) in self._known.items() if now - began >= self._within_s]
+        for what, _ in over:
+            del self._known[what]
+        return [(what, number - self._most) for what, number in over if number > self._most]
 
 
 # --- on disk ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from ca.ids import FolderId
+from syncd.daemon import visiting
 from syncd.daemon.auditing import AuditLog
 from syncd.daemon.devicedb import DeviceDb, FolderRow
 from syncd.daemon.installation import Installation
@@ -292,3 +293,54 @@ async def test_database_without_the_table_is_migrated() -> None:
     db.drop_share_link(b"i" * 16)
     assert db.share_links() == []
     db.close()
+
+
+# --- what people outside can cause ----------------------------------------------------------------------------------
+
+
+async def test_who_has_a_link_fills_neither_the_audit_log_nor_the_sessions(autojump_clock: MockClock) -> None:
+    _, host, _, keeper, link = await shared()
+    link = replace(link, expires=link.expires + 2 * 3_600)
+    other = replace(link, id=b"o" * 16)
+    await keeper.put(link)
+    await keeper.put(other)
+    visits = Visits(cast(Any, host), keeper)
+    honest = await visits.prove(other.id.hex(), SECRET, "", "10.9.9.9")
+    answers = [await visits.prove(link.id.hex(), SECRET, "", f"10.1.{n % 50}.1") for n in range(3_000)]
+    let_in = [one for one in answers if isinstance(one, Proved)]
+    assert len(let_in) == 50 * visiting.MAX_OPENED, "so many a minute from one address"
+    assert isinstance(honest, Proved) and visits.visitor(other.id.hex(), honest.cookie, "10.9.9.9") is not None
+    here = [visits.visitor(link.id.hex(), one.cookie, "10.1.0.1") for one in let_in]
+    assert sum(one is not None for one in here) == visiting.MAX_OF_LINK
+    assert here[-1] is not None, "who came last"
+    told = await host.told()
+    assert told.count("audit:link.open") == 1 + sharelinks.TOLD
+    await trio.sleep(sharelinks.TOLD_S)
+    await keeper.judge()
+    lines, _ = await host.audit.lines()
+    assert lines[-1].action == "audit:link.open"
+    assert f"and {len(let_in) - sharelinks.TOLD:,} more within an hour" in lines[-1].about
+    assert isinstance(await visits.prove(link.id.hex(), SECRET, "", "10.1.0.1"), Proved)
+    assert len(await host.told()) == len(lines) + 1, "and from then on they are told again"
+
+
+async def test_w3_disk_that_refuses_to_write_keeps_no_link_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, host, membership, keeper, link = await shared()
+    other = replace(link, id=b"j" * 16)
+    await keeper.put(other)
+    db = host.installation.db
+    real, cut = db.put_share_link, list[bytes]()
+
+    def full(id: bytes, folder: FolderId, body: bytes) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(DeviceDb, "put_share_link", lambda self, *row: full(*row))
+    with keeper.running(link.id, lambda: cut.append(link.id)), keeper.running(other.id, lambda: cut.append(other.id)):
+        await membership.change_settings([(POLICY_SETTING, 2)])
+        with pytest.raises(sqlite3.OperationalError):
+            await keeper.judge()
+    assert sorted(cut) == [link.id, other.id], "both, not only the one that was to be written first"
+    monkeypatch.setattr(DeviceDb, "put_share_link", lambda self, *row: real(*row))
+    await keeper.judge()
+    assert {one.end for one in (await host.keeper()).links} == {End.FORBIDDEN}, "written once that is possible"
+    assert (await host.told()).count("audit:link.end") == 2

@@ -10,7 +10,7 @@ from ca.codec import decode_untrusted, encode
 from ca.ids import FolderId
 from ca.roles import Capability, LinkPolicy, Role, may_share_links
 from syncd.engine import sharelinks
-from syncd.engine.sharelinks import GUESSES, GUESSES_S, End, Guesses, ShareLink
+from syncd.engine.sharelinks import GUESSES, GUESSES_S, End, Guesses, ShareLink, Sums
 from syncd.errors import CodecError
 from syncd.model.ids import NodeId
 
@@ -167,6 +167,16 @@ def test_guesses_of_many_are_bounded() -> None:
     for number in range(3 * sharelinks.MAX_GUESSED):
         guesses.count(number, 0.0)
     assert len(guesses._known) <= sharelinks.MAX_GUESSED
+
+
+def test_what_happens_too_often_is_told_as_a_sum() -> None:
+    sums = Sums(most=2, within_s=60)
+    here, there = (b"i", "link.open"), (b"j", "link.open")
+    assert [sums.may_tell(here, now) for now in range(5)] == [True, True, False, False, False]
+    assert sums.may_tell(there, 5)
+    assert sums.due(59) == []
+    assert sums.due(65) == [(here, 3)], "and nothing of what was told"
+    assert sums.due(65) == [] and sums.may_tell(here, 66), "it begins anew"
 
 
 def test_download_is_counted_until_there_are_none() -> None:
