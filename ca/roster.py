@@ -253,6 +253,17 @@ class Roster:
         states = (self._state, *self._others)
         return next((state.publics[device] for state in states if device in state.publics), None)
 
+    def lost_epochs(self) -> frozenset[EpochId]:
+        """Epochs that void entries opened: nobody links them, so who was not sealed to cannot open them."""
+        return (
+            frozenset(
+                EpochId(signed.hash)
+                for signed in self._weighed.beside
+                if signed.entry.epoch is not None and not self._weighed.counts(signed)
+            )
+            - self._state.links.keys()
+        )
+
     def is_on_chain(self, entry: EntryHash) -> bool:
         """Whether the entry is one of this history, and not of one that lost."""
         return entry in self._state.numbers

@@ -12,7 +12,7 @@ from typing import TypeVarTuple
 from ca import authority
 from ca.authority import Secrets
 from ca.device import PublicDevice
-from ca.ids import DeviceId, EntryHash, FolderId, MemberId
+from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.roles import USUAL_CAPABILITIES, Action, Capability, Role, held, may_grant, may_share_links
 from ca.roster import EpochInfo, Head, Member, Relation, Roster, Status
 from syncd.daemon.standing import Standing
@@ -228,6 +228,10 @@ class People:
     def is_on_chain(self, head: EntryHash) -> bool:
         """Whether an entry is one of our chain, and not of a history that lost."""
         return self.roster.is_on_chain(head)
+
+    def lost_epochs(self) -> frozenset[EpochId]:
+        """Epochs of a history that lost, which nobody will link."""
+        return self.roster.lost_epochs()
 
     def sign_key(self, device: DeviceId) -> bytes | None:
         """The signing key of a device that is, or once was, admitted, be it in a history that lost."""

@@ -36,7 +36,7 @@ from syncd.store.draft import Desk, Draft, Examined
 from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict, may_now
-from syncd.store.judging import judge_again, maybe_counting, number_anew
+from syncd.store.judging import judge_again, lost_with, maybe_counting, number_anew
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.locating import BlockSource, Name, Places, db_places_of
 from syncd.store.packs import Packs, Scratch
@@ -195,7 +195,8 @@ class FolderStore:
         """Of the heads that a peer tells, in causal order, those whose changesets have to be fetched.
 
         What is called for calls for its predecessor."""
-        unknown = [head for head in heads if not self.journal.has(head)]
+        lost = self.membership.lost_epochs()
+        unknown = [head for head in heads if head.epoch not in lost and not self.journal.has(head)]
         for head in reversed(unknown):
             if head.changeset in called and head.counter > 1:
                 called.add([head.previous])
@@ -239,21 +240,32 @@ class FolderStore:
         """The roster has moved: put aside what no longer counts, and let count what does again. How many changesets
         that were."""
         with Transaction(self.connection):
-            number_anew(self.connection, self.journal, self.membership, self.open_changeset_untrusted)
-            aside = judge_again(self.connection, self.journal, self.membership, self.open_changeset_untrusted)
-            return aside + self._let_count_again()
+            number_anew(self.connection, self.journal, self.membership, self._maybe_open)
+            lost = lost_with(self.connection, self.membership.lost_epochs())
+            aside = judge_again(self.connection, self.journal, self.membership, self._maybe_open, lost)
+            return aside + self._let_count_again(lost)
 
-    def _let_count_again(self) -> int:
+    def _maybe_open(self, head: Head, body: bytes) -> Changeset | None:
+        """A changeset that is here; None if its epoch is not open to us: we left and came back, and a fork left it
+        behind."""
+        try:
+            return self.open_changeset_untrusted(head, body)
+        except EpochKeyMissing:
+            return None
+
+    def _let_count_again(self, lost: Container[int]) -> int:
         """Somebody's rights were given back, or a history of the roster counts that did not: what newcomers take in now
         counts for those as well who had it before."""
         back = 0
         for seq in maybe_counting(self.connection, self.membership):
+            if seq in lost:
+                continue
             head, body = self.journal.sealed_body(seq)
             kept = self.journal.find(head.device, head.incarnation, head.counter, head.changeset)
             if kept is None or kept.state != QUARANTINED:
                 continue  # let go of meanwhile, in the past of another
-            changeset = self.open_changeset_untrusted(head, body)
-            if self.journal.counts_again(seq, head, changeset, self.membership):
+            changeset = self._maybe_open(head, body)
+            if changeset is not None and self.journal.counts_again(seq, head, changeset, self.membership):
                 counts.db_news_of(self.connection, [row.id for row in self.journal.release(seq, head, changeset).rows])
                 back += 1
                 oldest = self.journal.oldest_quarantined()
@@ -281,7 +293,9 @@ class FolderStore:
                 head, body = self.journal.sealed_body(kept.seq)
                 if kept.state != QUARANTINED and self.membership.may_publish(head.device, self.membership.head):
                     continue
-                past = self.open_changeset_untrusted(head, body)
+                past = self._maybe_open(head, body)
+                if past is None:
+                    continue
                 walk.append(past)
                 if kept.state == QUARANTINED and may_now(past, changeset.device, self.membership):
                     quarantined[kept.seq] = head, past

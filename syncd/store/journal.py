@@ -21,7 +21,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from ca.device import DeviceKeys
-from ca.ids import DeviceId, EntryHash, FolderId
+from ca.ids import DeviceId, EntryHash, EpochId, FolderId
 from syncd.errors import StoreCorrupt, TrustError
 from syncd.model.changesets import (
     ITSELF,
@@ -83,6 +83,11 @@ class Membership(Protocol):
 
     def is_on_chain(self, head: EntryHash) -> bool:
         """Whether an entry is one of our chain, and not of a history that lost."""
+        ...
+
+    def lost_epochs(self) -> frozenset[EpochId]:
+        """Epochs of a history that lost, which nobody will link: what is sealed under them only those can read who were
+        there."""
         ...
 
     def sign_key(self, device: DeviceId) -> bytes | None:
@@ -406,6 +411,10 @@ class Journal:
         return self.find(head.device, head.incarnation, head.counter, head.changeset) is not None
 
     # telling -------------------------------------------------------------------------------------------------
+
+    def own_seqs(self) -> set[int]:
+        """The numbers of what stands in our open journal."""
+        return {seq for (seq,) in self._db.execute("SELECT seq FROM changeset WHERE journal=?", (self._own_journal(),))}
 
     def newest_seq(self) -> int:
         (seq,) = self._db.execute("SELECT coalesce(max(seq),0) FROM changeset").fetchone()

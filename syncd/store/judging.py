@@ -14,29 +14,59 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
-from ca.ids import DeviceId, EntryHash
+from ca.ids import DeviceId, EntryHash, EpochId
 from syncd.model.changesets import Changeset
-from syncd.model.heads import Head
+from syncd.model.heads import Head, decode_head_untrusted
 from syncd.store import approvals, rows
 from syncd.store.joining import ONLY_HERE, PENDING, join_records, wake_siblings, wake_view
 from syncd.store.journal import QUARANTINED, Journal, Membership, may_now
 from syncd.store.lineage import note_odd
 from syncd.store.rows import NodeRow
 
-OpenChangeset = Callable[[Head, bytes], Changeset]
+OpenChangeset = Callable[[Head, bytes], Changeset | None]
+"""None: it is sealed under an epoch that is not open here (any more), so nothing can be said of what stands in it."""
 
 
 def judge_again(
-    connection: sqlite3.Connection, journal: Journal, membership: Membership, open_changeset: OpenChangeset
+    connection: sqlite3.Connection,
+    journal: Journal,
+    membership: Membership,
+    open_changeset: OpenChangeset,
+    lost: set[int],
 ) -> int:
-    """Put aside what no longer counts; how many changesets. Inside the caller's transaction."""
+    """Put aside what no longer counts, and what is `lost`; how many changesets. Inside the caller's transaction."""
     late = set(_late(connection, journal, membership, open_changeset))
-    if not late:
-        return 0
-    late -= _vouched(connection, late, membership, journal, open_changeset)
     if late:
+        late -= _vouched(connection, late, membership, journal, open_changeset)
+    late |= _counting(connection, lost)
+    if late:
+        own = journal.own_seqs()
         _put_aside(connection, journal, late, open_changeset)
+        if late & own:
+            journal.begin_incarnation()  # the numbers of what was put aside are taken
     return len(late)
+
+
+def lost_with(connection: sqlite3.Connection, epochs: frozenset[EpochId]) -> set[int]:
+    """Changesets sealed under epochs that only one side of a fork can open, and all that had seen one of them: nobody
+    else can take these in."""
+    if not epochs:
+        return set()
+    found = connection.execute("SELECT seq, head FROM changeset").fetchall()
+    lost = {seq for seq, head in found if decode_head_untrusted(head).epoch in epochs}
+    if lost:
+        for cs, seen in connection.execute("SELECT cs, seen FROM saw ORDER BY cs"):  # in causal order
+            if seen in lost:
+                lost.add(cs)
+    return lost
+
+
+def _counting(connection: sqlite3.Connection, seqs: set[int]) -> set[int]:
+    counting: set[int] = set()
+    for part in rows.chunks(sorted(seqs)):
+        query = f"SELECT seq FROM changeset WHERE state<>{QUARANTINED} AND seq IN ({rows.marks(part)})"
+        counting |= {seq for (seq,) in connection.execute(query, part)}
+    return counting
 
 
 def _late(
@@ -56,7 +86,11 @@ def _late(
             (id, sealed, QUARANTINED),
         )
         for (seq,) in behind.fetchall():
-            if not may_publish or not may_now(open_changeset(*journal.sealed_body(seq)), device, membership):
+            if not may_publish:
+                yield seq
+                continue
+            changeset = open_changeset(*journal.sealed_body(seq))
+            if changeset is not None and not may_now(changeset, device, membership):
                 yield seq
 
 
@@ -68,10 +102,11 @@ def _vouched(
     open_changeset: OpenChangeset,
 ) -> set[int]:
     """Those that somebody had seen who may publish the like today, in what counts."""
-    changesets = {seq: open_changeset(*journal.sealed_body(seq)) for seq in late}
+    opened = ((seq, open_changeset(*journal.sealed_body(seq))) for seq in late)
+    changesets = {seq: changeset for seq, changeset in opened if changeset is not None}
     vouched: set[int] = set()
     for device, seqs in _others(connection, late):
-        able = {seq for seq in late - vouched if may_now(changesets[seq], device, membership)}
+        able = {seq for seq in changesets.keys() - vouched if may_now(changesets[seq], device, membership)}
         if able:
             vouched |= able & _past_of(connection, [seq for seq in seqs if seq not in late], min(able))
     return vouched
@@ -133,7 +168,8 @@ def number_anew(
         if parted is not None and not membership.is_on_chain(last):
             later = "SELECT seq FROM changeset WHERE roster_number>? AND roster_number<=?"
             for (seq,) in connection.execute(later, (parted, number)).fetchall():
-                named = membership.number_of(open_changeset(*journal.sealed_body(seq)).roster_head)
+                changeset = open_changeset(*journal.sealed_body(seq))
+                named = None if changeset is None else membership.number_of(changeset.roster_head)
                 if named is not None:
                     connection.execute("UPDATE changeset SET roster_number=? WHERE seq=?", (named, seq))
     value = (membership.number_of(head) or 0).to_bytes(8, "big") + head
@@ -158,6 +194,8 @@ def _put_aside(connection: sqlite3.Connection, journal: Journal, late: set[int],
     for seq, indices in _told_of(connection, nodes):
         head, body = journal.sealed_body(seq)
         changeset = open_changeset(head, body)
+        if changeset is None:
+            continue
         records = [changeset.records[index] for index in indices]
         join_records(connection, journal.sources, journal.sources[seq], records, indices=indices)
     claims = {(row.parent, row.name) for row in forgotten if row.parent is not None and row.name is not None}

@@ -74,6 +74,9 @@ class Members:
     def is_on_chain(self, head: EntryHash) -> bool:
         return self.number_of(head) is not None
 
+    def lost_epochs(self) -> frozenset[EpochId]:
+        return frozenset()
+
     def sign_key(self, device: DeviceId) -> bytes | None:
         return self._keys.get(device)
 

@@ -20,14 +20,20 @@ PEOPLE = ("ana", "bert", "cleo", "dora", "eva")
 async def begin(simulation: Simulation) -> list[SimComputer]:
     """ana owns, bert and cleo administrate, dora edits; then ana and bert hear the others no more. eva is not in it."""
     ana, bert, cleo, dora, eva = simulation
+    await begin_with(ana, bert, cleo, dora, simulation)
+    simulation.internet.partition([ana.host, bert.host], [cleo.host, dora.host, eva.host])
+    return [ana, bert, cleo, dora, eva]
+
+
+async def begin_with(
+    ana: SimComputer, bert: SimComputer, cleo: SimComputer, dora: SimComputer, simulation: Simulation
+) -> None:
     link = await ana.share(uses=3)
     for other in (bert, cleo, dora):
         await other.join(link)
     for name in ("bert", "cleo"):
         await ana.call("member.change", folder=FOLDER, member=name, what="role", role="admin")
     await simulation.settle([ana, bert, cleo, dora])
-    simulation.internet.partition([ana.host, bert.host], [cleo.host, dora.host, eva.host])
-    return [ana, bert, cleo, dora, eva]
 
 
 async def let_in(host: SimComputer, guest: SimComputer) -> None:
@@ -101,3 +107,41 @@ def test_who_was_removed_on_the_other_side_gains_nothing_by_what_was_signed_mean
         await demand_out([cleo, eva], insiders, simulation)
 
     simulate(story, seed, PEOPLE)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_who_stays_goes_on_after_working_under_keys_that_a_void_entry_made(seed: int) -> None:
+    """ana removes cleo, who does not know and lets eva in, which makes new keys. What dora, who stays, wrote under
+    these can be read by nobody else: it stays on her disk, and holds up neither her later work nor newcomers."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo, dora, eva, fay = simulation
+        await begin_with(ana, bert, cleo, dora, simulation)
+        simulation.internet.partition([ana.host, bert.host, fay.host], [cleo.host, dora.host, eva.host])
+        await ana.call("member.remove", folder=FOLDER, member="cleo")
+        await let_in(cleo, eva)
+        write(eva, "by eva", "eva")
+        await trio.sleep(30)
+        write(dora, "by dora, who saw it", "dora")
+        await trio.sleep(30)
+        simulation.internet.heal()
+        await trio.sleep(60)
+        write(dora, "by dora, afterwards", "dora")
+        write(bert, "by bert", "bert")
+        await trio.sleep(120)
+        expected = {"by dora, afterwards", "by bert"}
+        assert names(ana) == names(bert) == expected
+        assert names(dora) == expected | {"by dora, who saw it"}
+        assert (await dora.status())["state"] == "synced"
+        await let_in(ana, fay)
+        write(fay, "by the newcomer", "fay")
+        await trio.sleep(60)
+        assert names(ana) == names(bert) == names(fay) == expected | {"by the newcomer"}
+        await dora.stop()
+        await simulation.start(dora)
+        write(dora, "by dora, after a restart", "dora")
+        await trio.sleep(60)
+        assert "by dora, after a restart" in names(fay)
+        assert "by dora, who saw it" in names(dora)
+
+    simulate(story, seed, (*PEOPLE, "fay"))

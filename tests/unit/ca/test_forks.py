@@ -868,3 +868,15 @@ def test_device_of_a_history_that_lost_is_a_witness_and_no_member(company: Compa
     assert roster.witness_of(keys_of("nobody").public.id) is None
     assert roster.is_on_chain(roster.head) and not roster.is_on_chain(other.raws_head)
     assert roster.number_of(other.raws_head) is not None
+
+
+def test_epoch_that_a_void_entry_opened_is_lost_and_one_that_waits_for_a_merge_is_not(company: Company) -> None:
+    void, waiting = parted(company, "void"), parted(company, "waiting")
+    company.remove("ada", by="ann")
+    void.admit("guest", Role.EDITOR, by="ada")
+    waiting.admit("other guest", Role.EDITOR, by="alex")
+    company.meet(void)
+    company.meet(waiting)
+    assert company.roster.lost_epochs() == {void.roster.epoch.id}
+    assert waiting.roster.epoch.id in {epoch.id for epoch in company.roster.left_behind().values()}
+    assert company.roster.epoch.id not in company.roster.lost_epochs()
