@@ -100,8 +100,12 @@ class Linking:
     # the listener --------------------------------------------------------------------------------------------
 
     async def _open_or_close(self) -> None:
+        async with self._opening:
+            await self._settle()
+
+    async def _settle(self) -> None:
         if not self.keeper.any_lives:
-            await self._close()
+            self._close()
             return
         try:
             await self._open()
@@ -118,34 +122,39 @@ class Linking:
         """Listen, unless that is done. Raises ConfigError SY-LINK-01, -06."""
         if self._nursery is None:
             raise ConfigError("this daemon serves no share links", id="SY-LINK-01", why="it was started without them")
-        async with self._opening:
-            if self._server is not None:
-                await self._read_again()
-                return
-            await self._read_certificate()
-            settings = self._daemon.settings
-            server = LinkServer(
-                self._daemon.seams.network,
-                self._visits,
-                lambda: self._shown().context,
-                is_strict=settings.links_certificate is not None,
-                origin=settings.links_url,
-            )
-            await server.listen(settings.links_listen, is_configured=settings.links_listen_configured)
-            self._server, self._serving = server, trio.CancelScope()
-            self._nursery.start_soon(self._serve, server, self._serving)
-            log.info("share links are at %s", ", ".join(self._addresses()))
+        if self._server is not None:
+            await self._read_again()
+            return
+        await self._read_certificate()
+        settings = self._daemon.settings
+        server = LinkServer(
+            self._daemon.seams.network,
+            self._visits,
+            lambda: self._shown().context,
+            is_strict=settings.links_certificate is not None,
+            origin=settings.links_url,
+        )
+        await server.listen(settings.links_listen, is_configured=settings.links_listen_configured)
+        self._server, self._serving = server, trio.CancelScope()
+        self._nursery.start_soon(self._serve, server, self._serving)
+        log.info("share links are at %s", ", ".join(self._addresses()))
 
     async def _serve(self, server: LinkServer, scope: trio.CancelScope) -> None:
-        with scope:
-            await server.run()
-
-    async def _close(self) -> None:
-        async with self._opening:
-            if self._server is not None and not self.keeper.any_lives:  # while we waited for our turn one may be made
-                self._serving.cancel()
+        """Nothing that happens there may end the daemon; the next look opens the port anew."""
+        try:
+            with scope:
+                await server.run()
+        except Exception:
+            log.exception("the listener of share links failed")
+        finally:
+            if self._server is server:
                 self._server = None
-                log.info("no share link lives; their port is closed")
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._serving.cancel()
+            self._server = None
+            log.info("no share link lives; their port is closed")
 
     async def _read_again(self) -> None:
         """New certificates need no new listener; a bad one leaves the last good one in force."""
@@ -206,9 +215,10 @@ class Linking:
         link = await self._new(folder, thing, secret, params["password"], lifetime_s, params["most"])
         if params["dry_run"]:
             return {**await self._json(link), "schema": "syncd.link/1", "url": None, **self._reached()}
-        await self._open()
-        self._demand_right(folder)  # it may have been taken away while the port was opened
-        await self.keeper.put(link)
+        async with self._opening:  # nobody closes the port before the link lives
+            await self._open()
+            self._demand_right(folder)  # it may have been taken away while the port was opened
+            await self.keeper.put(link)
         typed = sharelinks.secret_text(secret)
         url = f"{self._addresses()[0]}/l/{link.id.hex()}#{typed}"
         return {**await self._json(link), "schema": "syncd.link/1", "url": url, **self._reached()}

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from ca.addresses import maybe_refusal
 from ca.ids import FolderId
 from syncd.daemon.running import RunningFolder
@@ -45,6 +47,8 @@ class LinkKeeper:
         """As the disk has them."""
         self._running: dict[bytes, set[Cut]] = {}
         self._sums = Sums()
+        self.walking = trio.Lock()
+        """Held by who lists a whole directory: its folder's work has its turn in between."""
 
     # all of them ---------------------------------------------------------------------------------------------
 

@@ -232,7 +232,9 @@ class Visit:
         if found is None or not found.is_directory:
             raise NotHere
         top = zip_top(self._name(link, found))
-        return zipped(task, top, await all_below(task, found), self._daemon.pace.up)
+        async with self._keeper.walking:
+            items = await all_below(task, found)
+        return zipped(task, top, items, self._daemon.pace.up)
 
     def running(self, cut: Callable[[], None]) -> AbstractContextManager[None]:
         return self._keeper.running(self._session.link, cut)

@@ -19,8 +19,9 @@ import trio
 
 from syncd import http
 from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError
+from syncd.protocol.allowance import Pace
 from syncd.protocol.door import Door, DoorLimits, Guest, Known, Turned, owner_of
-from syncd.protocol.heads import Head
+from syncd.protocol.heads import Head, RequestRefused
 from syncd.seams import Listener, Network, RawStream
 from syncd.web.linkhost import Host
 from syncd.web.linkpages import Answers
@@ -33,6 +34,9 @@ MAX_CONNECTIONS: Final = 128
 MAX_PER_ADDRESS: Final = 32
 GUEST_S: Final = 8.0
 GOODBYE_S: Final = 2.0
+REQUESTS_PER_S: Final = 100.0
+REQUESTS_PER_ADDRESS_S: Final = 25.0
+"""With twice as many at once: whoever asks more often costs the event loop more than a link is worth."""
 LIMITS: Final = http.Limits(idle_s=15.0, head_s=10.0, stall_s=30.0, requests=1000)
 
 
@@ -56,6 +60,7 @@ class LinkServer:
         self._answers = Answers(host, is_strict=is_strict, origin=origin)
         self._door = Door(DoorLimits(), Known())
         self._guests: dict[Guest, trio.CancelScope] = {}
+        self._pace = Pace(REQUESTS_PER_S, REQUESTS_PER_ADDRESS_S, 0.0)
         self._listeners: Sequence[Listener] = ()
         self._connections: Counter[str] = Counter()
 
@@ -159,6 +164,9 @@ class LinkServer:
                 scope.cancel()
 
             async def handle(head: Head, body: http.Body) -> http.Response:
+                if not self._pace.take(owner_of(host_of(address)), trio.current_time()):
+                    self._host.note_refusal(address, "too many requests a second for share links")
+                    raise RequestRefused(429, "too many requests a second")
                 return await self._answers.answer(head, body, host_of(address), cut)
 
             with suppress(PeerUnavailable, RemoteProtocolError):

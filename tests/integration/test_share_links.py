@@ -476,6 +476,22 @@ def test_only_tls_from_1_2_with_forward_secrecy(anna: Computer) -> None:
         assert not answer.startswith(b"HTTP"), "nothing is said in the clear"
 
 
+def test_whoever_asks_without_a_pause_is_cut_and_others_are_answered(anna: Computer) -> None:
+    """Six hundred requests in one go: some dozens are answered, then one is told why, and the connection ends."""
+    made = create(anna, "x")
+    hasty = Recipient(made["url"])
+    host, _, port = hasty.address.rpartition(":")
+    plain = socket.create_connection((host, int(port)), timeout=WAIT_S, source_address=(hasty.host, 0))
+    answers = b""
+    with plain, unverified().wrap_socket(plain) as secured, contextlib.suppress(ConnectionError, ssl.SSLError):
+        secured.sendall(f"HEAD {hasty.path} HTTP/1.1\r\nHost: {hasty.address}\r\n\r\n".encode() * 600)
+        while more := secured.recv(65_536):
+            answers += more
+    assert 25 <= answers.count(b"HTTP/1.1 200") < 600
+    assert answers.count(b"HTTP/1.1 429") == 1
+    assert Recipient(made["url"]).prove() == 303
+
+
 def test_answers_without_a_configured_certificate_pin_no_browser_to_it(anna: Computer) -> None:
     assert "strict-transport-security" not in opened(anna, "x").ask("GET").fields
 
