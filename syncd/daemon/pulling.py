@@ -41,9 +41,10 @@ STARVED_MAX_S = 60.0
 BUSY_S = 1.0
 MAX_STAGED_FILES = 2048
 MAX_OPEN_WRITERS = 32
-FETCH_BYTES = 4 << 20
-"""Of one request: with two lanes one is received while the other is written."""
-IDLE_BUFFERS = 2
+FETCH_BYTES = 8 << 20
+"""Of one request: while one lane's is written, those of the others are received. Measured: 4 MiB over two lanes took a
+fifth longer for a large file."""
+IDLE_BUFFERS = 3
 FETCH_TIMEOUT_S = 60.0
 """Without a single block from a peer in that time, what was asked of it is asked of another."""
 
@@ -298,6 +299,7 @@ class Puller:
         left = set(batch.cids)
         is_busy = is_late = False
         began = trio.current_time()
+        began = trio.current_time()
         with self._buffers.lend(room_for(limits)) as place:
             try:
                 with trio.move_on_after(FETCH_TIMEOUT_S) as patience:
@@ -308,6 +310,9 @@ class Puller:
                             patience.deadline = trio.current_time() + FETCH_TIMEOUT_S
                             is_busy |= self._sort(link.device, batch.cids, frames, left, arrived)
                 is_late = patience.cancelled_caught
+                if arrived:
+                    size = sum(len(ciphertext) for _, ciphertext in arrived)
+                    self.pull.took(link.device, size, trio.current_time() - began)
                 self._finisher.rates.fetch.note(sum(len(one) for _, one in arrived), trio.current_time() - began)
             finally:
                 self.pull.failed(link.device, left, refused=is_late)

@@ -2,8 +2,8 @@
 
 Candidates are polled for the whole need in batches; every block is then assigned to exactly one of those that have it,
 and to another one only after a failure. A link asks for its next batch when it has room, so a fast peer takes more than
-a slow one; among what it may take, blocks that few have come first, and peers begin at different places, so that
-several receivers of one source can soon serve one another.
+a slow one, and no batch is more than its peer sends in about a second. Among what it may take, blocks that few have
+come first, and peers begin at different places, so that several receivers of one source can soon serve one another.
 
 Nothing here looks at all wanted blocks to hand out a few. Every peer has queues: of what it is to be asked about, and
 of what it has, by how many have it. Entries are not taken out when they cease to be true; whoever takes them looks.
@@ -20,6 +20,13 @@ from syncd.model.ids import Cid
 
 MAX_BATCH_BLOCKS = 512
 MAX_BATCH_BYTES = 8 * 1024 * 1024
+FIRST_BATCH_BYTES = 1024 * 1024
+"""Asked of a peer whose speed is not known yet."""
+LEAST_BATCH_BYTES = 128 * 1024
+BATCH_S = 1.0
+"""How long a batch may take by what was measured."""
+LEFT_PARTS = 8
+"""Of several peers each is asked at a time for so small a part of its share in what is left, that all end together."""
 POLL_BLOCKS = 4096
 """Cids in one poll."""
 COMMON = 4
@@ -45,10 +52,16 @@ class _Block:
 
 @dataclass(slots=True)
 class _Peer:
-    """What one peer is to be asked about, and what it has, by rarity."""
+    """What one peer is to be asked about, what it has, by rarity, and how fast it sent a batch (bytes a second)."""
 
     to_ask: deque[_Block] = field(default_factory=deque)
     ready: list[deque[_Block]] = field(default_factory=lambda: [deque() for _ in range(COMMON + 1)])
+    rate: float | None = None
+
+    @property
+    def batch_bytes(self) -> float:
+        """As much as is asked of it at a time."""
+        return FIRST_BATCH_BYTES if self.rate is None else max(self.rate * BATCH_S, LEAST_BATCH_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +149,7 @@ class Pull:
 
     def next_batch(self, peer: DeviceId, most_bytes: int = MAX_BATCH_BYTES) -> Batch | None:
         """Assign this peer its next blocks, all of one rarity; None when there is nothing for it now."""
+        most_bytes = min(most_bytes, self._most_for(peer))
         for rarity, queue in enumerate(self._peer(peer).ready):
             chosen: list[_Block] = []
             size = 0
@@ -151,6 +165,19 @@ class Pull:
             if chosen:
                 return Batch(tuple(block.cid for block in chosen), tuple(block.length for block in chosen))
         return None
+
+    def _most_for(self, peer: DeviceId) -> int:
+        """As much as it sends in about a second; less when little is left and others could send some of that."""
+        most = self._peer(peer).batch_bytes
+        if len(self._peers) > 1:
+            most = min(most, max(self._wanted_bytes / len(self._peers) / LEFT_PARTS, LEAST_BATCH_BYTES))
+        return int(most)
+
+    def took(self, peer: DeviceId, size: int, seconds: float) -> None:
+        """A batch of so many bytes came in that time."""
+        rate = size / max(seconds, 1e-6)
+        known = self._peer(peer)
+        known.rate = rate if known.rate is None else (known.rate + rate) / 2
 
     def failed(self, peer: DeviceId, cids: Iterable[Cid], *, refused: bool) -> None:
         """These did not come. `refused`: the peer said that it does not have them (any more); do not ask it again."""

@@ -40,7 +40,7 @@ NEWS_WAIT_S: Final = 50
 IMPATIENT_S: Final = 5
 """The same while the peer does not answer to the newest epoch yet."""
 ANSWER_S: Final = 30.0
-MAX_DATA_LINES: Final = 2
+MAX_DATA_LINES: Final = 3
 IDLE_S: Final = 60.0
 
 

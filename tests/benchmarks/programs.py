@@ -86,15 +86,17 @@ class Syncd:
         self._approve(pair.ends[0])  # where the wave began; the other one takes that for an answer
 
     def _approve(self, end: End) -> None:
-        waiting: list[str] = []
+        wait_until(lambda: bool(self._asked(end)), START_S, f"the brake of {end.name} did not ask")
+        while waiting := self._asked(end):
+            for request in waiting:
+                try:
+                    self._ask(end, "approve", request, "--yes")
+                except RuntimeError as error:
+                    if "SY-BRAKE-02" not in str(error):  # the wave has grown since it was shown: it is shown anew
+                        raise
 
-        def is_asked() -> bool:
-            waiting[:] = [one["id"] for one in json.loads(self._ask(end, "requests", "--json"))["requests"]]
-            return bool(waiting)
-
-        wait_until(is_asked, START_S, f"the brake of {end.name} did not ask")
-        for request in waiting:
-            self._ask(end, "approve", request, "--yes")
+    def _asked(self, end: End) -> list[str]:
+        return [one["id"] for one in json.loads(self._ask(end, "requests", "--json"))["requests"]]
 
     def is_busy(self, pair: Pair) -> bool:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cProfile import Profile
 
 from ca.ids import DeviceId
-from syncd.engine.pull import MAX_BATCH_BLOCKS, Pull
+from syncd.engine.pull import BATCH_S, FIRST_BATCH_BYTES, LEAST_BATCH_BYTES, MAX_BATCH_BLOCKS, Pull
 from syncd.model.ids import Cid
 
 ANN, BEN, CEM = (DeviceId(bytes([number]) * 32) for number in (1, 2, 3))
@@ -159,3 +159,50 @@ def calls_to_hand_out(count: int) -> int:
 
 def test_handing_out_many_blocks_takes_work_in_proportion_to_their_number() -> None:
     assert calls_to_hand_out(4000) < 2.2 * calls_to_hand_out(2000)
+
+
+MIB = 1 << 20
+
+
+def size_asked_of(pull: Pull, peer: DeviceId) -> int:
+    batch = pull.next_batch(peer)
+    assert batch is not None
+    return batch.size
+
+
+def test_peer_is_asked_for_as_much_as_it_sends_in_a_few_seconds() -> None:
+    pull = Pull()
+    pull.want((cid, 64 * 1024) for cid in cids(10_000))
+    for peer in (ANN, BEN):
+        poll(pull, peer, set(range(10_000)))
+    assert size_asked_of(pull, ANN) == size_asked_of(pull, BEN) == FIRST_BATCH_BYTES
+    pull.took(ANN, FIRST_BATCH_BYTES, 4.0)  # slow
+    pull.took(BEN, FIRST_BATCH_BYTES, 0.01)  # fast
+    assert size_asked_of(pull, ANN) == FIRST_BATCH_BYTES / 4 * BATCH_S
+    assert size_asked_of(pull, BEN) == 8 * MIB
+    pull.took(ANN, 1000, 1000.0)
+    for _ in range(20):
+        pull.took(ANN, 1, 1000.0)
+    assert size_asked_of(pull, ANN) == LEAST_BATCH_BYTES
+    pull.took(ANN, 8 * MIB, 0.1)  # it recovers at once
+    assert size_asked_of(pull, ANN) == 8 * MIB
+
+
+def test_end_does_not_wait_for_the_slow_one() -> None:
+    """One sends 100 times as fast: in virtual time, both end together, up to what the slow one was last asked for."""
+    pull = Pull()
+    pull.want((cid, 256 * 1024) for cid in cids(2_000))
+    for peer in (ANN, BEN):
+        poll(pull, peer, set(range(2_000)))
+    rates = {ANN: 1 * MIB, BEN: 100 * MIB}
+    free_at = {ANN: 0.0, BEN: 0.0}
+    while True:
+        peer = min(free_at, key=lambda one: free_at[one])
+        batch = pull.next_batch(peer)
+        if batch is None:
+            break
+        took = batch.size / rates[peer]
+        pull.took(peer, batch.size, took)
+        pull.forget(batch.cids)
+        free_at[peer] += took
+    assert max(free_at.values()) <= 500 / 101 + 0.5
