@@ -15,6 +15,7 @@ from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.retrying import Retries
 from syncd.daemon.waves import Waves
+from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering, waves
 from syncd.store.draft import Draft
 from syncd.store.examine import examine
@@ -149,13 +150,13 @@ class Scanner:
             if dirty is not None:  # what was left out so far may be anywhere
                 self._work.everything = True
             self._ground.ignores = rules
-            await self._db(filtering.db_reconsider, self._store.connection)
+            await self._db(filtering.db_reconsider_elsewhere, self._store.connection)
             self._ground.wake_plan()
         await self._waves.begin_scan()
-        ignored = self._ground.ignores.at(self._ground.now_ns())
-        walk = await self._db(self._store.walk, ignored, dirty, deep)
+        now_ns, before = self._ground.now_ns(), await self._db(filtering.db_rules_before, self._store.connection, rules)
+        ignored_before = None if before is None else before.at(now_ns)
+        walk = await self._db(self._store.walk, rules.at(now_ns), dirty, deep, ignored_before)
         if dirty is None:
-            await self._db(filtering.db_reconsider_here, self._store.connection)
             self._full_at = self._clock.monotonic() + FULL_SCAN_S
             await self._db(self._clear_folder_problems)
         else:
@@ -165,12 +166,26 @@ class Scanner:
         while (found := await self._db(walk.step, SCAN_STEP)) is not None:
             await self._take_found(found)
         missing = await self._db(walk.missing)
-        if missing and await self._keeper.check_root():
-            await self._take_missing(missing)
+        is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
+        if dirty is None:
+            await self._reconsider(rules, walk.left_out, has_others=before is not None)
+            if is_taken and not walk.is_blind:
+                await self._db(filtering.db_note_rules, self._store.connection, rules)
         if dirty is not None and await self._db(has_pending_strays, self._store.connection):
             self._full_at = min(self._full_at, self._clock.monotonic() + STRAYS_S)
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
+
+    async def _reconsider(self, rules: Ignores, left_out: set[int], *, has_others: bool) -> None:
+        """After a look at everything: what rules had put aside, and do not leave out any more."""
+
+        def reconsider() -> None:
+            filtering.db_reconsider_here(self._store.connection, left_out, every_kind=has_others)
+            if rules.asks_for_age:  # the clock may have been wrong
+                filtering.db_reconsider_elsewhere(self._store.connection)
+
+        await self._db(reconsider)
+        self._ground.wake_plan()
 
     async def _take_found(self, found: Found) -> None:
         await self._note_trouble(found.trouble)
@@ -201,7 +216,8 @@ class Scanner:
             )
             await self._after_draft(draft)
 
-    async def _take_missing(self, missing: Sequence[Gone]) -> None:
+    async def _take_missing(self, missing: Sequence[Gone]) -> bool:
+        """Publish what is gone, unless it has to wait. Whether all is known of what was left out."""
         vanished = await self._db(lambda: waves.db_vanished(self._store.connection, missing, self._store.moving))
         rows = [gone.known.row for gone in vanished if gone.known.kind != Kind.DIR]
         directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
@@ -210,10 +226,11 @@ class Scanner:
         nodes = [gone.known.row for gone in vanished if not gone.known.is_copy]
         missing = [gone for gone in missing if gone.known.is_copy or not self._waves.is_held(gone.known.row)]
         if await self._waves.holds_missing(nodes, rows, len(vanished)):
-            return
+            missing = [gone for gone in missing if gone.is_left_out]
         publishes = await self._publishes()
         draft = await self._db(lambda: self._store.db_delete(missing, self._ground.now_ms(), publishes=publishes))
         await self._after_draft(draft)
+        return not draft.again
 
     async def _publishes(self) -> bool:
         """Whether what was found is published or only here, once that is certain: only here is for good."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from syncd.model.conditions import Condition, Facts, all_hold, has_conditions, parse_conditions
+from syncd.model.conditions import Age, Condition, Facts, all_hold, has_conditions, parse_conditions
 from syncd.model.paths import RESERVED_NAME, Path, is_reserved, show
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class Ignores:
         return self.spec is not None and any(
             self.spec.match_file(text) for text in _with_directories(path, is_directory)
         )
+
+    @property
+    def asks_for_age(self) -> bool:
+        """Whether what these say depends on the clock."""
+        return any(isinstance(one, Age) for asking in self.asking for one in asking.conditions)
 
     def at(self, now_ns: int) -> Callable[[Path, bool, Facts | None], bool]:
         """`match` as of a moment."""

@@ -53,7 +53,8 @@ class Departures:
                 self._desk.draft.again.append(item.path)
                 continue
             nodes.update({row.id: row for row in found[1]})
-            left_out |= {row.id for row in found[1][:1] if row.pending == IGNORED or item.is_left_out}
+            left_out |= {row.id for row in found[1] if item.is_left_out}
+            left_out |= {row.id for row in found[1][:1] if row.pending == IGNORED}
             for copy in found[0]:
                 if item.is_left_out:
                     self._take_copies(rows.read_ids(self._db, [copy.node])[copy.node], [copy])
@@ -85,8 +86,13 @@ class Departures:
 
     def _left_out(self, row: NodeRow) -> None:
         """Rules have left it out, so nobody hears that it is gone: what others have of it comes back, if none does."""
+        if not row.on_disk:
+            return
         self._desk.forget_blocks(row)
         row.leave_disk()
+        if row.kind == NONE:  # nobody but this disk ever had it
+            self._db.execute("DELETE FROM node WHERE id=?", (row.id,))
+            return
         row.pending = PENDING
         rows.write(self._db, [row])
         self._desk.draft.unchanged += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from syncd.model.conditions import Facts
@@ -52,15 +52,35 @@ def read_rules(tree: Tree) -> Ignores:
     return own if isinstance(shared, TreeError) else parse_ignores(shared.content).and_own(own)
 
 
-def db_reconsider(connection: sqlite3.Connection) -> None:
-    """The rules are others now: what they had put aside is planned anew, and put aside again if they still match."""
-    connection.execute("UPDATE node SET pending=? WHERE pending=? AND pending<>0", (PENDING, IGNORED))
+def db_rules_before(connection: sqlite3.Connection, rules: Ignores) -> Ignores | None:
+    """The rules under which the whole folder was last looked at, if these are others by now. What went while they left
+    it out was not deleted for others."""
+    found = connection.execute("SELECT value FROM meta WHERE key='rules'").fetchone()
+    return None if found is None or found[0] == _as_value(rules) else parse_ignores(found[0])
 
 
-def db_reconsider_here(connection: sqlite3.Connection) -> None:
-    """The same for the files that stand here: they may have become what no rule leaves out."""
-    query = f"UPDATE node SET pending=? WHERE pending=? AND pending<>0 AND l_kind={FILE}"
+def db_note_rules(connection: sqlite3.Connection, rules: Ignores) -> None:
+    """The whole folder was looked at under these, and what is missing was taken for gone or left out."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('rules', ?)", (_as_value(rules),))
+
+
+def _as_value(rules: Ignores) -> bytes:
+    return "\n".join(rules.lines).encode("utf-8", "surrogateescape")
+
+
+def db_reconsider_elsewhere(connection: sqlite3.Connection) -> None:
+    """What others have and rules had put aside is planned anew, and put aside again if they still match."""
+    query = "UPDATE node SET pending=? WHERE pending=? AND pending<>0 AND l_kind=0"
     connection.execute(query, (PENDING, IGNORED))
+
+
+def db_reconsider_here(connection: sqlite3.Connection, left_out: Collection[int], *, every_kind: bool) -> None:
+    """The same for what stands here (files, or all of it), but for those that a walk has just found left out. Called
+    after the walk: what it misses was left out until then."""
+    kinds = "l_kind<>0" if every_kind else f"l_kind={FILE}"
+    query = f"SELECT id FROM node WHERE pending={IGNORED} AND pending<>0 AND {kinds}"
+    found = [(PENDING, node) for (node,) in connection.execute(query) if node not in left_out]
+    connection.executemany("UPDATE node SET pending=? WHERE id=?", found)
 
 
 def db_put_aside(connection: sqlite3.Connection, nodes: Sequence[int]) -> None:

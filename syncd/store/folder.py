@@ -136,13 +136,17 @@ class FolderStore:
     # scanning ------------------------------------------------------------------------------------------------
 
     def walk(
-        self, ignored: Ignored, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: Iterable[Path] = ()
+        self,
+        ignored: Ignored,
+        dirty: Mapping[Path, frozenset[bytes] | None] | None,
+        deep: Iterable[Path] = (),
+        ignored_before: Ignored | None = None,
     ) -> Walk:
         """Begin a pass (`db_`: its steps read rows)."""
         with Transaction(self.connection):
             if note_personality(self.connection, self.tree.personality()):  # every name may be another one here
                 self.connection.execute("UPDATE node SET pending=? WHERE pending=0 AND id<>?", (PENDING, ROOT_ROW))
-        return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty, deep)
+        return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty, deep, ignored_before)
 
     def db_previous(self, items: Sequence[Item]) -> dict[Path, Previous]:
         """Earlier contents of files that changed, or that were copies of ours."""

@@ -128,14 +128,17 @@ class Walk:
         ignored: Ignored,
         dirty: Mapping[Path, frozenset[bytes] | None] | None,
         deep: Iterable[Path] = (),
+        ignored_before: Ignored | None = None,
     ) -> None:
-        """`dirty` None: the whole folder. `deep`: directories to be looked at with everything in them."""
+        """`dirty` None: the whole folder. `deep`: directories to be looked at with everything in them.
+        `ignored_before`: what rules left out that held when all was last looked at."""
         self._db = connection
         self._sources = sources
         self._tree = tree
         self._tick_ns = tick_of(tree)
         self._disk = tree.personality()
         self._ignored = ignored
+        self._ignored_before = ignored_before
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []
         self._moved: set[int] = set()
@@ -144,10 +147,12 @@ class Walk:
         """Rows of directories in whose place another one was found that became theirs."""
         self._left_out: set[int] = set()
         """Inodes of files that rules leave out, as they are now."""
+        self.left_out: set[int] = set()
+        """And their rows."""
         self._objects: dict[int, list[tuple[Any, ...]]] = {}
         """Rows by inode, as far as the directory that is being looked at has asked for them."""
         self._is_whole = dirty is None
-        self._is_blind = False
+        self.is_blind = False
         """Something could not be looked at: what was not met may be there."""
         self._met: set[Path] | None = None if dirty is None else set()
         """New paths already found: a new directory is gone through whole, and events name what is in it as well."""
@@ -166,17 +171,20 @@ class Walk:
         found = Found()
         while self._stack and found.seen < most:
             self._directory(self._stack.pop(), found)
-        self._is_blind |= any(trouble.error is not None for trouble in found.trouble)
+        self.is_blind |= any(trouble.error is not None for trouble in found.trouble)
         return found
 
     def missing(self) -> list[Gone]:
         """After the pass: rows that are gone and did not turn up elsewhere."""
         gone = [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
         missing = [self._judged(item) for item in gone if not self._stands(item.known)]
-        return missing + self._strays() if self._is_whole and not self._is_blind else missing
+        return missing + self._strays() if self._is_whole and not self.is_blind else missing
 
     def _judged(self, gone: Gone) -> Gone:
-        is_left_out = gone.known.kind == FILE and gone.known.ino in self._left_out
+        known = gone.known
+        is_left_out = known.kind == FILE and known.ino in self._left_out
+        if self._ignored_before is not None:  # nobody looked at it any more, so it may have gone then
+            is_left_out |= self._ignored_before(gone.path, known.kind == DIR, facts_of(known))
         return replace(gone, is_left_out=True) if is_left_out else gone
 
     def _strays(self) -> list[Gone]:
@@ -282,6 +290,7 @@ class Walk:
                 self._left_out.add(stat.ino)
             if was is not None and not was.is_copy and was.kind == FILE:
                 found.left_out.append(was.row)
+                self.left_out.add(was.row)
         return stays, {
             name: was
             for name, was in known.items()

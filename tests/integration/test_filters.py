@@ -7,7 +7,7 @@ from trio.testing import MockClock
 from syncd.model.ignores import SHARED_NAME, parse_ignores
 from syncd.store.filtering import Comparison, Effect, Effects, read_rules
 from syncd.treetypes import PRIVATE, Path
-from tests.helpers.tasks import MOMENT, SimSite, World
+from tests.helpers.tasks import MOMENT, SimClock, SimSite, World
 
 RULES = (SHARED_NAME,)
 OWN_RULES = (PRIVATE, b"ignore")
@@ -195,3 +195,86 @@ def told(effect: Effect) -> tuple[int, int, set[Path]]:
 def contents(site: SimSite) -> set[bytes]:
     """The names at the root."""
     return {path[0] for path in site.disk.contents()}
+
+
+async def test_what_went_while_a_rule_left_it_out_comes_back_when_the_rule_goes(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        gone = [(b"whole",), (b"inside", b"a"), (b"below", b"a"), (b"by name.iso",)]
+        for directory in (b"whole", b"inside", b"below"):
+            ann.disk.mkdir((directory,))
+            ann.disk.write((directory, b"a"), directory)
+        ann.disk.write((b"by name.iso",), b"name")
+        ann.disk.write((b"other",), b"other")
+        await world.settle()
+        everything = ann.disk.contents()
+        bob.disk.write(OWN_RULES, b"/whole/\n/inside\n/below/*\n*.iso\n")
+        await world.settle()
+        bob.disk.delete((b"whole", b"a"))
+        for path in gone:
+            bob.disk.delete(path)
+        await world.settle()
+        bob.disk.write(OWN_RULES, b"*.nothing\n")
+        bob.disk.delete((b"other",))  # and no rule speaks of this one
+        await world.settle()
+        del everything[(b"other",)]
+        assert ann.disk.contents() == everything
+        assert bob.disk.contents() == everything
+        world.demand_no_trouble()
+        bob.disk.delete((b"by name.iso",))
+        await world.settle()
+        assert (b"by name.iso",) not in ann.disk.contents(), "by now it counts again"
+
+
+async def test_what_went_from_under_a_rule_while_nobody_ran_comes_back(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        bob.disk.write(OWN_RULES, b"size>10\n/dir/\n")
+        ann.disk.mkdir((b"dir",))
+        names = [(b"dir", b"a"), (b"grown",), (b"grown, and no rule any more",)]
+        for path in names:
+            ann.disk.write(path, b"small")
+        bob.disk.write(OWN_RULES, b"")
+        await world.settle()
+        bob.disk.write(OWN_RULES, b"size>10\n/dir/\n")
+        for path in names[1:]:
+            bob.disk.write(path, b"by now it is large")
+        await world.settle()
+        await bob.stop()
+        bob.disk.delete(names[1])
+        await world.start(bob)
+        await world.settle()
+        await bob.stop()
+        bob.disk.delete(names[0])
+        bob.disk.delete(names[2])
+        bob.disk.write(OWN_RULES, b"")
+        await world.start(bob)
+        await world.settle()
+        for path in names:
+            assert ann.disk.read(path) == bob.disk.read(path) == b"small"
+        world.demand_no_trouble()
+
+
+async def test_clock_that_was_wrong_keeps_nothing_out_for_good(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        bob.disk.write(OWN_RULES, b"age>1y\n")
+        await world.settle()
+        bob.task.clock = AheadClock()
+        ann.disk.write(FILE, b"new")
+        await world.settle()
+        assert contents(bob) == set()
+        bob.task.clock = bob.clock
+        bob.task.scanner.rescan()  # as each hour
+        await world.settle()
+        assert bob.disk.read(FILE) == b"new"
+
+
+class AheadClock(SimClock):
+    """Three years ahead."""
+
+    def now(self) -> float:
+        return super().now() + 3 * 366 * 86_400
