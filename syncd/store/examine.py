@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from syncd.engine.ransom import SAMPLE_BYTES, looks_encrypted
 from syncd.model.cutter import CutClass
-from syncd.model.xattrs import portable
+from syncd.model.xattrs import Xattrs, portable
 from syncd.seams import Reader, Tree
 from syncd.store.draft import Examined
 from syncd.store.hashing import SMALL_FILE_BYTES, Hasher, entries_by_pid
@@ -78,8 +78,7 @@ def _examine(
     if item.stat.kind is not Kind.SYMLINK and (
         item.action in (Action.TOUCHED, Action.MOVED) or item.stat.kind is Kind.DIR
     ):
-        found = tree.xattrs(item.path) if tree.personality().xattrs else {}
-        return Examined(item, item.stat, seen_ns, xattrs=portable(found))
+        return Examined(item, item.stat, seen_ns, xattrs=_said(tree, tree.xattrs(item.path)))
     if item.action in (Action.TOUCHED, Action.MOVED):
         return Examined(item, item.stat, seen_ns)
     if item.stat.kind is Kind.SYMLINK:
@@ -89,7 +88,7 @@ def _examine(
     if read is not None:
         if isinstance(read, TreeError):
             raise read
-        is_noise, xattrs = _is_noise(item, read.content), portable(read.xattrs)
+        is_noise, xattrs = _is_noise(item, read.content), _said(tree, read.xattrs)
         return Examined(item, read.stat, seen_ns, hasher.small(read.content, known), is_noise=is_noise, xattrs=xattrs)
     reader = tree.open_read(item.path)
     try:
@@ -97,13 +96,18 @@ def _examine(
         seen_ns = now_ns()
         is_noise = _is_noise_at_front(item, reader)
         hashed = hasher.large(reader, before.size, None if previous is None else previous.cut_class, known)
-        xattrs = portable(reader.xattrs())
+        xattrs = _said(tree, reader.xattrs())
         after = reader.stat()
     finally:
         reader.close()
     if not before.same(after) or hashed.size != after.size:
         raise LocallyChanged("it changed while it was read", item.path, after)
     return Examined(item, after, seen_ns, hashed, is_noise=is_noise, xattrs=xattrs)
+
+
+def _said(tree: Tree, found: Mapping[bytes, bytes]) -> Xattrs | None:
+    """A disk that has none says nothing of them, also of those that stood where the folder was before."""
+    return portable(found) if tree.personality().xattrs else None
 
 
 def _is_noise(item: Item, content: bytes | bytearray) -> bool:

@@ -93,6 +93,25 @@ async def test_disk_without_them_takes_them_from_nobody(world: World, autojump_c
         assert xattrs(bob, FILE) == {RATING: b"5", TAG: b"new"}
 
 
+async def test_folder_that_is_moved_to_such_a_disk_takes_them_from_nobody(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async with world.running():
+        ann, bob = await fill(world)
+        await bob.stop()
+        for path in (FILE, LARGE, DIR):
+            bob.disk.set_xattr(path, RATING, None)
+        bob.disk.personality = NO_XATTRS
+        bob.disk.write(FILE, b"edited there")
+        bob.disk.utime(LARGE, 10**18)
+        await world.start(bob)
+        await world.settle()
+        assert ann.disk.read(FILE) == b"edited there"
+        for path in (FILE, LARGE, DIR):
+            assert xattrs(ann, path) == {RATING: b"5"}
+        world.demand_no_trouble()
+
+
 async def test_value_for_which_a_disk_has_no_room_stays_with_others(world: World, autojump_clock: MockClock) -> None:
     bob = world["bob"]
     bob.disk.xattr_room = 100
