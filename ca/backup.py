@@ -37,6 +37,8 @@ _BY_PASSPHRASE, _BY_RECOVERY = 1, 2
 _NONCE: Final = bytes(12)
 _MAX_FILES: Final = 16
 _MAX_NAME_BYTES: Final = 64
+_LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, after which calendars of programs end."""
 _INFO: Final = b"syncd/1 backup"
 
 Random = Callable[[int], bytes]
@@ -58,7 +60,7 @@ class Backup:
         """Raises CodecError."""
         checks = {
             1: bytes_of(32),
-            2: uint((1 << 63) - 1),
+            2: uint(_LAST_MS),
             3: list_of(array(text(_MAX_NAME_BYTES, minimum_bytes=1), bytes_up_to(MAX_FILE_BYTES)), _MAX_FILES),
         }
         device, made_ms, files = fields_untrusted(decode_untrusted(data, max_bytes=MAX_FILE_BYTES), checks)
@@ -80,7 +82,8 @@ def seal_by_passphrase(backup: Backup, passphrase: str, random: Random) -> bytes
 
 
 def seal_to_recovery(backup: Backup, key: PublicRecovery, sealer: Sealer) -> bytes:
-    """For whoever has the recovery key; nothing secret is needed to make it."""
+    """For whoever has the recovery key. Nothing secret is needed to make it, so it does not show who made it: every
+    member of a folder knows the public part of its recovery keys."""
     header = encode({1: _FORMAT, 2: _BY_RECOVERY, 3: bytes(key.id)})
     return _framed(header, sealer.seal(key.seal, backup.encode(), _INFO + header))
 

@@ -95,7 +95,8 @@ def restore(
     home = session.place.home
     sealed = _read(file)
     directory = None if into is None else os.fsencode(os.path.abspath(os.path.expanduser(into)))
-    if wants_recovery_key(sealed):
+    may_be_forged = wants_recovery_key(sealed)
+    if may_be_forged:
         found = open_by_recovery(sealed, parse(words(session)), HpkeSealer())
     else:
         found = open_by_passphrase(sealed, _passphrase(session, password_file, new=False))
@@ -116,7 +117,7 @@ def restore(
         prepare_home(home)
         with lock_home(home):
             try:
-                config = state.lay_out(home, found, os.urandom, directory).config
+                config = state.lay_out(home, found, os.urandom, directory, may_be_forged=may_be_forged).config
             except OSError as error:
                 why = error.strerror or str(error)
                 raise SyncdError(f"{home} cannot be written", id="SY-KEY-03", why=why) from error
@@ -137,6 +138,8 @@ def _done_lines(found: Json) -> list[str]:
     lines = ["This home is that device now. The old machine must not run again with the same keys."]
     if found["config"] is not None:
         lines.append(f"its settings are in {text.escape(found['config'])}")
+        if found["config"].endswith(".recovered"):
+            lines.append("look at them before you use them: they can name programs to run")
     return [*lines, "syncd run, or syncd service install, starts it; syncd wait ends when all is here"]
 
 

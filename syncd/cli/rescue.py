@@ -60,5 +60,6 @@ def found_lines(found: Json) -> list[str]:
 def _done_lines(done: Json) -> list[str]:
     lines = [f"{text.escape(one['name'])} comes to {text.escape(one['path'])}" for one in done["folders"]]
     if done["config"] is not None:
-        lines.append(f"the settings are in {text.escape(done['config'])}; they hold from the next start")
+        lines.append(f"the settings are in {text.escape(done['config'])}")
+        lines.append("look at them before you use them: they can name programs to run")
     return [*lines, "syncd wait  ends when all is here"]

@@ -360,7 +360,8 @@ class Rescuing:
             await folder.task.db(db_settings, folder.task.store, kept)
 
     async def _config(self, kept: Sequence[Mapping[str, Any]]) -> str | None:
-        """Where the configuration that was left with others lies now: in its place, if there is none yet."""
+        """Where the configuration that was left with others lies now. Never in its place: it names programs to run, and
+        every member could have sealed this one to the recovery key."""
         text = next((str(one["config"]) for one in kept if one["config"]), None)
         if text is None:
             return None
@@ -404,9 +405,7 @@ def db_settings(store: FolderStore, kept: Mapping[str, Any]) -> None:
 
 
 def _write_config(home: Any, text: str) -> Any:
-    path = home / CONFIG_NAME
-    if path.exists():
-        path = home / f"{CONFIG_NAME}.recovered"
+    path = home / f"{CONFIG_NAME}.recovered"
     path.write_text(text, "utf-8")
     path.chmod(0o600)
     return path

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,11 @@ async def prepare_roots(daemon: Daemon) -> dict[str, Any] | None:
         if found is RootState.MISSING:
             try:
                 await daemon.make_root(row.path)
-                await daemon.mark_root(row)
+                # With a name of its own: the old directory may come back, on a disk that is mounted there later, and
+                # is another one then. What is in only one of the two was not deleted.
+                fresh = replace(row, marker=own.random.token(len(row.marker)))
+                await own.on_disk(own.db.put_folder, fresh)
+                await daemon.mark_root(fresh)
             except (SyncdError, TreeError) as error:
                 log.error("the root of %s cannot be made: %s", row.name, error)
     return left

@@ -101,7 +101,9 @@ def refuse_unfinished(home: Path) -> None:
 
 def refuse_taken(home: Path) -> None:
     """Raises SyncdError if there is a device in this home already: it is never overwritten."""
-    taken = [home / keyfiles.KEYS_DIRECTORY / keyfiles.DEVICE_FILE, home / DATABASE_NAME]
+    # A log or a copy of a database that is gone would be taken for part of the one that comes.
+    taken = [home / keyfiles.KEYS_DIRECTORY / keyfiles.DEVICE_FILE, *home.glob(f"{DATABASE_NAME}*")]
+    taken += home.glob("folder-*.db*")
     if not (home / UNFINISHED_NAME).exists() and (found := [path for path in taken if path.exists()]):
         raise SyncdError(
             f"there is a device in {home} already",
@@ -117,19 +119,19 @@ def folders_in(backup: Backup, into: bytes | None) -> tuple[tuple[str, bytes], .
         return tuple(connection.execute("SELECT name, path FROM folder ORDER BY added, id").fetchall())
 
 
-def lay_out(home: Path, backup: Backup, random: Random, into: bytes | None) -> LaidOut:
-    """Put everything in its place, the keys last. `into`: folders lie in that directory from now on. The caller holds
-    the home. Raises SyncdError, ConfigError, OSError; then it can be called again."""
+def lay_out(home: Path, backup: Backup, random: Random, into: bytes | None, *, may_be_forged: bool = False) -> LaidOut:
+    """Put everything in its place, the keys last. `into`: folders lie in that directory from now on. `may_be_forged`:
+    anybody could have sealed it so; a configuration names programs to run, so a person has to look at that one first.
+    The caller holds the home. Raises SyncdError, ConfigError, OSError; then it can be called again."""
     refuse_taken(home)
-    files = dict(backup.files)
+    files, settings = dict(backup.files), _settings(backup)
     with closing(_database(backup, into)) as connection:
         folders = tuple(connection.execute("SELECT name, path FROM folder ORDER BY added, id").fetchall())
         database = bytes(connection.serialize())
     write_private(home / UNFINISHED_NAME, b"", random)
     write_private(home / DATABASE_NAME, database, random)
-    config = _lay_out_config(home, files.get(CONFIG_NAME), random)
-    settings = json.loads(files.get(SETTINGS_NAME, b"{}"))
-    kept = json.dumps({"made_ms": backup.made_ms, "folders": settings.get("folders", [])}).encode("ascii")
+    config = _lay_out_config(home, files.get(CONFIG_NAME), random, aside=may_be_forged)
+    kept = json.dumps({"made_ms": backup.made_ms, "folders": settings}).encode("ascii")
     write_private(home / RESTORED_NAME, kept, random)
     keyfiles.put_back(home, files, random)
     (home / UNFINISHED_NAME).unlink()
@@ -137,11 +139,23 @@ def lay_out(home: Path, backup: Backup, random: Random, into: bytes | None) -> L
     return LaidOut(folders, config)
 
 
-def _lay_out_config(home: Path, content: bytes | None, random: Random) -> Path | None:
+def _settings(backup: Backup) -> list[Any]:
+    """What the folders were set to. Raises ConfigError."""
+    try:
+        value = json.loads(dict(backup.files).get(SETTINGS_NAME, b"{}"))
+    except ValueError:
+        value = None
+    folders = value.get("folders", []) if isinstance(value, dict) else None
+    if not isinstance(folders, list) or not all(isinstance(one, dict) for one in folders):
+        raise ConfigError("the backup's settings cannot be used", id="SY-KEY-05")
+    return folders
+
+
+def _lay_out_config(home: Path, content: bytes | None, random: Random, *, aside: bool) -> Path | None:
     if content is None:
         return None
     path = home / CONFIG_NAME
-    if path.exists() and path.read_bytes() != content:
+    if aside or (path.exists() and path.read_bytes() != content):
         path = home / f"{CONFIG_NAME}.recovered"
     write_private(path, content, random)
     return path
@@ -158,14 +172,28 @@ def _database(backup: Backup, into: bytes | None) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(verdict)
         _drop_fleeting(connection)
         if into is not None:
-            for id_, name, path in connection.execute("SELECT id, name, path FROM folder").fetchall():
-                where = os.path.join(into, os.path.basename(bytes(path)) or os.fsencode(name))
+            taken: set[bytes] = set()
+            found = connection.execute("SELECT id, name, path FROM folder ORDER BY added, id").fetchall()
+            for id_, name, path in found:
+                where = os.path.join(into, _free(os.path.basename(bytes(path)), name, taken))
                 connection.execute("UPDATE folder SET path=? WHERE id=?", (where, id_))
         connection.commit()
     except (KeyError, sqlite3.DatabaseError) as error:
         connection.close()
         raise ConfigError("the backup's database cannot be used", id="SY-KEY-05", why=str(error)) from error
     return connection
+
+
+def _free(last: bytes, name: str, taken: set[bytes]) -> bytes:
+    """A name for a folder's directory beside others: two that lay in different places can have had the same."""
+    if last in (b"", b".", b".."):
+        last = os.fsencode(name).replace(b"/", b"-").strip(b".") or b"folder"
+    found, number = last, 1
+    while found.lower() in taken:
+        number += 1
+        found = b"%s-%d" % (last, number)
+    taken.add(found.lower())
+    return found
 
 
 # --- at the next start -----------------------------------------------------------------------------------------------

@@ -128,10 +128,13 @@ def test_backup_for_the_recovery_key_opens_by_its_words_and_elsewhere(group: lis
     done = with_input(ben, " ".join(key.words), "key", "restore", str(file), "--into", str(into), "--yes")
     assert done.returncode == 0, done.stderr
     assert [one["path"] for one in json.loads(done.stdout)["folders"]] == [str(into / "Notes")]
+    assert not (ben.home / "config.toml").exists(), "it names programs, and others could have sealed one"
+    assert (ben.home / "config.toml.recovered").read_bytes() == (anna.home / "config.toml").read_bytes()
     (ben.home / "config.toml").write_text(loopback_config(ben.port))
     ben.start()
     wait_until(lambda: ben.ask("status")["folders"][0]["state"] == "synced", SYNC_S, "the folder does not come to life")
-    assert (into / "Notes" / ".syncd" / "folder").exists()
+    markers = {(root / ".syncd" / "folder").read_bytes() for root in (into / "Notes", anna.folder)}
+    assert len(markers) == 2, "the old directory could come back in the new one's place"
     assert ben.ask("status")["folders"][0]["problems"] == []
 
 
