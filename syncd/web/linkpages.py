@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,6 +14,7 @@ import trio
 from syncd import http
 from syncd.errors import SyncdError
 from syncd.model.paths import Path
+from syncd.protocol.door import owner_of
 from syncd.protocol.heads import Head, RequestRefused
 from syncd.web.linkgate import (
     HEADERS,
@@ -37,6 +40,9 @@ from syncd.web.render import Pages, read_assets
 BODY_S: Final = 10.0
 MAX_DOWNLOADS: Final = 16
 """Which run at the same time, each with a buffer of some blocks."""
+MAX_OF_ADDRESS: Final = 8
+MAX_ZIPS: Final = 4
+"""Of these: each has all names of a directory in memory."""
 HTML: Final = ("content-type", "text/html; charset=utf-8")
 WRONG: Final = "This opens nothing: the link is wrong or has ended, or the password is wrong."
 SLOW: Final = "Too many tries. Nothing was looked at; try again in a minute."
@@ -50,6 +56,15 @@ _SAID: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `cut` ends the connection; `proved` is called when it is known that a proof was shown."""
+
+    host: str
+    cut: Callable[[], None]
+    proved: Callable[[], None]
+
+
 class Answers:
     """Answers requests. It knows templates, the host knows the rest."""
 
@@ -59,9 +74,9 @@ class Answers:
         self._pages = Pages()
         self._assets = read_assets()
         self._fields = (*HEADERS, HSTS) if is_strict else HEADERS
-        self._downloads = 0
+        self._downloads: Counter[str | Verb] = Counter()
 
-    async def answer(self, head: Head, body: http.Body, host: str, cut: Callable[[], None]) -> http.Response:
+    async def answer(self, head: Head, body: http.Body, caller: Caller) -> http.Response:
         """Answer one request. Raises RequestRefused for a body that is too long."""
         if body.length is not None and body.length > MAX_FORM_BYTES:
             raise RequestRefused(413, "a form over the limit")
@@ -72,34 +87,34 @@ class Answers:
                 found = self._assets[name]
                 answer = http.Response(200, found.body, (*self._fields, ("content-type", found.media_type)))
             case asked if asked.verb is Verb.PROVE:
-                answer = await self._prove(asked, await _form(body), host)
+                answer = await self._prove(asked, await _form(body), caller)
             case asked:
-                answer = await self._visit(asked, head, body, host, cut)
+                answer = await self._visit(asked, head, body, caller)
         return _headless(answer) if head.method == b"HEAD" else answer
 
-    async def _prove(self, asked: Asked, form: Mapping[str, str], host: str) -> http.Response:
-        found = await self._host.prove(asked.link, form.get("secret", ""), form.get("password", ""), host)
+    async def _prove(self, asked: Asked, form: Mapping[str, str], caller: Caller) -> http.Response:
+        found = await self._host.prove(asked.link, form.get("secret", ""), form.get("password", ""), caller.host)
         if isinstance(found, Proved):
+            caller.proved()
             cookie = set_cookie(asked.link, found.cookie, found.seconds)
             return self._see(f"/l/{asked.link}", cookie)
         if found.wait_s:
             return self._proof(asked, 429, SLOW, ("retry-after", str(int(found.wait_s) + 1)))
         return self._proof(asked, 403, WRONG)
 
-    async def _visit(
-        self, asked: Asked, head: Head, body: http.Body, host: str, cut: Callable[[], None]
-    ) -> http.Response:
+    async def _visit(self, asked: Asked, head: Head, body: http.Body, caller: Caller) -> http.Response:
         cookie = cookie_untrusted(head)
-        visitor = None if cookie is None else self._host.visitor(asked.link, cookie, host)
+        visitor = None if cookie is None else self._host.visitor(asked.link, cookie, caller.host)
         if visitor is None:
             return self._proof(asked, 200 if asked.verb is Verb.SHOW else 403, "")
+        caller.proved()
         back = f"/l/{asked.link}"
         try:
             match asked.verb:
                 case Verb.TAKE:
                     return await self._take(asked, visitor, await _form(body), back)
                 case Verb.GET | Verb.ZIP:
-                    return await self._download(asked, head, visitor, cut, back)
+                    return await self._download(asked, head, visitor, caller, back)
                 case _:
                     return await self._show(asked, visitor, back)
         except NotHere:
@@ -158,24 +173,47 @@ class Answers:
         verb, path = wanted
         return self._see(f"{back}/{verb.value}/{in_address(path)}" if path else f"{back}/{verb.value}")
 
-    async def _download(
-        self, asked: Asked, head: Head, visitor: Visitor, cut: Callable[[], None], back: str
-    ) -> http.Response:
+    async def _download(self, asked: Asked, head: Head, visitor: Visitor, caller: Caller, back: str) -> http.Response:
         shown = await visitor.show(asked.path, b"")
         if shown is None or shown.thing.is_directory != (asked.verb is Verb.ZIP):
             return self._said(404, back)
         if not visitor.has_taken(asked.verb, asked.path):
             return self._said(403, back)
-        if self._downloads >= MAX_DOWNLOADS:
+        place = (asked.verb, owner_of(caller.host))
+        if not self._has_place(*place):
             raise NotHere
-        self._downloads += 1  # `_sent` gives the place back, once it has begun
-        answer = None
+        self._downloads.update(place)
+        pieces = None
         try:
-            answer = await self._opened(asked, head, visitor, as_text(shown.thing.name), cut, back)
+            answer = await self._opened(asked, head, visitor, as_text(shown.thing.name), caller.cut, back)
+            if isinstance(answer.body, AsyncGenerator):
+                pieces = self._placed(place, answer.body)
         finally:
-            if answer is None or isinstance(answer.body, bytes | _Nothing):
-                self._downloads -= 1
-        return answer
+            if pieces is None:
+                self._leave(place)
+        return answer if pieces is None else replace(answer, body=pieces)
+
+    def _has_place(self, verb: Verb, owner: str) -> bool:
+        """Whether one more download may run: a zip file, or a file, for somebody at this address."""
+        running = self._downloads
+        if running[Verb.GET] + running[Verb.ZIP] >= MAX_DOWNLOADS or running[owner] >= MAX_OF_ADDRESS:
+            return False
+        return verb is not Verb.ZIP or running[Verb.ZIP] < MAX_ZIPS
+
+    def _leave(self, place: tuple[Verb, str]) -> None:
+        self._downloads.subtract(place)
+        self._downloads += Counter()  # forgets who has none
+
+    async def _placed(
+        self, place: tuple[Verb, str], pieces: AsyncGenerator[memoryview, None]
+    ) -> AsyncGenerator[memoryview, None]:
+        """Bytes that go out, while they keep their place."""
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+        finally:
+            self._leave(place)
 
     async def _opened(
         self, asked: Asked, head: Head, visitor: Visitor, name: str, cut: Callable[[], None], back: str
@@ -231,7 +269,6 @@ class Answers:
             await trio.lowlevel.checkpoint()
             raise
         finally:
-            self._downloads -= 1
             await pieces.aclose()
 
     def _bytes_fields(self, kind: str, name: str) -> http.Fields:

@@ -10,33 +10,31 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import trio
 
 from syncd import http
 from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError
-from syncd.protocol.allowance import Pace
-from syncd.protocol.door import Door, DoorLimits, Guest, Known, Turned, owner_of
-from syncd.protocol.heads import Head, RequestRefused
+from syncd.protocol.door import Door, DoorLimits, Guest, Known, Share, Turned, owner_of
+from syncd.protocol.heads import Head
 from syncd.seams import Listener, Network, RawStream
 from syncd.web.linkhost import Host
-from syncd.web.linkpages import Answers
+from syncd.web.linkpages import Answers, Caller
+from syncd.web.linkseats import Lines, Seat, Seats
 from syncd.web.plain import PlainStream
 
 log = logging.getLogger("syncd.links")
 
 PORTS_TO_TRY: Final = 10
-MAX_CONNECTIONS: Final = 128
-MAX_PER_ADDRESS: Final = 32
 GUEST_S: Final = 8.0
 GOODBYE_S: Final = 2.0
-REQUESTS_PER_S: Final = 100.0
-REQUESTS_PER_ADDRESS_S: Final = 25.0
-"""With twice as many at once: whoever asks more often costs the event loop more than a link is worth."""
+DOOR: Final = DoorLimits(strangers=Share(64, 16, 10.0, 60.0), per_s=30.0)
+"""A handshake costs as much as several requests. Where a proof was shown before there are places of their own."""
+HASTY_S: Final = 1.0
+"""Who would have to wait so long asks as no person does."""
 LIMITS: Final = http.Limits(idle_s=15.0, head_s=10.0, stall_s=30.0, requests=1000)
 
 
@@ -58,11 +56,12 @@ class LinkServer:
         self._host = host
         self._context = context
         self._answers = Answers(host, is_strict=is_strict, origin=origin)
-        self._door = Door(DoorLimits(), Known())
+        self._known = Known()
+        self._door = Door(DOOR, self._known)
         self._guests: dict[Guest, trio.CancelScope] = {}
-        self._pace = Pace(REQUESTS_PER_S, REQUESTS_PER_ADDRESS_S, 0.0)
         self._listeners: Sequence[Listener] = ()
-        self._connections: Counter[str] = Counter()
+        self._seats, self._lines = Seats(), Lines()
+        self._cuts: dict[Seat, Callable[[], None]] = {}
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -72,7 +71,7 @@ class LinkServer:
     @property
     def connections(self) -> int:
         """How many are open behind their handshake."""
-        return self._connections.total()
+        return len(self._seats)
 
     async def listen(self, address: str, *, is_configured: bool) -> None:
         """Open the port. Raises ConfigError SY-LINK-01 when it cannot be had."""
@@ -124,28 +123,18 @@ class LinkServer:
 
     async def _serve(self, raw: RawStream, address: str, guest: Guest) -> None:
         """Answer one connection. Nothing that happens here may end the listener, let alone the daemon."""
-        owner = owner_of(host_of(address))
         try:
             try:
                 stream = await self._maybe_shake_hands(raw, guest)
             finally:
                 self._door.leave(guest)
                 del self._guests[guest]
-            if stream is None or not self._has_room(owner):
-                return
-            self._connections[owner] += 1
-            try:
+            if stream is not None:
                 await self._talk(stream, raw, address)
-            finally:
-                self._connections[owner] -= 1
-                self._connections += Counter()  # forgets who has none
         except Exception:  # the border of one connection
             log.exception("share links: the connection from %s failed", address)
         finally:
             raw.abort()
-
-    def _has_room(self, owner: str) -> bool:
-        return self.connections < MAX_CONNECTIONS and self._connections[owner] < MAX_PER_ADDRESS
 
     async def _maybe_shake_hands(self, raw: RawStream, guest: Guest) -> trio.SSLStream[PlainStream] | None:
         with self._guests[guest] as scope:
@@ -157,22 +146,44 @@ class LinkServer:
         return None
 
     async def _talk(self, stream: trio.SSLStream[PlainStream], raw: RawStream, address: str) -> None:
+        host = host_of(address)
+        owner = owner_of(host)
         with trio.CancelScope() as scope:
 
             def cut() -> None:
                 raw.abort()  # first the socket: not a byte leaves after this line
                 scope.cancel()
 
-            async def handle(head: Head, body: http.Body) -> http.Response:
-                if not self._pace.take(owner_of(host_of(address)), trio.current_time()):
-                    self._host.note_refusal(address, "too many requests a second for share links")
-                    raise RequestRefused(429, "too many requests a second")
-                return await self._answers.answer(head, body, host_of(address), cut)
+            def proved() -> None:
+                self._seats.prove(seat)
+                self._known.note(host)
 
-            with suppress(PeerUnavailable, RemoteProtocolError):
-                await http.serve(stream, handle, admit=lambda head: head, limits=LIMITS)
-            with trio.move_on_after(GOODBYE_S), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await stream.aclose()
+            with self._seat(owner, cut) as seat:
+
+                async def handle(head: Head, body: http.Body) -> http.Response:
+                    wait_s = self._lines.wait_s(owner, self._seats.has_proved(seat), trio.current_time())
+                    if wait_s > HASTY_S:
+                        self._host.note_refusal(address, "too many requests a second for share links: they wait")
+                    await trio.sleep(wait_s)
+                    return await self._answers.answer(head, body, Caller(host, cut, proved))
+
+                with suppress(PeerUnavailable, RemoteProtocolError):
+                    await http.serve(stream, handle, admit=lambda head: head, limits=LIMITS)
+                with trio.move_on_after(GOODBYE_S), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await stream.aclose()
+
+    @contextmanager
+    def _seat(self, owner: str, cut: Callable[[], None]) -> Iterator[Seat]:
+        """A seat behind the handshake, while that lasts; who has to give way for it is cut."""
+        seat, leaving = self._seats.sit(owner)
+        if leaving is not None:
+            self._cuts[leaving]()
+        self._cuts[seat] = cut
+        try:
+            yield seat
+        finally:
+            self._seats.leave(seat)
+            del self._cuts[seat]
 
 
 def host_of(address: str) -> str:

@@ -357,6 +357,7 @@ COLOURS: dict[str, str] = {
     "syncd.web.jobs": ASYNC,
     "syncd.web.linkgate": PURE,
     "syncd.web.linkhost": PURE,
+    "syncd.web.linkseats": PURE,
     "syncd.web.linkpages": ASYNC,
     "syncd.web.linkserver": ASYNC,
     "syncd.web.live": ASYNC,
