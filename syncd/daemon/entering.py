@@ -246,10 +246,10 @@ class _Patience:
     _since: float = 0.0
 
     def look(self, files: int, size: int) -> None:
-        """Raises SyncdError SY-SHARE-08 when nothing has arrived for a while and there is a reason that lasts."""
+        """Raises SyncdError SY-SHARE-08 when no more has arrived for a while and there is a reason that lasts."""
         now = trio.current_time()
-        if (files, size) != self._done:
-            self._done, self._since = (files, size), now
+        if files > self._done[0] or size > self._done[1]:  # what is begun anew on a full disk is no progress
+            self._done, self._since = (max(files, self._done[0]), max(size, self._done[1])), now
         problems = folder_problems(self.folder)
         if not problems or now - self._since < STUCK_S:
             return
