@@ -8,10 +8,12 @@ version and half of another.
 from __future__ import annotations
 
 import zipfile
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.pacing import Pacer
@@ -78,20 +80,15 @@ class HandedOut:
 
 def _batches(packed: bytes, start: int, length: int) -> list[_Batch]:
     """The blocks in which some bytes of a content lie, in batches."""
-    found: list[_Batch] = []
-    stop, at, first, began, count = start + length, 0, 0, 0, 0
-    for number, entry in enumerate(BlockList(packed)):
-        begin, at = at, at + entry.length
-        if at <= start:
-            continue
-        if begin >= stop:
-            break
-        if not count:
-            first, began = number, begin
-        count += 1
-        if at - began >= BATCH_BYTES or at >= stop:
-            found.append(_batch(first, count, began, at, start, stop))
-            count = 0
+    ends = list(accumulate(BlockList(packed).lengths()))  # of a terabyte it is a million, and people outside ask for it
+    stop, found = start + length, list[_Batch]()
+    number = bisect_right(ends, start)
+    last = min(bisect_left(ends, stop) + 1, len(ends)) if length else number
+    while number < last:
+        began = ends[number - 1] if number else 0
+        after = min(max(bisect_left(ends, began + BATCH_BYTES) + 1, number + 1), last)
+        found.append(_batch(number, after - number, began, ends[after - 1], start, stop))
+        number = after
     return found
 
 

@@ -45,7 +45,8 @@ class LinkKeeper:
         self._links: dict[bytes, ShareLink] = {}
         self._written: dict[bytes, ShareLink] = {}
         """As the disk has them."""
-        self._running: dict[bytes, set[Cut]] = {}
+        self._running: dict[bytes, dict[Cut, str]] = {}
+        """Downloads of each link, and from where they are."""
         self._sums = Sums()
         self.walking = trio.Lock()
         """Held by who lists a whole directory: its folder's work has its turn in between."""
@@ -112,8 +113,10 @@ class LinkKeeper:
         """End what is over, and its downloads."""
         for id, link in list(self._links.items()):
             self._links[id] = link = self._judged(link)
-            if not link.lives or self.rests(link) is not None:
-                self._cut(link)
+            is_over = not link.lives or self.rests(link) is not None
+            for cut, host in tuple(self._running.get(id, {}).items()):
+                if is_over or self.refuses(link, host) is not None:
+                    cut()
 
     async def _keep(self, id: bytes, written: ShareLink) -> None:
         """Write what became of a link since it was written last, or forget it."""
@@ -200,16 +203,16 @@ class LinkKeeper:
     # what is going on ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def running(self, id: bytes, cut: Cut) -> Iterator[None]:
+    def running(self, id: bytes, cut: Cut, host: str) -> Iterator[None]:
         """While bytes go out for a link; it may have ended a moment ago."""
-        cuts = self._running.setdefault(id, set())
-        cuts.add(cut)
+        cuts = self._running.setdefault(id, {})
+        cuts[cut] = host
         if self.living(id) is None:
             cut()
         try:
             yield
         finally:
-            cuts.discard(cut)
+            cuts.pop(cut, None)
             if not cuts:
                 self._running.pop(id, None)
 

@@ -237,7 +237,7 @@ class Visit:
         return zipped(task, top, items, self._daemon.pace.up)
 
     def running(self, cut: Callable[[], None]) -> AbstractContextManager[None]:
-        return self._keeper.running(self._session.link, cut)
+        return self._keeper.running(self._session.link, cut, self._host)
 
 
 def _hash(cookie: str) -> bytes:

@@ -60,6 +60,17 @@ LONGEST_SETTING: Final = 33
 
 # OWASP's recommendation of 2024 for Argon2id: 19 MiB, two passes, one lane.
 _PASSES, _LANES, _MEMORY_KIB = 2, 1, 19 * 1024
+_COMMON: Final = frozenset(
+    (
+        "", "password", "passwort", "passw", "pass", "kennwort", "geheim", "secret", "welcome", "willkommen", "hallo",
+        "hello", "admin", "administrator", "root", "guest", "login", "letmein", "iloveyou", "qwert", "qwerty",
+        "qwertz", "qwertyui", "qwertzui", "qwertyuiop", "qwertzuiop", "asdfgh", "asdfghjk", "asdfghjkl", "abc",
+        "abcd", "test", "testtest", "sommer", "winter", "summer", "spring", "monkey", "dragon", "master", "football",
+        "baseball", "princess", "sunshine", "superman", "batman", "trustno", "syncd", "share", "sharelink",
+        "download", "changeme", "default",
+    )
+)  # fmt: skip
+"""Words with which lists of passwords begin, whatever digits are put around them."""
 _FORMAT: Final = 1
 _MAX_NAME: Final = 4_096
 _MAX_PACKED: Final = 8_192
@@ -205,6 +216,8 @@ def password_trouble(typed: str) -> str | None:
         return "It has a character that no keyboard types."
     if len(set(typed)) < 4:
         return "It has fewer than four different characters, so it is among those that are tried first."
+    if typed.casefold().strip("0123456789 .,!?*#$-_") in _COMMON:
+        return "It is among those that are tried first."
     steps = {ord(after) - ord(before) for before, after in pairwise(typed)}
     return "It counts up or down, so it is among those that are tried first." if len(steps) == 1 else None
 

@@ -77,6 +77,10 @@ class BlockList:
         """Bytes of plaintext in all blocks together."""
         return packed_size(self.packed)
 
+    def lengths(self) -> list[int]:
+        """The length of every entry, in order."""
+        return [length for (length,) in _LENGTH.iter_unpack(self.packed)]
+
     def pids(self) -> list[Pid]:
         """The pid of every entry, in order."""
         return [Pid(self.packed[at : at + HASH_BYTES]) for at in range(0, len(self.packed), ENTRY_BYTES)]

@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ca.addresses import AddressRule, parse_network
 from ca.ids import FolderId
 from syncd.daemon import visiting
 from syncd.daemon.auditing import AuditLog
@@ -163,14 +164,14 @@ async def test_w3_link_of_a_removed_member_ends_with_what_runs() -> None:
     await keeper.put(again)
     assert keeper.living(again.id) is not None, "all who read"
     cut: list[str] = []
-    with keeper.running(again.id, lambda: cut.append("cut")):
+    with keeper.running(again.id, lambda: cut.append("cut"), "10.0.0.1"):
         member = next(one for one in owner.members() if one.name == "ben")
         await owner.remove(member.id)
         await tell(owner, guest)
         await keeper.judge()
         assert cut == ["cut"]
     late: list[str] = []
-    with keeper.running(again.id, lambda: late.append("cut")):
+    with keeper.running(again.id, lambda: late.append("cut"), "10.0.0.1"):
         assert late == ["cut"], "a download that begins a moment too late"
     assert {one.end for one in keeper.links} <= {End.LEFT, End.FORBIDDEN}
 
@@ -184,7 +185,7 @@ async def test_link_rests_while_its_folder_is_moved_or_paused_and_ends_when_it_i
     assert keeper.living(link.id) is not None
     running.paused_until = float("inf")
     cut: list[str] = []
-    with keeper.running(link.id, lambda: cut.append("cut")):
+    with keeper.running(link.id, lambda: cut.append("cut"), "10.0.0.1"):
         await keeper.judge()
     assert cut and keeper.living(link.id) is None
     running.paused_until = None
@@ -335,7 +336,10 @@ async def test_w3_disk_that_refuses_to_write_keeps_no_link_alive(monkeypatch: py
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(DeviceDb, "put_share_link", lambda self, *row: full(*row))
-    with keeper.running(link.id, lambda: cut.append(link.id)), keeper.running(other.id, lambda: cut.append(other.id)):
+    with (
+        keeper.running(link.id, lambda: cut.append(link.id), "10.0.0.1"),
+        keeper.running(other.id, lambda: cut.append(other.id), "10.0.0.1"),
+    ):
         await membership.change_settings([(POLICY_SETTING, 2)])
         with pytest.raises(sqlite3.OperationalError):
             await keeper.judge()
@@ -344,3 +348,18 @@ async def test_w3_disk_that_refuses_to_write_keeps_no_link_alive(monkeypatch: py
     await keeper.judge()
     assert {one.end for one in (await host.keeper()).links} == {End.FORBIDDEN}, "written once that is possible"
     assert (await host.told()).count("audit:link.end") == 2
+
+
+async def test_download_ends_where_the_folder_allows_its_address_no_more() -> None:
+    _, _, membership, keeper, link = await shared()
+    cut: list[str] = []
+    with (
+        keeper.running(link.id, lambda: cut.append("there"), "203.0.113.7"),
+        keeper.running(link.id, lambda: cut.append("here"), "192.168.1.7"),
+    ):
+        await membership.rule_addresses((AddressRule(True, parse_network("192.168.0.0/16")),))
+        await keeper.judge()
+        assert cut == ["there"]
+    found = keeper.living(link.id)
+    assert found is not None and keeper.refuses(found, "203.0.113.7") is not None
+    assert keeper.refuses(found, "192.168.1.7") is None

@@ -124,7 +124,24 @@ def test_w5_unicode_forms_of_a_password_are_one() -> None:
     assert sharelinks.password_digest(composed, SALT) == sharelinks.password_digest(decomposed, SALT)
 
 
-@pytest.mark.parametrize("weak", ["", "short", "aaaaaaaa", "12345678", "abcdefghi", "87654321", "abababab", "a" * 1025])
+@pytest.mark.parametrize(
+    "weak",
+    [
+        "",
+        "short",
+        "aaaaaaaa",
+        "12345678",
+        "abcdefghi",
+        "87654321",
+        "abababab",
+        "a" * 1025,
+        "Password1!",
+        "2026Sommer",
+        "qwertzuiop",
+        "19840512",
+        "letmein123",
+    ],
+)
 def test_weak_password_is_refused(weak: str) -> None:
     assert sharelinks.password_trouble(weak) is not None
     assert sharelinks.password_trouble(PASSWORD) is None
