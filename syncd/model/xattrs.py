@@ -26,10 +26,15 @@ _NOT_PORTABLE: Final = (
     b"user.containers.",  # owner and mode, to container stores
     b"user.dosattrib",  # access rights, to a Samba server
     b"user.fuseoverlayfs.",
+    b"user.ntacl",  # access rights, to a Samba server that is told to keep them there
     b"user.overlay.",  # what a directory hides or stands for, to overlayfs
     b"user.pax.",  # what memory a program may execute
     b"user.rootlesscontainers",
+    b"user.rsync.",  # owner, mode and device numbers, to rsync --fake-super
+    b"user.samba_pai",
     b"user.syncd",
+    b"user.virtfs.",  # owner and mode, setuid too, to a virtual machine that shares the directory
+    b"user.virtiofsd.",
 )
 
 

@@ -30,10 +30,11 @@ from syncd.model.cipher import MAX_BLOCK_BYTES
 from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind
+from syncd.store.files import put_attributes
 from syncd.store.folder import SourceReader
 from syncd.store.locating import Places
 from syncd.store.syscalls import O_DIR, Renames, open_beneath
-from syncd.treetypes import Space, tree_error
+from syncd.treetypes import Attributes, Space, tree_error
 
 FILE_MODE, DIR_MODE = 0o644, 0o755
 
@@ -326,6 +327,7 @@ class DirectoryTarget:
                 rest = chunk
                 while rest:
                     rest = rest[os.write(fd, rest) :]
+            put_attributes(fd, fd, Attributes(xattrs=dict(seen.attributes.xattrs)), with_modes=True)
             os.fchmod(fd, FILE_MODE if seen.attributes.mode is None else seen.attributes.mode)
             if seen.attributes.mtime_ns is not None:
                 os.utime(fd, ns=(seen.attributes.mtime_ns, seen.attributes.mtime_ns))

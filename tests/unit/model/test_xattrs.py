@@ -22,6 +22,8 @@ def test_attribute_of_a_user_travels(name: bytes) -> None:
         b"com.apple.quarantine", b"user", b"user.", b"USER.a", b"user.a\0", b"user." + b"a" * 251,
         b"user.overlay.redirect", b"user.overlay.opaque", b"user.containers.override_stat", b"user.DOSATTRIB",
         b"user.fuseoverlayfs.opaque", b"user.pax.flags", b"user.rootlesscontainers", b"user.syncd", b"user.Overlay.x",
+        b"user.virtfs.mode", b"user.virtfs.uid", b"user.virtiofsd.security.capability", b"user.rsync.%stat",
+        b"user.SAMBA_PAI", b"user.NTACL",
     ],
 )  # fmt: skip
 def test_attribute_that_gives_powers_does_not(name: bytes) -> None:

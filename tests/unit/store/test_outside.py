@@ -13,12 +13,11 @@ import pytest
 from syncd.daemon.commanding import refuse_outside
 from syncd.engine.timeline import Seen
 from syncd.errors import SyncdError, TrustError
+from syncd.model.records import Attributes
 from syncd.store.outside import DirectoryTarget, Existing, TarTarget
 from syncd.treetypes import TreeError
 
-SEEN = cast(
-    Seen, SimpleNamespace(attributes=SimpleNamespace(mode=0o640, mtime_ns=None), content=SimpleNamespace(size=4))
-)
+SEEN = cast(Seen, SimpleNamespace(attributes=Attributes(0o640), content=SimpleNamespace(size=4)))
 
 
 def evil() -> Iterator[memoryview]:
@@ -48,6 +47,17 @@ def test_link_that_another_command_made_leads_nowhere(below: Path, existing: Exi
     with pytest.raises(TreeError):
         DirectoryTarget(raw(below / "y" / "x"), existing, raw(below))
     assert (home / ".bashrc").read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "getxattr"), reason="this system has no extended attributes of users")
+def test_files_have_their_extended_attributes(below: Path) -> None:
+    attributes = Attributes(0o400, 10**18, ((b"user.rating", b"5"),))
+    seen = cast(Seen, SimpleNamespace(attributes=attributes, content=SimpleNamespace(size=4)))
+    with DirectoryTarget(raw(below / "y")) as target:
+        target.file((b"f",), seen, evil())
+    assert os.getxattr(below / "y" / "f", b"user.rating") == b"5"
+    stat = (below / "y" / "f").stat()
+    assert (stat.st_mode & 0o777, stat.st_mtime_ns) == (0o400, 10**18)
 
 
 def test_directory_where_the_link_would_be_is_written(below: Path) -> None:
