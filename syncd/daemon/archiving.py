@@ -22,6 +22,8 @@ from syncd.treetypes import RootState, TreeError
 
 log = logging.getLogger("syncd.history")
 
+JUMP_S = 3 * 86_400.0
+"""A clock that went on by so much more than time did, or less, was set; or the computer slept that long."""
 ROUND_S = 300.0
 SNAPSHOT_EVERY_S = 12 * 3600.0
 KEEP_SNAPSHOTS_S = 90 * 86400.0
@@ -52,21 +54,34 @@ class Archivist:
         self._clock = ground.clock
         self._collector = Collector(ground, copies)
         self._collected_at = ground.clock.monotonic()
+        self._seen_at = (ground.clock.now(), ground.clock.monotonic())
+        self._jumped_at: float | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await trio.sleep(ROUND_S)
+            self._watch_clock()
             if self._ground.root_state is not RootState.OK:
                 continue
             try:
                 await self._db(self._take_snapshot)
                 await self.scrub(SCRUB_WITHIN_S, most=1)
-                if self._clock.monotonic() >= self._collected_at + COLLECT_EVERY_S:
+                is_due = self._clock.monotonic() >= self._collected_at + COLLECT_EVERY_S
+                if is_due and self._ground.rights.exchanges:
                     self._collected_at = self._clock.monotonic()
                     await self.prune(dry_run=False)
             except TreeError as error:
                 log.warning("folder %s: its history waits: %s", self._ground.name, error)
+
+    def _watch_clock(self) -> None:
+        """After a jump of the clock nothing goes for a day: what it says is long ago may be of yesterday."""
+        now, running = self._clock.now(), self._clock.monotonic()
+        ahead_s = (now - self._seen_at[0]) - (running - self._seen_at[1])
+        self._seen_at = now, running
+        if not -JUMP_S < ahead_s < JUMP_S:
+            log.warning("folder %s: the clock jumped by %.0f s; old versions wait", self._ground.name, ahead_s)
+            self._jumped_at = self._collected_at = running
 
     # snapshots -----------------------------------------------------------------------------------------------
 
@@ -78,7 +93,8 @@ class Archivist:
             return
         name = datetime.fromtimestamp(now, UTC).strftime("auto-%Y-%m-%dT%H:%M")
         snapshots.db_add(self._store, name, int(now * 1000), now, snapshots.BY_SCHEDULE)
-        snapshots.db_drop_scheduled(self._store, int((now - KEEP_SNAPSHOTS_S) * 1000))
+        if self._jumped_at is None or self._clock.monotonic() >= self._jumped_at + COLLECT_EVERY_S:
+            snapshots.db_drop_scheduled(self._store, int((now - KEEP_SNAPSHOTS_S) * 1000))
 
     # scrub ---------------------------------------------------------------------------------------------------
 

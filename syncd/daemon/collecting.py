@@ -69,6 +69,7 @@ class Collector:
         wanted = await self._db(pruning.db_copies, store)
         marking = Marking(store, await self._db(pruning.db_promise, store, narrow, now, UTC))
         if wanted:
+            marking.others = frozenset(store.others)
             marking.wider = await self._db(pruning.db_folder_promise, store, policy, now, UTC)
         while await self._db(marking.db_step):
             pass

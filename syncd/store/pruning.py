@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
+from ca.ids import DeviceId
 from syncd.engine.retention import DEFAULT, DEFAULT_COPIES, Policy, Promise, Step, parse_tiers, promise, show_tiers
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import VersionId, cid_of, version_id
@@ -96,6 +97,8 @@ class Marking:
     promise: Promise
     wider: Promise | None = None
     """What the folder promises as a whole, if that matters."""
+    others: frozenset[DeviceId] = frozenset()
+    """Who was a member when others were asked to prove what they hold."""
     ended: dict[VersionId, int] = field(default_factory=dict)
     kept: set[bytes] = field(default_factory=set)
     """Pids of the packed blocks that a version under the promise has."""
@@ -267,6 +270,8 @@ def db_exchange(store: FolderStore, marking: Marking, rewritten: Rewritten, now:
     """Let the new packs take the place of the old ones. False, and nothing is done, if changesets have come since the
     marking, which may speak of blocks that were not marked, or if one of these was promised to another device."""
     if store.journal.newest_seq() != marking.newest or not proofs.db_held(store, now) <= marking.kept:
+        return False
+    if not marking.others <= store.others:  # whoever has left since may have been the one that proved it
         return False
     names = {pack.name for pack in rewritten.new}
     with Transaction(store.connection):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from random import Random
 
@@ -23,6 +23,7 @@ from tests.simulation.test_pruning import DAY_S, FILE, Calendar, lacking, shelf
 
 pytestmark = pytest.mark.long
 
+Prove = Callable[[DeviceId, ProveRequest], Awaitable[ProveAnswer]]
 SHORT = Policy((Tier(Step.ALL, 2),), ())
 VERSIONS = 4
 
@@ -202,6 +203,28 @@ async def test_who_lost_the_blocks_after_the_proof_counts_no_more(
     Calendar.days += 0.5
     assert await prune(bob) == 3
     assert not proofs.db_proved(bob.task.store, cids, 1, bob.clock.now())
+    assert lacks(bob, moments) == [0, 0, 0, 0]
+
+
+async def test_who_left_after_the_proof_counts_no_more(
+    world: tuple[World, list[int]], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, moments = world
+    bob = net["bob"]
+    asked: list[DeviceId] = []
+    for site in (net["ann"], net["cyd"]):
+        prove = site.task.server.prove
+
+        async def leave(
+            asker: DeviceId, request: ProveRequest, site: SimSite = site, prove: Prove = prove
+        ) -> ProveAnswer:
+            bob.task.store.others -= {site.device}
+            asked.append(site.device)
+            return await prove(asker, request)
+
+        monkeypatch.setattr(site.task.server, "prove", leave)
+    await prune(bob)
+    assert asked
     assert lacks(bob, moments) == [0, 0, 0, 0]
 
 

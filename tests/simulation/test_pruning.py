@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from syncd.daemon import archiving
 from syncd.daemon.archiving import ROUND_S, SCRUB_WITHIN_S
 from syncd.engine.retention import Policy, Step, Tier
 from syncd.model.cipher import BlockKind
@@ -114,6 +115,24 @@ async def test_pack_that_comes_during_the_marking_is_left_alone(
     assert late.name not in {use.name for use in chosen}
 
 
+async def test_clock_that_jumps_takes_nothing_for_old(
+    world: tuple[World, list[int]], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, moments = world
+    bob = net["bob"]
+    monkeypatch.setattr(archiving, "COLLECT_EVERY_S", 800.0)
+    bob.task.store.connection.execute("DELETE FROM snapshot")
+    pruning.db_set_policy(bob.task.store, Policy((Tier(Step.ALL, 30),), (), copies=0))
+    for days in (365, -365):
+        Calendar.days += days
+        await trio.sleep(700)
+        assert lacking(bob, moments[0]) == 0
+    bob.task.store.connection.execute("DELETE FROM snapshot")
+    pruning.db_set_policy(bob.task.store, Policy((Tier(Step.ALL, 1),), (), copies=0))
+    await trio.sleep(1200)
+    assert lacking(bob, moments[0]) == 1, "but what is old goes, once the clock goes on as time does"
+
+
 async def test_snapshot_outlasts_every_rule(world: tuple[World, list[int]], autojump_clock: MockClock) -> None:
     bob = world[0]["bob"]
     store = bob.task.store
@@ -139,8 +158,9 @@ async def test_space_shrinks_the_promise_down_to_its_floor_and_no_further(
 
 
 async def test_snapshots_are_taken_twice_a_day_and_after_a_sleep_once(
-    world: tuple[World, list[int]], autojump_clock: MockClock
+    world: tuple[World, list[int]], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(archiving, "COLLECT_EVERY_S", ROUND_S)
     bob = world[0]["bob"]
     store = bob.task.store
     store.connection.execute("DELETE FROM snapshot")
@@ -148,9 +168,10 @@ async def test_snapshots_are_taken_twice_a_day_and_after_a_sleep_once(
         Calendar.days += hours / 24
         await trio.sleep(1.1 * ROUND_S)
         assert len(snapshots.db_list(store)) == count
-    Calendar.days += 91
-    await trio.sleep(1.1 * ROUND_S)
-    assert len(snapshots.db_list(store)) == 1
+    for days, count in ((91, 5), (0.5, 2)):  # none goes because the clock jumped, but once it goes on
+        Calendar.days += days
+        await trio.sleep(1.1 * ROUND_S)
+        assert len(snapshots.db_list(store)) == count
 
 
 async def test_power_cut_at_any_step_of_a_collection_loses_nothing_promised(
