@@ -60,7 +60,7 @@ def open_certificate(
         certificate = key = str(_own(home, names, datetime.fromtimestamp(now, UTC), random))
     try:
         with open(certificate, "rb") as file:
-            first = x509.load_pem_x509_certificate(file.read(_MAX_FILE_BYTES))
+            first = _read(file.read(_MAX_FILE_BYTES))
         context = tls_context(certificate, key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         what = f"the certificate for share links cannot be used: {certificate}"
@@ -85,10 +85,18 @@ def _is_good(path: Path, now: datetime) -> bool:
     try:
         if path.is_symlink() or path.stat().st_mode & 0o077:
             return False
-        found = x509.load_pem_x509_certificate(path.read_bytes())
+        found = _read(path.read_bytes())
     except (OSError, ValueError):
         return False
     return found.not_valid_before_utc <= now < found.not_valid_after_utc - RENEW
+
+
+def _read(pem: bytes) -> x509.Certificate:
+    """The first certificate in a file. Raises ValueError for anything else, also for a version that nobody knows."""
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from error
 
 
 def _make(names: Sequence[str], now: datetime, random: Callable[[int], bytes]) -> bytes:

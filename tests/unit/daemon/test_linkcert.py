@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from syncd.daemon.linkcert import FILE, VALID, open_certificate
 from syncd.errors import ConfigError
@@ -78,3 +80,19 @@ def test_configured_certificate_is_taken_and_a_bad_one_said(home: Path, tmp_path
         with pytest.raises(ConfigError) as raised:
             open_certificate(home, files, [], NOW, os.urandom)
         assert raised.value.id == "SY-LINK-06"
+
+
+def test_certificate_of_a_version_that_nobody_knows_is_a_bad_one(home: Path) -> None:
+    first = own(home)
+    file = home / "keys" / FILE
+    text = file.read_text()
+    der = x509.load_pem_x509_certificate(text.encode()).public_bytes(Encoding.DER)
+    version = bytes.fromhex("a003020102")
+    odd = base64.encodebytes(der.replace(version, version[:-1] + b"\7", 1)).decode()
+    file.write_text(
+        f"-----BEGIN CERTIFICATE-----\n{odd}-----END CERTIFICATE-----\n{text[text.index('-----BEGIN P') :]}"
+    )
+    with pytest.raises(ConfigError) as raised:
+        open_certificate(home, (str(file), str(file)), [], NOW, os.urandom)
+    assert raised.value.id == "SY-LINK-06"
+    assert own(home) != first, "an own one is made anew"
