@@ -880,3 +880,17 @@ def test_epoch_that_a_void_entry_opened_is_lost_and_one_that_waits_for_a_merge_i
     assert company.roster.lost_epochs() == {void.roster.epoch.id}
     assert waiting.roster.epoch.id in {epoch.id for epoch in company.roster.left_behind().values()}
     assert company.roster.epoch.id not in company.roster.lost_epochs()
+
+
+def test_owner_who_came_back_from_an_older_backup_takes_nothing_back(company: Company) -> None:
+    """It signs before it has heard what it signed itself since the backup was made."""
+    restored = parted(company, "restored")
+    company.remove("ed")
+    company.admit("fred", Role.EDITOR)
+    company.rotate()
+    restored.rotate()
+    restored.admit("gus", Role.VIEWER)
+    seen = seen_by_all(company, restored)
+    assert not seen.quarrel and is_in(seen, company, "ann")
+    assert not is_in(seen, company, "ed")
+    assert seen.is_unmerged, "and then what the other branch lacks is made again"
