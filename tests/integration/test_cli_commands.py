@@ -63,6 +63,7 @@ ANSWERS: Script = {
             {"path": "plan (anna).xlsx", "by": "anna", "time": None, "bytes": 11, "hash": None}]}]},
     "explain": {"schema": "syncd.explain/1", "folder": FOLDER_ID, "name": "Photos", "path": "plan.xlsx",
                 "state": "waiting", "id": "SY-FILE-03", "why": "It is open and changing.", "try": "wait", "rule": None,
+                "stays_here": [], "not_here": [],
                 "peers": [{"name": "nas", "connected": False, "has": True}]},
     "wait": stream({"schema": "syncd.wait/1", "done": True, "waited_s": 0.1, "folders": []}),
     "key.show": {"schema": "syncd.key/1", "id": "K4-BEN", "words": "lemon-comet", "name": "ben-desktop"},

@@ -196,6 +196,19 @@ async def test_link_rests_while_its_folder_is_moved_or_paused_and_ends_when_it_i
     assert keeper.links[0].end is End.LEFT
 
 
+async def test_download_ends_with_a_folder_that_is_left_while_it_still_runs() -> None:
+    _, host, membership, keeper, link = await shared()
+    cut: list[str] = []
+    with keeper.running(link.id, lambda: cut.append("cut"), "10.0.0.1"):
+        await keeper.judge()
+        assert not cut, "nothing has happened yet"
+        await host.installation.on_disk(host.installation.db.forget_folder, membership.folder_id)
+        assert membership.folder_id in host.folders
+        await keeper.judge()
+    assert cut == ["cut"]
+    assert keeper.links[0].end is End.LEFT
+
+
 async def test_w1_damaged_row_opens_nothing_and_others_go_on() -> None:
     _, host, _, _, link = await shared()
     db = host.installation.db
