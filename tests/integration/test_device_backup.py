@@ -103,7 +103,7 @@ def test_device_comes_back_from_an_old_backup_and_loses_nothing_that_happened_si
     assert not list(ben.folder.glob("*conflict*"))
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 def test_backup_for_the_recovery_key_opens_by_its_words_and_elsewhere(group: list[Computer]) -> None:
     anna, ben, _ = group
     anna.start()
@@ -138,7 +138,7 @@ def test_backup_for_the_recovery_key_opens_by_its_words_and_elsewhere(group: lis
     assert ben.ask("status")["folders"][0]["problems"] == []
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 def test_restore_that_was_cut_off_is_nobody_until_it_is_done(group: list[Computer]) -> None:
     anna, ben, _ = group
     anna.start()

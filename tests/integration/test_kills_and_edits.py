@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.computers import Computer, sharing_computers, wait_equal
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 ROUNDS = 5
 EDITS_A_ROUND = 12

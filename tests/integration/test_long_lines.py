@@ -11,7 +11,7 @@ from tests.helpers.computers import Computer, demand_equal, join, share, start_a
 from tests.helpers.longline import Line, far_machines
 from tests.helpers.namespaces import Machine
 
-pytestmark = [pytest.mark.needs("root", "netns", "linux"), pytest.mark.long]
+pytestmark = [pytest.mark.needs("root", "netns", "linux"), pytest.mark.slowest]
 
 LINE = Line(4_000_000, 500_000)
 FILM_BYTES = 12_000_000

@@ -420,7 +420,7 @@ def test_pause_rests_and_policy_ends(anna: Computer) -> None:
     call(anna, "link.policy", folder="Notes", longest_s=30 * 86_400)
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 def test_listener_is_there_as_long_as_a_link_lives_and_comes_back_with_the_daemon(anna: Computer) -> None:
     for who in ("off", "members"):
         call(anna, "link.policy", folder="Notes", who=who)
@@ -477,7 +477,7 @@ def test_only_tls_from_1_2_with_forward_secrecy(anna: Computer) -> None:
         assert not answer.startswith(b"HTTP"), "nothing is said in the clear"
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 def test_whoever_asks_without_a_pause_waits_and_others_are_answered(anna: Computer) -> None:
     """Two hundred requests in one go: they are answered at our pace, and nobody else waits for that."""
     made = create(anna, "x")
@@ -498,7 +498,7 @@ def test_whoever_asks_without_a_pause_waits_and_others_are_answered(anna: Comput
     assert time.monotonic() - began > least_s - 0.1
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 def test_strangers_who_sit_on_the_line_keep_nobody_out(anna: Computer) -> None:
     """Four addresses take every place they can get, as nothing has to be proved for that."""
     made = create(anna, "x")
@@ -523,7 +523,7 @@ def test_strangers_who_sit_on_the_line_keep_nobody_out(anna: Computer) -> None:
         connection.close()
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 def test_one_address_takes_not_all_the_downloads(anna: Computer) -> None:
     made = create(anna, "big")
     greedy, person = Recipient(made["url"]), Recipient(made["url"])
@@ -545,7 +545,7 @@ def test_answers_without_a_configured_certificate_pin_no_browser_to_it(anna: Com
     assert "strict-transport-security" not in opened(anna, "x").ask("GET").fields
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 def test_w3_link_ends_with_the_membership_of_who_made_it(tmp_path: Path) -> None:
     """Ben, an editor who was given the right, made one; anna suspends him while somebody downloads. With the configured
     certificate browsers are told to come by HTTPS only."""

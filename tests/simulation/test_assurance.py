@@ -13,7 +13,7 @@ from syncd.store.packing import PACK_AFTER_S
 from tests.helpers.simulation import SimComputer, Simulation, simulate
 from tests.helpers.tasks import SeededRandom
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 SEED = 14
 

@@ -12,7 +12,7 @@ from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 from tests.helpers.tasks import device_keys
 from tests.simulation.removing import is_linked, names, write
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 PEOPLE = ("ana", "bert", "cleo", "dora", "eva")
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.prove.history_cost import MIB, measure
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slowest
 
 
 def test_a_day_of_hourly_changes_costs_the_files_they_were_in_and_the_blocks_around_them() -> None:

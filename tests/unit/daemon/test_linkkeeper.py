@@ -230,7 +230,7 @@ async def test_links_of_a_database_that_is_a_copy_end() -> None:
 # --- W8 --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
+@pytest.mark.slowest
 async def test_w8_a_thousand_races_of_fifty_have_one_winner_each() -> None:
     _, _, _, keeper, link = await shared(most=1)
     for race in range(1_000):
