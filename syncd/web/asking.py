@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from syncd.errors import SyncdError
 from syncd.verdict import verdict
+from syncd.web.calling import Json, call
 from syncd.web.control import Api
 from syncd.web.gate import Session
-from syncd.web.methods import METHODS, parse_params_untrusted
-
-if TYPE_CHECKING:
-    from syncd.web.jobs import Jobs
-
-Json = dict[str, Any]
-Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+from syncd.web.jobs import Jobs
 
 ROLES: Final = ("owner", "admin", "editor", "viewer", "vault")
 DIGEST_LENGTH: Final = 16
@@ -62,26 +56,6 @@ class Shown:
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
-
-
-async def call(api: Api, name: str, params: Mapping[str, Any], progress: Progress | None = None) -> Json:
-    """Ask the daemon with parameters that are checked and completed like those of the control socket."""
-    checked = parse_params_untrusted(name, json.dumps(params).encode())
-    return await api.call(name, checked, progress or _ignore)
-
-
-async def maybe_call(api: Api, name: str, **params: Any) -> Json | None:
-    """The same for what may fail without making the whole view fail; None then, or when nobody knows the method."""
-    if name not in METHODS:
-        return None
-    try:
-        return await call(api, name, params)
-    except SyncdError:
-        return None
-
-
-async def _ignore(progress: Mapping[str, Any]) -> None:
-    pass
 
 
 # --- what every view shows ------------------------------------------------------------------------------------------

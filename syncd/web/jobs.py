@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 
 from syncd.catalogue import Report, report
-from syncd.web.asking import Json, call
+from syncd.web.calling import Json, call
 from syncd.web.control import Api
 
 MAX_JOBS: Final = 16

@@ -15,7 +15,8 @@ from typing import Any, Final
 import trio
 
 from syncd.errors import SyncdError
-from syncd.web.asking import call, digest, headline, level
+from syncd.web.asking import digest, headline, level
+from syncd.web.calling import call
 from syncd.web.control import Api
 
 POLL_S: Final = 0.5

@@ -25,7 +25,8 @@ from syncd.errors import SyncdError
 from syncd.seams import Clock, Random, Workers
 from syncd.web import pin
 from syncd.web.actions import ACTIONS, Action
-from syncd.web.asking import Asked, Shown, call, digest, headline, level
+from syncd.web.asking import Asked, Shown, digest, headline, level
+from syncd.web.calling import call
 from syncd.web.control import Api
 from syncd.web.gate import HEADERS, UNLOCKED_S, Patience, Refusal, Session, Sessions
 from syncd.web.jobs import Jobs

@@ -17,7 +17,7 @@ from syncd.protocol.heads import Head
 from syncd.seams import Clock, Listener, Network, Random, RawStream, Workers
 from syncd.web import gate, pin
 from syncd.web.asgi import Application, Bridge
-from syncd.web.asking import Json
+from syncd.web.calling import Json
 from syncd.web.control import Api
 from syncd.web.plain import PlainStream
 

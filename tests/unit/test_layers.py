@@ -352,6 +352,7 @@ COLOURS: dict[str, str] = {
     "syncd.web.actions": PURE,
     "syncd.web.asgi": ASYNC,
     "syncd.web.asking": ASYNC,
+    "syncd.web.calling": ASYNC,
     "syncd.web.control": ASYNC,
     "syncd.web.gate": PURE,
     "syncd.web.jobs": ASYNC,

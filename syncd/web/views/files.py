@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 
 from syncd.web import pictures
-from syncd.web.asking import Asked, Json, Shown, maybe_call
+from syncd.web.asking import Asked, Shown
+from syncd.web.calling import Json, maybe_call
 from syncd.web.views.home import missing
 
 SAFE_COPIES = 2

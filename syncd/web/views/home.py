@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from syncd.web import pictures
 from syncd.web.actions import PAUSE_WORDS
-from syncd.web.asking import Asked, Json, Shown, maybe_call, problems
+from syncd.web.asking import Asked, Shown, problems
+from syncd.web.calling import Json, maybe_call
 
 SHORT_SPAN = "15m"
 

@@ -6,7 +6,8 @@ import csv
 import io
 
 from syncd.web import pictures
-from syncd.web.asking import Asked, Json, Shown, maybe_call
+from syncd.web.asking import Asked, Shown
+from syncd.web.calling import Json, maybe_call
 from syncd.wording import spreadsheet_cell
 
 SPANS = {"15m": "15 minutes", "24h": "24 hours", "30d": "30 days"}

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from syncd.web import pictures
-from syncd.web.asking import Asked, Json, Shown, maybe_call
+from syncd.web.asking import Asked, Shown
+from syncd.web.calling import Json, maybe_call
 from syncd.web.views.home import missing
 from syncd.wording import parse_time
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ca.roles import Action, Capability, Role, may
 from syncd.web import pictures
 from syncd.web.actions import GIVEN_ROLES, LIFETIMES
-from syncd.web.asking import Asked, Json, Shown
+from syncd.web.asking import Asked, Shown
+from syncd.web.calling import Json
 from syncd.web.jobs import Job
 from syncd.web.views.home import missing
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from syncd.web.asking import Asked, Shown, maybe_call
+from syncd.web.asking import Asked, Shown
+from syncd.web.calling import maybe_call
 from syncd.web.views.home import missing
 
 

@@ -7,7 +7,8 @@ import io
 from typing import Any, Final
 
 from syncd.web import pictures
-from syncd.web.asking import Asked, Json, Shown
+from syncd.web.asking import Asked, Shown
+from syncd.web.calling import Json
 from syncd.web.jobs import Job
 from syncd.web.views.home import missing
 from syncd.wording import COLUMNS_OF_AUDIT, spreadsheet_cell
