@@ -290,9 +290,12 @@ def test_signal_ends_the_daemon_within_two_seconds_also_in_the_middle_of_a_trans
 
 def test_kill_in_the_middle_of_writing_loses_nothing(two: tuple[Computer, Computer]) -> None:
     anna, ben = two
-    (anna.folder / "many").mkdir()
+    # Made elsewhere: of a file that is seen before its author has written to it, the empty state is a version, too.
+    made = anna.place / "many"
+    made.mkdir()
     for number in range(300):
-        (anna.folder / "many" / f"f{number}").write_bytes(os.urandom(3000))
+        (made / f"f{number}").write_bytes(os.urandom(3000))
+    made.rename(anna.folder / "many")
     target = ben.folder / "many"
     for computer in (ben, anna):
         wait_for(lambda: target.exists() and any(target.iterdir()), 25, "nothing arrives")
