@@ -1,8 +1,8 @@
-"""Blocking. Where a trial happens: a network namespace of its own, a file system made anew, and meters.
+"""Blocking. Where a trial happens: a network of its own, a file system made anew, and meters.
 
-The namespace has only a loopback, so what that counts as sent is exactly what both ends sent, headers included. The
-file system is fresh, because ext4 is slow to create files on a disk from which many were just deleted. Needs root on
-Linux.
+Two ends share a network namespace that has only a loopback, so what that counts as sent is exactly what both ends sent,
+headers included. More ends have a namespace each, on one switch, so that it is known what each of them sent. The file
+system is fresh, because ext4 is slow to create files on a disk from which many were just deleted. Needs root on Linux.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.helpers.namespaces import switched_machines
 
 DISK_BYTES = 6 << 30
 STOP_S = 15.0
@@ -25,13 +27,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(slots=True)
 class End:
-    """One computer of the pair: what it syncs, what it keeps for itself, and its processes."""
+    """One computer: what it syncs, what it keeps for itself, and its processes."""
 
     name: str
     place: Path
+    host: str
     port: int
-    inside: tuple[str, ...]
-    """The command that runs another one in the namespace of the trial."""
+    holder: int
+    """A process that lives in its namespace."""
+    cable: str
+    """The network device that counts what it sends; ends in one namespace share it."""
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     ended_cpu_s: float = 0.0
     peak_bytes: int = 0
@@ -47,7 +52,20 @@ class End:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """The command that runs another one in its namespace."""
+        return ("nsenter", f"--net=/proc/{self.holder}/ns/net", "--")
+
+    def sent_bytes(self) -> int:
+        """What went into its cable so far."""
+        for line in Path(f"/proc/{self.holder}/net/dev").read_text().splitlines():
+            name, _, counters = line.partition(":")
+            if name.strip() == self.cable:
+                return int(counters.split()[8])
+        raise RuntimeError(f"the namespace has no {self.cable}")
 
     def spawn(self, *command: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a process whose time and memory count for this end."""
@@ -92,6 +110,11 @@ class End:
         self.collect()
         return self.ended_cpu_s + sum(_cpu_s(pid) for process in self.running for pid in _family(process.pid))
 
+    def memory_bytes(self) -> int:
+        """What its processes have in memory now, the largest of them."""
+        family = (pid for process in self.running for pid in _family(process.pid))
+        return max((_memory_bytes(pid, "VmRSS:") for pid in family), default=0)
+
     def state_bytes(self) -> int:
         """Disk blocks of what the program keeps for itself."""
         return sum(path.lstat().st_blocks * 512 for path in self.home.rglob("*"))
@@ -102,6 +125,7 @@ class End:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End every process: politely, and after a while not."""
+        self.ended_cpu_s = self.cpu_s()
         family = [pid for process in self.running for pid in _family(process.pid)]
         for pid in family:
             with suppress(ProcessLookupError):
@@ -116,25 +140,23 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two ends on one wire."""
+class Lab:
+    """Ends on one network: where changes are made, and where they have to arrive."""
 
     source: End
-    target: End
-    holder: int
-    """A process that lives in the namespace."""
+    targets: tuple[End, ...]
 
     @property
-    def ends(self) -> tuple[End, End]:
-        return self.source, self.target
+    def target(self) -> End:
+        return self.targets[0]
+
+    @property
+    def ends(self) -> tuple[End, ...]:
+        return self.source, *self.targets
 
     def wire_bytes(self) -> int:
         """Bytes sent so far, each counted once."""
-        for line in Path(f"/proc/{self.holder}/net/dev").read_text().splitlines():
-            name, _, counters = line.partition(":")
-            if name.strip() == "lo":
-                return int(counters.split()[8])
-        raise RuntimeError("the namespace has no loopback")
+        return sum({end.holder: end.sent_bytes() for end in self.ends}.values())
 
     def cpu_s(self) -> float:
         return sum(end.cpu_s() for end in self.ends)
@@ -162,27 +184,71 @@ def _cpu_s(pid: int) -> float:
 
 
 def _peak_bytes(pid: int) -> int:
+    return _memory_bytes(pid, "VmHWM:")
+
+
+def _memory_bytes(pid: int, line_name: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return max((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), default=0)
+    return max((int(line.split()[1]) * 1024 for line in lines if line.startswith(line_name)), default=0)
 
 
 @contextmanager
-def pair() -> Iterator[Pair]:
-    """A fresh disk and network, with two ends that have empty folders."""
+def pair() -> Iterator[Lab]:
+    """A fresh disk and a loopback, with two ends that have empty folders."""
     with _disk() as place, _namespace() as holder:
-        inside = ("nsenter", f"--net=/proc/{holder}/ns/net", "--")
-        ends = [End(name, place / name, 22100 + number, inside) for number, name in enumerate(("source", "target"))]
+        names = enumerate(("source", "target"))
+        ends = [End(name, place / name, "127.0.0.1", 22100 + number, holder, "lo") for number, name in names]
+        with _ready(ends) as lab:
+            yield lab
+
+
+@contextmanager
+def crowd(count: int) -> Iterator[Lab]:
+    """A fresh disk, and ends on a switch: a source, and targets beside it."""
+    with _disk() as place, switched_machines(count) as machines, ExitStack() as holders:
+        ends = []
+        for number, machine in enumerate(machines):
+            command = machine.command("sleep", "100000")
+            holder = holders.enter_context(_killed_at_end(subprocess.Popen(command, stdin=subprocess.DEVNULL)))
+            name = f"target{number}" if number else "source"
+            ends.append(End(name, place / name, machine.host, 22100, holder, "eth0"))
+            _wait_until_inside(holder)
+        with _ready(ends) as lab:
+            yield lab
+
+
+@contextmanager
+def _ready(ends: Sequence[End]) -> Iterator[Lab]:
+    for end in ends:
+        end.folder.mkdir(parents=True)
+        end.home.mkdir(mode=0o700)
+    try:
+        yield Lab(ends[0], tuple(ends[1:]))
+    finally:
         for end in ends:
-            end.folder.mkdir(parents=True)
-            end.home.mkdir(mode=0o700)
-        try:
-            yield Pair(ends[0], ends[1], holder)
-        finally:
-            for end in ends:
-                end.stop(signal.SIGKILL)
+            end.stop(signal.SIGKILL)
+
+
+@contextmanager
+def _killed_at_end(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_inside(pid: int) -> None:
+    """A process begins in our namespace, and moves."""
+    ours = os.readlink("/proc/self/ns/net")
+    for _ in range(1000):
+        if os.readlink(f"/proc/{pid}/ns/net") != ours:
+            return
+        time.sleep(0.01)
+    raise RuntimeError("no network namespace: root on Linux is needed")
 
 
 @contextmanager

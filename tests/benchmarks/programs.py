@@ -6,21 +6,26 @@ so for them the time until somebody would have run them is not in the figures.
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-from tests.benchmarks.laboratory import End, Pair
+from tests.benchmarks.laboratory import End, Lab
 from tests.helpers.computers import wait_until
 
 START_S = 60.0
+ANSWER_S = 170.0
 
 
 class Program(Protocol):
@@ -30,24 +35,41 @@ class Program(Protocol):
     about: str
     stays: bool
     """It notices changes by itself; else it is run once for every sync."""
+    serves_many: bool
+    """It can be started at several targets at once."""
     needs: tuple[str, ...]
     """Commands that have to be installed."""
     own_names: tuple[str, ...]
     """Names in the folder that are the program's own."""
 
-    def prepare(self, pair: Pair) -> None:
+    def prepare(self, lab: Lab) -> None:
         """Keys and configuration: not timed."""
 
-    def begin(self, pair: Pair) -> None:
+    def begin(self, lab: Lab) -> None:
         """From nothing running to a sync under way."""
 
-    def changed(self, pair: Pair) -> None:
+    def open(self, lab: Lab) -> None:
+        """From nothing running to a source that makes an index of its folder and can be joined."""
+
+    def is_indexed(self, lab: Lab, files: int) -> bool:
+        """The source has finished its index of so many files."""
+
+    def join(self, lab: Lab) -> None:
+        """All targets come to a source that is open, at once."""
+
+    def rescan(self, lab: Lab) -> None:
+        """The source looks at everything again; returns when it has."""
+
+    def restart(self, lab: Lab) -> None:
+        """The target was killed and comes back."""
+
+    def changed(self, lab: Lab) -> None:
         """The source has changed."""
 
-    def permit(self, pair: Pair) -> None:
+    def permit(self, lab: Lab) -> None:
         """A person says that the change of this moment, which looks like an accident, is meant."""
 
-    def is_busy(self, pair: Pair) -> bool:
+    def is_busy(self, lab: Lab) -> bool:
         """A run is under way."""
 
 
@@ -61,29 +83,70 @@ class Syncd:
     name = "syncd"
     about = "defaults (flushes on), discovery off, joined by a link"
     stays = True
+    serves_many = True
     needs: tuple[str, ...] = ()
     own_names: tuple[str, ...] = (".syncd",)
     _command = str(Path(sys.executable).with_name("syncd"))
+    _link = ""
 
-    def prepare(self, pair: Pair) -> None:
-        for end in pair.ends:
+    def prepare(self, lab: Lab) -> None:
+        for end in lab.ends:
             config = f'[network]\nlisten = ["{end.address}"]\ndiscovery = false\n'
             (end.home / "config.toml").write_text(config)
 
-    def begin(self, pair: Pair) -> None:
-        for end in pair.ends:
-            end.spawn(self._command, "--home", str(end.home), "run")
-        source, target = pair.ends
-        self._wait_for(source)
-        shared = self._ask(source, "share", str(source.folder), "--link", "--yes", "--no-wait", "--json")
-        self._wait_for(target)
-        self._ask(target, "join", json.loads(shared)["link"], str(target.folder), "--yes", "--no-wait")
+    def begin(self, lab: Lab) -> None:
+        for end in lab.ends:
+            self._start(end)
+        link = self._share(lab)
+        self._wait_for(lab.target)
+        self._ask(lab.target, "join", link, str(lab.target.folder), "--yes", "--no-wait")
 
-    def changed(self, pair: Pair) -> None:
+    def open(self, lab: Lab) -> None:
+        self._start(lab.source)
+        self._link = self._share(lab)
+
+    def is_indexed(self, lab: Lab, files: int) -> bool:
+        self._call(lab.source, "wait", {"folders": [], "cwd": None, "for": "scanned", "timeout_s": None})
+        [folder] = self._call(lab.source, "folders", {})["folders"]
+        return bool(folder["files"] >= files)
+
+    def join(self, lab: Lab) -> None:
+        for target in lab.targets:
+            self._start(target)
+        for target in lab.targets:
+            self._wait_for(target)
+            joining = ("join", self._link, str(target.folder), "--as", target.name, "--yes", "--no-wait")
+            target.spawn(self._command, "--home", str(target.home), *joining)
+
+    def rescan(self, lab: Lab) -> None:
+        self._call(lab.source, "folder.rescan", {"folder": None, "cwd": str(lab.source.folder), "wait": True})
+
+    def restart(self, lab: Lab) -> None:
+        self._start(lab.target)
+
+    def _start(self, end: End) -> None:
+        end.spawn(self._command, "--home", str(end.home), "run")
+
+    def _share(self, lab: Lab) -> str:
+        source, uses = lab.source, str(len(lab.targets) or 1)
+        self._wait_for(source)
+        sharing = ("share", str(source.folder), "--link", "--uses", uses, "--yes", "--no-wait", "--json")
+        return str(json.loads(self._ask(source, *sharing))["link"])
+
+    def _call(self, end: End, method: str, params: Mapping[str, object]) -> Any:
+        """What the daemon answers on its socket; of a method that streams, the result at the end."""
+        [path] = end.home.glob("*.sock")
+        text = ask_socket(path, "POST", f"/rpc/{method}", json.dumps(params), {"Content-Type": "application/json"})
+        answer = json.loads(text.splitlines()[-1])
+        if "error" in answer:
+            raise RuntimeError(f"{end.name}: {method}: {answer['error']}")
+        return answer.get("result", answer)
+
+    def changed(self, lab: Lab) -> None:
         """It has seen that."""
 
-    def permit(self, pair: Pair) -> None:
-        self._approve(pair.ends[0])  # where the wave began; the other one takes that for an answer
+    def permit(self, lab: Lab) -> None:
+        self._approve(lab.ends[0])  # where the wave began; the other one takes that for an answer
 
     def _approve(self, end: End) -> None:
         wait_until(lambda: bool(self._asked(end)), START_S, f"the brake of {end.name} did not ask")
@@ -98,7 +161,7 @@ class Syncd:
     def _asked(self, end: End) -> list[str]:
         return [one["id"] for one in json.loads(self._ask(end, "requests", "--json"))["requests"]]
 
-    def is_busy(self, pair: Pair) -> bool:
+    def is_busy(self, lab: Lab) -> bool:
         return False
 
     def _ask(self, end: End, *arguments: str) -> str:
@@ -124,6 +187,7 @@ class Syncthing:
     name = "syncthing"
     about = "defaults (fsync on, watcher delay 10 s), only direct addresses, nothing that calls out"
     stays = True
+    serves_many = True
     needs: tuple[str, ...] = ("syncthing",)
     own_names: tuple[str, ...] = (".stfolder",)
     tuning: ClassVar[Tuning] = Tuning()
@@ -139,19 +203,19 @@ class Syncthing:
         "stunKeepaliveStartS": "0",
     }
 
-    def prepare(self, pair: Pair) -> None:
+    def prepare(self, lab: Lab) -> None:
         ids = {}
-        for end in pair.ends:
+        for end in lab.ends:
             end.ask("syncthing", "generate", f"--home={end.home}", "--no-default-folder")
             text = (end.home / "config.xml").read_text()
             found = re.search(r'<device id="([A-Z0-9-]{63})"', text)
             assert found is not None
             ids[end.name] = found[1]
             (end.folder / ".stfolder").mkdir()
-        for end in pair.ends:
-            self._configure(end, pair, ids)
+        for end in lab.ends:
+            self._configure(end, lab, ids)
 
-    def _configure(self, end: End, pair: Pair, ids: Mapping[str, str]) -> None:
+    def _configure(self, end: End, lab: Lab, ids: Mapping[str, str]) -> None:
         path = end.home / "config.xml"
         root = ET.parse(path).getroot()
         options, gui, template = root.find("options"), root.find("gui"), root.find("defaults/folder")
@@ -173,7 +237,7 @@ class Syncthing:
                 _put(folder, key, value)
         for device in folder.findall("device"):
             folder.remove(device)
-        for other in pair.ends:
+        for other in lab.ends:
             ET.SubElement(folder, "device", id=ids[other.name], introducedBy="")
             device = ET.SubElement(
                 root, "device", id=ids[other.name], name=other.name, compression=self.tuning.compression
@@ -182,21 +246,50 @@ class Syncthing:
         root.append(folder)
         ET.ElementTree(root).write(path)
 
-    def begin(self, pair: Pair) -> None:
-        for end in pair.ends:
-            end.spawn(
-                *("syncthing", "serve", f"--home={end.home}", "--no-browser", "--no-upgrade", "--logfile=-"),
-                "--no-restart",
-                environment={"STNOUPGRADE": "1", "STNODEFAULTFOLDER": "1"},
-            )
+    def begin(self, lab: Lab) -> None:
+        for end in lab.ends:
+            self._start(end)
 
-    def changed(self, pair: Pair) -> None:
+    def open(self, lab: Lab) -> None:
+        self._start(lab.source)
+
+    def is_indexed(self, lab: Lab, files: int) -> bool:
+        try:
+            status = json.loads(self._rest(lab.source, "GET", "/rest/db/status?folder=bench"))
+        except (OSError, RuntimeError):  # it does not listen yet
+            return False
+        return bool(status["state"] == "idle" and status["localFiles"] >= files)
+
+    def join(self, lab: Lab) -> None:
+        for target in lab.targets:
+            self._start(target)
+
+    def rescan(self, lab: Lab) -> None:
+        self._rest(lab.source, "POST", "/rest/db/scan?folder=bench")
+
+    def restart(self, lab: Lab) -> None:
+        self._start(lab.target)
+
+    def _start(self, end: End) -> None:
+        end.spawn(
+            *("syncthing", "serve", f"--home={end.home}", "--no-browser", "--no-upgrade", "--logfile=-"),
+            "--no-restart",
+            environment={"STNOUPGRADE": "1", "STNODEFAULTFOLDER": "1"},
+        )
+
+    @staticmethod
+    def _rest(end: End, verb: str, target: str) -> str:
+        """What its daemon answers; the socket is no part of the wire."""
+        key = ET.parse(end.home / "config.xml").getroot().findtext("gui/apikey")
+        return ask_socket(end.home / "gui.sock", verb, target, "", {"X-API-Key": str(key)})
+
+    def changed(self, lab: Lab) -> None:
         """It notices by itself."""
 
-    def permit(self, pair: Pair) -> None:
+    def permit(self, lab: Lab) -> None:
         """It does not ask."""
 
-    def is_busy(self, pair: Pair) -> bool:
+    def is_busy(self, lab: Lab) -> bool:
         return False
 
 
@@ -231,34 +324,56 @@ class _Runs:
     """A program that is run once for every sync."""
 
     stays = False
+    serves_many = True
     own_names: tuple[str, ...] = ()
-    _run: subprocess.Popen[bytes] | None = None
+    _run: tuple[subprocess.Popen[bytes], ...] = ()
 
-    def begin(self, pair: Pair) -> None:
-        self.serve(pair.source)
-        self.changed(pair)
+    def begin(self, lab: Lab) -> None:
+        self.open(lab)
+        self.changed(lab)
+
+    def open(self, lab: Lab) -> None:
+        self.serve(lab.source)
+
+    def is_indexed(self, lab: Lab, files: int) -> bool:
+        return True  # it makes none in advance
+
+    def join(self, lab: Lab) -> None:
+        self.changed(lab)
+
+    def rescan(self, lab: Lab) -> None:
+        self.changed(lab)
+        while self.is_busy(lab):
+            time.sleep(0.01)
+
+    def restart(self, lab: Lab) -> None:
+        self.changed(lab)
 
     def serve(self, source: End) -> None:
         raise NotImplementedError
 
-    def command(self, pair: Pair) -> tuple[str, ...]:
+    def command(self, lab: Lab, target: End) -> tuple[str, ...]:
         raise NotImplementedError
 
     def environment(self, end: End) -> dict[str, str]:
         return {}
 
-    def changed(self, pair: Pair) -> None:
-        """Run it at the target, again as long as nobody listens yet."""
+    def changed(self, lab: Lab) -> None:
+        """Run it at each target, again as long as nobody listens yet."""
         script = 'for i in $(seq 100); do "$@" && exit 0; sleep 0.02; done; exit 1'
-        command = ("sh", "-c", script, "sh", *self.command(pair))
-        self._run = pair.target.spawn(*command, environment=self.environment(pair.target))
+        self._run = tuple(
+            target.spawn("sh", "-c", script, "sh", *self.command(lab, target), environment=self.environment(target))
+            for target in lab.targets
+        )
 
-    def permit(self, pair: Pair) -> None:
+    def permit(self, lab: Lab) -> None:
         """It does not ask."""
 
-    def is_busy(self, pair: Pair) -> bool:
-        pair.target.collect()
-        return self._run in pair.target.running
+    def is_busy(self, lab: Lab) -> bool:
+        for target in lab.targets:
+            target.collect()
+        running = [process for target in lab.targets for process in target.running]
+        return any(run in running for run in self._run)
 
 
 class Rsync(_Runs):
@@ -267,18 +382,20 @@ class Rsync(_Runs):
     name = "rsync"
     about = "daemon at the source, `rsync -a --delete`, plain TCP, no flush"
     needs: tuple[str, ...] = ("rsync",)
-    _flags: tuple[str, ...] = ()
 
-    def prepare(self, pair: Pair) -> None:
-        text = f"use chroot = no\nuid = root\ngid = root\nreverse lookup = no\n[f]\npath = {pair.source.folder}\n"
-        (pair.source.home / "rsyncd.conf").write_text(text)
+    def prepare(self, lab: Lab) -> None:
+        text = f"use chroot = no\nuid = root\ngid = root\nreverse lookup = no\n[f]\npath = {lab.source.folder}\n"
+        (lab.source.home / "rsyncd.conf").write_text(text)
 
     def serve(self, source: End) -> None:
         config = source.home / "rsyncd.conf"
         source.spawn("rsync", "--daemon", "--no-detach", f"--config={config}", f"--port={source.port}")
 
-    def command(self, pair: Pair) -> tuple[str, ...]:
-        return ("rsync", "-a", "--delete", *self._flags, self.url(pair.source), f"{pair.target.folder}/")
+    def command(self, lab: Lab, target: End) -> tuple[str, ...]:
+        return ("rsync", "-a", "--delete", *self._flags(target), self.url(lab.source), f"{target.folder}/")
+
+    def _flags(self, target: End) -> tuple[str, ...]:
+        return ()
 
     def url(self, source: End) -> str:
         return f"rsync://{source.address}/f/"
@@ -289,7 +406,19 @@ class RsyncFsync(Rsync):
 
     name = "rsync fsync"
     about = "as rsync, with `--fsync`"
-    _flags = ("--fsync",)
+
+    def _flags(self, target: End) -> tuple[str, ...]:
+        return ("--fsync",)
+
+
+class RsyncInplace(Rsync):
+    """As rsync, and files are patched where they lie."""
+
+    name = "rsync inplace"
+    about = "as rsync, with `--inplace`"
+
+    def _flags(self, target: End) -> tuple[str, ...]:
+        return ("--inplace",)
 
 
 class RsyncTls(Rsync):
@@ -299,9 +428,9 @@ class RsyncTls(Rsync):
     about = "as rsync, through stunnel (TLS 1.3, mutual) at both ends"
     needs: tuple[str, ...] = ("rsync", "stunnel4", "openssl")
 
-    def prepare(self, pair: Pair) -> None:
-        super().prepare(pair)
-        source = pair.source
+    def prepare(self, lab: Lab) -> None:
+        super().prepare(lab)
+        source = lab.source
         key, certificate = source.home / "key.pem", source.home / "certificate.pem"
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3", "-subj", "/CN=bench")
         source.ask("openssl", "req", "-x509", *curve, "-keyout", str(key), "-out", str(certificate))
@@ -310,11 +439,13 @@ class RsyncTls(Rsync):
         serving = f"pid =\n{common}[rsync]\naccept = {source.address}\nconnect = {source.home / 'rsync.sock'}\n"
         (source.home / "stunnel.conf").write_text(serving)
         dialling = f"{common}client = yes\nconnect = {source.address}\nTIMEOUTclose = 0\n"
-        (pair.target.home / "stunnel.conf").write_text(dialling)
-        shell = pair.target.home / "shell"
-        shell.write_text(f"#!/bin/sh\nexec stunnel4 {pair.target.home / 'stunnel.conf'}\n")
-        shell.chmod(0o755)
-        self._flags = (f"--rsh={shell}",)
+        for target in lab.targets:
+            (target.home / "stunnel.conf").write_text(dialling)
+            (target.home / "shell").write_text(f"#!/bin/sh\nexec stunnel4 {target.home / 'stunnel.conf'}\n")
+            (target.home / "shell").chmod(0o755)
+
+    def _flags(self, target: End) -> tuple[str, ...]:
+        return (f"--rsh={target.home / 'shell'}",)
 
     def serve(self, source: End) -> None:
         daemon = ("rsync", "--server", "--daemon", f"--config={source.home / 'rsyncd.conf'}", ".")
@@ -332,17 +463,17 @@ class Unison(_Runs):
     name = "unison"
     about = "`unison -socket` at the source, `-batch -auto -times`, plain TCP"
     needs: tuple[str, ...] = ("unison",)
+    serves_many = False
 
-    def prepare(self, pair: Pair) -> None:
-        for end in pair.ends:
+    def prepare(self, lab: Lab) -> None:
+        for end in lab.ends:
             (end.home / ".unison").mkdir()
 
     def serve(self, source: End) -> None:
         source.spawn("unison", "-socket", str(source.port), environment=self.environment(source))
 
-    def command(self, pair: Pair) -> tuple[str, ...]:
-        source, target = pair.ends
-        there = f"socket://{source.address}/{source.folder}"
+    def command(self, lab: Lab, target: End) -> tuple[str, ...]:
+        there = f"socket://{lab.source.address}/{lab.source.folder}"
         flags = ("-batch", "-auto", "-silent", "-times", "-confirmbigdel=false", "-dumbtty")
         return ("unison", str(target.folder), there, *flags, "-logfile", str(target.home / "unison.log"))
 
@@ -351,8 +482,27 @@ class Unison(_Runs):
 
 
 PROGRAMS: Mapping[str, Callable[[], Program]] = {
-    kind.name: kind for kind in (Syncd, SyncthingTuned, Syncthing, Rsync, RsyncFsync, RsyncTls, Unison)
+    kind.name: kind for kind in (Syncd, SyncthingTuned, Syncthing, Rsync, RsyncFsync, RsyncInplace, RsyncTls, Unison)
 }
+
+
+def ask_socket(path: Path, verb: str, target: str, body: str, headers: Mapping[str, str]) -> str:
+    """One HTTP request to a Unix socket. Raises OSError when nobody listens, RuntimeError for a refusal."""
+    connection = http.client.HTTPConnection("localhost")
+    with socket.socket(socket.AF_UNIX) as connected:
+        connected.settimeout(ANSWER_S)
+        directory = os.open(path.parent, os.O_PATH)  # an address of a socket has at most 107 bytes
+        try:
+            connected.connect(f"/proc/self/fd/{directory}/{path.name}")
+        finally:
+            os.close(directory)
+        connection.sock = connected
+        connection.request(verb, target, body, dict(headers))
+        response = connection.getresponse()
+        text = response.read().decode()
+    if response.status != 200:
+        raise RuntimeError(f"{target}: {response.status} {text[:200]}")
+    return text
 
 
 def _put(parent: ET.Element, tag: str, text: str) -> None:

@@ -22,9 +22,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.benchmarks import limits
-from tests.benchmarks.laboratory import pair
+from tests.benchmarks.laboratory import crowd, pair
 from tests.benchmarks.programs import PROGRAMS, Program, is_installed
-from tests.benchmarks.workloads import WORKLOADS, Figures, Trial
+from tests.benchmarks.workloads import ENDS, WORKLOADS, Figures, Trial
 
 Rows = dict[tuple[str, str], list[Figures]]
 """By phase and program."""
@@ -65,17 +65,20 @@ def main() -> None:
 
 def trial(program: Program, name: str, run: int) -> Sequence[Figures]:
     """One program, one workload; the same data for every program in the same run."""
-    with pair() as ends:
-        one = Trial(program, ends, random.Random(f"{name} {run}"))
+    if name in ENDS and not program.serves_many:
+        return []
+    with crowd(ENDS[name]) if name in ENDS else pair() as lab:
+        one = Trial(program, lab, random.Random(f"{name} {run}"))
         try:
             WORKLOADS[name](one)
         except (TimeoutError, RuntimeError, AssertionError) as failure:
             print(f"  FAILED {name} by {program.name}: {failure}", flush=True)
             return one.rows
-        for end in ends.ends:
+        for end in lab.ends:
             end.stop()
     for row in one.rows:
-        print(f"  {row.phase:10} {program.name:16} {row.wall_s:8.2f} s  cpu {row.cpu_s:7.2f} s", flush=True)
+        copies = "".join(f"  {value:.3f} copies" for value in row.copies)
+        print(f"  {row.phase:11} {program.name:16} {row.wall_s:8.2f} s  cpu {row.cpu_s:7.2f} s{copies}", flush=True)
     return one.rows
 
 
@@ -95,8 +98,11 @@ def report(rows: Rows, bounds: Mapping[str, float]) -> Iterable[str]:
         yield ""
         yield f"### {phase}"
         yield ""
-        yield "| program | runs | wall s | of syncd's | processor s | of syncd's | wire bytes | peak MiB | state kB |"
-        yield "|---|---|---|---|---|---|---|---|---|"
+        yield (
+            "| program | runs | wall s | of syncd's | processor s | of syncd's | wire bytes | copies | peak MiB "
+            "| state kB |"
+        )
+        yield "|---|---|---|---|---|---|---|---|---|---|"
         ours = rows.get((phase, "syncd"))
         for (one, program), runs in rows.items():
             if one == phase:
@@ -113,8 +119,9 @@ def _line(program: str, runs: Sequence[Figures], ours: Sequence[Figures] | None)
         wall_ratio = f"{wall / _median(run.wall_s for run in ours):.2f}"
         our_cpu = _median(run.cpu_s for run in ours)
         cpu_ratio = f"{cpu / our_cpu:.2f}" if our_cpu else ""
+    copies = " / ".join(f"{_median(values):.3f}" for values in zip(*(run.copies for run in runs), strict=True))
     return (
-        f"| {program} | {len(runs)} | {wall:.2f} | {wall_ratio} | {cpu:.2f} | {cpu_ratio} | {wire:,.0f} | "
+        f"| {program} | {len(runs)} | {wall:.2f} | {wall_ratio} | {cpu:.2f} | {cpu_ratio} | {wire:,.0f} | {copies} | "
         f"{peaks} | {state} |"
     )
 
