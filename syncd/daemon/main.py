@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import socket
@@ -35,6 +36,9 @@ from syncd.workers import ThreadWorkers
 log = logging.getLogger("syncd")
 
 THREADS = 6
+COLLECT_AFTER = (50_000, 10, 50)
+"""Objects that came without one that went, before Python looks for circles of them: `gc.set_threshold`. Rows come and go
+by tens of thousands here and hold no circles; at Python's own 700 a first sync took a seventh longer (10,000 files)."""
 MIGRATION_STEP_S = 60.0
 """How long one step of a migration may be silent before the service manager gives up."""
 
@@ -58,6 +62,8 @@ class SystemRandom:
 
 def run_until_stopped(settings: Settings) -> None:
     """See `daemon.run`."""
+    gc.set_threshold(*COLLECT_AFTER)
+    gc.freeze()  # what is there now stays to the end
     start_log(settings.log_level, settings.log_format, os.environ)
     manager = service_manager(os.environ, os.getpid())
     passed = passed_socket(os.environ, os.getpid())
