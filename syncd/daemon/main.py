@@ -37,8 +37,8 @@ log = logging.getLogger("syncd")
 
 THREADS = 6
 COLLECT_AFTER = (50_000, 10, 50)
-"""Objects that came without one that went, before Python looks for circles of them: `gc.set_threshold`. Rows come and go
-by tens of thousands here and hold no circles; at Python's own 700 a first sync took a seventh longer (10,000 files)."""
+"""Objects that came without one that went, before Python looks for circles of them: `gc.set_threshold`. Rows come and
+go by tens of thousands here and hold no circles; at Python's own 700 10,000 files took a seventh longer."""
 MIGRATION_STEP_S = 60.0
 """How long one step of a migration may be silent before the service manager gives up."""
 

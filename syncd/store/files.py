@@ -8,7 +8,7 @@ import stat as mode_bits
 from collections.abc import Mapping
 
 from syncd.seams import Buffer, Reader
-from syncd.store.syscalls import is_open_for_writing
+from syncd.store.syscalls import is_open_for_writing, start_writing
 from syncd.treetypes import (
     Attributes,
     IsADirectory,
@@ -23,6 +23,9 @@ from syncd.treetypes import (
 _KINDS = {mode_bits.S_IFREG: Kind.FILE, mode_bits.S_IFDIR: Kind.DIR, mode_bits.S_IFLNK: Kind.SYMLINK}
 _USER = "user."
 _COPY_BYTES = 1 << 20
+START_WRITING_BYTES = 16 << 20
+"""After so much the disk begins to write a file of which more is to come. Left to the flush at the end, a gigabyte kept
+everybody waiting there for longer than its transfer had taken."""
 _CANNOT_HOLD = {errno.ENOTSUP, errno.E2BIG, errno.ENOSPC, errno.EDQUOT, errno.ERANGE, errno.EINVAL}
 """How file systems say that they have no room for an extended attribute: most have a block for all of one file."""
 _CANNOT_COPY = (errno.EXDEV, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
@@ -135,10 +138,12 @@ class FileReader:
 class FileWriter(FileReader):
     """seams.Writer on a descriptor, which it owns."""
 
-    __slots__ = ("_with_modes",)
+    __slots__ = ("_held_back", "_with_modes")
 
     def __init__(self, fd: int, path: Path, owners: frozenset[int], *, with_modes: bool) -> None:
         self._with_modes = with_modes
+        self._held_back = 0
+        """Bytes written since the disk was last told to begin."""
         super().__init__(fd, path, owners)
 
     def write_at(self, offset: int, data: Buffer) -> None:
@@ -146,6 +151,10 @@ class FileWriter(FileReader):
             write_fully(self._fd, offset, data)
         except OSError as error:
             raise self._translated(error) from error
+        self._held_back += len(data)
+        if self._held_back >= START_WRITING_BYTES:
+            self._held_back = 0
+            start_writing(self._fd)
 
     def copy_from(self, source: Reader, source_offset: int, offset: int, length: int) -> int:
         if not isinstance(source, FileReader):
