@@ -21,6 +21,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.helpers.odddisks import can_mount
+
 STRICT = os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 PROBE_TIMEOUT_S = 10.0
 SLOWEST_TIMEOUT_S = 1_800
@@ -40,6 +42,8 @@ def missing(need: str) -> str | None:
             return None if _runs("unshare", "--net", "--mount", "ip", "link") else "needs network namespaces"
         case "mount":
             return None if _runs("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt") else "needs mount"
+        case "fuse":
+            return None if can_mount() else "needs root and /dev/fuse"
         case "linux":
             return None if sys.platform == "linux" else "needs Linux"
         case _:

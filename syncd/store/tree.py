@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
+from syncd.model.naming import disk_key
 from syncd.seams import Buffer
 from syncd.store import places as roots
 from syncd.store.db import HomeDatabase
@@ -67,6 +68,7 @@ RETRY_SYNCFS_S = 600.0
 FEW_DIRS = 8  # up to so many directories are flushed one by one
 IGNORE_MAX_BYTES = 1 << 20
 
+_FORMS = Personality(normalising=True)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _Arguments = ParamSpec("_Arguments")
@@ -504,13 +506,29 @@ class DirTree:
             except FileExistsError:
                 if not self._is_other_spelling(found, to_fd, target):
                     raise translated(OSError(errno.EEXIST, os.strerror(errno.EEXIST)), target) from None
-                os.rename(source[-1], target[-1], src_dir_fd=from_fd, dst_dir_fd=to_fd)
+                self._respell(from_fd, source[-1], to_fd, target[-1], found)
             return self._now_or(found, to_fd, target[-1])
 
     def _is_other_spelling(self, found: Stat, parent: int, target: Path) -> bool:
         """Two names of an object that has one link: the file system takes both for the same."""
         there = self._stat(parent, target[-1])
         return there.ino == found.ino and there.dev == found.dev and (there.nlink == 1 or there.kind is Kind.DIR)
+
+    def _respell(self, parent: int, name: bytes, to_parent: int, to_name: bytes, found: Stat) -> None:
+        """Write a name otherwise that the disk takes for the same. Linux does nothing then and calls it done, so that the
+        object has to be without a name for a moment; after a crash what lies parked is found by its inode."""
+        os.rename(name, to_name, src_dir_fd=parent, dst_dir_fd=to_parent)
+        if disk_key(name, _FORMS) == disk_key(to_name, _FORMS):
+            return  # which form of Unicode it is kept in is the disk's affair
+        if name not in (listed for listed, _ in list_own(parent, self._at().owners)):
+            return
+        parked, token = self._at().parked, b"respelled%d" % found.ino
+        self._renames.noreplace(parent, name, parked, token)
+        try:
+            self._renames.noreplace(parked, token, to_parent, to_name)
+        except OSError:
+            self._renames.noreplace(parked, token, parent, name)
+            raise
 
     @_verb
     def make_dir(self, path: Path, mode: int) -> Stat:

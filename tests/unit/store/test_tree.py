@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -11,6 +12,7 @@ import pytest
 from syncd.store import syscalls
 from syncd.store.syscalls import Renames
 from syncd.store.tree import DirTree
+from tests.helpers.odddisks import odd_disk
 from tests.helpers.realuser import RealUser
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.simtree import SimDatabases, SimTree
@@ -43,6 +45,41 @@ class TestDirTreeOfAnOldKernel(TreeSuite):
     def world(self, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setattr(syscalls.Kernel, "openat2", False)
         yield from real_world(tmp_path, Renames())
+
+
+class OddTreeSuite(TreeSuite):
+    """On a disk that FUSE lets us make: a subclass says which."""
+
+    odd: str
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def disk(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilePath]:
+        place = tmp_path_factory.mktemp(cls.odd)
+        with odd_disk(place / "below", place / "shown", cls.odd) as shown:
+            yield shown
+
+    @pytest.fixture
+    def world(self, disk: FilePath) -> Iterator[World]:
+        yield from real_world(FilePath(tempfile.mkdtemp(dir=disk)), Renames())
+
+
+@pytest.mark.long
+@pytest.mark.needs("fuse")
+class TestDirTreeOnADiskThatFoldsCaseAndDecomposes(OddTreeSuite):
+    odd = "folding"
+
+
+@pytest.mark.long
+@pytest.mark.needs("fuse")
+class TestDirTreeOnADiskWithoutXattrsAndWithCoarseTimes(OddTreeSuite):
+    odd = "coarse"
+
+
+@pytest.mark.long
+@pytest.mark.needs("fuse")
+class TestDirTreeOnAStick(OddTreeSuite):
+    odd = "stick"
 
 
 class TestSimTree(TreeSuite):
