@@ -134,6 +134,7 @@ class Personality:
     mtime_step_ns: int = 1
     local: bool = True  # not a network file system
     name: str = ""  # ext4, apfs, ...
+    trims: bool = False  # no name ends in a dot or a space: it refuses such names, or silently leaves that out
 
 
 class Space(NamedTuple):

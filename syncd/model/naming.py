@@ -22,6 +22,7 @@ ANY_NAME: Final = Personality()
 """A disk that holds every name as it is, such as ext4: only the rule that all devices share applies."""
 
 _HEX_DIGITS: Final = (8, 16, 32, 64)
+_TRIMMED: Final = (b".", b" ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ def is_legal(name: bytes, personality: Personality) -> bool:
     """Whether this disk can hold the name."""
     if len(name) > personality.name_max or not personality.illegal.isdisjoint(name):
         return False
+    if personality.trims and name.endswith(_TRIMMED):
+        return False
     return not personality.utf8_only or _is_utf8(name)
 
 
@@ -141,6 +144,8 @@ def _legalised(name: bytes, personality: Personality) -> bytes:
     """The name with `_` for what this disk cannot hold; too long still."""
     if personality.utf8_only and not _is_utf8(name):
         name = name.decode("utf-8", "replace").replace("�", "_").encode()
+    if personality.trims and name.endswith(_TRIMMED):
+        name = name[:-1] + b"_"
     return bytes(0x5F if byte in personality.illegal else byte for byte in name)
 
 
@@ -160,4 +165,5 @@ def holds_any(personality: Personality) -> bool:
         or personality.utf8_only
         or personality.illegal
         or personality.name_max < ANY_NAME.name_max
+        or personality.trims
     )

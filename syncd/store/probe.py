@@ -12,6 +12,7 @@ _PROBE = b"probe"
 _CASED, _OTHER_CASE = b"Probe-Case", b"pROBE-cASE"
 _COMPOSED, _DECOMPOSED = "probe-\u00e9".encode(), "probe-e\u0301".encode()
 _SUSPECT_BYTES = b'\x01\x1f\x7f"*:<>?\\|'  # what some file system refuses; control characters stand for all of them
+_ENDS_IN_A_DOT = b"probe-dot."
 _ODD_TIME_NS = 1_600_000_001_123_456_789
 _REMOTE = {"9p", "afs", "ceph", "cifs", "davfs", "fuse.sshfs", "glusterfs", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
 
@@ -63,6 +64,7 @@ def _try_all(fd: int, renames: Renames) -> Personality:
         mtime_step_ns=_mtime_step_ns(fd),
         local=kind not in _REMOTE,
         name=kind,
+        trims=_trims(fd),
     )
 
 
@@ -80,6 +82,11 @@ def _make(fd: int, name: bytes) -> None:
 
 def _can_name(fd: int, name: bytes) -> bool:
     return _works(lambda: _make(fd, name))
+
+
+def _trims(fd: int) -> bool:
+    """Whether a name loses a dot at its end, or is refused for it: as for one, so for spaces."""
+    return not _can_name(fd, _ENDS_IN_A_DOT) or _ENDS_IN_A_DOT not in map(os.fsencode, os.listdir(fd))
 
 
 def _same_name(fd: int, made: bytes, asked: bytes) -> bool:

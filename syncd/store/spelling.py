@@ -16,8 +16,10 @@ from syncd.treetypes import Personality
 COLLISION_MARK = b" (name "
 """Part of every name that `model.paths.collision_name` makes."""
 
-_KEY = "names"
-_KEPT = codec.array(codec.boolean, codec.boolean, codec.boolean, codec.bytes_up_to(256), codec.uint(1 << 16))
+_KEY = "names and ends"
+_KEPT = codec.array(
+    *(codec.boolean, codec.boolean, codec.boolean), codec.bytes_up_to(256), codec.uint(1 << 16), codec.boolean
+)
 
 
 def personality_of(connection: sqlite3.Connection) -> Personality:
@@ -25,16 +27,16 @@ def personality_of(connection: sqlite3.Connection) -> Personality:
     found = _kept(connection)
     if found is None:
         return ANY_NAME
-    folds, normalises, utf8_only, illegal, name_max = _KEPT(codec.decode_untrusted(found, max_bytes=512))
-    return Personality(folds, normalises, utf8_only, frozenset(illegal), name_max)
+    folds, normalises, utf8_only, illegal, name_max, trims = _KEPT(codec.decode_untrusted(found, max_bytes=512))
+    return Personality(folds, normalises, utf8_only, frozenset(illegal), name_max, trims=trims)
 
 
 def note_personality(connection: sqlite3.Connection, disk: Personality) -> bool:
     """Write down how the disk treats names; whether it is another one than so far."""
     kept = None
     if not holds_any(disk):
-        fields = (disk.case_insensitive, disk.normalising, disk.utf8_only, bytes(sorted(disk.illegal)), disk.name_max)
-        kept = codec.encode(fields)
+        folds, illegal = (disk.case_insensitive, disk.normalising, disk.utf8_only), bytes(sorted(disk.illegal))
+        kept = codec.encode((*folds, illegal, disk.name_max, disk.trims))
     if _kept(connection) == kept:
         return False
     connection.execute("DELETE FROM meta WHERE key=?", (_KEY,))

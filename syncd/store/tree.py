@@ -515,8 +515,8 @@ class DirTree:
         return there.ino == found.ino and there.dev == found.dev and (there.nlink == 1 or there.kind is Kind.DIR)
 
     def _respell(self, parent: int, name: bytes, to_parent: int, to_name: bytes, found: Stat) -> None:
-        """Write a name otherwise that the disk takes for the same. Linux does nothing then and calls it done, so that the
-        object has to be without a name for a moment; after a crash what lies parked is found by its inode."""
+        """Write a name otherwise that the disk takes for the same. Linux does nothing then and calls it done, so that
+        the object has to be without a name for a moment; after a crash what lies parked is found by its inode."""
         os.rename(name, to_name, src_dir_fd=parent, dst_dir_fd=to_parent)
         if disk_key(name, _FORMS) == disk_key(to_name, _FORMS):
             return  # which form of Unicode it is kept in is the disk's affair

@@ -1,4 +1,4 @@
-"""Blocking. Disks that treat names, times and attributes otherwise than most: what they do, and mounting one by FUSE."""
+"""Blocking. Disks that treat names, times and attributes otherwise than most: what they do, and how to mount one."""
 
 from __future__ import annotations
 

@@ -468,7 +468,11 @@ class SimDisk:
         how = self.personality
         if len(name) > how.name_max:
             raise TooLong(f"name too long: {show_path(path)}", path)
-        if not how.illegal.isdisjoint(name) or (how.utf8_only and not _is_utf8(name)):
+        if (
+            not how.illegal.isdisjoint(name)
+            or (how.utf8_only and not _is_utf8(name))
+            or (how.trims and name.endswith((b".", b" ")))
+        ):
             raise NameRefused(f"this file system has no such names: {show_path(path)}", path)
 
     def make(self, kind: Kind, mode: int, target: bytes = b"") -> Node:

@@ -85,6 +85,15 @@ def test_a_name_that_the_disk_cannot_hold_is_replaced() -> None:
     }
 
 
+def test_a_name_whose_end_the_disk_would_leave_out_ends_otherwise() -> None:
+    named = name_children([child(1, b"and so on..."), child(2, b"room "), child(3, b"a.txt")], Personality(trims=True))
+    assert numbers(named) == {
+        f"and so on. (name {SMALL_NODE})._".encode(): 1,
+        f"room_ (name {SMALL_NODE})".encode(): 2,
+        b"a.txt": 3,
+    }
+
+
 def test_a_name_that_is_too_long_for_the_disk_is_shortened() -> None:
     (name,) = name_children([child(1, b"n" * 200)], Personality(name_max=100))
     assert len(name) == 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,8 @@ def test_odd_disk_is_known_again_and_a_change_is_noticed(database: sqlite3.Conne
     assert note_personality(database, ODD)
     assert personality_of(database) == ODD
     assert not note_personality(database, Personality(True, True, True, frozenset(b"?:"), 100, name="another word"))
+    assert note_personality(database, replace(ODD, trims=True))
+    assert personality_of(database).trims
     assert note_personality(database, NORMALISES)
     assert note_personality(database, ANY_NAME)
     assert personality_of(database) == ANY_NAME
