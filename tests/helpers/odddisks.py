@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,8 +89,6 @@ def odd_disk(backing: Path, place: Path, name: str) -> Iterator[Path]:
 
 def can_mount() -> bool:
     """Whether this machine lets us do that: Linux, root, and /dev/fuse."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as directory:
         try:
             with odd_disk(Path(directory, "below"), Path(directory, "shown"), "folding") as shown:
@@ -97,3 +96,7 @@ def can_mount() -> bool:
                 return (shown / "nAME").exists()
         except OSError:
             return False
+
+
+if __name__ == "__main__":
+    sys.exit(0 if can_mount() else "odd disks cannot be mounted here")
