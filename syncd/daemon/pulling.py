@@ -172,6 +172,7 @@ class Puller:
             self._drop_goals(staging)
             self._forget(staging)
         if stagings:
+            self._tell_room()
             await self._workers.run_blocking(self._stager.abandon, stagings)
 
     @property
@@ -216,6 +217,7 @@ class Puller:
         copied = [staging.copied_bytes for staging, _ in whole if staging.copied_bytes]
         if copied:
             self._finisher.rates.stage.note(work_of(len(copied), sum(copied)), trio.current_time() - began)
+        wanted: list[tuple[Cid, int]] = []
         for staging, _ in whole:
             self.resumable.add(staging.want.token)
             self.meter.copied_bytes += staging.copied_bytes
@@ -227,9 +229,12 @@ class Puller:
                 self._complete(staging)
             else:
                 for offset, entry in staging.missing.items():
-                    goal = self._goals.setdefault(entry.cid, _Goal(entry))
+                    goal = self._goals.get(entry.cid)
+                    if goal is None:
+                        goal = self._goals[entry.cid] = _Goal(entry)
                     goal.places.append((staging, offset))
-                self.pull.want((entry.cid, entry.length) for entry in staging.missing.values())
+                    wanted.append((entry.cid, entry.length))
+        self.pull.want(wanted)
 
     def _drop_goals(self, staging: Staging) -> None:
         """What only this content wants is not wanted any more."""
@@ -299,7 +304,6 @@ class Puller:
         left = set(batch.cids)
         is_busy = is_late = False
         began = trio.current_time()
-        began = trio.current_time()
         with self._buffers.lend(room_for(limits)) as place:
             try:
                 with trio.move_on_after(FETCH_TIMEOUT_S) as patience:
@@ -345,9 +349,10 @@ class Puller:
     async def _take(self, device: DeviceId, arrived: Sequence[tuple[Cid, memoryview]]) -> None:
         deliveries: list[Delivery] = []
         parts: list[tuple[Entry, bytes]] = []
+        size = sum(len(ciphertext) for _, ciphertext in arrived)
+        self.meter.received_bytes += size
+        self.meter.traffic.note(device, size, 0)
         for cid, ciphertext in arrived:
-            self.meter.received_bytes += len(ciphertext)
-            self.meter.traffic.note(device, len(ciphertext), 0)
             goal = self._goals.get(cid)
             if goal is None:
                 self.meter.duplicate_bytes += len(ciphertext)
@@ -396,7 +401,9 @@ class Puller:
                 continue
             goal = self._goals.get(delivery.entry.cid)
             if goal is not None:
-                goal.places = [one for one in goal.places if one[0] is not staging or one[1] != delivery.offset]
+                place = (staging, delivery.offset)
+                if place in goal.places:
+                    goal.places.remove(place)
                 self._maybe_reached(delivery.entry.cid, goal)
             if staging.is_gone:
                 continue
@@ -421,6 +428,7 @@ class Puller:
         for staging in group:
             self.resumable.discard(staging.want.token)
             self._forget(staging)
+        self._tell_room()
 
     async def _not_in_place(self, group: Sequence[Staging]) -> None:
         for staging in group:
@@ -431,6 +439,7 @@ class Puller:
         if self.on_failed is not None:
             await self.on_failed(staging)
         self._forget(staging)
+        self._tell_room()
 
     def _forget(self, staging: Staging) -> None:
         known = self._stagings.get(staging.want.node, [])
@@ -445,6 +454,8 @@ class Puller:
             self.busy.discard(staging.want.node)
         self._writers -= staging.opened
         staging.opened = False
+
+    def _tell_room(self) -> None:
         self._room.set()
         self._room = trio.Event()
 

@@ -35,25 +35,28 @@ BEGINNINGS = 16
 """How many different places there are at which receivers begin."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Block:
+    """One wanted block. Peers are bits (`_Peer.bit`) of three numbers: sets of their names would be most of it."""
+
     cid: Cid
     length: int
-    holders: set[DeviceId] = field(default_factory=set)
-    asked: set[DeviceId] = field(default_factory=set)
-    refused: set[DeviceId] = field(default_factory=set)
+    holders: int = 0
+    asked: int = 0
+    refused: int = 0
     assigned: DeviceId | None = None
     is_wanted: bool = True
 
     @property
     def rarity(self) -> int:
-        return min(len(self.holders), COMMON)
+        return min(self.holders.bit_count(), COMMON)
 
 
 @dataclass(slots=True)
 class _Peer:
     """What one peer is to be asked about, what it has, by rarity, and how fast it sent a batch (bytes a second)."""
 
+    bit: int
     to_ask: deque[_Block] = field(default_factory=deque)
     ready: list[deque[_Block]] = field(default_factory=lambda: [deque() for _ in range(COMMON + 1)])
     rate: float | None = None
@@ -115,16 +118,17 @@ class Pull:
     def holders(self, cid: Cid) -> tuple[DeviceId | None, int]:
         """Who was asked to send a block just now, and how many connected peers are known to have it."""
         block = self._blocks.get(cid)
-        return (None, 0) if block is None else (block.assigned, len(block.holders))
+        return (None, 0) if block is None else (block.assigned, block.holders.bit_count())
 
     def to_poll(self, peer: DeviceId, most: int = POLL_BLOCKS) -> list[Cid]:
         """Unassigned blocks about which this peer was not asked yet."""
-        to_ask = self._peer(peer).to_ask
+        known = self._peer(peer)
+        to_ask, bit = known.to_ask, known.bit
         found: list[_Block] = []
         assigned: list[_Block] = []
         while to_ask and len(found) < most:
             block = to_ask.popleft()
-            if not block.is_wanted or peer in block.asked:
+            if not block.is_wanted or block.asked & bit:
                 continue
             (found if block.assigned is None else assigned).append(block)
         # They stay: an answer may never come, and what is assigned to others may come back from them.
@@ -134,28 +138,34 @@ class Pull:
 
     def polled(self, peer: DeviceId, cids: Sequence[Cid], bitmap: bytes) -> None:
         """A peer's answer: bit i says whether it has cids[i]."""
-        self._peer(peer)
+        known = self._peer(peer)
+        bit = known.bit
         for index, cid in enumerate(cids):
             block = self._blocks.get(cid)
             if block is None:
                 continue
-            block.asked.add(peer)
-            if index // 8 < len(bitmap) and bitmap[index // 8] & (0x80 >> index % 8) and peer not in block.holders:
-                before = block.rarity
-                block.holders.add(peer)
-                self._offer(block, block.holders if block.rarity != before else (peer,))
+            block.asked |= bit
+            if index // 8 < len(bitmap) and bitmap[index // 8] & (0x80 >> index % 8) and not block.holders & bit:
+                before, block.holders = block.holders, block.holders | bit
+                if not before:
+                    known.ready[1].append(block)
+                elif before.bit_count() < COMMON:
+                    self._offer(block)
+                else:
+                    known.ready[COMMON].append(block)
         if self._offset:
             self._begin_elsewhere(peer, len(cids))
 
     def next_batch(self, peer: DeviceId, most_bytes: int = MAX_BATCH_BYTES) -> Batch | None:
         """Assign this peer its next blocks, all of one rarity; None when there is nothing for it now."""
         most_bytes = min(most_bytes, self._most_for(peer))
-        for rarity, queue in enumerate(self._peer(peer).ready):
+        known = self._peer(peer)
+        for rarity, queue in enumerate(known.ready):
             chosen: list[_Block] = []
             size = 0
             while queue and len(chosen) < MAX_BATCH_BLOCKS:
                 block = queue[0]
-                if self._is_due(block, peer, rarity):
+                if _is_due(block, known.bit, rarity):
                     if chosen and size + block.length > most_bytes:
                         break
                     block.assigned = peer
@@ -187,64 +197,80 @@ class Pull:
                 continue
             block.assigned = None
             if refused:
-                block.refused.add(peer)
-                block.holders.discard(peer)
-            self._offer(block, block.holders)
+                bit = self._peer(peer).bit
+                block.refused |= bit
+                block.holders &= ~bit
+            self._offer(block)
 
     def peer_gone(self, peer: DeviceId) -> None:
         """Whatever was assigned to it is free again, and it will be asked anew when it is back."""
-        self._peers.pop(peer, None)
+        known = self._peers.pop(peer, None)
+        if known is None:
+            return
+        others = ~known.bit
         for block in self._blocks.values():
             before, was_mine = block.rarity, block.assigned == peer
             if was_mine:
                 block.assigned = None
-            block.asked.discard(peer)
-            block.holders.discard(peer)
-            block.refused.discard(peer)
+            block.asked &= others
+            block.holders &= others
+            block.refused &= others
             if was_mine or block.rarity != before:
-                self._offer(block, block.holders)
+                self._offer(block)
 
     def poll_again(self, peer: DeviceId) -> None:
         """It may have got more since it was asked."""
-        to_ask = self._peer(peer).to_ask
+        known = self._peer(peer)
+        bit = known.bit
         for block in self._blocks.values():
-            if block.assigned is None and peer not in block.holders and peer in block.asked:
-                block.asked.discard(peer)
-                block.refused.discard(peer)
-                to_ask.append(block)
+            if block.assigned is None and block.asked & bit and not block.holders & bit:
+                block.asked &= ~bit
+                block.refused &= ~bit
+                known.to_ask.append(block)
 
     def unavailable(self, peers: Iterable[DeviceId]) -> list[Cid]:
         """Blocks that every one of these peers was asked about and none has."""
-        connected = set(peers)
+        connected = 0
+        for device in peers:
+            peer = self._peers.get(device)
+            if peer is None:
+                return []  # it was not asked anything yet
+            connected |= peer.bit
         return [
             cid
             for cid, block in self._blocks.items()
-            if block.assigned is None and not block.holders & connected and connected <= block.asked
+            if block.assigned is None and not block.holders & connected and not connected & ~block.asked
         ]
 
     def _peer(self, device: DeviceId) -> _Peer:
         peer = self._peers.get(device)
         if peer is None:
-            peer = self._peers[device] = _Peer(deque(self._blocks.values()))
+            taken = 0
+            for other in self._peers.values():
+                taken |= other.bit
+            peer = self._peers[device] = _Peer(~taken & (taken + 1), deque(self._blocks.values()))
         return peer
 
-    def _offer(self, block: _Block, holders: Iterable[DeviceId]) -> None:
-        """Let these peers have it in the queue of its rarity."""
-        for holder in holders:
-            self._peer(holder).ready[block.rarity].append(block)
-
-    def _is_due(self, block: _Block, peer: DeviceId, rarity: int) -> bool:
-        """Whether what a queue says is still so."""
-        return (
-            block.is_wanted
-            and block.assigned is None
-            and block.rarity == rarity
-            and peer in block.holders
-            and peer not in block.refused
-        )
+    def _offer(self, block: _Block) -> None:
+        """Let all who have it have it in the queue of its rarity."""
+        rarity = block.rarity
+        for peer in self._peers.values():
+            if block.holders & peer.bit:
+                peer.ready[rarity].append(block)
 
     def _begin_elsewhere(self, peer: DeviceId, news: int) -> None:
         """Turn the queues in which `news` blocks came last, so that this device begins with a part of its own."""
         for queue in self._peers[peer].ready:
             if 0 < len(queue) <= news:
                 queue.rotate(-(self._offset * len(queue) // BEGINNINGS))
+
+
+def _is_due(block: _Block, bit: int, rarity: int) -> bool:
+    """Whether what a peer's queue says of a block is still so."""
+    return (
+        block.is_wanted
+        and block.assigned is None
+        and bool(block.holders & bit)
+        and not block.refused & bit
+        and block.rarity == rarity
+    )
