@@ -1,6 +1,7 @@
 """Blocking. From one format of a database to the next: a copy first, then the steps, and the way back.
 
-Each step commits together with the record that it was done, so a cut between two is no trouble. The copy is for the
+Each step commits together with the record that it was done, so a cut between two is no trouble (the database is in WAL
+mode: what was committed first is kept first). The copy is for the
 people: a program of before cannot read what a newer one wrote, and with the copy it need not. Whoever goes back loses
 what was noted since; the folder finds out that its database is an older one and catches up with the disk and the peers.
 """
@@ -35,7 +36,11 @@ class MigrationFailed(SyncdError):
 
 
 def migrate(connection: sqlite3.Connection, migrations: Migrations, newest: int, tell: OnProgress) -> None:
-    """Bring a database to the newest format. A new one needs no copy. Raises MigrationFailed SY-DISK-01, SY-DB-03."""
+    """Bring a database to the newest format. A new one needs no copy. Raises MigrationFailed SY-DISK-01, SY-DB-03.
+
+    The steps are not flushed one by one, which would be most of the time that a new folder takes: the log holds them in
+    their order, the next commit flushes all of it, and what a power cut takes before that is done again.
+    """
     database = Database(connection, execute_plugins=False)
     pending = migrations.pending(database)
     if not pending:
@@ -49,6 +54,8 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations, newest: int,
         lambda: tell(f"{name}: {len(pending)} steps to format {newest}, for {time.monotonic() - began:.0f} s"),
         STEPS_OF_SQLITE,
     )
+    (flushes,) = connection.execute("PRAGMA synchronous").fetchone()
+    connection.execute("PRAGMA synchronous=NORMAL")
     try:
         migrations.apply(database)
     except sqlite3.Error as error:
@@ -58,6 +65,7 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations, newest: int,
         ) from error
     finally:
         connection.set_progress_handler(None, 0)
+        connection.execute(f"PRAGMA synchronous={flushes}")
 
 
 def keep_copy(connection: sqlite3.Connection, path: Path, newest: int, tell: OnProgress) -> Path:
