@@ -19,7 +19,7 @@ from syncd.cli.session import Place, Session
 from syncd.errors import SyncdError
 from syncd.home import LOG_NAME, prepare_home
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 POLL_S = 0.05
 
 

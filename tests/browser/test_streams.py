@@ -49,6 +49,7 @@ async def test_what_a_person_is_typing_is_left_alone(browser: Browser, tmp_path:
         assert await tab.run("document.activeElement.name + document.activeElement.value") == "path/ho"
 
 
+@pytest.mark.slowest
 async def test_fifty_tabs_share_one_stream_and_all_learn_what_is_new(browser: Browser, tmp_path: Path) -> None:
     script: dict[str, Any] = STATES["empty"]()
     async with serving(tmp_path, script) as page, browser.profile() as person:

@@ -148,6 +148,7 @@ async def press_button(tab: Tab) -> None:
     await tab.wait_loaded()
 
 
+@pytest.mark.slowest
 async def test_first_paint_of_a_million_files_comes_within_a_second(browser: Browser, tmp_path: Path) -> None:
     async with serving(tmp_path, STATES["million"]()) as page, browser.profile() as person:
         tab = await person.tab()

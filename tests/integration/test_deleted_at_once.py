@@ -52,6 +52,7 @@ def create_when_free(tree: DirTree, token: bytes) -> Stat:
             continue
 
 
+@pytest.mark.slowest
 def test_created_file_is_never_said_not_to_be_there(tree: DirTree) -> None:
     for number in range(TRIES):
         tree.stage_small(b"t%d" % number, b"new", 0o600, None)

@@ -191,6 +191,7 @@ def test_daemon_tells_of_a_conflict_by_itself(tmp_path: Path) -> None:
         assert json.loads(receiver.got[1][1])["event"] == "conflict-over"
 
 
+@pytest.mark.slowest
 def test_daemon_sends_a_digest_each_period_and_never_its_end(tmp_path: Path) -> None:
     receiver = Receiver()
     computer = Computer("anna", tmp_path / "anna", tmp_path / "anna" / "folder", 0, loopback_config(0))

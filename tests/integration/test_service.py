@@ -137,7 +137,7 @@ def test_tasks_are_shown_on_demand(anna: Computer, systemd: Systemd) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slowest)])
 def test_stopping_is_quick_with_streams_open(tmp_path: Path, number: signal.Signals) -> None:
     """Connected peers, a request for news that waits, a `wait` on the control socket, and a share that waits."""
     with sharing_computers(("anna", "ben", "carla"), tmp_path, "Photos") as group:
