@@ -155,14 +155,14 @@ _ENTRIES = (
         "change its owner or its mode to 0600; if others could read it, remove this device from its folders",
     ),
     Trouble(
-        "SY-KEY-04",
+        "SY-KEY-08",
         Exit.FAILED,
         "a folder's certificate ends soon",
         "Nobody who may has changed its keys for months. When the certificate ends, nothing is exchanged.",
         "syncd rotate FOLDER, as an owner or admin",
     ),
     Trouble(
-        "SY-KEY-05",
+        "SY-KEY-09",
         Exit.FAILED,
         "a device has keys that it does not use",
         "It was not seen for three months, and gets every new key all the same. It may be lost.",
@@ -202,6 +202,35 @@ _ENTRIES = (
         "there is a device in this home already",
         "No identity is ever overwritten.",
         "name another home:  syncd --home DIR key restore FILE",
+    ),
+    Trouble(
+        "SY-KEY-10",
+        Exit.NOT_ALLOWED,
+        "the keys of this device are locked",
+        "A passphrase locks them, and it was not said since syncd was started.",
+        "syncd key unlock",
+    ),
+    Trouble(
+        "SY-KEY-11",
+        Exit.NOT_ALLOWED,
+        "that was not the passphrase of these keys",
+        "Nobody can reset it. It was typed in another way, or it is that of an older copy of this home.",
+        "try again; if it is lost: syncd --home NEW key restore a backup, or syncd rescue by the recovery key, or join "
+        "again as a new device",
+    ),
+    Trouble(
+        "SY-KEY-12",
+        Exit.USAGE,
+        "the passphrase is too short",
+        "Who has the disk can try passphrases without end.",
+        "take some random words, 12 characters at least",
+    ),
+    Trouble(
+        "SY-KEY-13",
+        Exit.USAGE,
+        "the keys of this device are not in the state for that",
+        "They have no passphrase, or they have one already.",
+        "syncd key lock sets the first one; syncd key passphrase changes or removes it",
     ),
     Trouble(
         "SY-CONF-01",

@@ -23,6 +23,8 @@ STATE_WORDS = {
 def verdict(found: Json) -> str:
     """The one line that people read. It never says more than is known."""
     folders = found["folders"]
+    if found.get("keys", {}).get("locked"):
+        return "Locked.  syncd key unlock"
     if not folders:
         return "No folders yet.  syncd share PATH, or syncd join"
     if found["in_sync"]:

@@ -106,7 +106,7 @@ def detail_lines(folder: Json) -> list[str]:
         ["members", f"{folder['members']:,}"],
         ["epoch", f"{folder['epoch']}  {folder['epoch_id']}"],
         ["certificate", text.escape(tls["cert"])],
-        ["its key", text.escape(tls["key"])],
+        ["its key", text.escape(tls["key"] or "not written: a passphrase locks the keys of this device")],
         ["server name", tls["sni"]],
         ["listens on", ", ".join(tls["listen"])],
         ["public key pin", tls["pin"]],

@@ -18,7 +18,7 @@ from syncd.home import lock_home, prepare_home
 
 MAX_FILE_BYTES = 1 << 30
 _File = Annotated[str, typer.Argument(metavar="FILE", help="Written or read with mode 0600.")]
-_PasswordFile = Annotated[
+PasswordFile = Annotated[
     str | None, typer.Option("--password-file", metavar="FILE", help="Its first line is the passphrase.")
 ]
 
@@ -41,14 +41,14 @@ def backup(
     recovery: Annotated[
         bool, typer.Option("--recovery", help="Open it by the recovery key, not a passphrase.")
     ] = False,
-    password_file: _PasswordFile = None,
+    password_file: PasswordFile = None,
 ) -> None:
     """Write the keys, state and settings of this device to a file, sealed. `--json` prints syncd.key.backup/1.
 
     The passphrase is asked for, or read from standard input. The files of folders and their past are not in it: these
     come back from the other members, or are still there.
     """
-    passphrase = None if recovery else _passphrase(session, password_file, new=True)
+    passphrase = None if recovery else read_passphrase(password_file, new=True)
     found = session.stream(
         "key.backup",
         _silent,
@@ -79,7 +79,7 @@ def restore(
     into: Annotated[
         str | None, typer.Option("--into", metavar="DIR", help="Folders go in here, not where they were.")
     ] = None,
-    password_file: _PasswordFile = None,
+    password_file: PasswordFile = None,
 ) -> None:
     """Be the device of a backup from now on, on a new machine. `--json` prints syncd.key.restore/1.
 
@@ -99,7 +99,7 @@ def restore(
     if may_be_forged:
         found = open_by_recovery(sealed, parse(words(session)), HpkeSealer())
     else:
-        found = open_by_passphrase(sealed, _passphrase(session, password_file, new=False))
+        found = open_by_passphrase(sealed, read_passphrase(password_file, new=False))
     made = datetime.fromtimestamp(found.made_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     result: Json = {
         "schema": "syncd.key.restore/1",
@@ -151,14 +151,14 @@ def _read(file: str) -> bytes:
         raise usage(f"{text.escape(file)} cannot be read", why=error.strerror or str(error)) from None
 
 
-def _passphrase(session: Session, file: str | None, *, new: bool) -> str:
+def read_passphrase(file: str | None, *, new: bool, prompt: str = "Passphrase") -> str:
     """From a file, a person (unseen, a new one twice) or standard input; never from the command line, where others
     could see it."""
     if file is not None:
         return read_first_line(file)
     if sys.stdin.isatty():
-        return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+        return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=new, err=True))
     given = sys.stdin.readline().rstrip("\n")
     if not given:
-        raise usage("the passphrase is missing", fix="type it, name a --password-file, or use --recovery")
+        raise usage("the passphrase is missing", fix="type it, or name a file with --password-file")
     return given

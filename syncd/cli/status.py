@@ -67,6 +67,7 @@ def status_lines(found: Json, now: datetime) -> list[str]:
         *text.table(rows),
         *_request_lines(found),
         *_refused_lines(found["refused"]),
+        *_key_lines(found.get("keys")),
         *(["Problems", *problems] if problems else []),
     ]
 
@@ -100,6 +101,11 @@ def _refused_lines(refused: Json) -> list[str]:
         return []
     who = f"{text.count(refused['hosts'], 'address')}, most to {text.escape(refused['most'] or '?')}"
     return [f"{text.count(refused['count'], 'refusal')} within the hour to {who}:  syncd security"]
+
+
+def _key_lines(keys: Json | None) -> list[str]:
+    """What is lost with the passphrase of the keys, where there is one."""
+    return [] if keys is None or not keys["warning"] else [f"Passphrase: {text.escape_line(keys['warning'])}"]
 
 
 def problem_lines(found: Json) -> list[str]:

@@ -124,8 +124,15 @@ TREE: Mapping[str, Leaf | Branch] = {
         },
     ),
     "key": Branch(
-        "The keys of this device: show, backup, restore.",
-        {"show": Leaf("key", "show"), "backup": Leaf("key", "backup"), "restore": Leaf("key", "restore")},
+        "The keys of this device: show, backup, restore, lock, unlock, passphrase.",
+        {
+            "show": Leaf("key", "show"),
+            "backup": Leaf("key", "backup"),
+            "restore": Leaf("key", "restore"),
+            "lock": Leaf("custody", "lock"),
+            "unlock": Leaf("custody", "unlock"),
+            "passphrase": Leaf("custody", "passphrase"),
+        },
     ),
     "service": Branch(
         "syncd as a service: install, uninstall, start, stop, restart, logs, allow.",

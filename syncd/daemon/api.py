@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -18,6 +19,7 @@ from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
 from syncd.daemon.commanding import Commanding
 from syncd.daemon.comparing import Comparing, conflicts
+from syncd.daemon.custodian import Custodian
 from syncd.daemon.enrolling import keys_text
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import explain
@@ -84,6 +86,7 @@ class DaemonApi:
         self._looking = Looking(daemon, self.find_folder)
         comparing = Comparing(self.folder_of_path)
         self.linking = Linking(daemon, self.find_folder, self.folder_of_path, self._push)
+        self._custodian = Custodian(daemon)
         self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
@@ -156,6 +159,9 @@ class DaemonApi:
             "snapshot.remove": self._keeping.snapshot_remove,
             "key.show": self._key_show,
             "key.backup": Backups(daemon).backup,
+            "key.lock": self._custodian.lock,
+            "key.unlock": self._custodian.unlock,
+            "key.passphrase": self._custodian.passphrase,
             "doctor": operating.doctor,
             "config.show": operating.config_show,
             "config.set": operating.config_set,
@@ -233,6 +239,7 @@ class DaemonApi:
                 {"id": problem.id, "path": None, "why": problem.why, "try": problem.fix}
                 for problem in daemon.problems.values()
             ],
+            "keys": self._custodian.state(),
             "refused": _refused_json(daemon),
             "transfer": {
                 "received_bytes": meter.received_bytes,
@@ -278,7 +285,10 @@ class DaemonApi:
         folder = self.find_folder(params["folder"], params["cwd"])
         home = self._daemon.settings.home
         tls = await self._daemon.seams.workers.run_blocking(
-            folder_tls_files, folder.membership, home, self._daemon.listening
+            partial(folder_tls_files, with_key=self._daemon.installation.home_key is None),
+            folder.membership,
+            home,
+            self._daemon.listening,
         )
         roster = await self._daemon.seams.workers.run_blocking(
             roster_file, folder.id, folder.membership.roster.export(), home
@@ -292,7 +302,7 @@ class DaemonApi:
             "oldest_reading": None if folder.task is None else moment(folder.task.doubter.oldest_reading),
             "tls": {
                 "cert": str(tls.cert),
-                "key": str(tls.key),
+                "key": None if tls.key is None else str(tls.key),
                 "sni": tls.sni,
                 "listen": list(tls.listen),
                 "pin": tls.pin,

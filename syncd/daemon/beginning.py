@@ -33,7 +33,8 @@ async def create_folder(
     if recovery is None:
         if installation.home is None:
             raise ValueError("where there is no home the recovery key has to be given")
-        key = await run(keyfiles.load_or_create_recovery, installation.home, installation.random.token)
+        load = partial(keyfiles.load_or_create_recovery, key=installation.home_key)
+        key = await installation.on_disk(load, installation.home, installation.random.token)
         recovery = key.public
     make = partial(
         authority.make_genesis,

@@ -2,7 +2,8 @@
 invitations and requests.
 
 Secrets of epochs never rest here in the open, only sealed to the device's key. Everything that a roster change writes
-goes to disk in one transaction, before anybody acts on it.
+goes to disk in one transaction, before anybody acts on it. Invitations hold what lets somebody in: where a passphrase
+locks the keys of the home, they are sealed as well (`guard`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from ca.codec import array, bytes_of, bytes_up_to, decode_untrusted, encode
+from ca.homekey import HomeKey, is_sealed
 from ca.ids import DeviceId, EpochId, FolderId
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
 from syncd.store.copies import DatabaseCopy
@@ -109,6 +111,7 @@ class DeviceDb:
         self._db = connection
         self.moved_aside = moved_aside
         self._copy = copy
+        self._key: HomeKey | None = None
 
     @classmethod
     def open(cls, open_: Open, set_aside: SetAside, tell: OnProgress = lambda line: None) -> DeviceDb:
@@ -140,6 +143,24 @@ class DeviceDb:
     def for_backup(self) -> bytes:
         """The whole of it as a file, without invitations and share links."""
         return without_fleeting(self._db)
+
+    def guard(self, key: HomeKey | None) -> None:
+        """Seal what lets somebody in by this key from now on, and what is there already; None: leave it open again.
+
+        Of what was there in the open nothing stays in the files of the database or in its copy.
+        """
+        self._key = self._key or key  # at a start: what is sealed was sealed by the same one
+        invites = [(name, self._body(name, body)) for name, body in self._invite_rows()]
+        self._db.execute("PRAGMA secure_delete=ON")
+        self._key = key
+        with Transaction(self._db):
+            for name, body in invites:
+                sealed = None if body is None else self._sealed(name, body)
+                self._db.execute("UPDATE invite SET body=? WHERE id=?", (sealed or b"", name))
+            self._db.execute("DELETE FROM invite WHERE body=x''")
+        self._db.execute("VACUUM")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.keep_copy()
 
     def touch(self) -> None:
         """Begin and end a transaction of writing, which writes nothing: whoever waits knows that the database works."""
@@ -321,10 +342,28 @@ class DeviceDb:
 
     def invites(self) -> list[bytes]:
         """All invitations, as `engine.invites.pack` wrote them."""
-        return [bytes(body) for (body,) in self._db.execute("SELECT body FROM invite ORDER BY id")]
+        opened = [self._body(name, body) for name, body in self._invite_rows()]
+        return [body for body in opened if body is not None]
 
     def put_invite(self, id: bytes, folder: FolderId, body: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO invite(id, folder, body) VALUES (?,?,?)", (id.hex(), folder, body))
+        row = (id.hex(), folder, self._sealed(id.hex(), body))
+        self._db.execute("INSERT OR REPLACE INTO invite(id, folder, body) VALUES (?,?,?)", row)
+
+    def _invite_rows(self) -> list[tuple[str, bytes]]:
+        found = self._db.execute("SELECT id, body FROM invite ORDER BY id").fetchall()
+        return [(name, bytes(body)) for name, body in found]
+
+    def _sealed(self, name: str, body: bytes) -> bytes:
+        return body if self._key is None else self._key.seal(f"invite {name}", body)
+
+    def _body(self, name: str, body: bytes) -> bytes | None:
+        """None for one that was sealed by another key: it came with an older copy of the database, and is of no use."""
+        if not is_sealed(body):
+            return body
+        try:
+            return None if self._key is None else self._key.open(f"invite {name}", body)
+        except ValueError:
+            return None
 
     def drop_invite(self, id: bytes) -> None:
         self._db.execute("DELETE FROM invite WHERE id=?", (id.hex(),))

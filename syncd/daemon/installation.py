@@ -11,7 +11,9 @@ from typing import TypeVar, TypeVarTuple
 
 from ca.authority import HPKE, Signer
 from ca.certs import device_certificate
+from ca.custody import Custody
 from ca.device import DeviceKeys
+from ca.homekey import HomeKey
 from ca.ids import DeviceId, FolderId
 from ca.recovery import PublicRecovery
 from ca.wraps import Sealer
@@ -37,6 +39,8 @@ class Installation:
     sealer: Sealer = HPKE
     recovery: PublicRecovery | None = None
     """Who may recover the folders made here; None: the home's recovery key, made when it is first needed."""
+    custody: Custody | None = None
+    """Who can open the secret files of the home; None where there is no disk."""
     tell_migration: Callable[[str], None] = field(default=lambda line: None, compare=False)
     """Hears, in a worker, how the migration of a database goes."""
     certificate: bytes = field(init=False)
@@ -49,6 +53,11 @@ class Installation:
     @property
     def id(self) -> DeviceId:
         return self.keys.id
+
+    @property
+    def home_key(self) -> HomeKey | None:
+        """What seals the secret files of the home; None where no passphrase locks them."""
+        return None if self.custody is None else self.custody.key
 
     def now_s(self) -> int:
         """Wall clock in whole seconds, as entries and invitations have it."""

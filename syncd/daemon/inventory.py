@@ -50,7 +50,7 @@ def key_checks(keys: Keys, now: float) -> Iterator[Check]:
     )
     if left < WARN_DAYS:
         yield Check(
-            name, False, why, f"syncd rotate {keys.folder}  (an owner or admin; every 30 days by itself)", "SY-KEY-04"
+            name, False, why, f"syncd rotate {keys.folder}  (an owner or admin; every 30 days by itself)", "SY-KEY-08"
         )
     else:
         yield Check(name, True, why)
@@ -60,4 +60,4 @@ def key_checks(keys: Keys, now: float) -> Iterator[Check]:
         if holder.last_seen is not None and (days := int((now - holder.last_seen) // DAY_S)) >= UNUSED_DAYS:
             told = f"{holder.device} of {holder.member} has the keys and was not seen from here for {days} days"
             fix = f"if it is not used any more:  syncd device archive {keys.folder} {holder.device}"
-            yield Check(name, False, told, fix, "SY-KEY-05")
+            yield Check(name, False, told, fix, "SY-KEY-09")

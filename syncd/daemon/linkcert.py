@@ -2,7 +2,8 @@
 device made for that purpose and signed itself.
 
 The own one has a key of its own, which has nothing to do with the device's identity or with any folder. It rests with
-its key in one file of the home, 0600 from the first byte.
+its key in one file of the home, 0600 from the first byte; where a passphrase locks the keys of the home, that key is
+encrypted.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ca.custody import LINKS_FILE
+from ca.homekey import HomeKey
 from ca.keyfiles import KEYS_DIRECTORY
 from syncd.errors import ConfigError
 from syncd.web.linkserver import tls_context
 
-FILE: Final = "links.pem"
 VALID: Final = timedelta(days=397)
 EARLIER: Final = timedelta(days=2)
 RENEW: Final = timedelta(days=30)
@@ -52,16 +54,19 @@ def open_certificate(
     names: Sequence[str],
     now: float,
     random: Callable[[int], bytes],
+    home_key: HomeKey | None = None,
 ) -> LinkCertificate:
     """The configured files, or the own certificate, made or renewed if need be. Raises ConfigError SY-LINK-06."""
+    password = b""
     if configured is not None:
         certificate, key = configured
     else:
-        certificate = key = str(_own(home, names, datetime.fromtimestamp(now, UTC), random))
+        certificate = key = str(_own(home, names, datetime.fromtimestamp(now, UTC), random, home_key))
+        password = b"" if home_key is None else home_key.password
     try:
         with open(certificate, "rb") as file:
             first = _read(file.read(_MAX_FILE_BYTES))
-        context = tls_context(certificate, key)
+        context = tls_context(certificate, key, password)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         what = f"the certificate for share links cannot be used: {certificate}"
         raise ConfigError(what, id="SY-LINK-06", why=str(error)) from error
@@ -70,11 +75,14 @@ def open_certificate(
     return LinkCertificate(context, fingerprint, configured is not None)
 
 
-def _own(home: Path, names: Sequence[str], now: datetime, random: Callable[[int], bytes]) -> Path:
-    path = home / KEYS_DIRECTORY / FILE
+def _own(
+    home: Path, names: Sequence[str], now: datetime, random: Callable[[int], bytes], home_key: HomeKey | None
+) -> Path:
+    path = home / KEYS_DIRECTORY / LINKS_FILE
     if not _is_good(path, now):
         try:
-            _write(path, _make(names, now, random))
+            made = _make(names, now, random)
+            _write(path, made if home_key is None else home_key.seal(path.name, made))
         except OSError as error:
             raise ConfigError(f"{path} cannot be written", id="SY-LINK-06", why=str(error)) from error
     return path
@@ -128,7 +136,7 @@ def _name(host: str) -> x509.GeneralName:
 
 
 def _write(path: Path, content: bytes) -> None:
-    aside = path.with_suffix(".new")
+    aside = path.with_name(f".{path.name}.new")
     with suppress(FileNotFoundError):
         aside.unlink()
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

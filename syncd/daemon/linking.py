@@ -171,8 +171,9 @@ class Linking:
         settings, home = self._daemon.settings, self._own.home
         if home is None:
             raise ConfigError("this daemon has no home", id="SY-LINK-01")
-        self._certificate = await self._own.workers.run_blocking(
-            open_certificate, home, settings.links_certificate, names, self._own.clock.now(), self._own.random.token
+        now, random = self._own.clock.now(), self._own.random.token
+        self._certificate = await self._own.on_disk(
+            open_certificate, home, settings.links_certificate, names, now, random, self._own.home_key
         )
         self._read_at = self._own.clock.monotonic()
 

@@ -8,14 +8,20 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import trio
 
 from ca import keyfiles
+from ca.custody import Custody
+from ca.errors import ConfigError
 from syncd.config import Settings
 from syncd.daemon.alerting import tell_alarms
 from syncd.daemon.api import DaemonApi
 from syncd.daemon.app import Daemon, Seams
+from syncd.daemon.custodian import seal_the_rest
 from syncd.daemon.devicedb import DeviceDb
 from syncd.daemon.installation import Installation
 from syncd.daemon.logs import start_log
@@ -23,6 +29,8 @@ from syncd.daemon.measuring import Observatory, serve_metrics
 from syncd.daemon.rescuing import Keepsakes
 from syncd.daemon.service import obey_signals, report_status, show_life, status_line
 from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
+from syncd.daemon.tlsfiles import drop_tls_keys
+from syncd.daemon.unlocking import Gate, handed_passphrase
 from syncd.daemon.witnessing import Witness, tell_troubles
 from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
@@ -60,6 +68,15 @@ class SystemRandom:
         return os.urandom(length)
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What every part of the daemon shares before there is a daemon."""
+
+    clock: Clock
+    random: Random
+    workers: ThreadWorkers
+
+
 def run_until_stopped(settings: Settings) -> None:
     """See `daemon.run`."""
     gc.set_threshold(*COLLECT_AFTER)
@@ -79,10 +96,59 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
     workers = ThreadWorkers(THREADS)
     run = workers.run_blocking
     await run(state.refuse_unfinished, settings.home)
-    keys = await run(keyfiles.load_or_create, settings.home, random.token)
+    custody = await run(Custody.open, settings.home, random.token)
+    gate = Gate(settings, custody, workers, trio.current_time())
+    lock = Lock(settings.home, workers, clock.monotonic)
+    async with trio.open_nursery() as nursery:
+        if custody.is_locked:
+            await run(_drop_tls_keys, settings.home)
+            await _try_credential(gate)
+        serve = functools.partial(serve_control, settings.socket, gate, passed, gate.observe, lock)
+        if custody.is_locked:
+            await nursery.start(serve)
+            if await gate.wait_unlocked(manager):
+                await _serve(settings, manager, gate, Machine(clock, random, workers), None)
+        else:
+            await _serve(settings, manager, gate, Machine(clock, random, workers), serve)
+        nursery.cancel_scope.cancel()
+
+
+def _drop_tls_keys(home: Path) -> None:
+    """Somebody who killed the program may have left them."""
+    try:
+        drop_tls_keys(home)
+    except OSError as error:
+        log.error("keys that were written for a folder's certificate cannot be removed: %s", error)
+
+
+async def _try_credential(gate: Gate) -> None:
+    """What the service manager handed over may be wrong: then a person has to say the right one."""
+    if (handed := await gate.workers.run_blocking(handed_passphrase, os.environ)) is None:
+        return
+    try:
+        await gate.try_unlock(handed)
+    except ConfigError as error:
+        log.error("the credential of the service manager: %s", error)
+
+
+async def _serve(
+    settings: Settings,
+    manager: ServiceManager,
+    gate: Gate,
+    machine: Machine,
+    serve: Callable[..., Awaitable[object]] | None,
+) -> None:
+    """Run the daemon, whose keys are open. `serve`: the control socket, if it does not answer yet."""
+    clock, random, workers = machine.clock, machine.random, machine.workers
+    run, custody = workers.run_blocking, gate.custody
+    keys = await run(keyfiles.load_or_create, settings.home, random.token, custody.key)
     tell_migration = functools.partial(_tell_migration, manager)
     db = await run(DeviceDb.open_in, settings.home, tell_migration)
-    installation = Installation(keys, db, workers, clock, random, settings.home, tell_migration=tell_migration)
+    installation = Installation(
+        keys, db, workers, clock, random, settings.home, custody=custody, tell_migration=tell_migration
+    )
+    if custody.key is not None:
+        await installation.on_disk(seal_the_rest, installation)
     network = SocketNetwork(_neighbourhood(random) if settings.discovery else None)
     seams = Seams(clock, random, network, LocalTrees(workers, clock.monotonic), workers)
     daemon = Daemon(settings, seams, installation)
@@ -105,9 +171,9 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
             await nursery.start(api.page.run)
             await nursery.start(api.linking.run)
             observatory = Observatory(daemon)
-            lock = Lock(settings.home, workers, clock.monotonic)
-            witness = Witness(api, daemon.audit, "command line", clock.now)
-            await nursery.start(serve_control, settings.socket, witness, passed, observatory.answer, lock)
+            gate.open(Witness(api, daemon.audit, "command line", clock.now), observatory)
+            if serve is not None:
+                await nursery.start(serve)
             if settings.metrics_listen is not None:
                 await nursery.start(serve_metrics, settings.metrics_listen, observatory)
             nursery.start_soon(tell_alarms, daemon)

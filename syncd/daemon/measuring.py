@@ -29,7 +29,7 @@ LAG_PROBE_S = 0.01
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 MAX_CONNECTIONS = 16
 LIMITS = http.Limits(head_s=5.0, stall_s=10.0, requests=100)
-_PLAIN = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
+PLAIN = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
 
 
 class Observatory:
@@ -43,12 +43,12 @@ class Observatory:
     async def answer(self, path: str) -> http.Response:
         """The answer for one of `PATHS`."""
         if path == "/healthz":
-            return http.Response(200, b"ok\n", _PLAIN)  # that it came through the event loop is what it says
+            return http.Response(200, b"ok\n", PLAIN)  # that it came through the event loop is what it says
         if path == "/readyz":
             why = self.why_not_ready()
-            return http.Response(503 if why else 200, f"{why or 'ready'}\n".encode(), _PLAIN)
+            return http.Response(503 if why else 200, f"{why or 'ready'}\n".encode(), PLAIN)
         text = render(families(await self._measure()))
-        return http.Response(200, text.encode(), (("content-type", CONTENT_TYPE), _PLAIN[1]))
+        return http.Response(200, text.encode(), (("content-type", CONTENT_TYPE), PLAIN[1]))
 
     def why_not_ready(self) -> str | None:
         """None when folders are loaded, peers can connect and nobody has asked to stop."""

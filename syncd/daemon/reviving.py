@@ -51,7 +51,7 @@ class Backups:
         recovery = await self._recovery() if params["recovery"] else None
 
         def write() -> int:
-            found = state.gather(home, database, settings, own.id, made_ms)
+            found = state.gather(home, database, settings, own.id, made_ms, own.home_key)
             if recovery is None:
                 sealed = backup.seal_by_passphrase(found, params["passphrase"] or "", own.random.token)
             else:
@@ -76,7 +76,7 @@ class Backups:
     async def _recovery(self) -> PublicRecovery:
         """The recovery key of this computer, else the first that one of its folders lists."""
         daemon, own = self._daemon, self._daemon.installation
-        key = await own.workers.run_blocking(keyfiles.load_recovery, daemon.settings.home)
+        key = await own.workers.run_blocking(keyfiles.load_recovery, daemon.settings.home, own.home_key)
         if key is not None:
             return key.public
         for folder in daemon.folders:

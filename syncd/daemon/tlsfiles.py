@@ -1,7 +1,8 @@
 """Blocking. What `folder show` shows as files: certificate and key of a folder for `curl`, its roster for `syncd-ca`.
 
 Keys of epochs do not rest on disk in the open. These two files are the exception that a person asked for, so they are
-0600 in a 0700 directory from their first byte and go with the next rotation.
+0600 in a 0700 directory from their first byte and go with the next rotation. Where a passphrase locks the keys of the
+home, the key is not written.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final, Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from ca import privatefiles
 from ca.authority import Secrets
 from ca.ids import FolderId
 from ca.roster import EpochInfo
@@ -53,13 +55,13 @@ class FolderTls:
     """What `syncd folder show` prints. `pin` is base64 of SHA-256 of the public key, as curl's --pinnedpubkey wants."""
 
     cert: Path
-    key: Path
+    key: Path | None
     sni: str
     listen: tuple[str, ...]
     pin: str
 
 
-def folder_tls_files(membership: Member, home: Path, listen: Sequence[str]) -> FolderTls:
+def folder_tls_files(membership: Member, home: Path, listen: Sequence[str], *, with_key: bool = True) -> FolderTls:
     """Write certificate and key (PEM) of the current epoch. `listen`: the addresses of our port.
 
     Raises: TrustError while the epoch is not open here, ConfigError when the home cannot be written.
@@ -75,7 +77,8 @@ def folder_tls_files(membership: Member, home: Path, listen: Sequence[str]) -> F
         (home / DIRECTORY).mkdir(mode=0o700, exist_ok=True)
         place.mkdir(mode=0o700, exist_ok=True)
         cert_file = _write(place / CERT_FILE, _pem(certificate))
-        key_file = _write(place / KEY_FILE, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        key_file = _write(place / KEY_FILE, pem) if with_key else None
     except OSError as error:
         raise ConfigError(f"cannot write the folder's certificate to {place}: {error.strerror}") from error
     pin = base64.b64encode(sha256(public).digest()).decode()
@@ -105,6 +108,12 @@ def drop_tls_files(home: Path, folder: FolderId, current: bytes) -> None:
         return
     except OSError as error:
         log.warning("the files of an epoch that is over cannot be removed from %s: %s", place, error)
+
+
+def drop_tls_keys(home: Path) -> None:
+    """Remove every key that was written, and what it held. Raises OSError."""
+    for path in (home / DIRECTORY).glob("*/key.*"):
+        privatefiles.remove(path)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -43,7 +43,7 @@ ADMIN_METHODS: Final = frozenset(
     {
         "share", "join", "approve", "deny", "member.add", "member.remove", "member.change", "device.archive",
         "lockdown", "folder.decide", "folder.leave", "recover", "rescue", "rotate", "invite.revoke",
-        "config.set", "key.backup", "web", "web.pin", "link.create", "link.revoke",
+        "config.set", "key.backup", "key.lock", "key.passphrase", "web", "web.pin", "link.create", "link.revoke",
     }
 )  # fmt: skip
 OPERATOR_METHODS: Final = frozenset(

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from ca import keyfiles
 from ca.backup import Backup
+from ca.homekey import HomeKey
 from ca.ids import DeviceId
 from syncd.errors import ConfigError, SyncdError
 from syncd.home import CONFIG_NAME
@@ -46,9 +47,11 @@ class LaidOut:
 # --- making ----------------------------------------------------------------------------------------------------------
 
 
-def gather(home: Path, database: bytes, settings: bytes, device: DeviceId, made_ms: int) -> Backup:
-    """All that makes this device what it is."""
-    files = [*keyfiles.read_all(home), (DATABASE_NAME, database), (SETTINGS_NAME, settings)]
+def gather(
+    home: Path, database: bytes, settings: bytes, device: DeviceId, made_ms: int, key: HomeKey | None = None
+) -> Backup:
+    """All that makes this device what it is. `key` opens the key files of a home that has a passphrase."""
+    files = [*keyfiles.read_all(home, key), (DATABASE_NAME, database), (SETTINGS_NAME, settings)]
     if (home / CONFIG_NAME).exists():
         files.append((CONFIG_NAME, (home / CONFIG_NAME).read_bytes()))
     return Backup(device, made_ms, tuple(files))
@@ -102,7 +105,8 @@ def refuse_unfinished(home: Path) -> None:
 def refuse_taken(home: Path) -> None:
     """Raises SyncdError if there is a device in this home already: it is never overwritten."""
     # A log or a copy of a database that is gone would be taken for part of the one that comes.
-    taken = [home / keyfiles.KEYS_DIRECTORY / keyfiles.DEVICE_FILE, *home.glob(f"{DATABASE_NAME}*")]
+    keys = home / keyfiles.KEYS_DIRECTORY
+    taken = [keys / keyfiles.DEVICE_FILE, keys / keyfiles.LOCK_FILE, *home.glob(f"{DATABASE_NAME}*")]
     taken += home.glob("folder-*.db*")
     if not (home / UNFINISHED_NAME).exists() and (found := [path for path in taken if path.exists()]):
         raise SyncdError(

@@ -191,7 +191,7 @@ def host_of(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
-def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+def tls_context(certificate: str, key: str, password: bytes = b"") -> ssl.SSLContext:
     """For browsers: TLS 1.2 or later, forward secrecy and authenticated ciphers alone, no tickets.
 
     Raises: OSError, ssl.SSLError for files that are not a certificate and its key.
@@ -203,5 +203,7 @@ def tls_context(certificate: str, key: str) -> ssl.SSLContext:
     context.num_tickets = 0
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(certificate, key, password=lambda: "")  # never ask a terminal for the password of a key
+    context.load_cert_chain(
+        certificate, key, password=lambda: password
+    )  # never ask a terminal for the password of a key
     return context

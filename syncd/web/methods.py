@@ -224,6 +224,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "key.backup": Method(
             {"path": Kind.TEXT, "passphrase": Kind.MAYBE_TEXT, "recovery": Kind.FLAG, "dry_run": Kind.FLAG}
         ),
+        "key.lock": Method({"passphrase": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),
+        "key.unlock": Method({"passphrase": Kind.TEXT}),
+        "key.passphrase": Method({"passphrase": Kind.TEXT, "new": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),
         "doctor": Method(),
         "config.show": Method(),
         "config.set": Method({"key": Kind.TEXT, "value": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),

@@ -29,7 +29,7 @@ def test_end_of_a_certificate_is_told_sixty_days_before() -> None:
     early, late = (replace(KEYS, valid_until=int(NOW) + days * DAY_S) for days in (WARN_DAYS, WARN_DAYS - 1))
     assert [check.ok for check in key_checks(early, NOW)] == [True]
     (check,) = key_checks(late, NOW)
-    assert (check.ok, check.id) == (False, "SY-KEY-04") and "SY-KEY-04" in CATALOGUE
+    assert (check.ok, check.id) == (False, "SY-KEY-08") and "SY-KEY-08" in CATALOGUE
     assert check.fix.startswith("syncd rotate Notes")
 
 
@@ -37,7 +37,7 @@ def test_device_that_is_not_used_is_told() -> None:
     used, unused = (Holder("ben", "thinkpad", NOW - days * DAY_S) for days in (UNUSED_DAYS - 1, UNUSED_DAYS))
     assert all(check.ok for check in key_checks(replace(KEYS, holders=[used]), NOW))
     *_, check = key_checks(replace(KEYS, holders=[used, unused]), NOW)
-    assert (check.ok, check.id) == (False, "SY-KEY-05") and "SY-KEY-05" in CATALOGUE
+    assert (check.ok, check.id) == (False, "SY-KEY-09") and "SY-KEY-09" in CATALOGUE
     assert check.why == "thinkpad of ben has the keys and was not seen from here for 90 days"
     assert check.fix.endswith("syncd device archive Notes thinkpad")
 
