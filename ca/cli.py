@@ -6,6 +6,7 @@ lines. Exit codes: 0 done, 2 wrong use, 6 the roster is not right, 11 a person m
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import sys
@@ -17,10 +18,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ca import keyfiles
+from ca import keyfiles, privatefiles
 from ca.device import device_text
 from ca.entries import SignedEntry, kind_of
 from ca.errors import ConfigError, RemoteProtocolError, SyncdError, TrustError
+from ca.homekey import HomeKey, open_lock
 from ca.roles import Capability, Role
 from ca.roster import MAX_ROSTER_FILE_BYTES, Member, Roster, Status
 
@@ -68,7 +70,7 @@ def recovery(
 ) -> None:
     """Show the recovery key that was made with this computer's first folder: write it down, keep it away from here."""
     chosen = home or _default_home()
-    key = keyfiles.load_recovery(chosen)
+    key = keyfiles.load_recovery(chosen, _home_key(chosen))
     if key is None:
         raise ConfigError(f"there is no recovery key in {chosen}", fix="it is made together with the first folder")
     content = {
@@ -166,6 +168,15 @@ def _entry(entry: SignedEntry) -> dict[str, Any]:
 
 def _time(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _home_key(home: Path) -> HomeKey | None:
+    """What opens the keys of a home that a passphrase locks; that is asked for, or read from standard input."""
+    lock = privatefiles.read(home / keyfiles.KEYS_DIRECTORY / keyfiles.LOCK_FILE)
+    if lock is None:
+        return None
+    asks = sys.stdin.isatty()
+    return open_lock(lock, getpass.getpass("Passphrase: ") if asks else sys.stdin.readline().rstrip("\r\n"))
 
 
 def _print(content: dict[str, Any], as_json: bool, describe: Callable[[dict[str, Any]], list[str]]) -> None:

@@ -79,7 +79,7 @@ class Custody:
         self.key = open_lock(self._read_lock(), passphrase)
         for name, content in self._secrets():
             if not is_sealed(content):
-                privatefiles.replace(self._place / name, self.key.seal(name, content), self._random)
+                privatefiles.replace(self._place / name, self._sealed(self.key, name, content), self._random)
 
     def protect(self, passphrase: str, device: DeviceId) -> None:
         """Put the secret files behind a passphrase. Raises ConfigError SY-KEY-12 if it is too short."""
@@ -88,7 +88,7 @@ class Custody:
             raise ConfigError("the keys of this device have a passphrase", id="SY-KEY-13", fix="syncd key passphrase")
         key = HomeKey(self._random(_KEY_BYTES))
         lock = make_lock(key, passphrase, device, self._random)
-        self._write_next(key.seal)
+        self._write_next(lambda name, content: self._sealed(key, name, content))
         privatefiles.write_new(self._place / LOCK_FILE, lock, self._random)
         self.key = key
         self._finish()
@@ -107,7 +107,7 @@ class Custody:
         """Leave the secret files to whoever reads them, as before there was a passphrase. Raises ConfigError."""
         self._finish()
         key = open_lock(self._read_lock(), passphrase)
-        self._write_next(lambda name, content: _opened(key, self._place / name, content))
+        self._write_next(lambda name, content: self._opened(key, name, content))
         try:
             privatefiles.remove(self._place / LOCK_FILE)
         except OSError as error:
@@ -129,6 +129,26 @@ class Custody:
         for name, content in self._secrets():
             privatefiles.replace(self._place / (name + _NEXT), other(name, content), self._random)
 
+    def _sealed(self, key: HomeKey, name: str, content: bytes) -> bytes:
+        try:
+            return content if is_sealed(content) else key.seal(name, content)
+        except ValueError:
+            raise self._damaged(name) from None
+
+    def _opened(self, key: HomeKey, name: str, content: bytes) -> bytes:
+        try:
+            return key.open(name, content) if is_sealed(content) else content
+        except ValueError:
+            raise self._damaged(name) from None
+
+    def _damaged(self, name: str) -> ConfigError:
+        return ConfigError(
+            f"the key file {self._place / name} is damaged",
+            id="SY-KEY-01",
+            why="its content is not what was written",
+            fix="put it back from a backup; links.pem can be moved away, a new one is made",
+        )
+
     def _finish(self) -> None:
         try:
             self._settle()
@@ -146,12 +166,3 @@ class Custody:
                 privatefiles.take_name(path, self._place / name)
             else:
                 privatefiles.remove(path)
-
-
-def _opened(key: HomeKey, path: Path, content: bytes) -> bytes:
-    if not is_sealed(content):
-        return content
-    try:
-        return key.open(path.name, content)
-    except ValueError:
-        raise ConfigError(f"the key file {path} is damaged", id="SY-KEY-01") from None

@@ -67,7 +67,7 @@ class HomeKey:
     secret: bytes
 
     def seal(self, name: str, content: bytes) -> bytes:
-        """What only this key opens, and only under the same name."""
+        """What only this key opens, and only under the same name. Raises ValueError for a .pem file without a key."""
         if name.endswith(_PEM):
             return _repacked(content, _PEM_KEY, None, BestAvailableEncryption(self.password))
         return SEALED_MAGIC + self._cipher.encrypt(_NO_NONCE, content, name.encode())
@@ -98,9 +98,9 @@ def is_sealed(content: bytes) -> bool:
 
 def _repacked(pem: bytes, marker: bytes, password: bytes | None, encryption: KeySerializationEncryption) -> bytes:
     """A .pem file with its private key, which comes last, under another encryption."""
-    before = pem[: pem.index(marker)]
-    key = load_pem_private_key(pem, password)
-    return before + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    at = pem.index(marker)
+    key = load_pem_private_key(pem[at:], password)
+    return pem[:at] + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
 # --- the lock --------------------------------------------------------------------------------------------------------

@@ -82,7 +82,8 @@ Nobody who is not a member reads or changes anything: every folder has a certifi
 Who was removed gets nothing from that moment on; certificate and keys change at once.
 A member cannot change what others wrote under their name: every change is signed by the device that made it.
 Nothing is overwritten or deleted at once: what goes is set aside first, and a wave of deletions waits for you.
-Keys lie in the home, for your user alone; who has your unlocked disk has them. Encrypt the disk.
+Keys lie in the home, for your user alone; who has your unlocked disk has them. Encrypt the disk,
+or lock them by a passphrase: syncd key lock.
 Nobody outside the project has reviewed it. Keep a backup."""
 
 TOPICS = {

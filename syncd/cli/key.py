@@ -136,6 +136,7 @@ def _found_lines(found: Json) -> list[str]:
 
 def _done_lines(found: Json) -> list[str]:
     lines = ["This home is that device now. The old machine must not run again with the same keys."]
+    lines.append("its keys lie here in the open, whatever they did there; syncd key lock sets a passphrase")
     if found["config"] is not None:
         lines.append(f"its settings are in {text.escape(found['config'])}")
         if found["config"].endswith(".recovered"):

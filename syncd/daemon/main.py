@@ -10,13 +10,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 
 from ca import keyfiles
 from ca.custody import Custody
-from ca.errors import ConfigError
 from syncd.config import Settings
 from syncd.daemon.alerting import tell_alarms
 from syncd.daemon.api import DaemonApi
@@ -29,8 +27,7 @@ from syncd.daemon.measuring import Observatory, serve_metrics
 from syncd.daemon.rescuing import Keepsakes
 from syncd.daemon.service import obey_signals, report_status, show_life, status_line
 from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
-from syncd.daemon.tlsfiles import drop_tls_keys
-from syncd.daemon.unlocking import Gate, handed_passphrase
+from syncd.daemon.unlocking import Gate
 from syncd.daemon.witnessing import Witness, tell_troubles
 from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
@@ -101,8 +98,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
     lock = Lock(settings.home, workers, clock.monotonic)
     async with trio.open_nursery() as nursery:
         if custody.is_locked:
-            await run(_drop_tls_keys, settings.home)
-            await _try_credential(gate)
+            await gate.prepare(os.environ)
         serve = functools.partial(serve_control, settings.socket, gate, passed, gate.observe, lock)
         if custody.is_locked:
             await nursery.start(serve)
@@ -111,24 +107,6 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
         else:
             await _serve(settings, manager, gate, Machine(clock, random, workers), serve)
         nursery.cancel_scope.cancel()
-
-
-def _drop_tls_keys(home: Path) -> None:
-    """Somebody who killed the program may have left them."""
-    try:
-        drop_tls_keys(home)
-    except OSError as error:
-        log.error("keys that were written for a folder's certificate cannot be removed: %s", error)
-
-
-async def _try_credential(gate: Gate) -> None:
-    """What the service manager handed over may be wrong: then a person has to say the right one."""
-    if (handed := await gate.workers.run_blocking(handed_passphrase, os.environ)) is None:
-        return
-    try:
-        await gate.try_unlock(handed)
-    except ConfigError as error:
-        log.error("the credential of the service manager: %s", error)
 
 
 async def _serve(

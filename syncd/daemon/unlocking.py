@@ -13,7 +13,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -25,6 +25,7 @@ from syncd.checks import Check, installation_checks
 from syncd.config import Settings
 from syncd.daemon.measuring import PLAIN, Observatory
 from syncd.daemon.systemd import ServiceManager
+from syncd.daemon.tlsfiles import drop_tls_keys
 from syncd.errors import ConfigError
 from syncd.protocol.tls import ALPN
 from syncd.seams import Workers
@@ -37,7 +38,6 @@ MAX_PASSPHRASE_BYTES: Final = 4096
 WAITING: Final = "locked: syncd key unlock"
 WHY: Final = "A passphrase locks them, and it was not said since syncd was started."
 FIX: Final = "syncd key unlock"
-NOT_LOCKED: Final[Mapping[str, Any]] = {"locked": False, "passphrase": False, "warning": None}
 
 
 @dataclass(slots=True)
@@ -92,7 +92,12 @@ class Gate:
         """Raises ConfigError SY-KEY-11 if it is another."""
         async with self._one_at_a_time:
             if self.custody.is_locked:
-                await self.workers.run_blocking(self.custody.unlock, passphrase)
+                try:
+                    await self.workers.run_blocking(self.custody.unlock, passphrase)
+                except ConfigError as error:
+                    log.warning("the keys stay locked: %s", error)
+                    raise
+                log.info("the keys are unlocked")
         self._unlocked.set()
 
     async def _unlock(self, passphrase: str) -> Result:
@@ -142,6 +147,20 @@ class Gate:
             "listen": [],
             "uptime_s": round(trio.current_time() - self.started, 1),
         }
+
+    async def prepare(self, environ: Mapping[str, str]) -> None:
+        """Remove what a kill left readable, and take what the service manager handed over. That may be wrong: then a
+        person has to say the right one."""
+        run = self.workers.run_blocking
+        try:
+            await run(drop_tls_keys, self.settings.home)
+        except OSError as error:
+            log.error("keys that were written for a folder's certificate cannot be removed: %s", error)
+        if (handed := await run(handed_passphrase, environ)) is not None:
+            try:
+                await self.try_unlock(handed)
+            except ConfigError as error:
+                log.error("the credential of the service manager: %s", error)
 
     async def wait_unlocked(self, manager: ServiceManager) -> bool:
         """Whether the passphrase came, and not the end. Tells the service manager that this is no failure to start."""

@@ -19,6 +19,7 @@ async def home(asked: Asked) -> Shown:
         "home.html",
         {
             "problems": problems(asked.status),
+            "warning": asked.status.get("keys", {}).get("warning"),
             "requests": [] if waiting is None else waiting["requests"],
             "peers": peers["peers"],
             "received": None if traffic is None else pictures.sparkline(pictures.totals(traffic, "received")),

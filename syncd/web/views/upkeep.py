@@ -16,6 +16,7 @@ async def settings(asked: Asked) -> Shown:
         {
             "version": await asked.call("version"),
             "key": await asked.call("key.show"),
+            "custody": asked.status.get("keys", {}),
             "doctor": await maybe_call(asked.api, "doctor"),
             "config": await maybe_call(asked.api, "config.show"),
         },

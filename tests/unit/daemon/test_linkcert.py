@@ -12,7 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from syncd.daemon.linkcert import FILE, VALID, open_certificate
+from ca.custody import LINKS_FILE
+from ca.homekey import HomeKey
+from syncd.daemon.linkcert import VALID, open_certificate
 from syncd.errors import ConfigError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -31,7 +33,7 @@ def own(home: Path, now: float = NOW) -> str:
 
 def test_own_certificate_is_made_once_and_kept_from_others(home: Path) -> None:
     first = own(home)
-    file = home / "keys" / FILE
+    file = home / "keys" / LINKS_FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert own(home) == first and len(first.split(":")) == 32
     found = x509.load_pem_x509_certificate(file.read_bytes())
@@ -50,7 +52,7 @@ def test_own_certificate_is_renewed_a_month_before_its_end(home: Path, later_day
 
 def test_own_certificate_that_others_could_read_or_that_is_a_link_is_not_used(home: Path, tmp_path: Path) -> None:
     first = own(home)
-    file = home / "keys" / FILE
+    file = home / "keys" / LINKS_FILE
     file.chmod(0o644)
     second = own(home)
     assert second != first and stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -63,7 +65,7 @@ def test_own_certificate_that_others_could_read_or_that_is_a_link_is_not_used(ho
 
 def test_configured_certificate_is_taken_and_a_bad_one_said(home: Path, tmp_path: Path) -> None:
     fingerprint = own(home)
-    good = str(home / "keys" / FILE)
+    good = str(home / "keys" / LINKS_FILE)
     found = open_certificate(home, (good, good), [], NOW, os.urandom)
     assert (found.fingerprint, found.is_configured) == (fingerprint, True)
     bad = tmp_path / "bad.pem"
@@ -75,7 +77,7 @@ def test_configured_certificate_is_taken_and_a_bad_one_said(home: Path, tmp_path
         (str(bad), good),
         (str(tmp_path / "none"), good),
         (good, str(bad)),
-        (good, str(other / "keys" / FILE)),
+        (good, str(other / "keys" / LINKS_FILE)),
     ):
         with pytest.raises(ConfigError) as raised:
             open_certificate(home, files, [], NOW, os.urandom)
@@ -84,7 +86,7 @@ def test_configured_certificate_is_taken_and_a_bad_one_said(home: Path, tmp_path
 
 def test_certificate_of_a_version_that_nobody_knows_is_a_bad_one(home: Path) -> None:
     first = own(home)
-    file = home / "keys" / FILE
+    file = home / "keys" / LINKS_FILE
     text = file.read_text()
     der = x509.load_pem_x509_certificate(text.encode()).public_bytes(Encoding.DER)
     version = bytes.fromhex("a003020102")
@@ -96,3 +98,13 @@ def test_certificate_of_a_version_that_nobody_knows_is_a_bad_one(home: Path) -> 
         open_certificate(home, (str(file), str(file)), [], NOW, os.urandom)
     assert raised.value.id == "SY-LINK-06"
     assert own(home) != first, "an own one is made anew"
+
+
+def test_key_of_a_home_with_a_passphrase_is_encrypted_and_the_certificate_stays(home: Path) -> None:
+    key, names = HomeKey(bytes(32)), ["anna-laptop"]
+    first = open_certificate(home, None, names, NOW, os.urandom, key)
+    assert b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in (home / "keys" / LINKS_FILE).read_bytes()
+    assert open_certificate(home, None, names, NOW, os.urandom, key).fingerprint == first.fingerprint
+    for other in (None, HomeKey(bytes(31) + b"x")):
+        with pytest.raises(ConfigError):
+            open_certificate(home, None, names, NOW, os.urandom, other)
