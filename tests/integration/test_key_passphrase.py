@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from ca import keyfiles, privatefiles
 from ca.custody import Custody
 from ca.device import DeviceKeys
 from ca.errors import ConfigError
 from ca.homekey import HomeKey, open_lock
+from syncd.cli.shapes import error_schema, schema_of
 from tests.helpers.computers import START_S, SYNC_S, SYNCD, Computer, computers, join, share, wait_until
 
 OLD, NEW = "nine tall ships sail", "eight small boats sink"
@@ -37,6 +39,12 @@ def tell(computer: Computer, typed: str, *arguments: str) -> dict[str, Any]:
     done = subprocess.run(command, input=typed + "\n", capture_output=True, text=True, timeout=120, check=False)
     answer = json.loads(done.stdout if done.returncode == 0 else done.stderr)
     assert isinstance(answer, dict)
+    return valid(answer)
+
+
+def valid(answer: dict[str, Any]) -> dict[str, Any]:
+    """It has the shape that is published."""
+    Draft202012Validator(schema_of(answer["schema"]) if "schema" in answer else error_schema()).validate(answer)
     return answer
 
 
@@ -108,7 +116,7 @@ def test_locked_daemon_is_nobody_until_the_passphrase_is_said(group: list[Comput
     found = everything_in(anna.home)
     assert not [secret for secret in secrets if secret in found]
     assert not any(name in found for name in (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN EC PRIVATE KEY-----"))
-    status = anna.ask("status")
+    status = valid(anna.ask("status"))
     assert status["keys"]["locked"] and not status["in_sync"] and status["folders"] == []
     assert [problem["id"] for problem in status["problems"]] == ["SY-KEY-10"]
     assert "syncd key unlock" in anna.run("status").stdout

@@ -64,6 +64,7 @@ restore $/x --at 1s --dry-run --yes
 undo --list
 explain $/x
 key show
+key lock --dry-run
 config path
 config show
 config get log.level
@@ -116,6 +117,7 @@ nonsense
 
 ELSEWHERE = {
     "key backup": "tests of backups", "key restore": "tests of backups",
+    "key unlock": "tests/integration/test_key_passphrase.py", "key passphrase": "tests/integration/test_key_passphrase.py",
     "drill": "tests of restoring", "export": "tests of exports", "rescue": "tests of emergencies",
     "member add": "tests of governing",
     "join": "every test of two computers",
