@@ -117,7 +117,8 @@ nonsense
 
 ELSEWHERE = {
     "key backup": "tests of backups", "key restore": "tests of backups",
-    "key unlock": "tests/integration/test_key_passphrase.py", "key passphrase": "tests/integration/test_key_passphrase.py",
+    "key unlock": "tests/integration/test_key_passphrase.py",
+    "key passphrase": "tests/integration/test_key_passphrase.py",
     "drill": "tests of restoring", "export": "tests of exports", "rescue": "tests of emergencies",
     "member add": "tests of governing",
     "join": "every test of two computers",

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from ca.custody import LINKS_FILE
 from syncd.cli import client
 from syncd.daemon import linkcert
 from syncd.web import linkpages, linkseats
@@ -592,7 +593,7 @@ def made_certificate(ben: Computer) -> Path:
     place = ben.place / "made"
     (place / "keys").mkdir(parents=True, mode=0o700)
     linkcert.open_certificate(place, None, ["localhost"], time.time(), os.urandom)
-    return place / "keys" / linkcert.FILE
+    return place / "keys" / LINKS_FILE
 
 
 def test_w6_ten_wrong_passwords_a_minute_and_an_alarm(anna: Computer) -> None:

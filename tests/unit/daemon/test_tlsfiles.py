@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from trio.testing import MockClock
 
-from syncd.daemon.tlsfiles import FolderTls, folder_tls_files
+from syncd.daemon.tlsfiles import FolderTls, drop_tls_keys, folder_tls_files
 from syncd.errors import ConfigError, TrustError
 from syncd.protocol.messages import RosterPage
 from tests.helpers.memberships import Devices, bring_in, new_folder, restarted
@@ -21,23 +21,36 @@ async def test_certificate_and_key_belong_together(tmp_path: Path) -> None:
     ann = await new_folder(Devices().device("ann", home=tmp_path))
     shown = folder_tls_files(ann, tmp_path, ["127.0.0.1:22067"])
     certificate = x509.load_pem_x509_certificate(shown.cert.read_bytes())
-    key = load_pem_private_key(shown.key.read_bytes(), None)
+    key = load_pem_private_key(key_of(shown).read_bytes(), None)
     assert certificate.public_bytes(Encoding.DER) == ann.epoch.member_certificate
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert shown.pin == base64.b64encode(sha256(public).digest()).decode()
     assert (shown.sni, shown.listen) == (ann.label, ("127.0.0.1:22067",))
 
 
+def key_of(shown: FolderTls) -> Path:
+    assert shown.key is not None
+    return shown.key
+
+
+async def test_no_key_is_written_or_left_where_a_passphrase_locks_the_keys(tmp_path: Path) -> None:
+    ann = await new_folder(Devices().device("ann", home=tmp_path))
+    written = key_of(folder_tls_files(ann, tmp_path, []))
+    drop_tls_keys(tmp_path)
+    shown = folder_tls_files(ann, tmp_path, [], with_key=False)
+    assert shown.key is None and shown.cert.exists() and not written.exists()
+
+
 async def test_files_are_private(tmp_path: Path) -> None:
     ann = await new_folder(Devices().device("ann", home=tmp_path))
     for _ in range(2):  # writing them again is fine
         shown = folder_tls_files(ann, tmp_path, [])
-    assert {shown.cert.stat().st_mode & 0o777, shown.key.stat().st_mode & 0o777} == {0o600}
-    assert {place.stat().st_mode & 0o777 for place in (shown.key.parent, shown.key.parent.parent)} == {0o700}
+    assert {shown.cert.stat().st_mode & 0o777, key_of(shown).stat().st_mode & 0o777} == {0o600}
+    assert {place.stat().st_mode & 0o777 for place in (key_of(shown).parent, key_of(shown).parent.parent)} == {0o700}
 
 
 def exist(shown: FolderTls) -> bool:
-    return shown.cert.exists() or shown.key.exists()
+    return shown.cert.exists() or key_of(shown).exists()
 
 
 async def test_files_go_with_the_next_rotation(tmp_path: Path) -> None:
@@ -53,7 +66,7 @@ async def test_files_of_a_past_epoch_go_at_the_start_and_those_of_this_stay(tmp_
     shown = folder_tls_files(ann, tmp_path, [])
     await restarted(here, ann.folder_id)
     assert exist(shown)
-    old = {file: file.read_bytes() for file in (shown.cert, shown.key)}
+    old = {file: file.read_bytes() for file in (shown.cert, key_of(shown))}
     await ann.rotate()
     folder_tls_files(ann, tmp_path, [])
     for file, content in old.items():
