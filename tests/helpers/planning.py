@@ -7,7 +7,7 @@ single operation to what it may never do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
@@ -231,10 +231,15 @@ def disk_of(goal: Goal, chance: Random) -> Disk:
 # --- one round -------------------------------------------------------------------------------------------------------
 
 
-def cases(goal: Goal, disk: Disk) -> Iterator[Case]:
-    """What the planner is told of every node that is not as it should be."""
+def cases(goal: Goal, disk: Disk, among: Container[int] | None = None) -> Iterator[Case]:
+    """What the planner is told of every node that is not as it should be, or of some of these."""
     standing_copies = {copy.node for copy in disk.copies.values()}
     for node in sorted(goal.things.keys() | disk.things.keys() | standing_copies | goal.copies.keys()):
+        if among is not None and node not in among:
+            continue
+        has_copies = node in standing_copies or node in goal.copies
+        if not has_copies and goal.things.get(node) == disk.things.get(node):
+            continue  # right, at a glance
         case = _case(goal, disk, node)
         if not _is_right(case):
             yield case
@@ -416,7 +421,7 @@ def _one_round(goal: Goal, disk: Disk, nodes: Sequence[int], page: int) -> None:
     waiting = Waiting()
     for start in range(0, max(1, len(nodes)), max(1, page)):
         part = set(nodes[start : start + page])
-        chosen = [case for case in cases(goal, disk) if case.node in part]
+        chosen = list(cases(goal, disk, part))
         for operation in plan(chosen, waiting, is_last=start + page >= len(nodes)).operations:
             try:
                 carry_out(operation, goal, disk)
