@@ -13,7 +13,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -311,12 +311,26 @@ class SimDisk:
     def put_image(self, image: dict[int, Kept]) -> None:
         """Play a backup back."""
         self._durable = deepcopy(image)
+        self._last_ino = max(self._last_ino, *image)
         self.crash()
 
     @property
     def unflushed(self) -> int:
         """Number of entries of the journal that a crash could still lose."""
         return len(self._journal)
+
+    @property
+    def unwritten(self) -> list[Node]:
+        """Files with content that a crash could still lose."""
+        return list(self._unwritten.values())
+
+    def after_crash(self, keep: int) -> dict[int, Kept]:
+        """What would lie on the disk if the power failed now, as in `crash`."""
+        durable = {ino: replace(kept, names=dict(kept.names)) for ino, kept in self._durable.items()}
+        for entry in self._journal[:keep]:
+            for step in entry:
+                step(durable)
+        return durable
 
     def flush_names(self) -> None:
         """The journal is on the disk; contents of files are not."""
@@ -485,7 +499,7 @@ class SimDisk:
         node = Node(ino, kind, mode, self._now_ns())
         node.target = target
         kept = _kept(node)
-        self._journal.append([lambda disk: disk.__setitem__(ino, kept)])
+        self._journal.append([lambda disk: disk.__setitem__(ino, replace(kept, names={}))])  # it changes there
         return node
 
     def link(self, parent: Node, name: bytes, node: Node, entry: Entry | None = None) -> None:

@@ -7,6 +7,7 @@ cut in the middle of any call. `RealSite` is the same task on a real directory w
 
 from __future__ import annotations
 
+import functools
 import importlib
 import random as randomness
 import time
@@ -100,6 +101,7 @@ class SeededRandom:
         return self._random.randbytes(length)
 
 
+@functools.cache
 def device_keys(name: str) -> DeviceKeys:
     """The keys of a device, the same at every run."""
     return generate(SeededRandom(f"keys of {name}").token)
@@ -240,6 +242,7 @@ class SimWorkers:
         """Steps until the power fails."""
         self.is_down = False
         self.on_down: Callable[[], None] = lambda: None
+        self.on_call: Callable[[str], None] = lambda name: None
 
     async def run_blocking(
         self, function: Callable[[*Arguments], Result], *arguments: *Arguments, lane: Lane | None = None
@@ -255,7 +258,9 @@ class SimWorkers:
         await self._pass_time(waits_s)
         try:
             self.step()
+            self.on_call(str(getattr(function, "__qualname__", "")))
             result = function(*arguments)
+            self.on_call(str(getattr(function, "__qualname__", "")))
             self.step()
         finally:
             await self._pass_time(-waits_s)
@@ -264,7 +269,8 @@ class SimWorkers:
     async def _pass_time(self, seconds: float) -> None:
         if self.is_down:
             raise PowerCut
-        await doze(max(seconds, 0.0))  # a thread is never abandoned
+        if self._latency_s:
+            await doze(max(seconds, 0.0))  # a thread is never abandoned
         if self.is_down:
             raise PowerCut
 
@@ -297,6 +303,8 @@ class SimSite:
         """Its first start waits until it has reached a peer."""
         self.on_step: Callable[[], None] | None = None
         """Called before every step that syncd takes on this disk: where a user gets in between."""
+        self.on_call: Callable[[str], None] | None = None
+        """Called before and after every call of its workers, with the function's name."""
         self._latency_s = latency_s
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
@@ -320,6 +328,7 @@ class SimSite:
         self._ended, self._scope = trio.Event(), trio.CancelScope()
         workers = self._workers = SimWorkers((self.name, self.starts, self.chance.random()), self._latency_s)
         workers.on_down = self._scope.cancel
+        workers.on_call = self._called
         tree = self._tree = SimTree(self.disk, self.databases)
         self.disk.hook = None
         try:
@@ -342,6 +351,10 @@ class SimSite:
             self.maybe_task = None
             self.disk.hook = None
             self._ended.set()
+
+    def _called(self, name: str) -> None:
+        if self.on_call is not None:
+            self.on_call(name)
 
     def _reached(self, step: str, path: object) -> None:
         self._workers.step()
@@ -413,7 +426,7 @@ class Wire:
 
     async def _watch_ends(self, here: FolderTask, other: FolderTask, link: DirectLink, scope: trio.CancelScope) -> None:
         while self.here.maybe_task is here and self.other.maybe_task is other and self.is_up:
-            with trio.move_on_after(0.1):
+            with trio.move_on_after(0.1 if self._latency_s else 1.0):
                 await self._changed.wait()
         link.cut()
         await trio.sleep(0.1)
