@@ -183,6 +183,10 @@ class Reader(Protocol):
         """Fill the buffer from `offset`; the number of bytes read, short only at the end of the file."""
         ...
 
+    def zeros_until(self, offset: int) -> int:
+        """Where the hole ends that is at `offset`, as far as the disk knows of holes; `offset` if there is none."""
+        ...
+
     def xattrs(self) -> dict[bytes, bytes]:
         """All `user.*` attributes; empty where the file system has none."""
         ...

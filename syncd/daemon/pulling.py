@@ -54,7 +54,8 @@ class _Goal:
     """Where a wanted block has to go: places in files, or a part of a list that someone waits for."""
 
     entry: Entry
-    places: list[tuple[Staging, int]] = field(default_factory=list)
+    places: dict[tuple[Staging, int], None] = field(default_factory=dict)
+    """In order; a dictionary, since a block of zeros may have very many."""
     is_part: bool = False
 
 
@@ -232,7 +233,7 @@ class Puller:
                     goal = self._goals.get(entry.cid)
                     if goal is None:
                         goal = self._goals[entry.cid] = _Goal(entry)
-                    goal.places.append((staging, offset))
+                    goal.places[staging, offset] = None
                     wanted.append((entry.cid, entry.length))
         self.pull.want(wanted)
 
@@ -242,7 +243,7 @@ class Puller:
             goal = self._goals.get(cid)
             if goal is None:
                 continue
-            goal.places = [place for place in goal.places if place[0] is not staging]
+            goal.places = {place: None for place in goal.places if place[0] is not staging}
             goal.is_part = goal.is_part and any(cid in other.parts for other in self._waiting_parts if other != staging)
             self._maybe_reached(cid, goal)
 
@@ -401,9 +402,7 @@ class Puller:
                 continue
             goal = self._goals.get(delivery.entry.cid)
             if goal is not None:
-                place = (staging, delivery.offset)
-                if place in goal.places:
-                    goal.places.remove(place)
+                goal.places.pop((staging, delivery.offset), None)
                 self._maybe_reached(delivery.entry.cid, goal)
             if staging.is_gone:
                 continue

@@ -80,11 +80,12 @@ def write_fully(fd: int, offset: int, data: Buffer) -> None:
 class FileReader:
     """seams.Reader on a descriptor, which it owns."""
 
-    __slots__ = ("_fd", "_owners", "_path")
+    __slots__ = ("_fd", "_is_sparse", "_owners", "_path")
 
     def __init__(self, fd: int, path: Path, owners: frozenset[int]) -> None:
         """Takes the descriptor over, and closes it when it is not a regular file."""
         self._fd, self._path, self._owners = fd, path, owners
+        self._is_sparse: bool | None = None
         try:
             self._require_file()
         except BaseException:
@@ -110,6 +111,14 @@ class FileReader:
     def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
         try:
             return read_fully(self._fd, offset, buffer)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def zeros_until(self, offset: int) -> int:
+        try:
+            if self._is_sparse is None:
+                self._is_sparse = _has_holes(self._fd)
+            return _hole_end(self._fd, offset) if self._is_sparse else offset
         except OSError as error:
             raise self._translated(error) from error
 
@@ -182,6 +191,27 @@ class FileWriter(FileReader):
             return self.stat()
         finally:
             self.close()
+
+
+def _has_holes(fd: int) -> bool:
+    """Whether the file has fewer blocks than bytes. Then it is flushed: file systems have told holes wrongly where
+    something was not on the disk yet."""
+    found = os.fstat(fd)
+    if found.st_blocks * 512 >= found.st_size or not hasattr(os, "SEEK_DATA"):
+        return False
+    os.fsync(fd)
+    return True
+
+
+def _hole_end(fd: int, offset: int) -> int:
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # no data from here to the end
+            return max(offset, os.fstat(fd).st_size)
+        if error.errno in (errno.EINVAL, errno.ENOTSUP):
+            return offset
+        raise
 
 
 def copy_range(source: int, source_offset: int, target: int, offset: int, length: int) -> int:

@@ -7,8 +7,9 @@ it again later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from syncd.model.cipher import BlockCipher, BlockKind
 from syncd.model.cutter import CUT_BUFFER_BYTES, CutClass, Cutter, blocks_of, choose_class
@@ -19,6 +20,9 @@ from syncd.treetypes import Stat
 
 SMALL_FILE_BYTES = CutClass.SMALL.minimum
 """Files up to this size are one block whatever they hold, so they are read whole and many at a time."""
+
+HOLE_BYTES: Final = 2 * CUT_BUFFER_BYTES
+"""Smaller holes are read: a hole of this size holds at least one whole block of every class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Hashed:
 
     def digest(self) -> bytes:
         return BlockList(self.packed).digest()
+
+
+class _Zeros(NamedTuple):
+    packed: bytes
+    size: int
 
 
 class Hasher:
@@ -73,12 +82,27 @@ class Hasher:
         return self._cut(reader, cut_class, known)
 
     def _cut(self, reader: Reader, cut_class: CutClass, known: Mapping[Pid, bytes]) -> bytes:
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(CUT_BUFFER_BYTES))
         cutter = self._cutters.get(cut_class)
         if cutter is None:
             cutter = self._cutters[cut_class] = Cutter(cut_class, self._seed)
+        packed = bytearray()
         offset = 0
+        while True:
+            zeros = self._zeros(reader, offset, cutter, known)
+            packed += zeros.packed
+            offset += zeros.size
+            for block in self._blocks(reader, offset, cutter):
+                packed += self._entry(BlockKind.DATA, block, known)
+                offset += len(block)
+                if reader.zeros_until(offset) - offset >= HOLE_BYTES:
+                    break
+            else:
+                return bytes(packed)
+
+    def _blocks(self, reader: Reader, offset: int, cutter: Cutter) -> Iterator[memoryview]:
+        """The blocks of a file from a place where one begins."""
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(CUT_BUFFER_BYTES))
 
         def read_into(view: memoryview) -> int:
             nonlocal offset
@@ -86,10 +110,19 @@ class Hasher:
             offset += count
             return count
 
-        packed = bytearray()
-        for block in blocks_of(read_into, cutter, self._buffer):
-            packed += self._entry(BlockKind.DATA, block, known)
-        return bytes(packed)
+        return blocks_of(read_into, cutter, self._buffer)
+
+    def _zeros(self, reader: Reader, offset: int, cutter: Cutter, known: Mapping[Pid, bytes]) -> _Zeros:
+        """The blocks of a hole, without reading it: zeros are cut alike wherever a block of them begins, as far as the
+        most that a block can have lies in the hole."""
+        room = reader.zeros_until(offset) - offset
+        if room < HOLE_BYTES:
+            return _Zeros(b"", 0)
+        most = cutter.cut_class.maximum
+        content = bytes(most)
+        length = cutter.cut(content, final=False)[0]
+        count = (room - most) // length + 1
+        return _Zeros(self._entry(BlockKind.DATA, content[:length], known) * count, count * length)
 
     def _entry(self, kind: BlockKind, plain: bytes | memoryview, known: Mapping[Pid, bytes]) -> bytes:
         if known:

@@ -95,6 +95,27 @@ class Delivered:
     refused: list[Cid] = field(default_factory=list)
 
 
+class _Opened:
+    """The block that was opened last: one of a file of zeros goes to very many places, and is opened once."""
+
+    def __init__(self) -> None:
+        self.ciphertext: object = None
+        self.entry: Entry | None = None
+        self.plain = memoryview(b"")
+        self.is_zero = False
+        self._buffer = memoryview(bytearray(0))
+
+    def make_room(self, length: int) -> None:
+        self.ciphertext = self.entry = None
+        if len(self._buffer) < length:
+            self._buffer = memoryview(bytearray(max(length, SMALL_FILE_BYTES)))
+        self.plain = self._buffer[:length]
+
+    def take(self, delivery: Delivery) -> None:
+        self.ciphertext, self.entry = delivery.ciphertext, delivery.entry
+        self.is_zero = _is_zero(self.plain)
+
+
 class Stager:
     """Stages contents in one tree with one folder's keys. Its methods may run in several threads at once."""
 
@@ -207,36 +228,38 @@ class Stager:
     def deliver(self, deliveries: Iterable[Delivery]) -> Delivered:
         """Check and write blocks that arrived."""
         result = Delivered()
-        buffer = memoryview(bytearray(0))
+        opened = _Opened()
         for delivery in deliveries:
             entry = delivery.entry
-            if len(buffer) < entry.length:
-                buffer = memoryview(bytearray(max(entry.length, SMALL_FILE_BYTES)))
-            view = buffer[: entry.length]
+            if delivery.ciphertext is not opened.ciphertext or entry != opened.entry:
+                opened.make_room(entry.length)
+                try:
+                    cipher = self.keyring.cipher_of(entry.epoch_prefix)
+                    cipher.open_into_untrusted(
+                        BlockKind.DATA, entry.pid, entry.length, delivery.ciphertext, opened.plain
+                    )
+                except (RemoteProtocolError, EpochKeyMissing):
+                    result.refused.append(entry.cid)
+                    continue
+                opened.take(delivery)
             try:
-                cipher = self.keyring.cipher_of(entry.epoch_prefix)
-                cipher.open_into_untrusted(BlockKind.DATA, entry.pid, entry.length, delivery.ciphertext, view)
-            except (RemoteProtocolError, EpochKeyMissing):
-                result.refused.append(entry.cid)
-                continue
-            try:
-                self._write(delivery, view)
+                self._write(delivery, opened)
             except TreeError as error:
                 with delivery.staging.lock:
                     self._fail(delivery.staging, error)
             result.good.append(delivery)
         return result
 
-    def _write(self, delivery: Delivery, view: memoryview) -> None:
+    def _write(self, delivery: Delivery, opened: _Opened) -> None:
         staging = delivery.staging
         want = staging.want
         with staging.lock:
             if staging.error is not None:
                 return
             if staging.is_small:
-                staging.staged = self._tree.stage_small(want.token, view, want.mode, want.mtime_ns)
-            elif staging.writer is not None:  # else it was let go of meanwhile
-                _put(staging, staging.writer, delivery.offset, view)
+                staging.staged = self._tree.stage_small(want.token, opened.plain, want.mode, want.mtime_ns)
+            elif staging.writer is not None and not (staging.is_fresh and opened.is_zero):  # else let go of meanwhile
+                staging.writer.write_at(delivery.offset, opened.plain)
 
     def finish(self, stagings: Iterable[Staging]) -> None:
         """Everything has been written: give the files their attributes and close them."""
