@@ -21,7 +21,10 @@ from syncd.treetypes import RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
-ROOT_CHECK_S = 2.0
+ROOT_CHECK_S = 10.0
+ROOT_BACK_S = 2.0
+"""A root that is there is looked at now and then, and before anything is said to be gone; one that is not, more often:
+somebody waits for it."""
 HOUSEKEEPING_S = 20.0
 ASK_EVERY_S = 300.0
 
@@ -131,5 +134,5 @@ class Keeper:
     async def watch_root(self) -> None:
         """Notice a root that goes or comes back, until cancelled."""
         while True:
-            await trio.sleep(ROOT_CHECK_S)
+            await trio.sleep(ROOT_CHECK_S if self._ground.root_state is RootState.OK else ROOT_BACK_S)
             await self.check_root()

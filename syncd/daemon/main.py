@@ -25,6 +25,7 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.logs import start_log
 from syncd.daemon.measuring import Observatory, serve_metrics
 from syncd.daemon.rescuing import Keepsakes
+from syncd.daemon.resting import give_back_at_rest
 from syncd.daemon.service import obey_signals, report_status, show_life, status_line
 from syncd.daemon.systemd import ServiceManager, passed_socket, service_manager
 from syncd.daemon.unlocking import Gate
@@ -162,6 +163,7 @@ async def _serve(
             manager.ready(status_line(daemon))
             nursery.start_soon(report_status, daemon, manager)
             nursery.start_soon(show_life, daemon, manager)
+            nursery.start_soon(give_back_at_rest, daemon)
     finally:
         manager.stopping()
         with trio.CancelScope(shield=True):

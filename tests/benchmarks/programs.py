@@ -6,12 +6,9 @@ so for them the time until somebody would have run them is not in the figures.
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,13 +16,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from tests.benchmarks.laboratory import End, Lab
 from tests.helpers.computers import wait_until
+from tests.helpers.unixhttp import ask_socket, call
 
 START_S = 60.0
-ANSWER_S = 170.0
 
 
 class Program(Protocol):
@@ -106,8 +103,8 @@ class Syncd:
         self._link = self._share(lab)
 
     def is_indexed(self, lab: Lab, files: int) -> bool:
-        self._call(lab.source, "wait", {"folders": [], "cwd": None, "for": "scanned", "timeout_s": None})
-        [folder] = self._call(lab.source, "folders", {})["folders"]
+        call(lab.source.home, "wait", {"folders": [], "cwd": None, "for": "scanned", "timeout_s": None})
+        [folder] = call(lab.source.home, "folders", {})["folders"]
         return bool(folder["files"] >= files)
 
     def join(self, lab: Lab) -> None:
@@ -119,7 +116,7 @@ class Syncd:
             target.spawn(self._command, "--home", str(target.home), *joining)
 
     def rescan(self, lab: Lab) -> None:
-        self._call(lab.source, "folder.rescan", {"folder": None, "cwd": str(lab.source.folder), "wait": True})
+        call(lab.source.home, "folder.rescan", {"folder": None, "cwd": str(lab.source.folder), "wait": True})
 
     def restart(self, lab: Lab) -> None:
         self._start(lab.target)
@@ -132,15 +129,6 @@ class Syncd:
         self._wait_for(source)
         sharing = ("share", str(source.folder), "--link", "--uses", uses, "--yes", "--no-wait", "--json")
         return str(json.loads(self._ask(source, *sharing))["link"])
-
-    def _call(self, end: End, method: str, params: Mapping[str, object]) -> Any:
-        """What the daemon answers on its socket; of a method that streams, the result at the end."""
-        [path] = end.home.glob("*.sock")
-        text = ask_socket(path, "POST", f"/rpc/{method}", json.dumps(params), {"Content-Type": "application/json"})
-        answer = json.loads(text.splitlines()[-1])
-        if "error" in answer:
-            raise RuntimeError(f"{end.name}: {method}: {answer['error']}")
-        return answer.get("result", answer)
 
     def changed(self, lab: Lab) -> None:
         """It has seen that."""
@@ -484,25 +472,6 @@ class Unison(_Runs):
 PROGRAMS: Mapping[str, Callable[[], Program]] = {
     kind.name: kind for kind in (Syncd, SyncthingTuned, Syncthing, Rsync, RsyncFsync, RsyncInplace, RsyncTls, Unison)
 }
-
-
-def ask_socket(path: Path, verb: str, target: str, body: str, headers: Mapping[str, str]) -> str:
-    """One HTTP request to a Unix socket. Raises OSError when nobody listens, RuntimeError for a refusal."""
-    connection = http.client.HTTPConnection("localhost")
-    with socket.socket(socket.AF_UNIX) as connected:
-        connected.settimeout(ANSWER_S)
-        directory = os.open(path.parent, os.O_PATH)  # an address of a socket has at most 107 bytes
-        try:
-            connected.connect(f"/proc/self/fd/{directory}/{path.name}")
-        finally:
-            os.close(directory)
-        connection.sock = connected
-        connection.request(verb, target, body, dict(headers))
-        response = connection.getresponse()
-        text = response.read().decode()
-    if response.status != 200:
-        raise RuntimeError(f"{target}: {response.status} {text[:200]}")
-    return text
 
 
 def _put(parent: ET.Element, tag: str, text: str) -> None:

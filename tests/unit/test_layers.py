@@ -185,6 +185,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.requesting": ASYNC,
     "syncd.daemon.replicating": ASYNC,
     "syncd.daemon.rescuing": ASYNC,
+    "syncd.daemon.resting": ASYNC,
     "syncd.daemon.restoring": ASYNC,
     "syncd.daemon.retrying": PURE,
     "syncd.daemon.reviewing": ASYNC,

@@ -1,0 +1,50 @@
+"""Async. When a daemon comes to rest, memory that it needed for its work goes back to the system."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+
+import trio
+
+from syncd.daemon.app import Daemon
+from syncd.daemon.running import RunningFolder
+from syncd.store.syscalls import keep_few_arenas, trim_memory
+
+REST_S = 10.0
+"""Nothing changes for so long: what follows may be far away."""
+
+
+async def give_back_at_rest(daemon: Daemon) -> None:
+    """Until cancelled. Costs nothing while nothing changes."""
+    keep_few_arenas()
+    while True:
+        await _rest(daemon)
+        for folder in daemon.folders:
+            await _shrink(folder)
+        await daemon.seams.workers.run_blocking(_give_back)
+        await daemon.changed.wait()
+
+
+async def _rest(daemon: Daemon) -> None:
+    """Return when nothing has changed for a while."""
+    while True:
+        with trio.move_on_after(REST_S) as patience:
+            await daemon.changed.wait()
+        if patience.cancelled_caught:
+            return
+
+
+async def _shrink(folder: RunningFolder) -> None:
+    """The pages of its database that SQLite keeps in memory are read again when they are needed."""
+    if folder.task is not None:
+        await folder.task.db(_shrink_cache, folder.task.store.connection)
+
+
+def _shrink_cache(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA shrink_memory")
+
+
+def _give_back() -> None:
+    gc.collect()
+    trim_memory()
