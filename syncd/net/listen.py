@@ -17,19 +17,17 @@ from typing import Final
 import trio
 
 from ca.addresses import AddressRules, maybe_refusal
+from syncd.doorway import Doorway, host_of
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.net.connections import Connection, Connections
-from syncd.net.sockets import split_address
 from syncd.net.stream import TlsStream, accept_tls
-from syncd.protocol.door import Door, DoorLimits, Guest, Turned
+from syncd.protocol.door import Door, DoorLimits, Guest
 from syncd.protocol.refusals import Event, Refusals
 from syncd.protocol.tls import Kind, LabelTable, UnknownLabel, WrongDates
 from syncd.seams import Clock, Listener, RawStream
 
 log = logging.getLogger(__name__)
 
-GUEST_S: Final = 8.0
-"""How long a handshake may take: four round trips of two seconds. Everybody who says nothing is gone within ten."""
 GAVE_WAY: Final = "cut during its handshake: others wait for the place"
 
 
@@ -83,56 +81,25 @@ class Doorkeeper:
         self._refusals = refusals
         self._limits = limits
         self._rules = rules
-        self._door = Door(limits.door, connections.known)
-        self._guests: dict[Guest, trio.CancelScope] = {}
+        self._doorway = Doorway(Door(limits.door, connections.known), self._maybe_own_rule, refusals.note)
         self._strangers_turn = trio.Lock()
         self._accepted = 0
 
     @property
     def busy(self) -> int:
         """How many connections were accepted and have not ended, guests included."""
-        return len(self._door) + self._accepted
+        return len(self._doorway) + self._accepted
 
     async def run(self, listeners: Sequence[Listener]) -> None:
         """Accept until cancelled; the listeners are closed then."""
-        try:
-            async with trio.open_nursery() as nursery:
-                for listener in listeners:
-                    nursery.start_soon(self._accept, listener, nursery)
-        finally:
-            for listener in listeners:
-                listener.close()
+        await self._doorway.run(listeners, self._serve)
 
-    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
-        while True:
-            raw, address = await listener.accept()
-            if (guest := self._maybe_guest(address)) is None:
-                raw.abort()
-            else:
-                self._guests[guest] = trio.CancelScope()
-                nursery.start_soon(self._serve, raw, address, guest)
-
-    def _maybe_guest(self, address: str) -> Guest | None:
-        """A place at the door; None for whoever is cut without a byte."""
-        host = host_of(address)
-        if (why := maybe_refusal(self._rules, host)) is not None:
-            self._refusals.note(Event.ADDRESS, address, f"this device's own rule: {why}")
-            return None
-        turn = self._door.knock(host, trio.current_time())
-        if isinstance(turn, Turned):
-            self._refusals.note(Event.CROWD, address, turn.value)
-            return None
-        guest, leaving = turn
-        if leaving is not None:
-            self._guests[leaving].cancel()
-        return guest
+    def _maybe_own_rule(self, host: str) -> str | None:
+        why = maybe_refusal(self._rules, host)
+        return None if why is None else f"this device's own rule: {why}"
 
     async def _serve(self, raw: RawStream, address: str, guest: Guest) -> None:
-        try:
-            stream = await self._maybe_shake_hands(raw, address, guest)
-        finally:
-            self._door.leave(guest)
-            del self._guests[guest]
+        stream = await self._maybe_shake_hands(raw, address, guest)
         if stream is None:
             return
         if not self._has_room(stream, address):
@@ -161,10 +128,8 @@ class Doorkeeper:
 
     async def _maybe_shake_hands(self, raw: RawStream, address: str, guest: Guest) -> TlsStream | None:
         """The handshake of a guest, as long as it has its place and its time."""
-        scope = self._guests[guest]
-        scope.deadline = trio.current_time() + GUEST_S
         stream: TlsStream | None = None
-        with scope:
+        with self._doorway.shaking_hands(guest) as scope:
             stream = await self._maybe_secured(raw, address)
         if scope.cancelled_caught:
             is_late = trio.current_time() >= scope.deadline
@@ -191,7 +156,3 @@ def _event_of(stream: TlsStream, error: Exception) -> Event:
     if stream.endpoint.kind is Kind.PAIRING:
         return Event.PAIRING
     return Event.RIGHT if isinstance(error, TrustError) else Event.REQUEST
-
-
-def host_of(address: str) -> str:
-    return split_address(address)[0]

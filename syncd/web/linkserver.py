@@ -17,8 +17,9 @@ from typing import Final
 import trio
 
 from syncd import http
+from syncd.doorway import Doorway, host_of
 from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError
-from syncd.protocol.door import Door, DoorLimits, Guest, Known, Share, Turned, owner_of
+from syncd.protocol.door import Door, DoorLimits, Guest, Known, Share, owner_of
 from syncd.protocol.heads import Head
 from syncd.seams import Listener, Network, RawStream
 from syncd.web.linkhost import Host
@@ -29,7 +30,6 @@ from syncd.web.plain import PlainStream
 log = logging.getLogger("syncd.links")
 
 PORTS_TO_TRY: Final = 10
-GUEST_S: Final = 8.0
 GOODBYE_S: Final = 2.0
 DOOR: Final = DoorLimits(strangers=Share(64, 16, 10.0, 60.0), per_s=30.0)
 """A handshake costs as much as several requests. Where a proof was shown before there are places of their own."""
@@ -57,8 +57,7 @@ class LinkServer:
         self._context = context
         self._answers = Answers(host, is_strict=is_strict, origin=origin)
         self._known = Known()
-        self._door = Door(DOOR, self._known)
-        self._guests: dict[Guest, trio.CancelScope] = {}
+        self._doorway = Doorway(Door(DOOR, self._known), host.refuses, lambda _, *refused: host.note_refusal(*refused))
         self._listeners: Sequence[Listener] = ()
         self._seats, self._lines = Seats(), Lines()
         self._cuts: dict[Seat, Callable[[], None]] = {}
@@ -90,45 +89,14 @@ class LinkServer:
     async def run(self) -> None:
         """Accept until cancelled; the port is closed then, and every connection cut."""
         try:
-            async with trio.open_nursery() as nursery:
-                for listener in self._listeners:
-                    nursery.start_soon(self._accept, listener, nursery)
+            await self._doorway.run(self._listeners, self._serve)
         finally:
-            for listener in self._listeners:
-                listener.close()
             self._listeners = ()
-
-    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
-        while True:
-            raw, address = await listener.accept()
-            if (guest := self._maybe_guest(address)) is None:
-                raw.abort()
-            else:
-                self._guests[guest] = trio.CancelScope()
-                nursery.start_soon(self._serve, raw, address, guest)
-
-    def _maybe_guest(self, address: str) -> Guest | None:
-        host = host_of(address)
-        if (why := self._host.refuses(host)) is not None:
-            self._host.note_refusal(address, why)
-            return None
-        turn = self._door.knock(host, trio.current_time())
-        if isinstance(turn, Turned):
-            self._host.note_refusal(address, turn.value)
-            return None
-        guest, leaving = turn
-        if leaving is not None:
-            self._guests[leaving].cancel()
-        return guest
 
     async def _serve(self, raw: RawStream, address: str, guest: Guest) -> None:
         """Answer one connection. Nothing that happens here may end the listener, let alone the daemon."""
         try:
-            try:
-                stream = await self._maybe_shake_hands(raw, guest)
-            finally:
-                self._door.leave(guest)
-                del self._guests[guest]
+            stream = await self._maybe_shake_hands(raw, guest)
             if stream is not None:
                 await self._talk(stream, raw, address)
         except Exception:  # the border of one connection
@@ -137,8 +105,7 @@ class LinkServer:
             raw.abort()
 
     async def _maybe_shake_hands(self, raw: RawStream, guest: Guest) -> trio.SSLStream[PlainStream] | None:
-        with self._guests[guest] as scope:
-            scope.deadline = trio.current_time() + GUEST_S
+        with self._doorway.shaking_hands(guest):
             stream = trio.SSLStream(PlainStream(raw), self._context(), server_side=True, https_compatible=True)
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.do_handshake()
@@ -184,11 +151,6 @@ class LinkServer:
         finally:
             self._seats.leave(seat)
             del self._cuts[seat]
-
-
-def host_of(address: str) -> str:
-    """The host of `host:port`."""
-    return address.rpartition(":")[0].strip("[]")
 
 
 def tls_context(certificate: str, key: str, password: bytes = b"") -> ssl.SSLContext:

@@ -11,12 +11,13 @@ from trio.testing import MockClock
 
 from ca.addresses import AddressRule, parse_network
 from ca.certs import throwaway_certificate
+from syncd.doorway import GUEST_S
 from syncd.errors import PeerUnavailable, TrustError
 from syncd.http import Client
 from syncd.net import stream as stream_module
 from syncd.net.connections import Connection
 from syncd.net.dial import dial
-from syncd.net.listen import GUEST_S, Crowd, ListenLimits
+from syncd.net.listen import Crowd, ListenLimits
 from syncd.net.sockets import SocketNetwork
 from syncd.net.stream import TlsStream
 from syncd.protocol.door import DoorLimits, Share
