@@ -55,7 +55,7 @@ from ca.ids import NO_ENTRY, NO_FOLDER, DeviceId, EntryHash, EpochId, FolderId, 
 from ca.recovery import PublicRecovery, RecoveryKey
 from ca.roles import USUAL_CAPABILITIES, Capability, Role
 from ca.roster import EpochInfo, Member, Recipient, Roster
-from ca.state import Status
+from ca.state import Status, share_of
 from ca.wraps import (
     HpkeSealer,
     Payload,
@@ -356,13 +356,17 @@ def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[
     """One entry with these changes and, where they demand it, a new epoch. What opens one merges a fork as well, if the
     signer has the rights for it and stays.
 
+    An admin who may not read has the secrets of an older epoch, or none but those of before it all: what takes somebody
+    out counts without a new one, and leaves it due.
+
     Raises: TrustError when the signer has no right to one of them, or when the secrets are not those of the head.
     """
-    if secrets.epoch_id != roster.epoch.id:
+    is_current = secrets.epoch_id == roster.epoch.id
+    if not is_current and not _is_kept_out(roster, signer):
         raise TrustError("the newest epoch of this folder is not open here yet", fix="wait until it has arrived")
     signer = _not_before(roster, signer)
     merges = any(isinstance(change, Merge | Recover) for change in changes)
-    if roster.is_unmerged and not merges and not _only_goes(roster, signer, changes):
+    if is_current and roster.is_unmerged and not merges and not _only_goes(roster, signer, changes):
         try:
             return compose(roster, secrets, signer, [*_merging(roster, secrets), *changes])
         except TrustError:
@@ -372,6 +376,8 @@ def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[
     if not draft.opens_epoch:
         entry = _signed(signer, roster.folder_id, number, roster.head, tuple(changes), None)
         return Outcome(entry, roster.extend_untrusted([entry]), None, secrets)
+    if not is_current:
+        raise TrustError("only an owner or an admin who reads the folder may open an epoch")
     secret = signer.random(SECRET_BYTES)
     place = _Place(roster.folder_id, roster.head, roster.epoch.number + 1)
     previous = seal_previous(secret, secrets.epoch, secrets.epoch_id)
@@ -379,6 +385,12 @@ def compose(roster: Roster, secrets: Secrets, signer: Signer, changes: Sequence[
     entry = _signed(signer, roster.folder_id, number, roster.head, tuple(changes), epoch)
     grown = roster.extend_untrusted([entry])
     return Outcome(entry, grown, wraps, secrets.with_epoch(grown.epoch.id, secret))
+
+
+def _is_kept_out(roster: Roster, signer: Signer) -> bool:
+    """Whether the signer is a member that no epoch is sealed to, because it may not read."""
+    found = roster.device(signer.keys.id)
+    return found is not None and share_of(found[0].rights) is Share.CONTACT
 
 
 def _only_goes(roster: Roster, signer: Signer, changes: Sequence[Change]) -> bool:

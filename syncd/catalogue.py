@@ -467,6 +467,13 @@ _ENTRIES = (
         "connect to an owner or admin of the folder, or syncd rotate",
     ),
     Trouble(
+        "SY-TRUST-05",
+        Exit.NOT_ALLOWED,
+        "this device may not read the folder",
+        "Its member governs the folder without the right to read it. Nothing new comes here, and nothing goes.",
+        "syncd member role FOLDER MEMBER admin --can read, by somebody who has both rights",
+    ),
+    Trouble(
         "SY-FORK-01",
         Exit.INTEGRITY,
         "two owners have taken out each other",

@@ -115,6 +115,8 @@ class FolderMembership(People):
             )
         if not standing.is_out and self.roster.is_frozen(self._installation.now_s()):
             found.append(("SY-TRUST-04", "no entry of the membership list for 45 days"))
+        if not standing.is_out and not standing.may_read:
+            found.append(("SY-TRUST-05", "your role here does not include reading: nothing comes, and nothing goes"))
         if standing.trouble is not None:
             found.append(("SY-TRUST-01", standing.trouble))
         return tuple(found)

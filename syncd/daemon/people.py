@@ -95,6 +95,11 @@ class People:
         return self._standing.is_current
 
     @property
+    def may_read(self) -> bool:
+        """The content of the folder is for this device."""
+        return self._standing.may_read
+
+    @property
     def is_out(self) -> bool:
         """This device is no longer a member's."""
         return self._standing.is_out

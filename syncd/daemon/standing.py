@@ -37,7 +37,8 @@ from ca.errors import CodecError, TrustError
 from ca.ids import DeviceId, EntryHash, FolderId
 from ca.membership import CLOCK_SLACK_S
 from ca.roster import Head, Roster
-from ca.wraps import Sealer, WrapTree, check_wrap
+from ca.state import share_of
+from ca.wraps import Sealer, Share, WrapTree, check_wrap
 from syncd.daemon.devicedb import AGAIN, BRANCH, ENDED, LEFT, OwnWrap, RosterChange, StoredRoster, own_wrap_untrusted
 from syncd.engine.membership import Update, compare, takes_out
 from syncd.errors import StoreCorrupt
@@ -81,6 +82,12 @@ class Standing:
         return self.secrets is not None and self.secrets.epoch_id == self.roster.epoch.id
 
     @property
+    def may_read(self) -> bool:
+        """Secrets of epochs are for us. An admin without that right governs a folder that it cannot read."""
+        found = self.roster.device(self.us)
+        return found is None or share_of(found[0].rights) is Share.MEMBER
+
+    @property
     def is_out(self) -> bool:
         """We were taken out. Not in a quarrel: nobody knows yet."""
         return self.ended is not None or (self.roster.device(self.us) is None and not self.roster.quarrel)
@@ -93,7 +100,7 @@ class Standing:
     @property
     def asks_after(self) -> int:
         """The number after which to ask others for entries: before the epoch's when its wraps are still missing."""
-        if self.is_out or (self.is_current and (self.wraps or not self.keeps_wraps)):
+        if self.is_out or not self.may_read or (self.is_current and (self.wraps or not self.keeps_wraps)):
             return self.roster.number
         return max(0, self._epoch_number - 1)
 
@@ -343,6 +350,8 @@ def _take_wraps_untrusted(standing: Standing, page: RosterPage) -> Standing:
 
 def _open_untrusted(standing: Standing, page: RosterPage, keys: DeviceKeys, sealer: Sealer) -> Standing:
     """Open the current epoch with our own sealed secret, if the page has it and we lack it."""
+    if not standing.may_read:
+        return replace(standing, trouble=None)
     own = _own_wrap_untrusted(standing, page)
     if own is None or standing.is_current or standing.roster.device(standing.us) is None:
         return standing

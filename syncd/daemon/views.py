@@ -200,7 +200,7 @@ def is_in_sync(folder: RunningFolder, other_members: int) -> bool:
     task = folder.task
     if task is None or folder.why_stopped is not None or task.root_state is not RootState.OK or has_twin(folder):
         return False
-    return task.is_settled and (other_members == 0 or task.heads_reached)
+    return task.is_settled and folder.membership.may_read and (other_members == 0 or task.heads_reached)
 
 
 def has_twin(folder: RunningFolder) -> bool:

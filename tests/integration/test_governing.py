@@ -231,3 +231,25 @@ def test_devices_of_a_list_are_admitted_at_once_and_join_by_any_link(tmp_path: P
 def recover(computer: Computer, words: str) -> subprocess.CompletedProcess[str]:
     command = computer.command("recover", FOLDER, "--keep", "carla", "--yes")
     return subprocess.run(command, input=words + "\n", capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.slowest
+def test_admin_who_may_not_read_is_given_nothing_and_removes_all_the_same(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    anna.ask("member", "role", FOLDER, "carla", "admin", "--cannot", "read", "--yes")
+    (anna.folder / "secret").write_text("not for carla")
+    wait_until((ben.folder / "secret").exists, NEWS_S, "the others do not go on")
+    wait_until(lambda: problems(carla) == {"SY-TRUST-05"}, HEARD_S, "carla is not told why nothing comes")
+    assert not carla.ask("status")["in_sync"] and connected(anna) == {"ben"}
+    home = b"".join(path.read_bytes() for path in sorted(carla.home.rglob("*")) if path.is_file())
+    assert b"not for carla" not in home and not (carla.folder / "secret").exists()
+    epoch = epoch_of(anna)
+
+    carla.ask("member", "remove", FOLDER, "ben", "--yes")
+    wait_until(lambda: connected(anna) == set(), HEARD_S, "ben keeps his connection")
+    wait_until(lambda: epoch_of(anna) > epoch, 60.0, "nobody who reads changes the keys")
+    (anna.folder / "after").write_text("not for ben either")
+    anna.ask("member", "role", FOLDER, "carla", "admin", "--yes")
+    wait_until((carla.folder / "after").exists, 60.0, "carla does not come back")
+    assert (carla.folder / "secret").read_text() == "not for carla"
+    assert not (ben.folder / "after").exists()

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from ca import authority
 from ca.authority import Signer
 from ca.ids import DeviceId, EntryHash, MemberId
-from ca.roles import Action, Role
+from ca.roles import ALL_CAPABILITIES, Action, Capability, Role
 from ca.roster import Head, Rollback, Roster
 from ca.wraps import HpkeSealer
 from syncd.daemon import standing
@@ -25,10 +25,11 @@ from syncd.daemon.membership import FolderMembership, JournalHead
 from syncd.engine.duties import PENDING_STEP_S
 from syncd.engine.membership import Update
 from syncd.errors import CodecError, RemoteProtocolError, StoreCorrupt, TrustError
-from syncd.model.cipher import BlockKind
+from syncd.model.cipher import BlockKind, BlockRefused
 from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.protocol.messages import RosterPage, RosterSubmit
 from syncd.protocol.tls import LabelTable
+from syncd.store.keyring import EpochKeyMissing
 from tests.helpers.memberships import Devices, admission_of, bring_in, new_folder, offer_of, restarted, tell
 from tests.helpers.rosters import DAY_S, NOW, keys_of, seeded
 
@@ -345,6 +346,45 @@ async def test_departure_makes_the_first_in_rank_rotate(three: Three, autojump_c
         await trio.sleep(10 * PENDING_STEP_S)
         nursery.cancel_scope.cancel()
     assert bob.epoch == ann.epoch and ann.roster.device(cid.device) is None
+
+
+def stands(membership: FolderMembership) -> tuple[bool, bool, bool]:
+    """Whether it has the newest keys, may have them, and lacks nothing that there is for it."""
+    return membership.is_current, membership.may_read, membership.is_complete
+
+
+async def test_admin_who_may_not_read_governs_and_opens_nothing(three: Three, autojump_clock: MockClock) -> None:
+    ann, bob, cid = three
+    everything_but_reading = ALL_CAPABILITIES & ~Capability.READ
+    await ann.change_role(member_id(ann, "bob"), Role.ADMIN, everything_but_reading)
+    await tell(ann, bob)
+    await tell(ann, cid)
+    assert stands(bob) == (False, False, True)
+    assert [id for id, _ in bob.problems()] == ["SY-TRUST-05"]
+    assert bob.secrets is not None and bob.secrets.of(ann.epoch.id) is None
+    ciphertext = bytes(ann.keyring().cipher().seal(BlockKind.DATA, b"not for bob").ciphertext)
+    pid = ann.keyring().cipher().pid(BlockKind.DATA, b"not for bob")
+    with pytest.raises(EpochKeyMissing):
+        bob.keyring().cipher(ann.epoch.id)
+    with pytest.raises(BlockRefused):
+        bob.keyring().cipher().open_untrusted(BlockKind.DATA, pid, 11, ciphertext)
+    assert cid.keyring().cipher(ann.epoch.id).open_untrusted(BlockKind.DATA, pid, 11, ciphertext) == b"not for bob"
+    with pytest.raises(TrustError, match="no right to open epoch"):
+        await bob.rotate()
+
+    epoch = ann.epoch
+    update = await bob.remove(member_id(bob, "cid"))
+    assert update.removed == {cid.device} and not update.epoch_changed
+    await tell(bob, ann)
+    assert ann.roster.device(cid.device) is None and ann.epoch == epoch and ann.roster.rotation_pending
+    await ann.rotate()
+    await tell(ann, bob)
+    assert bob.epoch == ann.epoch != epoch and stands(bob) == (False, False, True)
+
+    await ann.change_role(member_id(ann, "bob"), Role.ADMIN, ALL_CAPABILITIES)
+    await tell(ann, bob)
+    assert stands(bob)[:2] == (True, True) and bob.problems() == ()
+    assert bob.keyring().cipher(epoch.id).open_untrusted(BlockKind.DATA, pid, 11, ciphertext) == b"not for bob"
 
 
 async def test_last_owner_cannot_leave(three: Three, autojump_clock: MockClock) -> None:
