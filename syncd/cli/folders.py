@@ -105,6 +105,7 @@ def detail_lines(folder: Json) -> list[str]:
         ["old versions", text.size(folder["old_bytes"])],
         ["members", f"{folder['members']:,}"],
         ["epoch", f"{folder['epoch']}  {folder['epoch_id']}"],
+        ["recovery key", ", ".join(folder["recovery_keys"]) or "none"],
         ["certificate", text.escape(tls["cert"])],
         ["its key", text.escape(tls["key"] or "not written: a passphrase locks the keys of this device")],
         ["server name", tls["sni"]],

@@ -1,4 +1,5 @@
-"""Blocking. `syncd key show|backup|restore`: how others recognise this device, and its keys and state in one file."""
+"""Blocking. `syncd key show|list|backup|restore`: how others recognise this device, who has which keys, and keys and
+state in one file."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import typer
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.emergency import words
-from syncd.cli.session import Session, command, read_first_line, usage
+from syncd.cli.session import Session, command, here, read_first_line, seconds, usage
 from syncd.errors import SyncdError
 from syncd.home import lock_home, prepare_home
 
@@ -32,6 +33,46 @@ def show(
     found = session.call("key.show")
     rows = [["name", text.escape(found["name"])], ["key words", found["words"]], ["id", found["id"]]]
     session.show(found, lambda: [found["keys"]] if keys else text.table(rows))
+
+
+@command()
+def listed(
+    session: Session,
+    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Name, id or path; default: all.")] = None,
+    unused: Annotated[
+        str | None, typer.Option("--unused", metavar="TIME", help="Call unused who was away so long; default: 90d.")
+    ] = None,
+) -> None:
+    """List the keys of folders: how old, until when, who has them, and who does not use them. `--json` prints
+    syncd.key.list/1."""
+    named = {"folder": None, "cwd": None} if folder is None else here(folder)
+    found = session.call("key.list", **named, unused_s=None if unused is None else seconds(unused, "--unused"))
+    session.show(found, lambda: _list_lines(found))
+
+
+def _list_lines(found: Json) -> list[str]:
+    now, lines = datetime.now(UTC), []
+    for one in found["folders"]:
+        days = text.count(one["age_days"], "day")
+        until = one["valid_until"][:10]
+        lines.append(f"{text.escape(one['name'])}: epoch {one['epoch']}, {days} old, certificate until {until}")
+        rows = [["", text.escape(who["member"]), who["role"], *_use(who, now)] for who in one["holders"]]
+        lines += text.table([["", "this device", "", ""], *rows])
+        if one["recovery_keys"]:
+            lines.append(f"  whoever has its recovery key can open it, too: {', '.join(one['recovery_keys'])}")
+        lines += [
+            f"  not used any more?  syncd device archive {text.escape(one['name'])} {text.escape(who['device'])}"
+            for who in one["holders"]
+            if who["unused"]
+        ]
+    return lines or ["No folders yet."]
+
+
+def _use(who: Json, now: datetime) -> list[str]:
+    if who["connected"]:
+        return ["in use"]
+    seen = "never seen from here" if who["last_seen"] is None else f"last seen {text.ago(who['last_seen'], now)}"
+    return [f"{seen}, UNUSED" if who["unused"] else seen]
 
 
 @command()

@@ -25,6 +25,7 @@ _PEER = {"id": "text", "name": "text", "connected": "bool", "last_seen": "text?"
 _FOLDER = {
     "id": "text", "name": "text", "path": "text", "role": "text?", "state": _STATE, "epoch": "int", "epoch_id": "text",
     **_COUNTED, "need": _COUNTED, "conflicts": "int", "requests": "int", "problems": [_PROBLEM], "peers": [_PEER],
+    "recovery_keys": ["text"],
 }  # fmt: skip
 _SPEED = {"up": "int?", "down": "int?"}
 _OF_FOLDER = {"folder": "text", "name": "text"}
@@ -392,6 +393,31 @@ SHAPES: dict[str, Any] = {
         "folders": [{"name": "text"}],
         "dry_run": "bool",
     },
+    "syncd.key.list/1": {
+        "folders": [
+            {
+                **_OF_FOLDER,
+                "epoch": "int",
+                "opened": "text",
+                "age_days": "int",
+                "valid_until": "text",
+                "recovery_keys": ["text"],
+                "holders": [
+                    {
+                        "member": "text",
+                        "device": "text",
+                        "id": "text",
+                        "role": "text",
+                        "since": "text",
+                        "last_seen": "text?",
+                        "connected": "bool",
+                        "unused_days": "int?",
+                        "unused": "bool",
+                    }
+                ],
+            }
+        ]
+    },
     "syncd.key.lock/1": {
         "passphrase": "bool",
         "warning": "text",
@@ -515,6 +541,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "key show": ("syncd.key/1",),
     "key backup": ("syncd.key.backup/1",),
     "key restore": ("syncd.key.restore/1",),
+    "key list": ("syncd.key.list/1",),
     "key lock": ("syncd.key.lock/1",),
     "key unlock": ("syncd.key.unlock/1",),
     "key passphrase": ("syncd.key.passphrase/1",),

@@ -124,9 +124,10 @@ TREE: Mapping[str, Leaf | Branch] = {
         },
     ),
     "key": Branch(
-        "The keys of this device: show, backup, restore, lock, unlock, passphrase.",
+        "Keys of this device and of folders: show, list, backup, restore, lock, unlock, passphrase.",
         {
             "show": Leaf("key", "show"),
+            "list": Leaf("key", "listed"),
             "backup": Leaf("key", "backup"),
             "restore": Leaf("key", "restore"),
             "lock": Leaf("custody", "lock"),

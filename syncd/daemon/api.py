@@ -78,7 +78,7 @@ class DaemonApi:
         self._entering = Entering(daemon)
         self._guarding = Guarding(daemon, self.find_folder, self._push)
         governing = Governing(daemon, self.find_folder, self._push)
-        operating = Operating(daemon, manager or ServiceManager())
+        operating = Operating(daemon, manager or ServiceManager(), self.find_folder)
         self._history = History(self.find_folder, self.folder_of_path, Commanding(daemon, daemon.audit))
         tending = Tending(daemon, self.find_folder, self.folder_of_path)
         self._keeping = Promises(self.find_folder)
@@ -159,6 +159,7 @@ class DaemonApi:
             "snapshot.remove": self._keeping.snapshot_remove,
             "key.show": self._key_show,
             "key.backup": Backups(daemon).backup,
+            "key.list": operating.keys,
             "key.lock": self._custodian.lock,
             "key.unlock": self._custodian.unlock,
             "key.passphrase": self._custodian.passphrase,

@@ -1,4 +1,5 @@
-"""Pure. The keys of a folder, as the doctor tells of them: how old, valid until when, and whose though unused.
+"""Pure. The keys of a folder, as `key list` and the doctor tell of them: how old, valid until when, and whose though
+unused.
 
 A device that nobody has seen for months still gets every new key. It may be a drawer's, or a thief's.
 """
@@ -20,11 +21,21 @@ UNUSED_DAYS: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A device that has the keys. `last_seen` from here, in unix seconds; None: never."""
+    """Another device that has the keys. Unix seconds: `last_seen` from here (None: never), `since` when it has them."""
 
     member: str
     device: str
     last_seen: float | None
+    id: str = ""
+    role: str = ""
+    since: int = 0
+    is_connected: bool = False
+
+    def unused_days(self, now: float) -> int | None:
+        """Since it was here; since it was let in, if it never was. None while it is connected."""
+        if self.is_connected:
+            return None
+        return max(0, int((now - (self.since if self.last_seen is None else self.last_seen)) // DAY_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,35 @@ class Keys:
     owners: int
     members: int
     holders: Sequence[Holder]
+    recovery: Sequence[str] = ()
+    """Ids of the recovery keys that open the folder as well."""
+
+    def as_json(self, now: float, unused_days: int) -> dict[str, object]:
+        """What `key list` prints; who was not here for so many days is called unused."""
+        return {
+            "name": self.folder,
+            "epoch": self.epoch,
+            "opened": moment(self.opened_at),
+            "age_days": max(0, int((now - self.opened_at) // DAY_S)),
+            "valid_until": moment(self.valid_until),
+            "recovery_keys": list(self.recovery),
+            "holders": [_holder_json(one, now, unused_days) for one in self.holders],
+        }
+
+
+def _holder_json(holder: Holder, now: float, unused_days: int) -> dict[str, object]:
+    days = holder.unused_days(now)
+    return {
+        "member": holder.member,
+        "device": holder.device,
+        "id": holder.id,
+        "role": holder.role,
+        "since": moment(holder.since),
+        "last_seen": moment(holder.last_seen),
+        "connected": holder.is_connected,
+        "unused_days": days,
+        "unused": days is not None and days >= unused_days,
+    }
 
 
 def key_checks(keys: Keys, now: float) -> Iterator[Check]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from ca.device import device_text
+from ca.ids import DeviceId
 from ca.roles import Role
 from ca.state import Status
 from syncd import __version__
@@ -16,7 +18,8 @@ from syncd.daemon.alerting import notification
 from syncd.daemon.app import Daemon
 from syncd.daemon.attacks import attack_checks
 from syncd.daemon.hooks import HookFailed, deliver, described
-from syncd.daemon.inventory import Holder, Keys, key_checks
+from syncd.daemon.inventory import DAY_S, UNUSED_DAYS, Holder, Keys, key_checks
+from syncd.daemon.people import MemberInfo
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.service import reload
 from syncd.daemon.systemd import ServiceManager
@@ -24,14 +27,16 @@ from syncd.daemon.views import Json, apart_lines, as_text, folder_problems, mome
 
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+FindFolder = Callable[[str | None, str | None], RunningFolder]
 
 
 class Operating:
     """The methods of the control socket that are about the daemon and not about folders."""
 
-    def __init__(self, daemon: Daemon, manager: ServiceManager) -> None:
+    def __init__(self, daemon: Daemon, manager: ServiceManager, find: FindFolder) -> None:
         self._daemon = daemon
         self._manager = manager
+        self._find = find
 
     async def doctor(self, params: Params, progress: Progress) -> Json:
         daemon = self._daemon
@@ -47,6 +52,17 @@ class Operating:
 
     def _installation_checks(self, paths: list[str]) -> list[Check]:
         return installation_checks(self._daemon.settings.home, paths, daemon_runs=True)
+
+    async def keys(self, params: Params, progress: Progress) -> Json:
+        """Which keys there are: of what age, until when, and who has them."""
+        daemon, named = self._daemon, params["folder"]
+        folders = daemon.folders if named is None else [self._find(named, params["cwd"])]
+        now = daemon.seams.clock.now()
+        days = UNUSED_DAYS if params["unused_s"] is None else int(params["unused_s"] // DAY_S)
+        return {
+            "schema": "syncd.key.list/1",
+            "folders": [{"folder": one.id.hex(), **_keys(daemon, one).as_json(now, days)} for one in folders],
+        }
 
     async def config_show(self, params: Params, progress: Progress) -> Json:
         run = self._daemon.seams.workers.run_blocking
@@ -112,12 +128,21 @@ def _keys(daemon: Daemon, folder: RunningFolder) -> Keys:
             membership.member_name(device.id),
             membership.device_name(device.id),
             None if (contact := contacts.get(device.id)) is None else contact.last_seen,
+            device_text(device.id),
+            "" if (role := membership.role_of(device.id)) is None else role.name.lower(),
+            _since(members, device.id),
+            contact is not None and contact.connected,
         )
         for device in membership.devices()
     ]
     owners = sum(member.role is Role.OWNER and member.status is Status.ACTIVE for member in members)
     epoch = membership.epoch
-    return Keys(folder.name, epoch.number, epoch.opened_at, epoch.valid_until, owners, len(members), holders)
+    recovery = [device_text(key.id) for key in membership.roster.recovery]
+    return Keys(folder.name, epoch.number, epoch.opened_at, epoch.valid_until, owners, len(members), holders, recovery)
+
+
+def _since(members: Sequence[MemberInfo], device: DeviceId) -> int:
+    return next((one.since for one in members if any(own.id == device for own in one.devices)), 0)
 
 
 def _drill_check(name: str, folder: RunningFolder) -> list[Check]:

@@ -61,6 +61,7 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
         "state": folder.state.value,
         "epoch": membership.epoch.number,
         "epoch_id": membership.epoch.id.hex(),
+        "recovery_keys": [device_text(key.id) for key in membership.roster.recovery],
         "files": 0 if task is None else task.counts.files,
         "bytes": 0 if task is None else task.counts.size,
         "need": {

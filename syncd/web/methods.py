@@ -224,6 +224,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "key.backup": Method(
             {"path": Kind.TEXT, "passphrase": Kind.MAYBE_TEXT, "recovery": Kind.FLAG, "dry_run": Kind.FLAG}
         ),
+        "key.list": Method({**_FOLDER, "unused_s": Kind.MAYBE_SECONDS}),
         "key.lock": Method({"passphrase": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),
         "key.unlock": Method({"passphrase": Kind.TEXT}),
         "key.passphrase": Method({"passphrase": Kind.TEXT, "new": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),

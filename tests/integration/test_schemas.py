@@ -64,6 +64,8 @@ restore $/x --at 1s --dry-run --yes
 undo --list
 explain $/x
 key show
+key list
+key list Photos --unused 30d
 key lock --dry-run
 config path
 config show

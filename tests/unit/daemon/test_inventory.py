@@ -42,6 +42,29 @@ def test_device_that_is_not_used_is_told() -> None:
     assert check.fix.endswith("syncd device archive Notes thinkpad")
 
 
+def test_inventory_has_age_end_holders_and_who_does_not_use_them() -> None:
+    at = int(NOW)
+    holders = [
+        Holder("ben", "laptop", NOW - 40 * DAY_S, "b", "editor", at - 300 * DAY_S),
+        Holder("eve", "phone", None, "e", "viewer", at - 90 * DAY_S),
+        Holder("eve", "tablet", None, "t", "viewer", at - 89 * DAY_S),
+        Holder("ada", "server", NOW - 200 * DAY_S, "a", "owner", at - 300 * DAY_S, is_connected=True),
+    ]
+    told = replace(KEYS, holders=holders, recovery=["SY1-KEY"]).as_json(NOW, UNUSED_DAYS)
+    assert (told["age_days"], told["valid_until"]) == (3, "2028-02-13T08:00:00Z")
+    assert told["recovery_keys"] == ["SY1-KEY"]
+    listed = told["holders"]
+    assert isinstance(listed, list)
+    assert [(one["id"], one["unused_days"], one["unused"]) for one in listed] == [
+        ("b", 40, False),
+        ("e", 90, True),
+        ("t", 89, False),
+        ("a", None, False),
+    ]
+    strict = replace(KEYS, holders=holders).as_json(NOW, 30)["holders"]
+    assert isinstance(strict, list) and [one["unused"] for one in strict] == [True, True, True, False]
+
+
 def test_one_owner_is_told_unless_nobody_else_is_there() -> None:
     alone = replace(KEYS, owners=1, members=1)
     assert len(list(key_checks(alone, NOW))) == 1
