@@ -439,6 +439,13 @@ _ENTRIES = (
         "syncd status",
     ),
     Trouble(
+        "SY-FIND-06",
+        Exit.NOT_FOUND,
+        "there is no such rule",
+        "It does not stand in that file, letter by letter: .syncdignore, or with --local .syncd/ignore.",
+        "syncd filter list",
+    ),
+    Trouble(
         "SY-TRUST-01",
         Exit.NOT_ALLOWED,
         "not trusted",

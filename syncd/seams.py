@@ -438,6 +438,10 @@ class Tree(Protocol):
         """The content of `.syncd/ignore`, at most 1 MiB; None when there is none."""
         ...
 
+    def write_ignore(self, content: bytes) -> None:
+        """Replace that file as a whole; durable on return."""
+        ...
+
     def open_database(self, name: str) -> Connection:
         """The folder's database in syncd's home, in autocommit mode. Usable from any thread, one at a time."""
         ...

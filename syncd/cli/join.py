@@ -35,6 +35,10 @@ def join(
         list[str] | None, typer.Option("--via", metavar="HOST:PORT", help="Where the other side is.")
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="End when admitted; fetch in the background.")] = False,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="RULE", help="What not to fetch here, as in `filter add --local`."),
+    ] = None,
 ) -> None:
     """Join a folder with a code or link from elsewhere.
 
@@ -62,7 +66,8 @@ def join(
     except BaseException:
         session.call("join.cancel", join=found["join"])  # also after Ctrl-C: the other side need not wait
         raise
-    joined = session.stream("join", guest.on_progress, join=found["join"], path=target, name=name, wait=not no_wait)
+    how = {"name": name, "filter": rules or [], "wait": not no_wait}
+    joined = session.stream("join", guest.on_progress, join=found["join"], path=target, **how)
     session.show(joined, lambda: joined_line(joined))
 
 

@@ -29,6 +29,14 @@ _FOLDER = {
 }  # fmt: skip
 _SPEED = {"up": "int?", "down": "int?"}
 _OF_FOLDER = {"folder": "text", "name": "text"}
+_RULES = {
+    "rules": ["text"],
+    "problems": ["text"],
+    "leave": "any",
+    "enter": "any",
+    "not_fetched": "any",
+    "fetch": "any",
+}
 _DEVICE = {"id": "text", "name": "text", "words": "text"}
 _MEMBER = {"id": "text", "name": "text", "role": "text"}
 _EPOCH = {"epoch": "int", "epoch_id": "text"}
@@ -305,15 +313,8 @@ SHAPES: dict[str, Any] = {
     "syncd.folder.move/1": {**_OF_FOLDER, "from": "text", "path": "text", "moved": "bool"},
     "syncd.check/1": {"good": "bool", "folders": ["any"]},
     "syncd.resolve/1": {"folder": "text", "path": "text", "kept": "text", "undo": "text?"},
-    "syncd.filter/1": {
-        **_OF_FOLDER,
-        "rules": ["text"],
-        "problems": ["text"],
-        "leave": "any",
-        "enter": "any",
-        "not_fetched": "any",
-        "fetch": "any",
-    },
+    "syncd.filter/1": {**_OF_FOLDER, **_RULES},
+    "syncd.filter.change/1": {**_OF_FOLDER, "file": "text", "changed": "bool", **_RULES},
     "syncd.storage/1": {
         "folders": [
             {
@@ -530,6 +531,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "scrub": ("syncd.scrub/1",),
     "drill": ("syncd.drill/1",),
     **{f"filter {word}": ("syncd.filter/1",) for word in ("list", "test")},
+    **{f"filter {word}": ("syncd.filter.change/1",) for word in ("add", "remove")},
     "history": ("syncd.history/1",),
     "diff": ("syncd.diff/1",),
     "search": ("syncd.search/1",),

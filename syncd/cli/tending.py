@@ -1,4 +1,4 @@
-"""Blocking. `syncd pause`, `resume`, `resolve`, `check`, `filter`, `folder move`: folders, and conflicts."""
+"""Blocking. `syncd pause`, `resume`, `resolve`, `check`, `folder move`: folders, and conflicts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from syncd.cli.client import Json
 from syncd.cli.session import Session, command, here, seconds, usage
 
 _Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")]
-_OneFolder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")]
-SAMPLES = 3
 KEEP = ("mine", "theirs", "this", "newest", "both")
 
 
@@ -86,38 +84,3 @@ def move(
     done = session.call("folder.move", **here(folder), path=os.path.abspath(path), dry_run=session.flags.dry_run)
     verb = "would lie" if session.flags.dry_run else "lies"
     session.show(done, lambda: f"{text.escape(done['name'])} {verb} at {text.escape(done['path'])}")
-
-
-@command()
-def filter_list(session: Session, folder: _OneFolder = None) -> None:
-    """List the rules that hold: those of .syncdignore, which all share, then the local ones of .syncd/ignore."""
-    found = session.call("filter", **here(folder), rules=[])
-    lines = [*map(text.escape, found["rules"]), *(f"left out: {text.escape(one)}" for one in found["problems"])]
-    session.show(found, lambda: lines or ["No rules."])
-
-
-@command()
-def filter_test(
-    session: Session,
-    rules: Annotated[
-        list[str], typer.Argument(metavar="RULE...", help="As in a .gitignore, or `size>50M`; `!` takes one back.")
-    ],
-    folder: Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Default: where you stand.")] = None,
-) -> None:
-    """Say in files and bytes what more rules would take out of a folder, or let in. Nothing happens."""
-    found = session.call("filter", **here(folder), rules=rules)
-    session.show(found, lambda: _effects(found))
-
-
-def _effects(found: Json) -> list[str]:
-    lines = [_effect("would leave", found["leave"]), _effect("would enter", found["enter"])]
-    others = (("not_fetched", "of others would not come"), ("fetch", "of others would come"))
-    return lines + [_effect(verb, found[which]) for which, verb in others if found[which]["files"]]
-
-
-def _effect(verb: str, effect: Json) -> str:
-    samples = [text.escape(path) for path in effect["paths"][:SAMPLES]]
-    samples += ["…"] if effect["files"] > SAMPLES else []
-    return f"{text.files_and_bytes(effect['files'], effect['bytes'])} {verb}" + (
-        f" ({', '.join(samples)})" if samples else ""
-    )

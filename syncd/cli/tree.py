@@ -99,8 +99,13 @@ TREE: Mapping[str, Leaf | Branch] = {
     "limits": Leaf("limits", "limits"),
     "check": Leaf("tending", "check"),
     "filter": Branch(
-        "What is left out of a folder: list, test.",
-        {"list": Leaf("tending", "filter_list"), "test": Leaf("tending", "filter_test")},
+        "What is left out of a folder: list, test, add, remove.",
+        {
+            "list": Leaf("filter", "rules"),
+            "test": Leaf("filter", "test"),
+            "add": Leaf("filter", "add"),
+            "remove": Leaf("filter", "remove"),
+        },
     ),
     "explain": Leaf("explain", "explain"),
     "history": Leaf("history", "history"),

@@ -24,6 +24,7 @@ from syncd.daemon.enrolling import keys_text
 from syncd.daemon.entering import Entering
 from syncd.daemon.explaining import explain
 from syncd.daemon.exporting import Exports
+from syncd.daemon.filtering import Filtering
 from syncd.daemon.governing import Governing
 from syncd.daemon.guarding import Guarding
 from syncd.daemon.history import History
@@ -87,6 +88,7 @@ class DaemonApi:
         comparing = Comparing(self.folder_of_path)
         self.linking = Linking(daemon, self.find_folder, self.folder_of_path, self._push)
         self._custodian = Custodian(daemon)
+        filtering = Filtering(self.find_folder, daemon.seams.random)
         self.page: PageServer | None = None
         self._methods: dict[str, Callable[[Params, Progress], Awaitable[Json]]] = {
             "status": self._status,
@@ -127,7 +129,8 @@ class DaemonApi:
             "resume": tending.resume,
             "resolve": tending.resolve,
             "check": tending.check,
-            "filter": tending.filters,
+            "filter": filtering.filters,
+            "filter.change": filtering.change,
             "folder.move": tending.move,
             "explain": self._explain,
             "ls": self._looking.ls,

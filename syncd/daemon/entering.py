@@ -13,6 +13,7 @@ import trio
 from ca.device import device_words
 from syncd.daemon.app import Daemon
 from syncd.daemon.explaining import compare
+from syncd.daemon.filtering import understood
 from syncd.daemon.joining import Invitation, Joiner, network_dial
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.running import RunningFolder, absolute, refuse_marked, refuse_root
@@ -20,6 +21,7 @@ from syncd.daemon.transferring import Transfer, arriving_bytes
 from syncd.daemon.views import as_text, folder_problems
 from syncd.errors import ConfigError, PeerUnavailable, SyncdError, TrustError
 from syncd.protocol.links import Code, Link, parse_code_untrusted, parse_link_untrusted
+from syncd.store.rewriting import add_own
 from syncd.treetypes import RootState
 
 Json = dict[str, Any]
@@ -131,11 +133,14 @@ class Entering:
         others = [folder for folder in self._daemon.folders if folder is not join.folder]
         refuse_root(path, others, self._home())
         await self._target(path)
-        folder = await self._enter(join, path, progress, held=False, name=params["name"])
+        rules = understood(params["filter"])
+        folder = await self._enter(join, path, progress, held=bool(rules.lines), name=params["name"])
         self._joins.pop(params["join"], None)
         await progress({"event": "phase", "phase": "admitted"})
         task = folder.task
         assert task is not None
+        if rules.lines:
+            await task.blocking(add_own, task.store.tree, rules.lines)
         task.go()
         if params["wait"]:
             transfer, patience = Transfer(folder.id.hex(), None), _Patience(folder)

@@ -97,6 +97,13 @@ class RunningFolder:
             return State.PAUSED
         return State.STARTING if self.task is None else self.task.state
 
+    def at_work(self) -> FolderTask:
+        """Its task, for what people ask of it. SyncdError where it rests or has stopped."""
+        if self.task is None:
+            fix = f"syncd resume {self.name}" if self.paused_until is not None else "syncd status"
+            raise SyncdError(f"{self.name} is not at work", id="SY-FIND-05", fix=fix)
+        return self.task
+
 
 def database_name(folder: FolderId) -> str:
     """The file of a folder's database in the home."""

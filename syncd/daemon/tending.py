@@ -12,20 +12,16 @@ import trio
 
 from syncd.daemon.app import Daemon
 from syncd.daemon.explaining import inside_of
-from syncd.daemon.folder import FolderTask
 from syncd.daemon.running import RunningFolder, absolute, pause_text, refuse_root
 from syncd.daemon.views import as_text, moment
 from syncd.errors import ConfigError, SyncdError
-from syncd.model.ignores import parse_ignores
 from syncd.store import resolving
 from syncd.store.db import is_sound
-from syncd.store.filtering import Comparison, Effect, read_rules
 from syncd.treetypes import RootState
 
 Json = dict[str, Any]
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
-FILTER_STEP = 2048
 FindFolder = Callable[[str | None, str | None], RunningFolder]
 
 
@@ -110,7 +106,7 @@ class Tending:
         """Database against disk against blocks: every file is read. Repairs nothing at once and deletes nothing."""
         checked = []
         for folder in self._named(params):
-            task = self._task(folder)
+            task = folder.at_work()
             number = task.scanner.rescan()
             while task.progress.scans_done < number:
                 await task.changed()
@@ -136,33 +132,6 @@ class Tending:
         good = all(not (one["suspect"] or one["rotten"] or one["database"]) for one in checked)
         return {"schema": "syncd.check/1", "good": good, "folders": checked}
 
-    # filters -------------------------------------------------------------------------------------------------
-
-    async def filters(self, params: Params, progress: Progress) -> Json:
-        """The rules that hold, and with `rules` what these would change; nothing is changed by asking."""
-        folder = self._find_folder(params["folder"], params["cwd"])
-        task = self._task(folder)
-        rules = await task.blocking(read_rules, task.store.tree)
-        more = parse_ignores("\n".join(params["rules"]).encode("utf-8", "surrogateescape"))
-        if more.problems:
-            said = ", ".join(problem.partition(": ")[2] for problem in more.problems)
-            raise SyncdError(f"no rule: {said}", id="SY-USE-01", fix="syncd help filter test")
-        comparison = Comparison(task.store, rules, rules.and_own(more), task.now_ns())
-        while params["rules"] and await task.db(comparison.db_step, FILTER_STEP):
-            pass
-        effects = comparison.effects
-        return {
-            "schema": "syncd.filter/1",
-            "folder": folder.id.hex(),
-            "name": folder.name,
-            "rules": list(rules.lines),
-            "problems": list(rules.problems),
-            "leave": _effect_json(effects.leave),
-            "enter": _effect_json(effects.enter),
-            "not_fetched": _effect_json(effects.not_fetched),
-            "fetch": _effect_json(effects.fetch),
-        }
-
     # conflicts -----------------------------------------------------------------------------------------------
 
     async def resolve(self, params: Params, progress: Progress) -> Json:
@@ -170,7 +139,7 @@ class Tending:
         folder = self._folder_of_path(params["path"])
         if folder is None:
             raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
-        task = self._task(folder)
+        task = folder.at_work()
         inside = inside_of(folder.row.path, params["path"])
         try:
             done = await task.db(
@@ -193,14 +162,3 @@ class Tending:
             "by": done.by,
             "versions": done.versions,
         }
-
-    def _task(self, folder: RunningFolder) -> FolderTask:
-        if folder.task is None:
-            fix = f"syncd resume {folder.name}" if folder.paused_until is not None else "syncd status"
-            raise SyncdError(f"{folder.name} is not at work", id="SY-FIND-05", fix=fix)
-        return folder.task
-
-
-def _effect_json(effect: Effect) -> Json:
-    paths = [as_text(b"/".join(path)) for path in effect.paths]
-    return {"files": effect.files, "bytes": effect.size, "paths": paths}

@@ -48,8 +48,8 @@ ADMIN_METHODS: Final = frozenset(
 )  # fmt: skip
 OPERATOR_METHODS: Final = frozenset(
     {
-        "drill", "export", "pause", "resume", "resolve", "folder.rescan", "folder.move", "check", "prune", "scrub",
-        "restore", "undo", "snapshot.add", "snapshot.remove", "config.reload", "notify.test", "stop",
+        "drill", "export", "filter.change", "pause", "resume", "resolve", "folder.rescan", "folder.move", "check",
+        "prune", "scrub", "restore", "undo", "snapshot.add", "snapshot.remove", "config.reload", "notify.test", "stop",
     }
 )  # fmt: skip
 WHEN_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
@@ -63,6 +63,7 @@ TOLD: Final = (
     "member", "device", "what", "role", "can", "cannot", "until", "name", "path", "target", "key", "value", "keep",
     "space", "reason", "id", "invite", "read_only", "for_s", "at_s", "before", "snapshot", "only", "to",
     "every_s", "stop", "allow", "deny", "clear", "expires_s", "most", "who", "longest_s", "copies", "recovery",
+    "add", "remove", "filter",
 )  # fmt: skip
 """Parameters that may be read later. Codes, links to join by, recovery words, PINs and passwords are not among them."""
 

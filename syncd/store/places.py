@@ -12,13 +12,14 @@ import errno
 import os
 from contextlib import suppress
 
+from syncd.store.files import write_fully
 from syncd.store.marker import MARKER_MAX_BYTES, marker_text, maybe_marker
 from syncd.store.syscalls import flush_file
 from syncd.treetypes import PRIVATE, Marker, RootState
 
 STAGE, OLD, PARKED, COOKIES = b"stage", b"old", b"parked", b"cookies"
 _HELD = (STAGE, OLD, PARKED, COOKIES)
-_MARKER, _NEW_MARKER = b"folder", b"folder.new"
+_MARKER = b"folder"
 
 # Readable, not O_PATH: syncfs and fsync ask for it, and errors of the disk are kept for descriptors that were open
 # then.
@@ -93,18 +94,24 @@ def write_marker(root: int, marker: Marker) -> None:
     """Make `.syncd` and write the marker, both durable on return; an older marker is replaced."""
     private = _open_or_make(root, PRIVATE)
     try:
-        _drop(private, _NEW_MARKER)
-        fd = os.open(_NEW_MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
-        try:
-            os.write(fd, marker_text(marker))
-            flush_file(fd)
-        finally:
-            os.close(fd)
-        os.rename(_NEW_MARKER, _MARKER, src_dir_fd=private, dst_dir_fd=private)
-        flush_file(private)
+        replace_private(private, _MARKER, marker_text(marker))
     finally:
         os.close(private)
     flush_file(root)
+
+
+def replace_private(private: int, name: bytes, content: bytes) -> None:
+    """Write a file in `.syncd`, durable on return; an older one is replaced as a whole."""
+    new = name + b".new"
+    _drop(private, new)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
+    try:
+        write_fully(fd, 0, content)
+        flush_file(fd)
+    finally:
+        os.close(fd)
+    os.rename(new, name, src_dir_fd=private, dst_dir_fd=private)
+    flush_file(private)
 
 
 def _drop(parent: int, name: bytes) -> None:

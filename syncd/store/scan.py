@@ -147,6 +147,8 @@ class Walk:
         """Rows of directories in whose place another one was found that became theirs."""
         self._left_out: set[int] = set()
         """Inodes of files that rules leave out, as they are now."""
+        self._directories_left_out: dict[int, Path] = {}
+        """And of directories, with where they stand."""
         self.left_out: set[int] = set()
         """And their rows."""
         self._objects: dict[int, list[tuple[Any, ...]]] = {}
@@ -183,9 +185,23 @@ class Walk:
     def _judged(self, gone: Gone) -> Gone:
         known = gone.known
         is_left_out = known.kind == FILE and known.ino in self._left_out
+        is_left_out |= known.kind == DIR and self._is_renamed(known)
         if self._ignored_before is not None:  # nobody looked at it any more, so it may have gone then
             is_left_out |= self._ignored_before(gone.path, known.kind == DIR, facts_of(known))
         return replace(gone, is_left_out=True) if is_left_out else gone
+
+    def _is_renamed(self, known: Known) -> bool:
+        """Whether a directory that is gone stands under a name that rules leave out: by its inode, which another one
+        may have by now, and by something in it that was there before."""
+        path = self._directories_left_out.get(known.ino)
+        if path is None:
+            return False
+        query = "SELECT l_name, l_ino FROM node WHERE l_parent=? AND l_kind<>0"
+        before = {(name, inode) for name, inode in self._db.execute(query, (known.row,))}
+        try:
+            return not before.isdisjoint((name, stat.ino) for name, stat in self._tree.list_dir(path))
+        except TreeError:
+            return True  # it cannot be looked at: nothing is deleted for that
 
     def _strays(self) -> list[Gone]:
         """Rows whose directory is none on this disk any more, so that no walk comes to them: where all was looked at
@@ -288,6 +304,8 @@ class Walk:
             left_out.add(name)
             if stat.kind is Kind.FILE:
                 self._left_out.add(stat.ino)
+            elif stat.kind is Kind.DIR:
+                self._directories_left_out[stat.ino] = (*path, name)
             if was is not None and not was.is_copy and was.kind == FILE:
                 found.left_out.append(was.row)
                 self.left_out.add(was.row)

@@ -671,6 +671,10 @@ class DirTree:
             return None
 
     @_verb
+    def write_ignore(self, content: bytes) -> None:
+        roots.replace_private(self._at().private, b"ignore", content)
+
+    @_verb
     def open_database(self, name: str) -> sqlite3.Connection:
         return HomeDatabase(self._home, name).open()
 

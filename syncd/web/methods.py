@@ -66,7 +66,16 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             {"code": Kind.MAYBE_TEXT, "link": Kind.MAYBE_TEXT, "via": Kind.TEXTS, "as": Kind.MAYBE_TEXT}, STREAMS
         ),
         "join.preview": Method({"join": Kind.TEXT, "path": Kind.TEXT}, STREAMS),
-        "join": Method({"join": Kind.TEXT, "path": Kind.TEXT, "name": Kind.MAYBE_TEXT, "wait": Kind.FLAG}, STREAMS),
+        "join": Method(
+            {
+                "join": Kind.TEXT,
+                "path": Kind.TEXT,
+                "name": Kind.MAYBE_TEXT,
+                "filter": Kind.TEXTS,
+                "wait": Kind.FLAG,
+            },
+            STREAMS,
+        ),
         "join.cancel": Method({"join": Kind.TEXT}),
         "wait": Method(
             {"folders": Kind.TEXTS, "cwd": Kind.MAYBE_TEXT, "for": Kind.TEXT, "timeout_s": Kind.MAYBE_SECONDS}, STREAMS
@@ -145,6 +154,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "resolve": Method({"path": Kind.TEXT, "keep": Kind.TEXT}),
         "check": Method(_FOLDER, STREAMS),
         "filter": Method({**_FOLDER, "rules": Kind.TEXTS}),
+        "filter.change": Method(
+            {**_FOLDER, "add": Kind.TEXTS, "remove": Kind.TEXTS, "local": Kind.FLAG, "dry_run": Kind.FLAG}
+        ),
         "folder.move": Method({**_FOLDER, "path": Kind.TEXT, "dry_run": Kind.FLAG}),
         "explain": Method({"path": Kind.TEXT}),
         "history": Method({"path": Kind.TEXT, "most": Kind.COUNT}),

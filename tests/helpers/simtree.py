@@ -478,6 +478,13 @@ class SimTree:
         node = self.disk.maybe(self.disk.directory((PRIVATE,)), b"ignore")
         return None if node is None else bytes(node.data[: 1 << 20])
 
+    def write_ignore(self, content: bytes) -> None:
+        self._reach("write_ignore", ())
+        node = self.disk.make(Kind.FILE, 0o600)
+        self.disk.put(node, 0, content)
+        self.disk.take_name(self.disk.directory((PRIVATE,)), b"ignore", node)
+        self.disk.flush()
+
     def open_database(self, name: str) -> sqlite3.Connection:
         return self._databases.open(name)
 

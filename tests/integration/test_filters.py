@@ -278,3 +278,27 @@ class AheadClock(SimClock):
 
     def now(self) -> float:
         return super().now() + 3 * 366 * 86_400
+
+
+async def test_rename_to_a_name_that_a_rule_leaves_out_deletes_nothing_elsewhere(autojump_clock: MockClock) -> None:
+    """Neither a file nor a directory with all that is in it: what others have of them is here again, beside."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write(RULES, b"*.off\n")
+        ann.disk.write(FILE, b"a letter")
+        ann.disk.mkdir((b"dir",))
+        ann.disk.mkdir((b"dir", b"inner"))
+        ann.disk.write((b"dir", b"inner", b"a"), b"in a directory")
+        await world.settle()
+        everything = bob.disk.contents()
+        ann.disk.rename(FILE, (b"letter.off",))
+        ann.disk.rename((b"dir",), (b"dir.off",))
+        await world.settle()
+        assert bob.disk.contents() == everything
+        assert ann.disk.contents().items() >= everything.items()
+        assert ann.disk.read((b"dir.off", b"inner", b"a")) == b"in a directory"
+        ann.disk.delete((b"dir",))
+        ann.disk.mkdir((b"other.off",))  # it may have the inode of what has gone
+        await world.settle()
+        assert contents(bob) == {*RULES, *FILE}, "a deletion is still one"

@@ -737,6 +737,9 @@ class TreeSuite:
         assert tree.read_ignore() is None
         user.write((PRIVATE, b"ignore"), b"*.tmp\n")
         assert tree.read_ignore() == b"*.tmp\n"
+        tree.write_ignore(b"*.iso\n")
+        assert tree.read_ignore() == b"*.iso\n"
+        assert user.contents() == {}
 
     def test_cookie_leaves_nothing_behind(self, tree: Tree, user: User) -> None:
         tree.write_cookie(b"c1")
