@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from math import inf
 
 import trio
 
@@ -110,18 +111,24 @@ class Follower:
             self._ground.tell()
 
     async def _tell_needs(self, link: Link) -> None:
-        """Let the peer know what we still lack: at most once a second, and at once when nothing is lacking."""
+        """Let the peer know what we still lack: at most once a second, and at once when nothing is lacking.
+
+        One that lacks something itself is told of parts of files as well: it may have these from us."""
         told: tuple[int, int] | None = None
         while True:
             changed = self._ground.changed_soon()
             level = self._ground.is_settled and self._ground.heads_reached
-            needs = (0, 0) if level else (max(1, self._ground.counts.need_files), self._ground.counts.need_bytes)
+            lacks_too = self._ground.peer_needs.get(link.device, (0, 0)) != (0, 0)
+            partial = self._puller.partial_bytes if lacks_too else 0
+            lacking = max(0, self._ground.counts.need_bytes - partial)
+            needs = (0, 0) if level else (max(1, self._ground.counts.need_files), lacking)
             if needs != told:
                 await link.tell_needs(*needs)
                 told = needs
                 await trio.sleep(0 if needs == (0, 0) else 1)
                 continue
-            await changed.wait()
+            with trio.move_on_after(1 if lacks_too and self._puller.busy else inf):
+                await changed.wait()
 
     async def _take_page(self, state: LinkState, page: HeadsPage) -> Taken:
         if not page.heads:

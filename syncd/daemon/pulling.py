@@ -28,9 +28,11 @@ from syncd.model.lists import Entry
 from syncd.protocol.exchange import Frame, FrameStatus, Link
 from syncd.protocol.frames import room_for
 from syncd.seams import Lane, Workers
+from syncd.store.blocks import SourceKind
 from syncd.store.folder import FolderStore, Needed
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing
+from syncd.store.locating import BlockSource, Places
 from syncd.store.prepare import Want
 from syncd.store.staging import Delivery, Stager, Staging, shares
 from syncd.treetypes import NotSupported
@@ -86,6 +88,8 @@ class Puller:
         """Nodes with contents that no connected peer has just now: put aside, so that they are in nobody's way."""
         self._stagings: dict[int, list[Staging]] = {}
         self._waiting_parts: list[Staging] = []
+        self._partial: set[Staging] = set()
+        """Large contents of which a part has arrived."""
         self._tokens: set[bytes] = set()
         """Of everything on its way: no content is ever staged twice at a time."""
         self._writers = 0
@@ -236,6 +240,23 @@ class Puller:
                     goal.places[staging, offset] = None
                     wanted.append((entry.cid, entry.length))
         self.pull.want(wanted)
+
+    # what others may have of it ------------------------------------------------------------------------------
+
+    def staged(self, cids: Sequence[Cid]) -> dict[Cid, tuple[Entry, Places]]:
+        """Of these blocks, those that lie in contents which are still being staged."""
+        found: dict[Cid, tuple[Entry, Places]] = {}
+        for staging in self._partial:
+            source = BlockSource(SourceKind.STAGED, (), staging.want.token)
+            for cid in staging.arrived.keys() & cids:
+                offset, entry = staging.arrived[cid]
+                found[cid] = entry, ((source, offset),)
+        return found
+
+    @property
+    def partial_bytes(self) -> int:
+        """What has arrived of contents that are not complete."""
+        return sum(entry.length for staging in self._partial for _, entry in staging.arrived.values())
 
     def _drop_goals(self, staging: Staging) -> None:
         """What only this content wants is not wanted any more."""
@@ -400,6 +421,9 @@ class Puller:
             staging = delivery.staging
             if staging.missing.pop(delivery.offset, None) is None:
                 continue
+            if staging.opened:
+                staging.arrived[delivery.entry.cid] = delivery.offset, delivery.entry
+                self._partial.add(staging)
             goal = self._goals.get(delivery.entry.cid)
             if goal is not None:
                 goal.places.pop((staging, delivery.offset), None)
@@ -446,6 +470,7 @@ class Puller:
             known.remove(staging)
             staging.is_gone = True
             self._tokens.discard(staging.want.token)
+        self._partial.discard(staging)
         if staging in self._waiting_parts:
             self._waiting_parts.remove(staging)
         if not known:

@@ -86,7 +86,12 @@ class Server:
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         """Bitmap of blocks that are here."""
-        return await self._db(self._store.db_have, cids)
+        bitmap = bytearray(await self._db(self._store.db_have, cids))
+        staged = self._ground.puller.staged(cids)
+        for index, cid in enumerate(cids if staged else ()):
+            if cid in staged:
+                bitmap[index // 8] |= 0x80 >> index % 8
+        return bytes(bitmap)
 
     async def prove(self, device: DeviceId, request: ProveRequest) -> ProveAnswer:
         """See `FolderServer.prove`."""
@@ -105,7 +110,7 @@ class Server:
         if not self._ground.rights.exchanges:
             yield _busy(range(len(cids)))
             return
-        served = await self._db(self._store.db_locate, cids)
+        served = self._with_staged(cids, await self._db(self._store.db_locate, cids))
         if asked := self._asked_of(device):
             yield _busy([index for index, cid in enumerate(cids) if cid in asked])
             served = [one for one in served if cids[one.index] not in asked]
@@ -136,6 +141,16 @@ class Server:
             self._ground.look_again(paths)
             if paths:
                 self._ground.doubt(paths)
+
+    def _with_staged(self, cids: Sequence[Cid], served: list[Served]) -> list[Served]:
+        """What is nowhere may have arrived for a file that is not complete yet."""
+        lacking = [cids[one.index] for one in served if one.entry is None and one.ciphertext is None]
+        staged = self._ground.puller.staged(lacking) if lacking else {}
+        for at, one in enumerate(served if staged else ()):
+            if cids[one.index] in staged:
+                entry, places = staged[cids[one.index]]
+                served[at] = Served(one.index, BlockKind.DATA, entry, places=places)
+        return served
 
     def _asked_of(self, device: DeviceId | None) -> frozenset[Cid]:
         """Blocks that this device is proving at this moment; of one without a name, what anybody proves."""

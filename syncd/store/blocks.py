@@ -24,12 +24,13 @@ Name = TypeVar("Name", bound=bytes)
 
 
 class SourceKind(IntEnum):
-    """Which table the row of a source is in."""
+    """Which table the row of a source is in. What is being staged is in none: only the task that stages it knows."""
 
     NODE = 0
     COPY = 1
     OLD = 2
     PACK = 3
+    STAGED = 4
 
 
 def source_of(kind: SourceKind, row: int) -> int:

@@ -527,8 +527,13 @@ class SourceReader:
     def _open(self, source: BlockSource) -> Reader:
         if source != self._source or self._reader is None:
             self.close()
-            is_old = source.kind is SourceKind.OLD
-            self._reader = self._tree.open_old(source.name) if is_old else self._tree.open_read(source.path)
+            match source.kind:
+                case SourceKind.OLD:
+                    self._reader = self._tree.open_old(source.name)
+                case SourceKind.STAGED:
+                    self._reader = self._tree.open_staged(source.name)
+                case _:
+                    self._reader = self._tree.open_read(source.path)
             self._source = source
         return self._reader
 

@@ -22,8 +22,8 @@ Places = tuple[tuple["BlockSource", int], ...]
 
 
 class BlockSource(NamedTuple):
-    """Where a block's bytes are read: the path of a file in the tree, the token of one in `.syncd/old`, or the name of
-    a pack, and then the epoch under which that has it."""
+    """Where a block's bytes are read: the path of a file in the tree, the token of one in `.syncd/old` or in the
+    stage, or the name of a pack, and then the epoch under which that has it."""
 
     kind: SourceKind
     path: Path = ()

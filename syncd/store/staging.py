@@ -56,6 +56,8 @@ class Staging:
     """Nobody waits for it any more."""
     is_fresh: bool = False
     """Its file was made just now, so that whatever was not written yet is a hole."""
+    arrived: dict[Cid, tuple[int, Entry]] = field(default_factory=dict)
+    """Of a large one: blocks that were fetched and lie in its file, and where. Others may have them from there."""
     opened: bool = False
     """It counts among the files that are kept open, for the puller's bound."""
     lock: threading.Lock = field(default_factory=threading.Lock)
