@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import trio
 
 from syncd.seams import Tree, TreeEvents, Workers
 from syncd.store import syscalls
+from syncd.store.listening import OVERFLOW, Instances, Notice
 from syncd.store.places import COOKIES
 from syncd.store.settle import Settling
 from syncd.store.tree import DirTree, count_tree, make_root, move_root
@@ -55,6 +54,7 @@ class LocalTrees:
     def __init__(self, workers: Workers, monotonic: Callable[[], float]) -> None:
         self._workers = workers
         self._monotonic = monotonic
+        self._instances = Instances()
 
     def count(self, root: bytes) -> tuple[int, int, int]:
         return count_tree(root)
@@ -71,30 +71,19 @@ class LocalTrees:
     def watch(self, tree: Tree) -> TreeEvents:
         if not isinstance(tree, DirTree):
             raise TypeError("only a tree on this computer can be watched")
-        return Inotify(tree, self._workers) if syscalls.LINUX else FsEvents(tree)
+        return Inotify(tree, self._workers, self._instances) if syscalls.LINUX else FsEvents(tree)
 
 
 # --- Linux ---------------------------------------------------------------------------------------------------------
 
 _MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
-_OVERFLOW, _IGNORED, _ISDIR = 0x4000, 0x8000, 0x4000_0000
+_IGNORED, _ISDIR = 0x8000, 0x4000_0000
 _ONLYDIR, _EXCL_UNLINK = 0x0100_0000, 0x0400_0000
 _ENDED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _DELETE
 _MASK = _ENDED | _MODIFY | _ATTRIB | _CREATE | _ONLYDIR | _EXCL_UNLINK
 
-# struct inotify_event: watch descriptor, mask, cookie that pairs moves, length of the name with its NULs (4 bytes each)
-_HEADER = struct.Struct("=iIII")
-_READ_BYTES = 1 << 18
-
 _UNOPENABLE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EPERM)
-
-
-class _Notice(NamedTuple):
-    watch: int
-    mask: int
-    cookie: int
-    name: bytes
 
 
 class _Watched:
@@ -112,17 +101,15 @@ class _Watched:
 class Inotify:
     """seams.TreeEvents on Linux. One task receives."""
 
-    def __init__(self, tree: DirTree, workers: Workers) -> None:
+    def __init__(self, tree: DirTree, workers: Workers, instances: Instances | None = None) -> None:
+        """`instances`: those that all folders share."""
         self._tree = tree
         self._workers = workers
-        self._fd = -1
-        self._closed = False
+        self._line = (instances or Instances()).line()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = syscalls.inotify_init()
+        self._line.clear()
         self._top = _Watched(None, b"")
         self._private = _Watched(None, PRIVATE)
         self._cookies = _Watched(None, COOKIES)
@@ -132,16 +119,14 @@ class Inotify:
         self._started = False
 
     async def receive(self) -> Sequence[RawEvent]:
-        while not self._closed:
-            if not self._started:
+        while True:
+            if not self._started and not self._line.is_closed:
                 return await self._start()
-            await trio.lowlevel.wait_readable(self._fd)
-            events, arrived = self._read()
+            events, arrived = self._take(await self._line.notices())
             for path in arrived:
                 events += await self._workers.run_blocking(self._watch_below, path)
             if events:
                 return events
-        raise trio.ClosedResourceError
 
     async def _start(self) -> list[RawEvent]:
         """Watch everything, and only then let everything be looked at."""
@@ -151,10 +136,7 @@ class Inotify:
 
     def close(self) -> None:
         """A waiting `receive` ends with trio.ClosedResourceError."""
-        if not self._closed:
-            self._closed = True
-            trio.lowlevel.notify_closing(self._fd)
-            os.close(self._fd)
+        self._line.close()
 
     # Watching directories (in a worker).
 
@@ -162,7 +144,7 @@ class Inotify:
         for private, name in ((self._private, b""), (self._cookies, COOKIES)):
             fd = self._tree.open_private(name)
             try:
-                self._note(private, syscalls.inotify_add(self._fd, fd, _MASK))
+                self._note(private, self._line.add(fd, _MASK))
             finally:
                 os.close(fd)
         return self._watch_below(ROOT)
@@ -190,7 +172,7 @@ class Inotify:
     def _watch_one(self, path: Path) -> None:
         fd = self._tree.open_dir(path)
         try:
-            watch = syscalls.inotify_add(self._fd, fd, _MASK)
+            watch = self._line.add(fd, _MASK)
         finally:
             os.close(fd)
         if not path:
@@ -198,7 +180,7 @@ class Inotify:
             return
         parent = self._find(path[:-1])
         if parent is None:
-            syscalls.inotify_remove(self._fd, watch)  # moved away meanwhile; its new place is being told as well
+            self._line.remove(watch)  # moved away meanwhile; its new place is being told as well
             return
         node = self._by_watch.get(watch) or _Watched(None, path[-1])
         self._note(node, watch)
@@ -233,7 +215,7 @@ class Inotify:
         for below in list(node.below.values()):
             self._forget(below)
         if self._by_watch.pop(node.watch, None) is not None:
-            syscalls.inotify_remove(self._fd, node.watch)
+            self._line.remove(node.watch)
 
     def _path_of(self, node: _Watched) -> Path | None:
         """None for a directory that is on its way, or gone."""
@@ -247,17 +229,13 @@ class Inotify:
 
     # Reading events.
 
-    def _read(self) -> tuple[list[RawEvent], list[Path]]:
-        """The events that are there, and the directories that came from elsewhere and have no watch yet."""
-        try:
-            data = os.read(self._fd, _READ_BYTES)
-        except BlockingIOError:
-            return [], []
+    def _take(self, notices: Sequence[Notice]) -> tuple[list[RawEvent], list[Path]]:
+        """The events that are in notices, and the directories that came from elsewhere and have no watch yet."""
         gone, self._on_the_way = self._on_the_way, {}
         events: list[RawEvent] = []
         arrived: list[Path] = []
-        for notice in _parse(data):
-            if notice.mask & _OVERFLOW:
+        for notice in notices:
+            if notice.mask & OVERFLOW:
                 self._begin_anew()  # directories may have been made or moved unseen
                 return [], []
             node = self._by_watch.get(notice.watch)
@@ -270,7 +248,7 @@ class Inotify:
     def _take_note(
         self,
         node: _Watched,
-        notice: _Notice,
+        notice: Notice,
         gone: dict[int, _Watched],
         events: list[RawEvent],
         arrived: list[Path],
@@ -292,7 +270,7 @@ class Inotify:
         change = Change.WRITING if self._is_being_written(path, notice) else Change.DONE
         events.append(RawEvent(change, path, notice.name))
 
-    def _follow_directory(self, parent: _Watched, notice: _Notice, gone: dict[int, _Watched]) -> bool:
+    def _follow_directory(self, parent: _Watched, notice: Notice, gone: dict[int, _Watched]) -> bool:
         """Keep the links up to date; False when the directory is one that we do not watch yet."""
         if notice.mask & _MOVED_FROM:
             node = parent.below.get(notice.name)
@@ -315,7 +293,7 @@ class Inotify:
             for name in node.below:
                 yield from self._all_below((*path, name))
 
-    def _is_being_written(self, path: Path, notice: _Notice) -> bool:
+    def _is_being_written(self, path: Path, notice: Notice) -> bool:
         """Written and not closed. A new symlink or hard link is complete at once, a new file is not."""
         if notice.mask & _MODIFY:
             return True
@@ -328,16 +306,7 @@ class Inotify:
         return stat.kind is Kind.FILE and stat.nlink == 1
 
 
-def _parse(data: bytes) -> Iterator[_Notice]:
-    at = 0
-    while at < len(data):
-        watch, mask, cookie, length = _HEADER.unpack_from(data, at)
-        at += _HEADER.size
-        yield _Notice(watch, mask, cookie, data[at : at + length].rstrip(b"\0"))
-        at += length
-
-
-def _own_events(is_cookies: bool, notice: _Notice) -> list[RawEvent]:
+def _own_events(is_cookies: bool, notice: Notice) -> list[RawEvent]:
     if is_cookies:
         return [RawEvent(Change.COOKIE, name=notice.name)] if notice.mask & _CREATE else []
     return [RawEvent(Change.IGNORE)] if notice.name == IGNORE and notice.mask & _ENDED else []

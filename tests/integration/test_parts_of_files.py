@@ -15,9 +15,10 @@ from tests.helpers.tasks import SimSite, World
 SIZE = 12 << 20
 
 
-async def until_some_of_it_is_here(site: SimSite) -> None:
-    while not site.task.puller.partial_bytes:
-        await trio.sleep(0.01)
+async def until_so_much_is_here(site: SimSite, size: int) -> None:
+    with trio.fail_after(60):
+        while site.task.puller.partial_bytes < size:  # noqa: ASYNC110 (a staged block wakes nobody)
+            await trio.sleep(0.01)
 
 
 async def lies_in_parts(world: World) -> int:
@@ -27,7 +28,7 @@ async def lies_in_parts(world: World) -> int:
     ann.disk.write((b"film",), random.Random("film").randbytes(SIZE))
     for wire in world.between(ann, bob):
         wire.mend()
-    await until_some_of_it_is_here(bob)
+    await until_so_much_is_here(bob, 1)
     for wire in world.between(ann, bob):
         wire.cut()
     for wire in world.between(bob, carl):
@@ -43,9 +44,7 @@ async def test_part_of_a_file_travels_on_before_the_rest_of_it_has_come(autojump
         part = await lies_in_parts(world)
         carl = world["carl"]
         assert 0 < part < SIZE
-        with trio.fail_after(60):
-            while carl.task.puller.partial_bytes < part:
-                await trio.sleep(1)
+        await until_so_much_is_here(carl, part)
         assert carl.task.puller.partial_bytes == part
         world.mend()
         await world.settle()

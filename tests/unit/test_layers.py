@@ -318,6 +318,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.judging": BLOCKING,
     "syncd.store.keyring": BLOCKING,
     "syncd.store.lineage": BLOCKING,
+    "syncd.store.listening": ASYNC,
     "syncd.store.listing": BLOCKING,
     "syncd.store.looking": BLOCKING,
     "syncd.store.marker": PURE,

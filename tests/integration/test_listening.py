@@ -1,0 +1,141 @@
+"""Many folders share few inotify instances, and each hears of itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path as FilePath
+
+import pytest
+import trio
+import trio.testing
+
+from syncd.store import syscalls
+from syncd.store.listening import OVERFLOW, Instances, Notice
+from syncd.store.tree import DirTree
+from syncd.store.watch import Inotify
+from syncd.treetypes import Change, RawEvent
+from syncd.workers import ThreadWorkers
+from tests.suites.tree_suite import MARKER
+
+pytestmark = pytest.mark.needs("linux")
+PATIENCE_S = 10.0
+COUNT = 5
+
+
+class Folder:
+    """A watched directory, and what was heard of it."""
+
+    def __init__(self, root: FilePath, instances: Instances) -> None:
+        (root / "home").mkdir(parents=True)
+        self.root = root / "folder"
+        self.root.mkdir()
+        self.tree = DirTree(bytes(self.root), str(root / "home"), time.monotonic)
+        self.tree.write_marker(MARKER)
+        self.events = Inotify(self.tree, ThreadWorkers(), instances)
+        self.heard: list[RawEvent] = []
+        self._news = trio.Event()
+
+    async def listen(self) -> None:
+        try:
+            while True:
+                self.heard += await self.events.receive()
+                self._news.set()
+                self._news = trio.Event()
+        except trio.ClosedResourceError:
+            return
+
+    async def hears(self, wanted: RawEvent) -> None:
+        with trio.fail_after(PATIENCE_S):
+            while wanted not in self.heard:
+                await self._news.wait()
+
+    def names(self) -> set[bytes]:
+        return {event.name for event in self.heard if event.change is Change.DONE}
+
+
+@pytest.fixture
+async def folders(tmp_path: FilePath) -> AsyncIterator[list[Folder]]:
+    instances = Instances(most=2)
+    made = [Folder(tmp_path / str(number), instances) for number in range(COUNT)]
+    yield made
+    for folder in made:
+        folder.events.close()
+        folder.tree.close()
+
+
+def done(name: bytes) -> RawEvent:
+    return RawEvent(Change.DONE, (), name)
+
+
+async def listen_all(folders: Sequence[Folder], nursery: trio.Nursery) -> None:
+    for folder in folders:
+        nursery.start_soon(folder.listen)
+    for folder in folders:
+        await folder.hears(RawEvent(Change.LOST))
+
+
+async def write_and_hear(folders: Sequence[Folder], text: str) -> None:
+    for number, folder in enumerate(folders):
+        (folder.root / f"{text} {number}").symlink_to("somewhere")
+    for number, folder in enumerate(folders):
+        await folder.hears(done(f"{text} {number}".encode()))
+
+
+async def test_each_folder_hears_of_itself_and_of_no_other(folders: list[Folder]) -> None:
+    async with trio.open_nursery() as nursery:
+        await listen_all(folders, nursery)
+        await write_and_hear(folders, "new")
+        assert [folder.names() for folder in folders] == [{b"new %d" % number} for number in range(COUNT)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_whoever_leaves_takes_nobody_with_it(folders: list[Folder]) -> None:
+    async with trio.open_nursery() as nursery:
+        await listen_all(folders, nursery)
+        for gone in range(COUNT - 1):
+            folders[gone].events.close()
+            folders[gone].events.close()
+            await trio.testing.wait_all_tasks_blocked()
+            await write_and_hear(folders[gone + 1 :], f"after {gone}")
+        folders[-1].events.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await folders[0].events.receive()
+
+
+async def test_what_the_kernel_lost_concerns_everybody_who_shares_its_queue(folders: list[Folder]) -> None:
+    async with trio.open_nursery() as nursery:
+        await listen_all(folders, nursery)
+        for folder in folders:
+            folder.heard.clear()
+            folder.events._line.hear(Notice(-1, OVERFLOW, 0, b""))
+        for folder in folders:
+            await folder.hears(RawEvent(Change.LOST))
+        await write_and_hear(folders, "then")
+        nursery.cancel_scope.cancel()
+
+
+async def test_folders_beyond_the_limit_of_the_system_share(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = syscalls.inotify_init
+    given: list[int] = []
+
+    def stingy() -> int:
+        if given:
+            raise OSError(24, "Too many open files")
+        given.append(real())
+        return given[0]
+
+    monkeypatch.setattr(syscalls, "inotify_init", stingy)
+    instances = Instances()
+    some = [Folder(tmp_path / str(number), instances) for number in range(3)]
+    async with trio.open_nursery() as nursery:
+        await listen_all(some, nursery)
+        await write_and_hear(some, "new")
+        nursery.cancel_scope.cancel()
+    for folder in some:
+        folder.events.close()
+        folder.tree.close()
+    with pytest.raises(OSError, match="Too many"):
+        Instances().line()
