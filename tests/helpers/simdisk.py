@@ -128,6 +128,7 @@ class SimDisk:
         self._last_ino = 1
         self.used = 0
         self.generation = 0  # counts crashes: what was open before one is dead
+        self.flushes = 0
         self.root = Node(1, Kind.DIR, 0o755, self._now_ns())
         self._durable: dict[int, Kept] = {1: _kept(self.root)}
         self._journal: list[Entry] = []
@@ -310,7 +311,7 @@ class SimDisk:
 
     def put_image(self, image: dict[int, Kept]) -> None:
         """Play a backup back."""
-        self._durable = deepcopy(image)
+        self._durable = {ino: replace(kept, names=dict(kept.names)) for ino, kept in image.items()}
         self._last_ino = max(self._last_ino, *image)
         self.crash()
 
@@ -334,6 +335,7 @@ class SimDisk:
 
     def flush_names(self) -> None:
         """The journal is on the disk; contents of files are not."""
+        self.flushes += 1
         for entry in self._journal:
             for step in entry:
                 step(self._durable)
