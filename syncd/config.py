@@ -28,7 +28,7 @@ from pydantic import (
 
 from ca.addresses import AddressRule, AddressRules, Network, parse_network, sorted_rules
 from syncd import home as homes
-from syncd.engine.limits import NO_LIMITS, UNLIMITED, Limits, parse_limits, parse_rate, parse_window
+from syncd.engine.limits import NO_LIMITS, UNLIMITED, Limits, parse_limits, parse_only, parse_rate, parse_window
 from syncd.errors import ConfigError
 
 DEFAULT_PORT = 22067
@@ -135,6 +135,7 @@ RELOADABLE_KEYS = frozenset({"log.level", "log.format", "network.peers", "restor
     "limits.up",
     "limits.down",
     "limits.schedule",
+    "limits.only",
 }
 """The same, as they are called in the file."""
 
@@ -160,6 +161,7 @@ ABOUT: dict[str, str] = {
     "limits.up": "the most that is sent, as 500 kB/s or 20 Mbit/s; pause: nothing",
     "limits.down": "the most that is received",
     "limits.schedule": "other limits for parts of the week, in local time",
+    "limits.only": "further limits for single folders and peers",
     "restore.below": "the directory below which others may have this computer restore outside of folders; "
     "symlinks in it are not followed",
 }
@@ -220,7 +222,7 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         links_certificate=config.links.files,
         remote_restore=config.restore.remote,
         restore_below=config.restore.below,
-        limits=parse_limits(config.limits.up, config.limits.down, config.limits.schedule),
+        limits=parse_limits(config.limits.up, config.limits.down, config.limits.schedule, config.limits.only),
     )
 
 
@@ -455,10 +457,16 @@ def _window(text: str) -> str:
     return text
 
 
+def _only(text: str) -> str:
+    parse_only(text)
+    return text
+
+
 class _Limits(_Section):
     up: Annotated[str, AfterValidator(_rate)] = "none"
     down: Annotated[str, AfterValidator(_rate)] = "none"
     schedule: Annotated[list[Annotated[str, AfterValidator(_window)]], Field(max_length=64)] = []
+    only: Annotated[list[Annotated[str, AfterValidator(_only)]], Field(max_length=256)] = []
 
 
 class _File(_Section):

@@ -10,9 +10,10 @@ import typer
 
 from syncd.cli import text
 from syncd.cli.config import change_key
-from syncd.cli.session import Session, command
+from syncd.cli.session import Session, command, usage
 from syncd.config import load_settings, settings_with_origin
-from syncd.engine.limits import Speed, local_time
+from syncd.engine.limits import UNLIMITED, Speed, local_time, parse_rate
+from syncd.errors import ConfigError
 
 SCHEMA = "syncd.limits/1"
 
@@ -29,10 +30,20 @@ def limits(
         typer.Option("--at", metavar="WINDOW", help='Another limit at times: "mon-fri 08:00-18:00 up=1MB/s".'),
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Take all limits away first.")] = False,
+    folder: Annotated[str | None, typer.Option("--folder", metavar="NAME", help="Only of this folder.")] = None,
+    peer: Annotated[str | None, typer.Option("--peer", metavar="NAME", help="Only of this member or device.")] = None,
 ) -> None:
-    """Show or change how fast content may be sent (`--up`) and received, and when. `--json` prints syncd.limits/1."""
-    if clear:
-        for key in ("up", "down", "schedule"):
+    """Show or change how fast content may be sent (`--up`) and received, and when. `--json` prints syncd.limits/1.
+
+    With `--folder` or `--peer`: what that one may take besides what holds for everything.
+    """
+    if folder is not None or peer is not None:
+        if at or (folder is not None and peer is not None):
+            raise usage("a further limit is for one folder or one peer, and for all times")
+        _change_only(session, f"folder {folder}" if folder is not None else f"peer {peer}", up, down, clear=clear)
+        up = down = None
+    elif clear:
+        for key in ("up", "down", "schedule", "only"):
             change_key(session, f"limits.{key}", None)
     for key, value in (("limits.up", up), ("limits.down", down)):
         if value is not None:
@@ -42,6 +53,31 @@ def limits(
         change_key(session, "limits.schedule", json.dumps([*known, *at]))
     result = _result(session)
     session.show(result, lambda: _lines(result))
+
+
+def _change_only(session: Session, whom: str, up: str | None, down: str | None, *, clear: bool) -> None:
+    """Change what one folder or peer may take; what is not named stays."""
+    lines = {f"{one.kind} {one.name}": one.speed for one in load_settings(session.place.home).limits.only}
+    before = UNLIMITED if clear else lines.pop(whom, UNLIMITED)
+    lines.pop(whom, None)
+    try:
+        speed = Speed(before.up if up is None else parse_rate(up), before.down if down is None else parse_rate(down))
+    except ValueError as error:
+        raise ConfigError(str(error), id="SY-CONF-01") from None
+    if speed != UNLIMITED:
+        lines[whom] = speed
+    if up is not None or down is not None or clear:
+        change_key(session, "limits.only", json.dumps([_only_line(name, one) for name, one in lines.items()]))
+
+
+def _only_line(whom: str, speed: Speed) -> str:
+    """As the configuration has it."""
+    ways = (("up", speed.up), ("down", speed.down))
+    return " ".join([whom, *(f"{way}={_typed(rate)}" for way, rate in ways if rate is not None)])
+
+
+def _typed(rate: int) -> str:
+    return "pause" if rate == 0 else f"{rate}B/s"
 
 
 def _schedule(session: Session) -> list[str]:
@@ -62,6 +98,7 @@ def _result(session: Session) -> dict[str, Any]:
         "schedule": [
             {"window": line, **_speed(window.speed)} for line, window in zip(written, limits.schedule, strict=True)
         ],
+        "only": [{"what": f"{one.kind} {one.name}", **_speed(one.speed)} for one in limits.only],
     }
 
 
@@ -75,6 +112,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if result["schedule"]:
         lines.append(f"else: {_words(result['always'])}")
         lines += [f"{text.escape(one['window'])}: {_words(one)}" for one in result["schedule"]]
+    lines += [f"{text.escape(one['what'])}: {_words(one)}" for one in result["only"]]
     return lines
 
 

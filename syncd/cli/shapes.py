@@ -73,6 +73,7 @@ SHAPES: dict[str, Any] = {
         "until": "text?",
         "always": _SPEED,
         "schedule": [{"window": "text", **_SPEED}],
+        "only": [{"what": "text", **_SPEED}],
     },
     "syncd.wait/1": {
         "done": "bool",

@@ -15,7 +15,8 @@ from functools import partial
 
 import trio
 
-from ca.ids import FolderId
+from ca.device import device_text
+from ca.ids import DeviceId, FolderId
 from syncd.config import Settings
 from syncd.daemon.answering import Pairing
 from syncd.daemon.auditing import AuditLog
@@ -98,6 +99,7 @@ class Daemon:
         self.connections = Connections()
         self.changed = trio.Event()
         self._transfers = Transfers(ByteBudget(PROCESS_BUDGET_BYTES), self.meter, Pace(settings.limits))
+        self._transfers.pace.names_of = self._names_of
         self._started: dict[FolderId, _Started] = {}
         self._heard: dict[bytes, Found] = {}
         self._nursery: trio.Nursery | None = None
@@ -154,6 +156,13 @@ class Daemon:
     def pace(self) -> Pace:
         """How fast content may come and go."""
         return self._transfers.pace
+
+    def _names_of(self, device: DeviceId) -> set[str]:
+        """By which names people know a device: its member's, its own, its id."""
+        names = {device_text(device)}
+        for folder in self.folders:
+            names |= {folder.membership.member_name(device), folder.membership.device_name(device)}
+        return names
 
     def new_row(self, path: bytes, name: str) -> Callable[[FolderId], FolderRow]:
         """The row of a folder about to be made: written to disk together with its membership."""

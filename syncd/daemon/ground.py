@@ -143,7 +143,7 @@ class Ground:
         self.clock = clock
         self.rights = rights
         self.meter = transfers.meter
-        self.pace = transfers.pace
+        self.pace = transfers.pace.of(name)
         self.counts = counts.Counts(0, 0, 0, 0, 0, 0, 0, 0)
         self.problems: list[counts.Problem] = []
         self.apart: list[Apart] = []
@@ -201,7 +201,7 @@ class Ground:
         self.rates = Rates()
         """How fast contents came to this disk lately."""
         self.finisher = Finisher(store, workers, lane, self.rates)
-        self.puller = Puller(store, workers, lane, transfers, store.journal.device[0] % 16, self.finisher)
+        self.puller = Puller(store, workers, lane, transfers, self.pace, store.journal.device[0] % 16, self.finisher)
         self._lane = lane
         self._changed = trio.Event()
         self._reached_ever = False

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 
 from syncd.daemon.folder import FolderTask
-from syncd.daemon.pacing import Pacer
+from syncd.daemon.pacing import Pacers
 from syncd.model.lists import BlockList
 from syncd.model.paths import Path
 from syncd.store import shared
@@ -51,7 +51,7 @@ class HandedOut:
     task: FolderTask
     path: Path
     content: Bytes
-    pacer: Pacer
+    pacer: Pacers
 
     @property
     def size(self) -> int:
@@ -135,7 +135,7 @@ class _Sink:
 
 
 async def zipped(
-    task: FolderTask, top: str, items: Sequence[tuple[Path, Shared]], pacer: Pacer
+    task: FolderTask, top: str, items: Sequence[tuple[Path, Shared]], pacer: Pacers
 ) -> AsyncGenerator[memoryview, None]:
     """Files and directories as one zip file, not compressed.
 

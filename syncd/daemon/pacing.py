@@ -5,11 +5,14 @@ Lists, messages and what is said between members are not counted: they are littl
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Final
 
 import trio
 
+from ca.ids import DeviceId
 from syncd.engine.limits import NO_LIMITS, Limits, local_time
 from syncd.seams import Clock
 
@@ -55,17 +58,65 @@ class Pacer:
             await self._changed.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Pacers:
+    """All that hold for the same bytes: they pass when every one lets them."""
+
+    all: Sequence[Pacer]
+
+    @property
+    def rate(self) -> int | None:
+        """The least, in bytes a second; None: no limit, 0: nothing."""
+        return min((one.rate for one in self.all if one.rate is not None), default=None)
+
+    async def take(self, size: int) -> None:
+        """Return when `size` more bytes may have passed."""
+        for one in self.all:
+            await one.take(size)
+
+    async def wait_open(self) -> None:
+        """Wait until anything may pass at all."""
+        while self.rate == 0:
+            for one in self.all:
+                await one.wait_open()
+
+
 class Pace:
     """Both directions, and who sets them. `run` while the daemon lives."""
 
     def __init__(self, limits: Limits = NO_LIMITS) -> None:
         self.up, self.down = Pacer(), Pacer()
-        self.limits = limits
+        self.names_of: Callable[[DeviceId], Collection[str]] = lambda device: ()
+        """By which names limits may mean a peer."""
+        self._only: dict[tuple[str, str], tuple[Pacer, Pacer]] = {}
         self._changed = trio.Event()
+        self.set_limits(limits)
+
+    def of(self, folder: str) -> FolderPace:
+        """What holds for the content of a folder."""
+        return FolderPace(self, folder)
+
+    def pacers(self, folder: str, device: DeviceId | None, way: int) -> Pacers:
+        """All that hold for bytes of a folder and a peer; `way` 0 is up, 1 down."""
+        found = [(self.up, self.down)[way]]
+        if self._only:
+            names = () if device is None else self.names_of(device)
+            keys = [("folder", folder), *(("peer", name) for name in names)]
+            found += [self._only[key][way] for key in keys if key in self._only]
+        return Pacers(found)
 
     def set_limits(self, limits: Limits) -> None:
         """Other limits, from now on."""
         self.limits = limits
+        known, self._only = self._only, {}
+        for one in limits.only:
+            key = one.kind, one.name
+            self._only[key] = known.pop(key) if key in known else (Pacer(), Pacer())
+            for pacer, rate in zip(self._only[key], (one.speed.up, one.speed.down), strict=True):
+                pacer.set(rate)
+        for pair in known.values():
+            for pacer in pair:
+                pacer.set(None)  # whoever waits there goes on
         self._changed.set()
 
     async def run(self, clock: Clock) -> None:
@@ -81,3 +132,19 @@ class Pace:
             wait_s = inf if change is None else min(LOOK_AT_CLOCK_S, max(0.1, change.timestamp() - now))
             with trio.move_on_after(wait_s):
                 await self._changed.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPace:
+    """The limits for one folder. They are looked up each time: settings change, and peers get names."""
+
+    _pace: Pace
+    _folder: str
+
+    def up(self, device: DeviceId | None = None) -> Pacers:
+        """For what is sent to a peer, or to somebody who has no name."""
+        return self._pace.pacers(self._folder, device, 0)
+
+    def down(self, device: DeviceId) -> Pacers:
+        """For what comes from a peer."""
+        return self._pace.pacers(self._folder, device, 1)

@@ -19,6 +19,7 @@ import trio
 from ca.ids import DeviceId
 from syncd.daemon.finishing import Finisher
 from syncd.daemon.metering import Transfers
+from syncd.daemon.pacing import FolderPace
 from syncd.engine.pull import Batch, Pull
 from syncd.engine.rates import work_of
 from syncd.errors import PeerUnavailable, RemoteProtocolError
@@ -70,6 +71,7 @@ class Puller:
         workers: Workers,
         lane: Lane,
         transfers: Transfers,
+        pace: FolderPace,
         own_number: int,
         finisher: Finisher,
     ) -> None:
@@ -77,7 +79,7 @@ class Puller:
         self._workers = workers
         self._lane = lane
         self._budget = transfers.budget
-        self._pace = transfers.pace.down
+        self._pace = pace
         self.meter = transfers.meter
         self.pull = Pull(own_number)
         self._goals: dict[Cid, _Goal] = {}
@@ -297,7 +299,7 @@ class Puller:
             if link.device not in self._polling and (cids := self.pull.to_poll(link.device)):
                 await self._poll(link, cids)
                 continue
-            await self._pace.wait_open()
+            await self._pace.down(link.device).wait_open()
             batch = self.pull.next_batch(link.device, FETCH_BYTES)
             if batch is None:
                 if not self.pull:
@@ -332,7 +334,7 @@ class Puller:
                     async with link.blocks(batch.cids, limits, place) as groups:
                         async for frames in groups:
                             patience.deadline = inf
-                            await self._pace.take(sum(len(frame.ciphertext) for frame in frames))
+                            await self._pace.down(link.device).take(sum(len(frame.ciphertext) for frame in frames))
                             patience.deadline = trio.current_time() + FETCH_TIMEOUT_S
                             is_busy |= self._sort(link.device, batch.cids, frames, left, arrived)
                 is_late = patience.cancelled_caught

@@ -13,7 +13,7 @@ import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.ground import Ground
-from syncd.daemon.pacing import PIECE_BYTES, Pacer
+from syncd.daemon.pacing import PIECE_BYTES, Pacers
 from syncd.daemon.proving import Prover
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid
@@ -106,7 +106,7 @@ class Server:
 
     async def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         """See `FolderServer.serve_blocks`. Each batch is read, encrypted and framed in one hop to a thread."""
-        pace = self._ground.pace.up
+        pace = self._ground.pace.up(device)
         if not self._ground.rights.exchanges:
             yield _busy(range(len(cids)))
             return
@@ -170,7 +170,7 @@ class Server:
         return _Sealed(place[:end], ciphertext_bytes, changed)
 
 
-def _pieces(frames: memoryview, pace: Pacer) -> Iterator[memoryview]:
+def _pieces(frames: memoryview, pace: Pacers) -> Iterator[memoryview]:
     """Small ones while the speed is limited, so that what leaves is even."""
     step = max(1, len(frames)) if pace.rate is None else PIECE_BYTES
     return (frames[start : start + step] for start in range(0, len(frames), step))

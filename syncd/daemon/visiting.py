@@ -223,7 +223,7 @@ class Visit:
         content = await task.db(shared.db_bytes, task.store, found)
         if content is None:
             raise NotHere
-        return HandedOut(task, path or (found.name,), content, self._daemon.pace.up)
+        return HandedOut(task, path or (found.name,), content, task.pace.up())
 
     async def zip(self, path: Path) -> AsyncGenerator[memoryview, None]:
         """All of a directory. Raises NotHere, TooMany."""
@@ -234,7 +234,7 @@ class Visit:
         top = zip_top(self._name(link, found))
         async with self._keeper.walking:
             items = await all_below(task, found)
-        return zipped(task, top, items, self._daemon.pace.up)
+        return zipped(task, top, items, task.pace.up())
 
     def running(self, cut: Callable[[], None]) -> AbstractContextManager[None]:
         return self._keeper.running(self._session.link, cut, self._host)

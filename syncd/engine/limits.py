@@ -1,4 +1,5 @@
-"""Pure. How fast content may come and go, and when: two limits, and a schedule of other ones for parts of the week.
+"""Pure. How fast content may come and go, and when: two limits for everything, a schedule of other ones for parts of
+the week, and further limits for single folders and peers, which hold besides.
 
 A speed is bytes a second; None is no limit, 0 is not at all. The schedule is in local time: the first of its windows
 that holds counts, and where none does the limits without a time.
@@ -20,6 +21,8 @@ WINDOW_EXAMPLE: Final = '"mon-fri 08:00-18:00 up=500kB/s down=pause"'
 
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMG]?)(B|bit)/s")
 _WINDOW: Final = re.compile(r"([a-z,-]+\s+)?(\d\d?):(\d\d)-(\d\d?):(\d\d)((?:\s+(?:up|down)=\S+)+)")
+ONLY_EXAMPLE: Final = '"folder Photos up=500kB/s" or "peer ben down=1MB/s"'
+_ONLY: Final = re.compile(r"(folder|peer)\s+(\S.*?)((?:\s+(?:up|down)=\S+)+)")
 _SCALE: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 _MINUTES_A_DAY: Final = 24 * 60
 
@@ -54,11 +57,22 @@ UNLIMITED: Final = Speed()
 
 
 @dataclass(frozen=True, slots=True)
+class Only:
+    """What one folder, or one peer in all folders, may take besides what holds for everything."""
+
+    kind: str
+    """`folder` or `peer`."""
+    name: str
+    speed: Speed
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What holds always, and what instead at some times."""
 
     always: Speed = UNLIMITED
     schedule: tuple[Window, ...] = ()
+    only: tuple[Only, ...] = ()
 
     def at(self, local: datetime) -> Speed:
         """What holds at a local time."""
@@ -113,10 +127,19 @@ def parse_window(typed: str, always: Speed) -> Window:
     return Window(_days(days or "mon-sun"), start, end, Speed(up, down))
 
 
-def parse_limits(up: str, down: str, schedule: Sequence[str]) -> Limits:
+def parse_only(typed: str) -> Only:
+    """The limit of one folder or peer. Raises ValueError."""
+    found = _ONLY.fullmatch(typed.strip())
+    if found is None:
+        raise ValueError(f"{typed!r} is no limit of a folder or peer; write {ONLY_EXAMPLE}")
+    speeds = dict(re.findall(r"(up|down)=(\S+)", found.group(3)))
+    return Only(found.group(1), found.group(2), Speed(*(parse_rate(speeds.get(way, "none")) for way in ("up", "down"))))
+
+
+def parse_limits(up: str, down: str, schedule: Sequence[str], only: Sequence[str] = ()) -> Limits:
     """Limits as the config has them. Raises ValueError."""
     always = Speed(parse_rate(up), parse_rate(down))
-    return Limits(always, tuple(parse_window(line, always) for line in schedule))
+    return Limits(always, tuple(parse_window(line, always) for line in schedule), tuple(map(parse_only, only)))
 
 
 def _days(typed: str) -> frozenset[int]:

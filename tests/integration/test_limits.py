@@ -38,6 +38,27 @@ def test_limit_is_kept_within_a_tenth_over_twenty_seconds(pair: list[Computer], 
     wait_equal([one.folder for one in pair], TIMEOUT_S)
 
 
+@pytest.mark.slowest
+@pytest.mark.parametrize(
+    ("limited", "option", "whom"), [(0, "--up", ("--peer", "ben")), (1, "--down", ("--folder", FOLDER))]
+)
+def test_limit_of_one_peer_or_folder_is_kept_within_a_tenth(
+    pair: list[Computer], limited: int, option: str, whom: tuple[str, str]
+) -> None:
+    anna, ben = pair
+    other = ("--peer", "carla") if whom[0] == "--peer" else ("--folder", "Songs")
+    pair[limited].ask("limits", option, "20kB/s", *other)  # is of no concern here
+    shown = pair[limited].ask("limits", option, "1.5 MB/s", *whom)
+    assert shown["now"] == {"up": None, "down": None} and len(shown["only"]) == 2
+    size = int(RATE * OVER_S)
+    (anna.folder / "film").write_bytes(os.urandom(size))
+    wait_until(lambda: anna.transfer()["sent_bytes"] > 0, TIMEOUT_S, "nothing leaves")
+    took_s = wait_until((ben.folder / "film").exists, TIMEOUT_S, "it does not arrive")
+    assert size / took_s / RATE == pytest.approx(1, abs=ACCURACY)
+    assert len(pair[limited].ask("limits", "--clear", *whom)["only"]) == 1
+    assert pair[limited].ask("limits", "--clear")["only"] == []
+
+
 @pytest.mark.parametrize(("limited", "option"), [(0, "--up"), (1, "--down")])
 def test_pause_lets_no_content_pass_but_news_and_clear_ends_it(pair: list[Computer], limited: int, option: str) -> None:
     anna, ben = pair

@@ -6,16 +6,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from syncd.daemon.pacing import Pace, Pacer
+from ca.ids import DeviceId
+from syncd.daemon.pacing import Pace, Pacer, Pacers
 from syncd.engine.limits import Limits, Speed, local_time, parse_limits
 from tests.helpers.tasks import SimClock
 
 RATE = 1_000_000
+BEN, CARLA = DeviceId(b"b" * 32), DeviceId(b"c" * 32)
 OVER_S = 20.0
 ACCURACY = 0.1
 
 
-async def passed_within(pacer: Pacer, seconds: float, size: int, takers: int) -> int:
+async def passed_within(pacer: Pacer | Pacers, seconds: float, size: int, takers: int) -> int:
     """Bytes that several takers get through in that time."""
     passed = 0
 
@@ -41,6 +43,42 @@ async def test_limit_is_kept_within_a_tenth_over_twenty_seconds(
     pacer.set(RATE)
     passed = await passed_within(pacer, OVER_S, size, takers)
     assert passed / (OVER_S * RATE) == pytest.approx(1, abs=ACCURACY)
+
+
+def only(*lines: str, up: str = "none") -> Pace:
+    pace = Pace(parse_limits(up, "none", [], lines))
+    pace.names_of = lambda device: {"ben", "laptop"} if device == BEN else {"carla"}
+    return pace
+
+
+@pytest.mark.parametrize("line", ["folder Photos up=1MB/s", "peer ben up=1MB/s", "peer laptop up=1MB/s"])
+async def test_limit_of_one_folder_or_peer_is_kept_within_a_tenth(autojump_clock: MockClock, line: str) -> None:
+    pace = only(line)
+    assert await passed_within(pace.of("Photos").up(BEN), OVER_S, 65_536, 3) / (OVER_S * RATE) == pytest.approx(
+        1, abs=ACCURACY
+    )
+    free = pace.of("Notes").up(CARLA)
+    assert free.rate is None
+    await free.take(1 << 40)
+
+
+async def test_several_limits_hold_together_and_all_share_the_one_for_everything(autojump_clock: MockClock) -> None:
+    pace = only("folder Photos up=1MB/s", "peer ben up=250kB/s")
+    pace.up.set(500_000)
+    assert pace.of("Photos").up(BEN).rate == 250_000
+    assert await passed_within(pace.of("Photos").up(BEN), OVER_S, 10_000, 2) == pytest.approx(5e6, rel=ACCURACY)
+    assert await passed_within(pace.of("Photos").up(CARLA), OVER_S, 10_000, 2) == pytest.approx(1e7, rel=ACCURACY)
+
+
+async def test_limit_that_is_taken_away_lets_those_go_on_who_wait(autojump_clock: MockClock) -> None:
+    pace = only("peer ben down=pause")
+    pacers = pace.of("Photos").down(BEN)
+    with trio.move_on_after(60) as patience:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pacers.wait_open)
+            await trio.sleep(5)
+            pace.set_limits(parse_limits("none", "none", []))
+    assert not patience.cancelled_caught and pace.of("Photos").down(BEN).rate is None
 
 
 async def test_quiet_time_is_not_saved_up(autojump_clock: MockClock) -> None:

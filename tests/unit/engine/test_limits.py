@@ -102,3 +102,19 @@ def test_every_minute_agrees_with_the_next_change() -> None:
             passed = [now + timedelta(minutes=minute) for minute in range(minutes)]
             assert {limits.at(moment) for moment in passed} == {limits.at(now)}
             assert limits.at(change) != limits.at(now)
+
+
+def test_limits_of_single_folders_and_peers_may_have_blanks_in_their_names() -> None:
+    lines = ["folder My photos up=500kB/s down=pause", "peer ben down=8Mbit/s", "folder up=1 up=1MB/s"]
+    found = parse_limits("none", "none", [], lines).only
+    assert [(one.kind, one.name, one.speed) for one in found] == [
+        ("folder", "My photos", Speed(500_000, 0)),
+        ("peer", "ben", Speed(None, 1_000_000)),
+        ("folder", "up=1", Speed(1_000_000, None)),
+    ]
+
+
+@pytest.mark.parametrize("typed", ["folder up=1MB/s", "file x up=1MB/s", "peer ben", "peer ben up=fast", "", "peer"])
+def test_what_is_no_limit_of_one_is_refused_with_an_example(typed: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_limits("none", "none", [], [typed])
