@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import random
+import socket
 import sqlite3
+import ssl
+import statistics
+import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -16,6 +22,8 @@ from tests.helpers.foreigners import NO_BLOCK, curl
 pytestmark = pytest.mark.needs("curl")
 
 CONTENT = random.Random("secret").randbytes(60_000)  # one block, wherever the folder's seed would cut
+PROBES, WARM = 200, 20
+SAME_CLASS = 1.25
 ENTRY_CID = slice(32, 64)  # of a packed entry of a block list: docs/protocol.md
 
 
@@ -30,13 +38,12 @@ def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computer]:
 
 
 def cid_of_the_file(anna: Computer) -> str:
-    (database,) = anna.home.glob("folder-*.db")
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-    try:
-        (entry,) = connection.execute("SELECT entry FROM block").fetchone()
-        return bytes(entry[ENTRY_CID]).hex()
-    finally:
-        connection.close()
+    found: list[bytes] = []
+    for database in anna.home.glob("folder-*.db"):
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            found += [entry for (entry,) in connection.execute("SELECT entry FROM block")]
+    (entry,) = found
+    return bytes(entry[ENTRY_CID]).hex()
 
 
 def test_with_the_certificate_curl_gets_the_encrypted_block(anna: Computer, tmp_path: Path) -> None:
@@ -86,3 +93,46 @@ def test_block_of_another_folder_is_not_found_though_it_is_on_this_computer(anna
     assert all(not body.exists() or body.read_bytes() == b"" for body in (tmp_path / "block", tmp_path / "none"))
     assert curl({**others, "cert": tls["cert"], "key": tls["key"]}, anna, cid, tmp_path / "block") == 0
     assert curl(tls, anna, cid, tmp_path / "block") == 200  # the partner
+
+
+def test_nor_does_the_time_of_the_answer_tell_it(anna: Computer) -> None:
+    """Asked in turn on one connection, so that whatever else the machine does meets all alike."""
+    cid, others = cid_of_the_file(anna), anna.ask("folder", "show", "Other")["tls"]
+    generator = random.Random("nobody has these")
+    times: dict[str, list[float]] = {"elsewhere": [], "nowhere": []}
+    with connected(anna, others) as line:
+        for number in range(2 * PROBES):
+            kind = "elsewhere" if number % 2 else "nowhere"
+            began = time.perf_counter()
+            answer = ask(line, others["sni"], cid if number % 2 else generator.randbytes(32).hex())
+            times[kind].append(time.perf_counter() - began)
+            assert answer.startswith(b"HTTP/1.1 404")
+    quick, slow = sorted(statistics.median(found[WARM:]) for found in times.values())
+    assert slow / quick < SAME_CLASS, {kind: statistics.median(found) for kind, found in times.items()}
+
+
+@contextmanager
+def connected(anna: Computer, tls: dict[str, Any]) -> Iterator[ssl.SSLSocket]:
+    """A connection with the certificate of a folder."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(tls["cert"], tls["key"])
+    with (
+        socket.create_connection(("127.0.0.1", anna.port)) as raw,
+        context.wrap_socket(raw, server_hostname=tls["sni"]) as line,
+    ):
+        line.settimeout(30)
+        yield line
+
+
+def ask(line: ssl.SSLSocket, host: str, cid: str) -> bytes:
+    """One request for a block, and its whole answer."""
+    line.sendall(f"GET /v1/blocks/{cid} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += line.recv(65_536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(next(one.split(b":")[1] for one in head.split(b"\r\n") if one.lower().startswith(b"content-length")))
+    while len(body) < length:
+        body += line.recv(65_536)
+    return head

@@ -6,7 +6,7 @@ import pytest
 from trio.testing import MockClock
 
 from syncd.daemon.handingout import HandedOut, _batches, all_below
-from syncd.daemon.pacing import Pacer
+from syncd.daemon.pacing import Pacer, Pacers
 from syncd.model.lists import BlockList
 from syncd.model.paths import Path
 from syncd.store import shared
@@ -23,7 +23,7 @@ async def content_of(site: SimSite, path: Path, start: int = 0, length: int | No
     found = None if thing is None else shared.db_bytes(store, thing)
     if found is None:
         return None
-    handed = HandedOut(site.task, path, found, Pacer())
+    handed = HandedOut(site.task, path, found, Pacers([Pacer()]))
     got = b""
     async for piece in handed.read(start, found.size - start if length is None else length):
         got += bytes(piece)
