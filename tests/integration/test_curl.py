@@ -95,6 +95,7 @@ def test_block_of_another_folder_is_not_found_though_it_is_on_this_computer(anna
     assert curl(tls, anna, cid, tmp_path / "block") == 200  # the partner
 
 
+@pytest.mark.long
 def test_nor_does_the_time_of_the_answer_tell_it(anna: Computer) -> None:
     """Asked in turn on one connection, so that whatever else the machine does meets all alike."""
     cid, others = cid_of_the_file(anna), anna.ask("folder", "show", "Other")["tls"]

@@ -135,6 +135,8 @@ def test_printed_key_makes_an_owner_when_every_owner_is_gone(three: list[Compute
 
 def test_archived_device_is_out_for_good_and_what_it_wrote_stays(three: list[Computer]) -> None:
     anna, ben, carla = three
+    (carla.folder / "hers").write_text("her first words")
+    wait_equal([computer.folder for computer in three], NEWS_S)
     (carla.folder / "hers").write_text("from before")
     wait_equal([computer.folder for computer in three], NEWS_S)
     only_looked = anna.ask("device", "archive", FOLDER, "carla", "--dry-run")
@@ -148,6 +150,11 @@ def test_archived_device_is_out_for_good_and_what_it_wrote_stays(three: list[Com
     (anna.folder / "after").write_text("not for carla")
     wait_until((ben.folder / "after").exists, NEWS_S, "the others do not go on")
     assert not (carla.folder / "after").exists()
+    carla.stop()
+    versions = ben.ask("history", str(ben.folder / "hers"))["versions"]
+    assert len(versions) == 2, versions
+    ben.ask("restore", str(ben.folder / "hers"), "--before", str(versions[0]["id"]), "--yes")
+    wait_until(lambda: (anna.folder / "hers").read_text() == "her first words", NEWS_S, "what she wrote is lost")
 
 
 def test_third_owner_decides_a_quarrel_of_two_who_could_not_hear_each_other(three: list[Computer]) -> None:
