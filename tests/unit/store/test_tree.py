@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ import pytest
 from syncd.store import syscalls
 from syncd.store.syscalls import Renames
 from syncd.store.tree import DirTree
+from syncd.treetypes import NoSpace
 from tests.helpers.odddisks import odd_disk
 from tests.helpers.realuser import RealUser
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.simtree import SimDatabases, SimTree
-from tests.suites.tree_suite import TreeSuite, World
+from tests.suites.tree_suite import MARKER, TreeSuite, World
 
 
 def real_world(directory: FilePath, renames: Renames) -> Iterator[World]:
@@ -68,6 +70,28 @@ class OddTreeSuite(TreeSuite):
 @pytest.mark.needs("fuse")
 class TestDirTreeOnADiskThatFoldsCaseAndDecomposes(OddTreeSuite):
     odd = "folding"
+
+
+class Stopping(Renames):
+    """The disk refuses the second half of a new spelling."""
+
+    def noreplace(self, fd: int, name: bytes, to_fd: int, to: bytes) -> None:
+        if name.startswith(b"respelled") and to == b"A":
+            raise OSError(errno.ENOSPC, "no space left on device")
+        super().noreplace(fd, name, to_fd, to)
+
+
+@pytest.mark.long
+@pytest.mark.needs("fuse")
+def test_spelling_that_fails_half_way_leaves_the_old_one(tmp_path: FilePath) -> None:
+    with odd_disk(tmp_path / "below", tmp_path / "shown", "folding") as shown:
+        for world in real_world(shown, Stopping()):
+            world.tree.write_marker(MARKER)
+            world.user.write((b"a",), b"1")
+            with pytest.raises(NoSpace):
+                world.tree.move((b"a",), (b"A",), world.tree.stat((b"a",)))
+            assert world.user.contents() == {(b"a",): b"1"}
+            assert world.tree.list_parked() == []
 
 
 @pytest.mark.long
