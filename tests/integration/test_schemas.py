@@ -51,6 +51,7 @@ prune Photos --dry-run
 scrub Photos
 filter list Photos
 filter test *.tmp Photos
+filter add *.none Photos --dry-run
 check Photos
 pause Photos
 resume Photos
@@ -94,6 +95,7 @@ db vacuum
 
 FAILING = """
 compare /nonexistent
+filter remove *.none --yes
 folder show Nonsense
 folder move Nonsense /nowhere
 resolve /nonexistent --keep mine
