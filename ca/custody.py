@@ -25,7 +25,7 @@ from ca import privatefiles
 from ca.errors import ConfigError
 from ca.homekey import HomeKey, is_sealed, locked_device, make_lock, open_lock
 from ca.ids import DeviceId
-from ca.keyfiles import DEVICE_FILE, KEYS_DIRECTORY, LOCK_FILE, RECOVERY_FILE, is_protected
+from ca.keyfiles import DEVICE_FILE, KEYS_DIRECTORY, LOCK_FILE, RECOVERY_FILE, is_protected, load_or_create
 
 LINKS_FILE: Final = "links.pem"
 SECRET_FILES: Final = (DEVICE_FILE, RECOVERY_FILE, LINKS_FILE)
@@ -75,11 +75,14 @@ class Custody:
 
     def unlock(self, passphrase: str) -> None:
         """Open the home key; a secret file that somebody put there in the open is sealed. Raises ConfigError
-        SY-KEY-11 for another passphrase, SY-KEY-01 for a lock that is damaged."""
-        self.key = open_lock(self._read_lock(), passphrase)
+        SY-KEY-11 for another passphrase, SY-KEY-01 for a lock that is damaged, or if the keys are of another device."""
+        key = open_lock(self._read_lock(), passphrase)
+        if load_or_create(self._home, self._random, key).id != self.device():
+            raise self._damaged(DEVICE_FILE)
         for name, content in self._secrets():
             if not is_sealed(content):
-                privatefiles.replace(self._place / name, self._sealed(self.key, name, content), self._random)
+                privatefiles.replace(self._place / name, self._sealed(key, name, content), self._random)
+        self.key = key
 
     def protect(self, passphrase: str, device: DeviceId) -> None:
         """Put the secret files behind a passphrase. Raises ConfigError SY-KEY-12 if it is too short."""
@@ -88,10 +91,12 @@ class Custody:
             raise ConfigError("the keys of this device have a passphrase", id="SY-KEY-13", fix="syncd key passphrase")
         key = HomeKey(self._random(_KEY_BYTES))
         lock = make_lock(key, passphrase, device, self._random)
-        self._write_next(lambda name, content: self._sealed(key, name, content))
-        privatefiles.write_new(self._place / LOCK_FILE, lock, self._random)
-        self.key = key
-        self._finish()
+        try:
+            self._write_next(lambda name, content: self._sealed(key, name, content))
+            privatefiles.write_new(self._place / LOCK_FILE, lock, self._random)
+        finally:  # a disk that refuses leaves one of the two, too: the lock decides
+            self.key = key if is_protected(self._home) else None
+            self._finish()
 
     def change(self, old: str, new: str) -> None:
         """Another passphrase from now on. Raises ConfigError SY-KEY-11, SY-KEY-12."""
@@ -107,13 +112,14 @@ class Custody:
         """Leave the secret files to whoever reads them, as before there was a passphrase. Raises ConfigError."""
         self._finish()
         key = open_lock(self._read_lock(), passphrase)
-        self._write_next(lambda name, content: self._opened(key, name, content))
         try:
+            self._write_next(lambda name, content: self._opened(key, name, content))
             privatefiles.remove(self._place / LOCK_FILE)
         except OSError as error:
             raise privatefiles.unreachable(self._place / LOCK_FILE, error) from error
-        self.key = None
-        self._finish()
+        finally:  # with the lock still there nothing may stay in the open
+            self.key = key if is_protected(self._home) else None
+            self._finish()
 
     def _read_lock(self) -> bytes:
         lock = privatefiles.read(self._place / LOCK_FILE)
@@ -127,6 +133,7 @@ class Custody:
 
     def _write_next(self, other: Callable[[str, bytes], bytes]) -> None:
         for name, content in self._secrets():
+            privatefiles.make_writable(self._place / name)  # found out before the lock changes, not after it
             privatefiles.replace(self._place / (name + _NEXT), other(name, content), self._random)
 
     def _sealed(self, key: HomeKey, name: str, content: bytes) -> bytes:
@@ -156,13 +163,19 @@ class Custody:
             raise privatefiles.unreachable(self._place, error) from error
 
     def _settle(self) -> None:
-        """Raises OSError, ConfigError."""
+        """Every file, whatever becomes of another. Raises the first OSError, ConfigError."""
+        refused: OSError | None = None
         for name in SECRET_FILES:
             path = self._place / (name + _NEXT)
             content = privatefiles.read(path)
             if content is None:
                 continue
-            if is_sealed(content) == self.is_protected:
-                privatefiles.take_name(path, self._place / name)
-            else:
-                privatefiles.remove(path)
+            try:
+                if is_sealed(content) == self.is_protected:
+                    privatefiles.take_name(path, self._place / name)
+                else:
+                    privatefiles.remove(path)
+            except OSError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused

@@ -164,4 +164,12 @@ def _parsed(lock: bytes) -> tuple[bytes, int, int, int, bytes, bytes]:
 def _stretched(passphrase: str, salt: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:
     typed = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
     stretching = Argon2id(salt=salt, length=_KEY_BYTES, iterations=passes, lanes=lanes, memory_cost=memory_kib)
-    return stretching.derive(typed)
+    try:
+        return stretching.derive(typed)
+    except MemoryError:
+        raise ConfigError(
+            "there is too little memory for the passphrase",
+            id="SY-KEY-03",
+            why=f"to look at one takes {memory_kib // 1024} MiB, so that guesses are dear",
+            fix="end another program, or give this one more memory; then try again",
+        ) from None

@@ -7,6 +7,7 @@ synced last. A crash leaves the whole file or a stray one with a dot, which `rem
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,8 @@ from typing import Final
 from ca.errors import ConfigError
 
 MAX_FILE_BYTES: Final = 1 << 16
+_STRAY: Final = re.compile(r"\..+\.([0-9a-f]{16}|new)", re.DOTALL)
+"""What `_aside` names, and `syncd.daemon.linkcert`."""
 
 Random = Callable[[int], bytes]
 
@@ -86,7 +89,7 @@ def take_name(new: Path, path: Path) -> None:
     """Let a whole, synced file have the name of another, and overwrite what that other held. Raises OSError."""
     held = None
     with suppress(FileNotFoundError):
-        held = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        held = _hold(path)
     try:
         os.replace(new, path)
         sync_directory(path.parent)
@@ -99,7 +102,7 @@ def take_name(new: Path, path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Take a file away, and overwrite what it held. Raises OSError."""
-    held = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    held = _hold(path)
     try:
         os.unlink(path)
         sync_directory(path.parent)
@@ -108,10 +111,18 @@ def remove(path: Path) -> None:
         os.close(held)
 
 
+def make_writable(path: Path) -> None:
+    """See that a file can be overwritten later; a person may have made it read-only. Raises ConfigError."""
+    try:
+        os.close(_hold(path))
+    except OSError as error:
+        raise unreachable(path, error) from error
+
+
 def remove_strays(place: Path) -> None:
     """Take away what a crash left beside its name. Only whoever holds the home may do this. Raises OSError."""
     for path in place.glob(".*"):
-        if path.is_file() and not path.is_symlink():
+        if _STRAY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             remove(path)
 
 
@@ -139,6 +150,20 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _hold(path: Path) -> int:
+    """The file under a name, to be overwritten when it has lost that. One that is read-only is made writable."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        return os.open(path, os.O_WRONLY | flags)
+    except PermissionError:
+        readable = os.open(path, os.O_RDONLY | flags)
+        try:
+            os.fchmod(readable, 0o600)
+        finally:
+            os.close(readable)
+        return os.open(path, os.O_WRONLY | flags)
 
 
 def _overwrite(descriptor: int) -> None:
