@@ -103,6 +103,7 @@ async def _main(settings: Settings, manager: ServiceManager, passed: socket.sock
         serve = functools.partial(serve_control, settings.socket, gate, passed, gate.observe, lock)
         if custody.is_locked:
             await nursery.start(serve)
+            nursery.start_soon(gate.end_when_stopped, nursery.cancel_scope)
             if await gate.wait_unlocked(manager):
                 await _serve(settings, manager, gate, Machine(clock, random, workers), None)
         else:

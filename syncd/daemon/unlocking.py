@@ -71,6 +71,8 @@ class Gate:
 
     async def call(self, name: str, params: Params, progress: Progress) -> Result:
         """See `web.control.Api`."""
+        if self._unlocked.is_set() and name not in ("stop", "key.unlock"):
+            await self._opened.wait()  # it starts, and is not locked any more
         if self._api is not None:
             return await self._api.call(name, params, progress)
         match name:
@@ -88,22 +90,25 @@ class Gate:
             case _:
                 raise ConfigError("the keys of this device are locked", id="SY-KEY-10")
 
-    async def try_unlock(self, passphrase: str) -> None:
-        """Raises ConfigError SY-KEY-11 if it is another."""
+    async def try_unlock(self, passphrase: str) -> bool:
+        """Whether that unlocked them; they may be open already. Raises ConfigError SY-KEY-11 if it is another."""
         async with self._one_at_a_time:
-            if self.custody.is_locked:
-                try:
-                    await self.workers.run_blocking(self.custody.unlock, passphrase)
-                except ConfigError as error:
-                    log.warning("the keys stay locked: %s", error)
-                    raise
-                log.info("the keys are unlocked")
-        self._unlocked.set()
+            if self._unlocked.is_set():
+                await self.workers.run_blocking(self.custody.check, passphrase)
+                return False
+            try:
+                await self.workers.run_blocking(self.custody.unlock, passphrase)
+            except ConfigError as error:
+                log.warning("the keys stay locked: %s", error)
+                raise
+            log.info("the keys are unlocked")
+            self._unlocked.set()
+            return True
 
     async def _unlock(self, passphrase: str) -> Result:
-        await self.try_unlock(passphrase)
+        unlocked = await self.try_unlock(passphrase)
         await self._opened.wait()
-        return {"schema": "syncd.key.unlock/1", "unlocked": True}
+        return {"schema": "syncd.key.unlock/1", "unlocked": unlocked}
 
     async def _device(self) -> DeviceId:
         return await self.workers.run_blocking(self.custody.device)
@@ -172,6 +177,10 @@ class Gate:
             nursery.start_soon(self._end, self._stopped, nursery.cancel_scope)
             nursery.start_soon(self._end, self._unlocked, nursery.cancel_scope)
         return self._unlocked.is_set() and not self._stopped.is_set()
+
+    async def end_when_stopped(self, scope: trio.CancelScope) -> None:
+        """Also while the daemon starts, which may take its time: whoever was told that it ends relies on it."""
+        await self._end(self._stopped, scope)
 
     async def _end(self, event: trio.Event, scope: trio.CancelScope) -> None:
         await event.wait()
