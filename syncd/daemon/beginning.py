@@ -33,8 +33,10 @@ async def create_folder(
     if recovery is None:
         if installation.home is None:
             raise ValueError("where there is no home the recovery key has to be given")
-        load = partial(keyfiles.load_or_create_recovery, key=installation.home_key)
-        key = await installation.on_disk(load, installation.home, installation.random.token)
+        home, random = installation.home, installation.random.token
+        # The home key as it is in the lane, where no change of the passphrase comes between: one that a lock of before
+        # had opened would seal the new file for ever.
+        key = await installation.on_disk(lambda: keyfiles.load_or_create_recovery(home, random, installation.home_key))
         recovery = key.public
     make = partial(
         authority.make_genesis,

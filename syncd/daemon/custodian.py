@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from ca.custody import Custody
+from ca.ids import DeviceId
 from ca.keyfiles import load_recovery
-from ca.roles import Role
-from ca.state import Status
+from ca.roles import Role, reads
+from ca.state import Member, Status
+from syncd.daemon.devicedb import DATABASE_NAME
 from syncd.daemon.installation import Installation
-from syncd.daemon.running import RunningFolder
 from syncd.daemon.tlsfiles import drop_tls_keys
 from syncd.daemon.views import Json
 from syncd.errors import ConfigError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from syncd.daemon.app import Daemon
 
 log = logging.getLogger("syncd")
+
+_ASIDE: Final = re.compile(rf"{re.escape(DATABASE_NAME)}\.(broken|newer|before)-[0-9]+")
 
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -37,7 +41,7 @@ class AtStake:
 
     name: str
     others: int
-    """Other devices that are members."""
+    """Other devices of members who read it."""
     has_other_owner: bool
 
 
@@ -82,8 +86,7 @@ class Custodian:
         left: list[str] = []
         if not params["dry_run"]:
             with trio.CancelScope(shield=True):  # begun is begun, also if nobody waits for the answer any more
-                await own.on_disk(custody.protect, params["passphrase"] or "", own.id)
-                left = await own.on_disk(seal_the_rest, own)
+                left = await own.on_disk(_protect, custody, params["passphrase"] or "", own)
         return {
             "schema": "syncd.key.lock/1",
             "passphrase": True,
@@ -119,18 +122,36 @@ class Custodian:
         return custody
 
     def _warning(self) -> str:
-        return loss_warning([_at_stake(folder) for folder in self._daemon.folders])
+        own, now_s = self._daemon.installation.id, self._daemon.installation.now_s()
+        return loss_warning(
+            [
+                at_stake(folder.name, folder.membership.roster.members.values(), own, now_s)
+                for folder in self._daemon.folders
+            ]
+        )
 
 
-def _at_stake(folder: RunningFolder) -> AtStake:
-    own = folder.membership.device
-    owners = [
-        member
-        for member in folder.membership.everybody()
-        if member.role is Role.OWNER and member.status is Status.ACTIVE
+def at_stake(name: str, members: Iterable[Member], own: DeviceId, now_s: int) -> AtStake:
+    """Whoever keeps blocks without reading them (a vault) saves nobody's past, and who is suspended lets nobody in."""
+    others = [
+        (member.role, device)
+        for member in members
+        if member.status is Status.ACTIVE and not member.has_expired(now_s) and reads(member.role, member.capabilities)
+        for device in member.devices
+        if device != own
     ]
-    others = any(device.id != own for member in owners for device in member.devices)
-    return AtStake(folder.name, len(folder.membership.devices()), others)
+    return AtStake(name, len(others), any(role is Role.OWNER for role, _ in others))
+
+
+def _protect(custody: Custody, passphrase: str, own: Installation) -> list[str]:
+    """Whatever a disk refuses: once the lock is there, nothing else is left in the open that could be sealed."""
+    left: list[str] = []
+    try:
+        custody.protect(passphrase, own.id)
+    finally:
+        if custody.key is not None:
+            left = seal_the_rest(own)
+    return left
 
 
 def seal_the_rest(own: Installation) -> list[str]:
@@ -147,10 +168,25 @@ def seal_the_rest(own: Installation) -> list[str]:
         except (OSError, sqlite3.Error) as error:
             log.error("%s may still be readable without the passphrase: %s", what, error)
             left.append(what)
+    return left + _set_aside(own)
+
+
+def _set_aside(own: Installation) -> list[str]:
+    """Databases that broke, or that a rollback replaced. They are a person's: nothing is changed in them."""
+    if own.home is None:
+        return []
+    found = (path.name for path in own.home.glob(f"{DATABASE_NAME}.*") if _ASIDE.fullmatch(path.name))
+    left = [f"open invitations in {name}, which was set aside" for name in sorted(found)]
+    for what in left:
+        log.warning("%s, may be readable without the passphrase; delete it if nobody needs it", what)
     return left
 
 
 def _release(custody: Custody, passphrase: str, own: Installation) -> None:
     custody.check(passphrase)
-    own.db.guard(None)  # if this ends in the middle, the next unlocking seals them again
-    custody.release(passphrase)
+    try:
+        own.db.guard(None)  # if this is killed in the middle, the next unlocking seals them again
+        custody.release(passphrase)
+    finally:
+        if custody.key is not None:  # the disk refused, and the passphrase stays
+            seal_the_rest(own)

@@ -172,8 +172,10 @@ class Linking:
         if home is None:
             raise ConfigError("this daemon has no home", id="SY-LINK-01")
         now, random = self._own.clock.now(), self._own.random.token
-        self._certificate = await self._own.on_disk(
-            open_certificate, home, settings.links_certificate, names, now, random, self._own.home_key
+        own, configured = self._own, settings.links_certificate
+        # The home key as it is in the lane, where no change of the passphrase comes between.
+        self._certificate = await own.on_disk(
+            lambda: open_certificate(home, configured, names, now, random, own.home_key)
         )
         self._read_at = self._own.clock.monotonic()
 
