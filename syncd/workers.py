@@ -39,8 +39,15 @@ class ThreadWorkers:
         if lane is None:
             return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
         # The lane comes first: a queue behind a busy database must not hold the threads that others could use.
-        async with self._lanes.setdefault(lane, trio.Lock()):
+        lock = self._lanes.setdefault(lane, trio.Lock())
+        try:
+            lock.acquire_nowait()  # a free lane costs no turn of the event loop
+        except trio.WouldBlock:
+            await lock.acquire()
+        try:
             return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+        finally:
+            lock.release()
 
 
 class Buffers:

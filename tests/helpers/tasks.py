@@ -249,8 +249,15 @@ class SimWorkers:
     ) -> Result:
         if lane is None:
             return await self._run(function, *arguments)
-        async with self._lanes.setdefault(lane.name, trio.Lock()):
+        lock = self._lanes.get(lane.name) or self._lanes.setdefault(lane.name, trio.Lock())
+        try:
+            lock.acquire_nowait()  # as `ThreadWorkers` does
+        except trio.WouldBlock:
+            await lock.acquire()
+        try:
             return await self._run(function, *arguments)
+        finally:
+            lock.release()
 
     async def _run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         waits_s = self._random.uniform(-self._latency_s, self._latency_s)  # before it begins, or after it has ended
@@ -269,10 +276,10 @@ class SimWorkers:
     async def _pass_time(self, seconds: float) -> None:
         if self.is_down:
             raise PowerCut
-        if self._latency_s:
-            await doze(max(seconds, 0.0))  # a thread is never abandoned
-        if self.is_down:
-            raise PowerCut
+        if seconds > 0:
+            await doze(seconds)  # a thread is never abandoned
+            if self.is_down:
+                raise PowerCut
 
     def step(self) -> None:
         """One more thing that is about to happen."""
