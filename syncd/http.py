@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import h11
@@ -73,6 +74,12 @@ class FastStream(Protocol):
     async def receive_into(self, buffer: memoryview) -> int: ...
 
     def receive_into_nowait(self, buffer: memoryview) -> int: ...
+
+
+class LastPiece(bytes):
+    """The end of a streamed body: its last bytes and the word that they are the last go out together."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +221,18 @@ class _Pipe:
                 data = bytes(await self.stream.receive_some(READ_BYTES))
             if not data:
                 return None
+        if (end := data.find(END_OF_HEAD)) < 0:  # nearly always it is here whole, and no deadline has to be set up
+            data = await self._rest_of_head(data)
+            end = data.find(END_OF_HEAD)
+        end += len(END_OF_HEAD)
+        self.rest = data[end:]
+        return data[:end]
+
+    async def _rest_of_head(self, data: bytes) -> bytes:
+        """Read on until the head has its end."""
         with _deadline(self.limits.head_s), _translated():
             searched = 0
-            while (end := data.find(END_OF_HEAD, searched)) < 0:
+            while data.find(END_OF_HEAD, searched) < 0:
                 if len(data) > MAX_HEAD_BYTES:
                     raise RequestRefused(431, "head too long")
                 searched = max(0, len(data) - len(END_OF_HEAD))
@@ -224,9 +240,7 @@ class _Pipe:
                 if not more:
                     raise PeerUnavailable("the connection ended inside a head")
                 data += more
-        end += len(END_OF_HEAD)
-        self.rest = data[end:]
-        return data[:end]
+        return data
 
     async def send(self, pieces: Sequence[Buffer]) -> None:
         size = sum(len(piece) for piece in pieces)
@@ -330,11 +344,12 @@ async def serve(
 class _Exchange(Generic[Admitted]):
     """One request and its answer, on the serving side."""
 
-    def __init__(self, pipe: _Pipe, machine: h11.Connection, admitted: Admitted, body: Body, is_last: bool) -> None:
+    def __init__(self, pipe: _Pipe, raw: bytes, admitted: Admitted, body: Body, is_last: bool) -> None:
+        """`raw`: the bytes of the request's head."""
         self.body = body
         self.is_last = is_last
         self._pipe = pipe
-        self._machine = machine
+        self._raw = raw
         self._admitted = admitted
 
     async def answer(self, handle: Callable[[Admitted, Body], Awaitable[Response]]) -> Response:
@@ -347,7 +362,7 @@ class _Exchange(Generic[Admitted]):
         except Exception:
             await _refuse(self._pipe, 500)
             raise
-        await _send_response(self._pipe, self._machine, response, close=self.is_last or response.close)
+        await _send_response(self._pipe, self._raw, response, close=self.is_last or response.close)
         return response
 
 
@@ -358,22 +373,23 @@ async def _maybe_next_exchange(
     raw = await pipe.maybe_read_head(begin_s)
     if raw is None:
         return None
-    check_request_head_untrusted(raw)
-    machine = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
-    event = _parse_untrusted(machine, raw)
-    assert isinstance(event, h11.Request)  # of a whole head h11 makes a request or an error, and nothing else
-    head = Head(event.method, event.target, tuple(event.headers))
+    head = (_request_untrusted if len(raw) <= MAX_KEPT_BYTES else _request_untrusted.__wrapped__)(raw)
     if head.maybe_field(b"transfer-encoding") is not None:
         raise RequestRefused(501, "a request body needs a content-length")
     length = body_length_untrusted(head.fields)
     is_last = (head.maybe_field(b"connection") or b"").lower() == b"close"
-    return _Exchange(pipe, machine, admit(head), Body(pipe, length or 0), is_last)
+    return _Exchange(pipe, raw, admit(head), Body(pipe, length or 0), is_last)
 
 
-async def _send_response(pipe: _Pipe, machine: h11.Connection, response: Response, *, close: bool) -> None:
+async def _send_response(pipe: _Pipe, raw: bytes, response: Response, *, close: bool) -> None:
+    """`raw`: the head of the request."""
     fields: list[tuple[str, str]] = [*response.fields, _framing(response.body, response.length)]
     if close:
         fields.append(("connection", "close"))
+    if isinstance(response.body, (bytes, bytearray, memoryview)) and raw.startswith(_WITH_BODY):
+        await pipe.send([_response_head(response.status, tuple(fields)), response.body])
+        return
+    machine = _serving_machine(raw)
     with _our_bug():
         head = h11.Response(status_code=response.status, headers=fields)
     await _send_message(pipe, machine, head, response.body)
@@ -381,9 +397,8 @@ async def _send_response(pipe: _Pipe, machine: h11.Connection, response: Respons
 
 async def _refuse(pipe: _Pipe, status: int) -> None:
     """Answer with a status alone and let the peer read it. It says nothing about what was asked."""
-    machine = h11.Connection(h11.SERVER)
     with suppress(PeerUnavailable):  # whoever left need not be told
-        await _send_response(pipe, machine, Response(status), close=True)
+        await _send_response(pipe, b"", Response(status), close=True)
         await pipe.linger()
 
 
@@ -427,15 +442,19 @@ class Client:
         self._is_over = True
         if self._pipe.rest:
             raise RemoteProtocolError("an answer without a question")
-        machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
-        sized = [_framing(body, length)] if body or method != "GET" else []
-        with _our_bug():
-            head = h11.Request(method=method, target=target, headers=[("host", self._host), *fields, *sized])
-        await _send_message(self._pipe, machine, head, body)
+        sized = (_framing(body, length),) if body or method != "GET" else ()
+        fields = (("host", self._host), *fields, *sized)
+        if isinstance(body, (bytes, bytearray, memoryview)):
+            await self._pipe.send([_request_head(method, target, fields), body])
+        else:
+            machine = h11.Connection(h11.CLIENT)
+            with _our_bug():
+                head = h11.Request(method=method, target=target, headers=list(fields))
+            await _send_message(self._pipe, machine, head, body)
         raw = await self._pipe.maybe_read_head(self._pipe.limits.answer_s if answer_s is None else answer_s)
         if raw is None:
             raise PeerUnavailable("no answer came")
-        reply = self._reply_untrusted(machine, raw)
+        reply = self._reply_untrusted(method, raw)
         self._is_over = _field(reply.fields, b"connection") == b"close"
         return reply
 
@@ -446,16 +465,13 @@ class Client:
         self._is_over = True
         return self._pipe.rest
 
-    def _reply_untrusted(self, machine: h11.Connection, raw: bytes) -> Reply:
-        check_response_head_untrusted(raw)
-        event = _parse_untrusted(machine, raw)
-        if not isinstance(event, h11.Response):
-            raise RemoteProtocolError("not a final answer")
-        fields = tuple(event.headers)
+    def _reply_untrusted(self, method: str, raw: bytes) -> Reply:
+        read = _response_untrusted if len(raw) <= MAX_KEPT_BYTES else _response_untrusted.__wrapped__
+        status, fields = read(method, raw)
         if _field(fields, b"content-encoding") is not None:
             raise RemoteProtocolError("an encoded body")
         self._body = Body(self._pipe, _reply_length_untrusted(fields))
-        return Reply(event.status_code, fields, self._body)
+        return Reply(status, fields, self._body)
 
 
 def _reply_length_untrusted(fields: tuple[tuple[bytes, bytes], ...]) -> int | None:
@@ -464,6 +480,66 @@ def _reply_length_untrusted(fields: tuple[tuple[bytes, bytes], ...]) -> int | No
     if length is None and _field(fields, b"transfer-encoding") != b"chunked":
         raise RemoteProtocolError("a body without a length")
     return length
+
+
+# --- heads -----------------------------------------------------------------------------------------------------------
+#
+# What h11 makes of a head depends on the bytes of that head and on nothing else, and those of one connection are much
+# alike: so what it made of the last ones is kept. Long ones are not, whoever sends them.
+
+MAX_KEPT_BYTES: Final = 512
+KEPT: Final = 256
+
+_WITH_BODY: Final = (b"GET ", b"POST ")
+_ANY_REQUEST: Final = b"GET / HTTP/1.1\r\nhost: any\r\n\r\n"
+_Fields: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
+
+
+@lru_cache(KEPT)
+def _request_untrusted(raw: bytes) -> Head:
+    """Raises RequestRefused."""
+    check_request_head_untrusted(raw)
+    event = _parse_untrusted(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES), raw)
+    assert isinstance(event, h11.Request)  # of a whole head h11 makes a request or an error, and nothing else
+    return Head(event.method, event.target, tuple(event.headers))
+
+
+@lru_cache(KEPT)
+def _response_untrusted(method: str, raw: bytes) -> tuple[int, _Fields]:
+    """Status and fields of the answer to a request. Raises RemoteProtocolError."""
+    check_response_head_untrusted(raw)
+    machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+    machine.send(h11.Request(method=method, target="/", headers=[("host", "any")]))
+    event = _parse_untrusted(machine, raw)
+    if not isinstance(event, h11.Response):
+        raise RemoteProtocolError("not a final answer")
+    return event.status_code, tuple(event.headers)
+
+
+@lru_cache(KEPT)
+def _request_head(method: str, target: str, fields: Fields) -> bytes:
+    """What goes out before a body whose length is known."""
+    with _our_bug():
+        written = h11.Connection(h11.CLIENT).send(h11.Request(method=method, target=target, headers=list(fields)))
+    assert written is not None
+    return written
+
+
+@lru_cache(KEPT)
+def _response_head(status: int, fields: Fields) -> bytes:
+    """The same in answer to a request that may have a body in its answer."""
+    with _our_bug():
+        written = _serving_machine(_ANY_REQUEST).send(h11.Response(status_code=status, headers=list(fields)))
+    assert written is not None
+    return written
+
+
+def _serving_machine(raw: bytes) -> h11.Connection:
+    """h11 as it is when a request has come; nothing of it (`raw` empty) when there was none to be made of what came."""
+    machine = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+    if raw:
+        _parse_untrusted(machine, raw)
+    return machine
 
 
 # --- both ----------------------------------------------------------------------------------------------------------
@@ -492,6 +568,8 @@ async def _send_message(
             async for item in body:
                 pieces = (item,) if isinstance(item, (bytes, bytearray, memoryview)) else item
                 waiting += _written(machine, h11.Data(data=_Joined(pieces)))  # type: ignore[arg-type]  # see _Joined
+                if isinstance(item, LastPiece):
+                    break
                 await pipe.send(waiting)
                 waiting = []
     waiting += _written(machine, h11.EndOfMessage())

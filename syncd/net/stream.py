@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.protocol import tls
 from syncd.protocol.hello import Channel
-from syncd.protocol.records import decrypt_into
+from syncd.protocol.records import decrypt_into, produced
 from syncd.seams import Buffer, RawStream
 
 HANDSHAKE_S = 10.0
@@ -42,7 +42,6 @@ WORN_S = MAX_CONNECTION_S - 600.0
 # A peer that sends records without content (padding, key updates) keeps us working for nothing.
 MAX_BARREN_BYTES = 1 << 20
 
-PRODUCED_BYTES = 2 * WRITE_BYTES  # one write, what its pieces exceed it by, and the records' own overhead
 
 _REFUSALS = ("unknown ca", "bad certificate", "certificate required", "certificate unknown", "access denied")
 
@@ -84,6 +83,10 @@ class TlsStream(trio.abc.Stream):
         self._receiving = Guard("receiving from")
         self._flushing = trio.Lock()
         self._barren_bytes = 0
+        self._is_drained = False
+        """All that was received is decrypted: OpenSSL need not be asked."""
+        self._is_answer_due = True
+        """Something was received since reading was last asked for an answer."""
         self._closed = False
         self._ended = False
         self._send_broken = False
@@ -151,9 +154,18 @@ class TlsStream(trio.abc.Stream):
     async def _flush(self) -> None:
         """Send what OpenSSL has produced, all of it."""
         try:
-            async with self._flushing:
-                while ready := _produced(self._connection):
+            try:
+                self._flushing.acquire_nowait()  # nearly always: that spares a turn of the event loop
+            except trio.WouldBlock:
+                await self._flushing.acquire()
+            try:
+                if not (ready := produced(self._connection)):
+                    await trio.lowlevel.checkpoint()
+                while ready:
                     await self._push(ready)
+                    ready = produced(self._connection)
+            finally:
+                self._flushing.release()
         except BaseException:
             self._send_broken = True
             raise
@@ -162,6 +174,11 @@ class TlsStream(trio.abc.Stream):
         """Send all of it, as long as the peer takes any of it."""
         with memoryview(data) as view:
             at = 0
+            while trio.current_effective_deadline() <= trio.current_time() + STALL_S:  # the caller is less patient
+                with view[at:] as rest:
+                    at += await self._raw.send_some(rest)
+                if at == len(view):
+                    return
             while at < len(view):
                 with trio.CancelScope(deadline=trio.current_time() + STALL_S) as patience, view[at:] as rest:
                     at += await self._raw.send_some(rest)
@@ -170,7 +187,7 @@ class TlsStream(trio.abc.Stream):
 
     async def _answer(self) -> None:
         """Send what reading produced, unless a sender is at it: that one takes it along."""
-        if not self._flushing.locked() and (ready := _produced(self._connection)):
+        if not self._flushing.locked() and (ready := produced(self._connection)):
             self._flushing.acquire_nowait()
             try:
                 await self._raw.send_all(ready)
@@ -217,7 +234,9 @@ class TlsStream(trio.abc.Stream):
                     break
                 if self._receive_error is not None:
                     raise self._broken(self._receive_error) from self._receive_error
-                await self._answer()
+                if self._is_answer_due:
+                    self._is_answer_due = False
+                    await self._answer()
                 await self._feed()
                 waited = True
             if not waited:
@@ -226,12 +245,14 @@ class TlsStream(trio.abc.Stream):
 
     def _take(self, buffer: memoryview) -> int:
         """Decrypt until there is enough or no more. An error behind good records waits its turn."""
-        if self._ended or self._receive_error is not None:
+        if self._ended or self._receive_error is not None or self._is_drained:
             return 0
         count, error = decrypt_into(self._connection, buffer)
         if isinstance(error, SSL.ZeroReturnError):
             self._ended = True
-        elif not isinstance(error, SSL.WantReadError):
+        elif isinstance(error, SSL.WantReadError):
+            self._is_drained = True
+        else:
             self._receive_error = error
         if count:
             self._barren_bytes = 0
@@ -247,6 +268,7 @@ class TlsStream(trio.abc.Stream):
         if self._barren_bytes > MAX_BARREN_BYTES:
             raise trio.BrokenResourceError("the peer sends records without content")
         self._connection.bio_write(data)
+        self._is_drained, self._is_answer_due = False, True
 
     # --- ending ---
 
@@ -272,7 +294,7 @@ class TlsStream(trio.abc.Stream):
         try:
             self._connection.shutdown()
             with trio.move_on_after(CLOSE_S):
-                await self._raw.send_all(_produced(self._connection))
+                await self._raw.send_all(produced(self._connection))
         except (SSL.Error, trio.BrokenResourceError):
             return  # a courtesy to somebody who has gone already
 
@@ -360,7 +382,7 @@ async def _shake_hands(raw: RawStream, connection: SSL.Connection, turn: trio.Lo
         else:
             async with turn:  # which is taken in one round of the event loop and used in the next
                 finished = _step(connection)
-        if ready := _produced(connection):
+        if ready := produced(connection):
             await raw.send_all(ready)
         if finished:
             return
@@ -384,7 +406,7 @@ def _step(connection: SSL.Connection) -> bool:
 
 async def _send_alert(raw: RawStream, connection: SSL.Connection) -> None:
     """Tell the peer why, and give it a moment to read: closing on unread bytes would reset the connection at once."""
-    if alert := _produced(connection):
+    if alert := produced(connection):
         with trio.move_on_after(ALERT_S):
             await raw.send_all(alert)
             await raw.receive_some(READ_BYTES)
@@ -400,11 +422,3 @@ async def _closing_on_failure(raw: RawStream) -> AsyncIterator[None]:
     except BaseException:
         raw.abort()
         raise
-
-
-def _produced(connection: SSL.Connection) -> bytes:
-    """What OpenSSL wants sent, perhaps nothing."""
-    try:
-        return connection.bio_read(PRODUCED_BYTES)
-    except SSL.WantReadError:
-        return b""

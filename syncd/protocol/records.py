@@ -1,5 +1,5 @@
 """Pure. Decrypting into memory of our own: what pyOpenSSL's `recv_into` does, without a new buffer and a copy for each
-record.
+record; and taking what is to be sent, without asking for more than there is.
 
 OpenSSL gives at most one record of 16 KiB per call, so a gibibyte is 65,536 calls, and what stands around each of them
 counts. pyOpenSSL allocates, decrypts, translates and copies; here its connection is asked directly through the binding
@@ -16,6 +16,7 @@ from OpenSSL import SSL
 RECORD_BYTES: Final = 16 * 1024
 _lib: Final[Any] = Binding.lib
 _ffi: Final[Any] = Binding.ffi
+_PLACE: Final[Any] = _ffi.new("char **")
 
 
 def decrypt_into(connection: SSL.Connection, target: memoryview) -> tuple[int, SSL.Error | None]:
@@ -33,6 +34,13 @@ def decrypt_into(connection: SSL.Connection, target: memoryview) -> tuple[int, S
                 return total, _error(connection, count)
             total += count
     return total, None
+
+
+def produced(connection: SSL.Connection) -> bytes:
+    """What OpenSSL wants sent, perhaps nothing. `bio_read` would want to be told how much that is at most, and give an
+    exception for nothing, which is the usual answer."""
+    count = _lib.BIO_get_mem_data(connection._from_ssl, _PLACE)
+    return connection.bio_read(count) if count > 0 else b""
 
 
 def _error(connection: SSL.Connection, result: int) -> SSL.Error:
