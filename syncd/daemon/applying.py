@@ -6,28 +6,32 @@ What is to be done is decided by `engine.plan`, how by `store.apply`; here is wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 
 import trio
 
-from syncd.daemon.ground import STALE_S, Ground
+from syncd.daemon.ground import STALE_S, Counted, Ground
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.waves import Waves
 from syncd.engine.plan import Waiting
 from syncd.store import counts
-from syncd.store.apply import execute
+from syncd.store.apply import carry_out
 from syncd.store.commit import Committed
 from syncd.store.prepare import Round
 from syncd.store.recovery import publish_late_edits
 from syncd.store.staging import Staging
-from syncd.treetypes import ROOT, LocallyChanged, NameTaken, NoSpace, NotThere, Path, RootState, TreeError
+from syncd.treetypes import ROOT, LocallyChanged, NameTaken, NoSpace, NotThere, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
 LONGEST_SLEEP_S = 3600.0
 RETRY_S = 2.0
 RACE_RETRY_S = 0.25
+FRESH_S = 0.25
+"""A root that was there so lately need not be looked for again before planning: what changes the disk finds out anyway,
+and that something is gone is decided by the scan alone."""
 
 
 class Applier:
@@ -44,7 +48,8 @@ class Applier:
         self._finisher = ground.finisher
         self._work = ground.work
         self._waves = waves
-        self._swept_at = 0.0
+        self._counted: Counted | None = None
+        """Of the last sweep, if it has changed nothing after that."""
         self._space_at = 0.0
         """The disk was full, or failed: when to try again. 0: it was not."""
         ground.finisher.on_committed = self._after_commit
@@ -58,7 +63,7 @@ class Applier:
             with trio.move_on_after(await self._until_retry_s()):
                 await self._ground.plan_event.wait()
             self._ground.plan_event = trio.Event()
-            if self._ground.root_state is not RootState.OK or not await self._keeper.check_root():
+            if self._ground.root_state is not RootState.OK or not await self._keeper.check_root(fresh_s=FRESH_S):
                 continue  # it also notes what was done to the disk and never written down
             self._ground.is_planning = True
             self._ground.tell()
@@ -67,15 +72,18 @@ class Applier:
                     pass
             except TreeError as error:
                 log.warning("folder %s: the disk failed: %s", self._ground.name, error)
+                self._counted = None
                 self._space_at = self._clock.monotonic() + RETRY_S
             finally:
                 self._ground.is_planning = False
-            await self._ground.recount()
+            await self._ground.recount(self._counted)
             self._ground.tell()
 
     async def _until_retry_s(self) -> float:
         """How long until something that failed is due again: what the last sweep passed over."""
-        due = await self._db(counts.db_next_retry, self._store.connection, self._swept_at)
+        due = self._ground.next_retry
+        if self._ground.counts_are_stale:
+            due = await self._db(counts.db_next_retry, self._store.connection, self._ground.swept_at)
         wait_s = LONGEST_SLEEP_S if due is None else max(0.05, due - self._clock.now())
         if self._ground.counts_are_stale:
             wait_s = min(wait_s, STALE_S)
@@ -83,21 +91,31 @@ class Applier:
 
     async def _sweep(self) -> bool:
         """Once through all pending nodes; True if that brought anything closer."""
-        self._swept_at = self._clock.now()
+        self._ground.swept_at = now = self._clock.now()
         await self._judge_again()
-        await self._waves.hold_arriving()
-        await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
+        if self._puller.busy:
+            await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
         ignored = self._ground.ignores.at(self._ground.now_ns()) if self._ground.ignores.lines else None
         after: int | None = 0
-        progress, waiting = False, Waiting()
+        progress, waiting, is_left = False, Waiting(), False
         while after is not None:
             async with self._finisher.disk:
-                engaged = self._puller.engaged
-                page, after = await self._db(self._store.db_plan, after, self._swept_at, engaged, ignored, waiting)
+                plan = partial(self._store.db_plan, after, now, self._puller.engaged, ignored, waiting)
+                visit = partial(self._db_plan, plan, self._ground.may_count)
+                page, after, self._counted = await (self._db(visit) if after else self._waves.judged(visit))
                 progress = await self._carry_out(page) or progress
+                is_left = is_left or page.is_left
             if page.wants and self._ground.rights.exchanges and self._clock.monotonic() >= self._space_at:
                 await self._puller.offer(page.wants)
-        return progress
+        return progress and is_left
+
+    def _db_plan(
+        self, plan: Callable[[], tuple[Round, int | None]], may_count: bool
+    ) -> tuple[Round, int | None, Counted | None]:
+        """Plan a page; and count, where nothing follows that touches rows."""
+        page, following = plan()
+        goes_on = following is not None or page.steps or page.blocked or (page.is_left and page.settled + page.woken)
+        return page, following, self._ground.db_count() if may_count and not goes_on else None
 
     async def _judge_again(self) -> None:
         """Once for every state of the roster that lets us exchange: those who were taken out judge nothing."""
@@ -118,37 +136,22 @@ class Applier:
             nodes = {step.operation.node for step in page.steps}
             self._store.moving |= nodes
             try:
-                done = await self._blocking(execute, self._store.tree, page.steps)
-                directories = sorted(
-                    {step.path[:-1] for step in page.steps} | {s.target[:-1] for s in page.steps if s.target}
-                )
-                await self._blocking(self._store.tree.flush_dirs, await self._existing(directories))
+                done = await self._blocking(carry_out, self._store.tree, page.steps)
                 committed = await self._db(self._store.db_commit, done, self._clock.now())
             except TreeError:
                 self._ground.is_recovered = False  # some of it was done: that is found out before anything else is
                 raise
             finally:
                 self._store.moving -= nodes
-            await self._after_commit(committed)
+            is_done = any(not isinstance(item.outcome, TreeError) for item in done)
+            await self._after_commit(committed, is_swept=is_done)  # then another sweep follows at once
         if page.blocked:
             taken = [(node, path, NameTaken("something that is only here has its name")) for node, path in page.blocked]
             await self._db(self._note_failures, Committed(failed=list(taken)))
         return page.settled + page.woken > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
 
-    async def _existing(self, directories: Sequence[Path]) -> list[Path]:
-        def existing() -> list[Path]:
-            found = []
-            for path in directories:
-                try:
-                    self._store.tree.stat(path)
-                except TreeError:
-                    continue
-                found.append(path)
-            return found
-
-        return await self._blocking(existing)
-
-    async def _after_commit(self, committed: Committed) -> None:
+    async def _after_commit(self, committed: Committed, *, is_swept: bool = False) -> None:
+        """`is_swept`: the planner looks again without being woken."""
         if committed.applied and self._space_at:
             self._space_at = 0.0
             await self._db(counts.db_clear_problems, self._store.connection, [ROOT])
@@ -161,7 +164,8 @@ class Applier:
         if committed.moved:
             self._work.deep.update(committed.moved)
             self._work.event.set()
-        self._ground.wake_plan()
+        if not is_swept:
+            self._ground.wake_plan()
         self._ground.tell()
 
     def _note_failures(self, committed: Committed) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from math import inf
 
 import trio
 
-from syncd.daemon.ground import Ground, LinkState
+from syncd.daemon.ground import LEVEL, Ground, LinkState
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.model.cipher import max_ciphertext
-from syncd.model.heads import Head, decode_head_untrusted, verify_head
+from syncd.model.heads import Head, decode_head_untrusted, encode_head, verify_head
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import FrameStatus, HeadsPage, Link
 from syncd.store import counts
 from syncd.store.apart import has_left_out
+from syncd.store.db import Transaction
 from syncd.store.folder import Arrived
 from syncd.store.journal import Accepted, Verdict
 from syncd.store.keyring import EpochKeyMissing
@@ -27,6 +29,11 @@ HEADS_AT_ONCE = 64
 BODIES_BYTES = 4 << 20
 """Of changesets that are opened and joined together, compressed as they travel."""
 PACE_S = 0.1
+NEEDS_S = 1.0
+MUCH_BYTES = 1 << 20
+RECENT = 256
+CURSOR_STEP = 64
+"""Heads that were all known move the place where we go on after a restart only so often: each time is a flush."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 
@@ -40,6 +47,21 @@ class Taken(Enum):
     MORE_IS_CALLED = "the same, and the search for it has come further"
 
 
+_NOT_TAKEN = (Verdict.ROSTER, Verdict.EARLY, Verdict.REFUSED)
+"""Of these a peer has to tell again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """What came of some changesets, in their order. Everything numbered above `newest_before` is of them."""
+
+    verdicts: Sequence[Accepted]
+    newest_before: int
+    newest: int
+    refused: RemoteProtocolError | None
+    lacks_key: bool
+
+
 class Follower:
     """Follows the peers of one folder."""
 
@@ -50,6 +72,8 @@ class Follower:
         self._blocking = ground.workers.run_blocking
         self._puller = ground.puller
         self._intake = trio.Lock()
+        self._recent: dict[bytes, None] = {}
+        """Heads that were taken in lately, as they travel: each comes once more from every other peer."""
 
     async def run_link(self, link: Link) -> None:
         """Exchange with one peer until its connection is lost or cancelled."""
@@ -58,7 +82,7 @@ class Follower:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._follow, state)
-                nursery.start_soon(self._tell_needs, link)
+                nursery.start_soon(self._tell_needs, state)
                 nursery.start_soon(self._puller.run_link, link)
         except* PeerUnavailable as lost:
             log.debug("folder %s: %s", self._ground.name, lost.exceptions[0])
@@ -75,6 +99,7 @@ class Follower:
         """Take in what a peer has accepted, and wait for more."""
         link = state.link
         log_id, after = await self._db(counts.db_cursor, self._store.connection, link.device)
+        state.kept_log, state.kept = log_id, after
         wait_s = 0.0
         while True:
             asked_at = trio.current_time()
@@ -101,43 +126,55 @@ class Follower:
             if not page.heads and trio.current_time() < asked_at + PACE_S:
                 await trio.sleep(PACE_S)  # whoever has no news is to wait with the answer
             after = page.last
-            await self._db(counts.db_keep_cursor, self._store.connection, link.device, log_id, after)
-            state.newest = max(state.newest, page.newest)
+            if after >= state.kept + CURSOR_STEP or log_id != state.kept_log:
+                await self._db(counts.db_keep_cursor, self._store.connection, link.device, log_id, after)
+                state.kept_log, state.kept = log_id, after
             if after >= page.newest and not state.reached:
                 state.reached = True
                 self._ground.may_scan.set()
             if page.heads:
                 self._puller.peers_have_more(link.device)
+                state.told_needs = None
             self._ground.tell()
 
-    async def _tell_needs(self, link: Link) -> None:
-        """Let the peer know what we still lack: at most once a second, and at once when nothing is lacking.
+    async def _tell_needs(self, state: LinkState) -> None:
+        """Let the peer know what we still lack: at once when nothing is lacking, and then again after any news from it;
+        else at most once a second, and little only when it has been lacking for so long.
 
         One that lacks something itself is told of parts of files as well: it may have these from us."""
-        told: tuple[int, int] | None = None
+        ground, device = self._ground, state.link.device
         while True:
-            changed = self._ground.changed_soon()
-            level = self._ground.is_settled and self._ground.heads_reached
-            lacks_too = self._ground.peer_needs.get(link.device, (0, 0)) != (0, 0)
-            partial = self._puller.partial_bytes if lacks_too else 0
-            lacking = max(0, self._ground.counts.need_bytes - partial)
-            needs = (0, 0) if level else (max(1, self._ground.counts.need_files), lacking)
-            if needs != told:
-                await link.tell_needs(*needs)
-                told = needs
-                await trio.sleep(0 if needs == (0, 0) else 1)
+            state.needs_moved, state.patience_bytes = trio.Event(), -1.0
+            lacks_too = ground.peer_needs.get(device, LEVEL) != LEVEL
+            needs, now = ground.needs, trio.current_time()
+            if needs == LEVEL:
+                due = now
+            else:
+                lacks_much = needs[1] > MUCH_BYTES
+                due = max(state.told_at, -inf if lacks_much else ground.lacks_since or now) + NEEDS_S
+                needs = needs[0], max(0, needs[1] - (self._puller.partial_bytes if lacks_too else 0))
+            if needs != state.told_needs and due <= now:
+                state.told_needs, state.told_at = needs, state.told_at if needs == LEVEL else now
+                await state.link.tell_needs(*needs)
                 continue
-            with trio.move_on_after(1 if lacks_too and self._puller.busy else inf):
-                await changed.wait()
+            if due > now:
+                state.patience_bytes = inf if due == state.told_at + NEEDS_S else MUCH_BYTES
+            looks_again = now + NEEDS_S if lacks_too and self._puller.busy else inf
+            with trio.move_on_at(due if due > now else looks_again):
+                await state.needs_moved.wait()
 
     async def _take_page(self, state: LinkState, page: HeadsPage) -> Taken:
         if not page.heads:
             return Taken.WHOLE
-        heads = [self._check_head_untrusted(state.link, raw) for raw in page.heads]
+        news = [raw for raw in page.heads if raw not in self._recent]
+        if not news:
+            return Taken.WHOLE
+        heads = [self._check_head_untrusted(state.link, raw) for raw in news]
         async with self._intake:
             unknown = await self._db(self._store.db_unknown, heads, state.called, self._ground.now_ms())
-            for part in _batches_of_heads(unknown):
-                taken = await self._take_heads(state, part)
+            parts = list(_batches_of_heads(unknown))
+            for part in parts:
+                taken = await self._take_heads(state, part, page if part is parts[-1] else None)
                 if taken is not Taken.WHOLE:
                     return taken
         return Taken.WHOLE
@@ -156,52 +193,74 @@ class Follower:
             raise RemoteProtocolError("a head with a wrong signature") from error
         return head
 
-    async def _take_heads(self, state: LinkState, heads: Sequence[Head]) -> Taken:
+    async def _take_heads(self, state: LinkState, heads: Sequence[Head], page: HeadsPage | None) -> Taken:
+        """`page`: all of it is taken in with these."""
         link = state.link
         bodies = await self._fetch_bodies(link, heads)
-        arrived = []
-        refused: RemoteProtocolError | None = None
+        intake = await self._db(self._db_take, state, heads, bodies, page)
+        if intake.lacks_key:
+            self._ground.on_roster_needed(link.device)
+        if not intake.verdicts:
+            if intake.refused is not None:
+                raise intake.refused
+            return Taken.LATER
+        for head, accepted in zip(heads, intake.verdicts, strict=False):
+            self._note_verdict(head, accepted)
+            if accepted.verdict is Verdict.APPLIED:
+                self._recent[encode_head(head)] = None
+        while len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+        self._ground.announce(intake.newest, link.device if self._ground.newest >= intake.newest_before else None)
+        self._ground.wake_plan()
+        if intake.refused is not None:
+            raise intake.refused
+        behind = any(accepted.verdict in (Verdict.ROSTER, Verdict.EARLY) for accepted in intake.verdicts)
+        if behind:
+            self._ground.on_roster_needed(link.device)
+        lacks = [hash_ for accepted in intake.verdicts for hash_ in accepted.lacks]
+        misses: bool = bool(lacks) and await self._db(has_left_out, self._store.connection)
+        if misses:
+            return Taken.MORE_IS_CALLED if state.called.add(lacks) else Taken.CALLED
+        return Taken.LATER if behind or len(intake.verdicts) < len(heads) else Taken.WHOLE
+
+    def _db_take(
+        self, state: LinkState, heads: Sequence[Head], bodies: Mapping[Cid, bytes], page: HeadsPage | None
+    ) -> _Intake:
+        """Open changesets and join them, as far as they came and can be opened, in one visit to the rows; where all
+        went well that is also how far the peer was followed."""
+        arrived, refused, lacks_key = [], None, False
         for head in heads:
             body = bodies.get(head.cid)
             if body is None:
                 break
             try:
-                changeset = await self._blocking(self._store.open_changeset_untrusted, head, body)
+                arrived.append(Arrived(head, self._store.open_changeset_untrusted(head, body), body))
             except EpochKeyMissing:
-                self._ground.on_roster_needed(link.device)
+                lacks_key = True
                 break
             except RemoteProtocolError as error:
                 refused = error  # those before it are fine
                 break
-            arrived.append(Arrived(head, changeset, body))
-        if refused is not None and not arrived:
-            raise refused
+        before = self._store.journal.newest_seq()
         if not arrived:
-            return Taken.LATER
-        verdicts = await self._db(self._store.db_accept, arrived, state.called, self._ground.now_ms())
-        for one, accepted in zip(arrived, verdicts, strict=True):
-            self._note_verdict(link, one, accepted)
-        self._ground.announce(await self._db(self._store.journal.newest_seq))
-        self._ground.wake_plan()
-        if refused is not None:
-            raise refused
-        behind = any(accepted.verdict in (Verdict.ROSTER, Verdict.EARLY) for accepted in verdicts)
-        if behind:
-            self._ground.on_roster_needed(link.device)
-        lacks = [hash_ for accepted in verdicts for hash_ in accepted.lacks]
-        misses: bool = bool(lacks) and await self._db(has_left_out, self._store.connection)
-        if misses:
-            return Taken.MORE_IS_CALLED if state.called.add(lacks) else Taken.CALLED
-        return Taken.LATER if behind or len(arrived) < len(heads) else Taken.WHOLE
+            return _Intake((), before, before, refused, lacks_key)
+        connection = self._store.connection
+        with Transaction(connection):
+            verdicts = self._store.accept(arrived, state.called, self._ground.now_ms())
+            is_whole = len(verdicts) == len(heads) and all(one.verdict not in _NOT_TAKEN for one in verdicts)
+            if page is not None and is_whole:
+                counts.db_keep_cursor(connection, state.link.device, page.log, page.last)
+                state.kept_log, state.kept = page.log, page.last
+        return _Intake(tuple(verdicts), before, self._store.journal.newest_seq(), refused, lacks_key)
 
-    def _note_verdict(self, link: Link, arrived: Arrived, accepted: Accepted) -> None:
+    def _note_verdict(self, head: Head, accepted: Accepted) -> None:
         if accepted.verdict in (Verdict.APPLIED, Verdict.KNOWN, Verdict.LEFT_OUT):
             return
         log.warning(
             "folder %s: changeset %s of %s: %s",
             self._ground.name,
-            arrived.head.counter,
-            arrived.head.device.hex()[:8],
+            head.counter,
+            head.device.hex()[:8],
             accepted.verdict.value,
         )
         if accepted.verdict is Verdict.REFUSED:

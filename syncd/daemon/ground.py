@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, TypeVarTuple
+from math import inf
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 import trio
 
@@ -23,15 +24,17 @@ from syncd.model.ids import Cid
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
 from syncd.seams import Clock, Lane, Workers
-from syncd.store import counts, pruning
-from syncd.store.apart import Apart, Called, db_apart
+from syncd.store import counts
+from syncd.store.apart import Apart, Called
 from syncd.store.commit import ANYTHING
 from syncd.store.folder import FolderStore
+from syncd.store.tally import Standing, Tally, db_standing
 from syncd.treetypes import Dirty, Marker, Path, RootState
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
+LEVEL = (0, 0)
 STALE_S = 1.0
 """How old what `status` says may be while contents arrive."""
 COUNTING_SHARE = 20.0
@@ -58,6 +61,16 @@ class LinkState:
     newest: int = 0
     """Of its log, as it said last."""
     called: Called = field(default_factory=Called)
+    kept_log: bytes = b""
+    kept: int = 0
+    """Up to where its log was taken in, as the rows say: from there we go on after a restart."""
+    told_needs: tuple[int, int] | None = None
+    """What we said last that we lack; None when there was news from it since, and it is to be told anew."""
+    told_at: float = -inf
+    needs_moved: trio.Event = field(default_factory=trio.Event)
+    """Something is to be said about what we lack, or may be before long."""
+    patience_bytes: float = -1.0
+    """Whoever says it waits already until some time has passed, unless we lack more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,13 @@ async def _no_audit(action: str, about: str) -> None:
     """Where nobody keeps an audit log."""
 
 
+class Counted(NamedTuple):
+    """What was counted, and how long that took."""
+
+    standing: Standing
+    took_s: float
+
+
 class Ground:
     """What the parts of one folder's work share."""
 
@@ -149,8 +169,19 @@ class Ground:
         self.apart: list[Apart] = []
         """What is kept of others without counting."""
         self.counts_are_stale = False
+        self._tally: Tally | None = None
         self._recount_at = 0.0
+        self.swept_at = 0.0
+        """When the planner last looked at all that is pending, in unix seconds."""
+        self.next_retry: float | None = None
+        """When something that it passed over then is due again, as of the last count."""
+        self.has_strays = False
+        """As of the last count the planner waits for something that stands where no walk comes."""
         self.root_state = RootState.OK
+        self.root_moved = trio.Event()
+        """The root has gone, or come back."""
+        self.lacks_since: float | None = None
+        """Since when this disk has not had everything, in trio's time."""
         self.links: dict[DeviceId, LinkState] = {}
         self.peer_needs: dict[DeviceId, tuple[int, int]] = {}
         """(files, bytes) that a connected peer said it still lacks, as of its last word."""
@@ -191,6 +222,9 @@ class Ground:
         """Held by whoever puts blocks into packs because others are there, or takes packs away."""
         self.news = trio.Event()
         self.newest = 0
+        self._newest_of_others: dict[DeviceId, int] = {}
+        """Up to which arrival number there is something that a device has not told us itself; in short, of those that
+        told the last of all."""
         self.may_scan = trio.Event()
         self.may_work = trio.Event()
         self.may_work.set()
@@ -242,12 +276,17 @@ class Ground:
         self.doubted.update(paths)
         self.doubted_event.set()
 
-    def announce(self, newest: int) -> None:
-        """Tell peers who wait for news."""
+    def announce(self, newest: int, by: DeviceId | None = None) -> None:
+        """Tell peers who wait for news. `by`: all that is new was told by that device, which need not hear it."""
         if newest > self.newest:
+            self._newest_of_others = {} if by is None else {by: self._newest_of_others.get(by, self.newest)}
             self.newest = newest
             self.news.set()
             self.news = trio.Event()
+
+    def newest_for(self, device: DeviceId) -> int:
+        """The newest arrival number that may be news to a device."""
+        return self._newest_of_others.get(device, self.newest)
 
     def roster_moved(self) -> None:
         """The roster has a new head: whoever waits for news is to learn it, and what was accepted is judged again."""
@@ -261,39 +300,48 @@ class Ground:
         self._reached_ever = self._reached_ever or any(state.reached for state in self.links.values())
         self._changed.set()
         self._changed = trio.Event()
+        needs = self.needs
+        self.lacks_since = None if needs == LEVEL else self.lacks_since or trio.current_time()
+        for state in self.links.values():
+            if needs != state.told_needs and (needs == LEVEL or needs[1] > state.patience_bytes):
+                state.needs_moved.set()
         self.on_change()
 
     async def changed(self) -> None:
         """Wait until something of this folder's state may have changed."""
         await self._changed.wait()
 
-    def changed_soon(self) -> trio.Event:
-        """Set at the next change: for those who look first and wait then."""
-        return self._changed
-
     # what is known --------------------------------------------------------------------------------------------
 
-    async def recount(self) -> None:
-        """Read again what `status` says.
+    @property
+    def may_count(self) -> bool:
+        """Counting looks at all rows. While contents arrive, and with every group of them there is more to count, it
+        may take a twentieth of the time."""
+        return not self.puller.busy or self.clock.monotonic() >= self._recount_at
 
-        Counting looks at all rows. While contents arrive, and with every group of them there is more to count, it may
-        take a twentieth of the time; `counts_are_stale` says that it was left out.
-        """
+    def db_count(self) -> Counted:
+        """What the rows say of the whole folder, for `recount`. For who is at the rows anyway and changes no more."""
         began = self.clock.monotonic()
-        self.counts_are_stale = bool(self.puller.busy) and began < self._recount_at
+        standing = db_standing(self.store, self._tally, self.swept_at)
+        return Counted(standing, self.clock.monotonic() - began)
+
+    async def recount(self, counted: Counted | None = None) -> None:
+        """Read again what `status` says, or take what was found just now; `counts_are_stale` says that neither was."""
+        self.counts_are_stale = counted is None and not self.may_count
         if self.counts_are_stale:
             return
-        await self.db(counts.db_drop_solved, self.store.connection)
-        self.counts = await self.db(counts.db_counts, self.store.connection)
-        self.problems = await self.db(counts.db_problems, self.store.connection)
-        self.copies_wanted = await self.db(pruning.db_copies, self.store)
-        self.apart = await self.db(db_apart, self.store.connection)
+        standing, took_s = await self.db(self.db_count) if counted is None else counted
+        if self._tally is not None and standing.tally.changes < self._tally.changes:
+            return  # somebody else has counted since
+        self._tally = standing.tally
+        self.counts, self.problems, self.apart = standing.tally.counts, standing.tally.problems[:], standing.tally.apart
+        self.has_strays = standing.tally.has_strays
+        self.copies_wanted, self.next_retry = standing.copies_wanted, standing.next_retry
         if self.root_state is not RootState.OK:
             code = ROOT_IDS[self.root_state]
             why = f"the folder's directory: {self.root_state.value}"
             self.problems.insert(0, counts.Problem(code, b"", why, f"syncd help {code}", self.clock.now()))
-        now = self.clock.monotonic()
-        self._recount_at = now + min(STALE_S, COUNTING_SHARE * (now - began))
+        self._recount_at = self.clock.monotonic() + min(STALE_S, COUNTING_SHARE * took_s)
 
     @property
     def is_settled(self) -> bool:
@@ -310,10 +358,17 @@ class Ground:
         )
 
     @property
+    def needs(self) -> tuple[int, int]:
+        """(files, bytes) that this disk lacks, as peers are told; `LEVEL` when it has everything there is."""
+        if self.is_settled and self.heads_reached:
+            return LEVEL
+        return max(1, self.counts.need_files), self.counts.need_bytes
+
+    @property
     def heads_reached(self) -> bool:
         """The heads of at least one peer were reached since this start."""
         return any(state.reached for state in self.links.values()) or self._reached_ever
 
     def peer_is_level(self, device: DeviceId) -> bool:
         """That peer has told, on its present connection, that it has everything there is."""
-        return self.peer_needs.get(device) == (0, 0)
+        return self.peer_needs.get(device) == LEVEL

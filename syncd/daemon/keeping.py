@@ -45,17 +45,25 @@ class Keeper:
         self._puller = ground.puller
         self._finisher = ground.finisher
         self._root_lock = trio.Lock()
+        self._checked_at = -inf
         self._measured = ground.rates.as_json()
 
-    async def check_root(self) -> bool:
-        """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind."""
+    async def check_root(self, *, fresh_s: float = 0.0) -> bool:
+        """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind.
+
+        `fresh_s`: what was found so lately is good enough. Whoever takes what is missing for gone looks anew."""
+        if self._ground.is_recovered and self._clock.monotonic() < self._checked_at + fresh_s:
+            return self._ground.root_state is RootState.OK
         async with self._root_lock:
             state = await self._blocking(self._store.tree.check_root, self._ground.marker)
+            self._checked_at = self._clock.monotonic()
             if state is RootState.OK and not self._ground.is_recovered:
                 await self._recover()
                 self._ground.is_recovered = True
             if state is not self._ground.root_state:
                 self._ground.root_state = state
+                self._ground.root_moved.set()
+                self._ground.root_moved = trio.Event()
                 log.warning(
                     "folder %s: its directory is %s",
                     self._ground.name,
@@ -66,6 +74,10 @@ class Keeper:
                 await self._ground.recount()
                 self._ground.tell()
             return state is RootState.OK
+
+    def root_was_there(self) -> None:
+        """Somebody has just looked."""
+        self._checked_at = self._clock.monotonic()
 
     async def _recover(self) -> None:
         await self._db(lambda: self._store.packs.db_adopt(self._store.keyring, self._clock.now()))
@@ -134,5 +146,6 @@ class Keeper:
     async def watch_root(self) -> None:
         """Notice a root that goes or comes back, until cancelled."""
         while True:
-            await trio.sleep(ROOT_CHECK_S if self._ground.root_state is RootState.OK else ROOT_BACK_S)
-            await self.check_root()
+            wait_s = ROOT_CHECK_S if self._ground.root_state is RootState.OK else ROOT_BACK_S
+            await trio.sleep(max(0.0, self._checked_at + wait_s - self._clock.monotonic()))
+            await self.check_root(fresh_s=wait_s / 2)

@@ -225,7 +225,8 @@ class Puller:
         if copied:
             self._finisher.rates.stage.note(work_of(len(copied), sum(copied)), trio.current_time() - began)
         wanted: list[tuple[Cid, int]] = []
-        for staging, _ in whole:
+        written: list[tuple[DeviceId, list[Cid]]] = []
+        for staging, needed in whole:
             self.resumable.add(staging.want.token)
             self.meter.copied_bytes += staging.copied_bytes
             staging.opened = staging.writer is not None
@@ -241,7 +242,11 @@ class Puller:
                         goal = self._goals[entry.cid] = _Goal(entry)
                     goal.places[staging, offset] = None
                     wanted.append((entry.cid, entry.length))
+                if needed.author is not None:
+                    written.append((needed.author, [entry.cid for entry in staging.missing.values()]))
         self.pull.want(wanted)
+        for author, cids in written:
+            self.pull.assume(author, cids)
 
     # what others may have of it ------------------------------------------------------------------------------
 
@@ -302,8 +307,6 @@ class Puller:
             await self._pace.down(link.device).wait_open()
             batch = self.pull.next_batch(link.device, FETCH_BYTES)
             if batch is None:
-                if not self.pull:
-                    self._buffers.clear()
                 await work.wait()
                 continue
             async with self._budget.take(batch.size):
@@ -344,6 +347,8 @@ class Puller:
                 self._finisher.rates.fetch.note(sum(len(one) for _, one in arrived), trio.current_time() - began)
             finally:
                 self.pull.failed(link.device, left, refused=is_late)
+                if not arrived:
+                    self._new_work()  # for others
                 if arrived:
                     # Checked and written even if the connection was cut meanwhile: it never has to come again.
                     with trio.CancelScope(shield=True):
@@ -488,8 +493,12 @@ class Puller:
     # waking --------------------------------------------------------------------------------------------------
 
     def _new_work(self) -> None:
-        self._work.set()
-        self._work = trio.Event()
+        """Wake whoever fetches, if there is anything to be fetched."""
+        if self.pull or self.starved:
+            self._work.set()
+            self._work = trio.Event()
+        else:
+            self._buffers.clear()
 
     def peers_have_more(self, device: DeviceId) -> None:
         """A peer has told news: what it lacked it may have now."""

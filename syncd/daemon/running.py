@@ -382,7 +382,7 @@ async def _watch(folder: RunningFolder, trees: Trees, installation: Installation
 
 async def _stop_when_root_goes(task: FolderTask, scope: trio.CancelScope) -> None:
     while task.root_state is RootState.OK:
-        await task.changed()
+        await task.root_moved.wait()
     scope.cancel()
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import trio
 
-from syncd.daemon.ground import Ground
+from syncd.daemon.ground import Counted, Ground
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.retrying import Retries
@@ -18,15 +19,13 @@ from syncd.daemon.waves import Waves
 from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering, waves
 from syncd.store.draft import Draft
-from syncd.store.examine import examine
-from syncd.store.filtering import read_rules
+from syncd.store.examine import Previous, examine
+from syncd.store.glance import Begun, Seen, db_begin, db_look
 from syncd.store.scan import Found, Gone, Item, Trouble
-from syncd.store.standing import has_pending_strays
 from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
-SCAN_STEP = 2048
 EXAMINE_BYTES = 32 << 20
 EXAMINE_FILES = 1024
 FULL_SCAN_S = 3600.0
@@ -54,6 +53,8 @@ class Scanner:
         self._keeper = keeper
         self._waves = waves
         self._rest_s = 0.0
+        self._counted: Counted | None = None
+        """At the end of the last look, if that was at the rows then."""
         self._cookies_seen: frozenset[bytes] = frozenset()
         self._cookies_done: frozenset[bytes] = frozenset()
         self._retries = Retries()
@@ -106,7 +107,9 @@ class Scanner:
             await self._wait_for_work()
             if self._ground.puller.busy:
                 await trio.sleep(self._rest_s)
-            if self._ground.root_state is not RootState.OK or not await self._keeper.check_root():
+            if self._ground.root_state is not RootState.OK or not (
+                self._ground.is_recovered or await self._keeper.check_root()
+            ):
                 await trio.sleep(1)
                 self._work.event.set()
                 continue
@@ -115,11 +118,13 @@ class Scanner:
             cookies, self._cookies_seen = self._cookies_seen, frozenset()
             self._ground.is_scanning = True
             self._ground.tell()
+            dirty, deep = self._work.take()
             try:
-                await self._scan(*self._work.take())
+                await self._scan(dirty, deep)
             except TreeError as error:
                 log.warning("folder %s: the scan stopped: %s", self._ground.name, error)
                 self._work.everything = True
+                await self._keeper.check_root()
             finally:
                 self._ground.is_scanning = False
             self._ground.progress.scans_done = self._ground.progress.scans_begun
@@ -127,7 +132,9 @@ class Scanner:
             self._rest_s = min(LONGEST_REST_S, REST_SHARE * self._ground.progress.scan_s)
             self._ground.knows_disk.set()
             self._cookies_done = cookies
-            await self._ground.recount()
+            await self._ground.recount(self._counted)
+            if self._ground.has_strays and dirty is not None:
+                self._full_at = min(self._full_at, self._clock.monotonic() + STRAYS_S)
             self._ground.tell()
             if self._work:
                 self._work.event.set()
@@ -145,34 +152,32 @@ class Scanner:
 
     async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._ground.retries.clear()
-        rules = await self._blocking(read_rules, self._store.tree)
+        ground, may_count = self._ground, dirty is not None and self._ground.may_count
+        look = partial(db_begin, self._store, ground.marker, ground.ignores, ground.now_ns(), dirty, deep)
+
+        def begin() -> tuple[Begun, Counted | None]:
+            begun = look()
+            return begun, ground.db_count() if may_count and begun.first.is_all_well else None
+
+        begun, self._counted = await self._waves.begin_scan(begin)
+        self._keeper.root_was_there()
+        rules, walk, seen = begun.rules, begun.walk, begun.first
         if rules != self._ground.ignores:
             if dirty is not None:  # what was left out so far may be anywhere
                 self._work.everything = True
             self._ground.ignores = rules
-            await self._db(filtering.db_reconsider_elsewhere, self._store.connection)
             self._ground.wake_plan()
-        await self._waves.begin_scan()
-        now_ns, before = self._ground.now_ns(), await self._db(filtering.db_rules_before, self._store.connection, rules)
-        ignored_before = None if before is None else before.at(now_ns)
-        walk = await self._db(self._store.walk, rules.at(now_ns), dirty, deep, ignored_before)
         if dirty is None:
             self._full_at = self._clock.monotonic() + FULL_SCAN_S
-            await self._db(self._clear_folder_problems)
-        else:
-            whole = [path for path, names in dirty.items() if names is None]
-            paths = [(*path, name) for path, names in dirty.items() for name in names or ()]
-            await self._db(counts.db_clear_problems, self._store.connection, [*deep, *whole, *paths])
-        while (found := await self._db(walk.step, SCAN_STEP)) is not None:
-            await self._take_found(found)
-        missing = await self._db(walk.missing)
+        while seen.found is not None:
+            await self._take_found(seen.found, seen.previous, is_last=walk.misses_nothing)
+            seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
+        missing = seen.missing
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:
-            await self._reconsider(rules, walk.left_out, has_others=before is not None)
+            await self._reconsider(rules, walk.left_out, has_others=begun.before is not None)
             if is_taken and not walk.is_blind:
                 await self._db(filtering.db_note_rules, self._store.connection, rules)
-        if dirty is not None and await self._db(has_pending_strays, self._store.connection):
-            self._full_at = min(self._full_at, self._clock.monotonic() + STRAYS_S)
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
 
@@ -187,7 +192,8 @@ class Scanner:
         await self._db(reconsider)
         self._ground.wake_plan()
 
-    async def _take_found(self, found: Found) -> None:
+    async def _take_found(self, found: Found, previous: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
+        """`is_last`: the look ends with these."""
         await self._note_trouble(found.trouble)
         if found.left_out:
             await self._db(filtering.db_put_aside, self._store.connection, found.left_out)
@@ -199,10 +205,10 @@ class Scanner:
                 part.append(found.items[at])
                 size += found.items[at].stat.size if found.items[at].stat.kind is Kind.FILE else 0
                 at += 1
-            await self._take_items(self._waves.without_held(part))
+            await self._take_items(self._waves.without_held(part), previous, is_last=is_last and at == len(found.items))
 
-    async def _take_items(self, items: Sequence[Item]) -> None:
-        previous = await self._db(self._store.db_previous, items)
+    async def _take_items(self, items: Sequence[Item], known: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
+        previous = await self._db(self._store.db_previous, items) if known is None else known
         result = await self._blocking(
             lambda: examine(self._store.tree, self._store.keyring.hasher(), items, previous, self._ground.now_ns)
         )
@@ -211,10 +217,14 @@ class Scanner:
         publishable = await self._waves.sift(result.examined, previous)
         if publishable:
             publishes = await self._publishes()
-            draft = await self._db(
-                lambda: self._store.db_publish(publishable, self._ground.now_ms(), publishes=publishes)
-            )
-            await self._after_draft(draft)
+
+            def publish() -> tuple[Draft, int, Counted | None]:
+                draft = self._store.db_publish(publishable, self._ground.now_ms(), publishes=publishes)
+                return draft, self._store.journal.newest_seq(), self._ground.db_count() if counts_too else None
+
+            counts_too = is_last and self._ground.may_count
+            draft, newest, self._counted = await self._db(publish)
+            await self._after_draft(draft, newest)
 
     async def _take_missing(self, missing: Sequence[Gone]) -> bool:
         """Publish what is gone, unless it has to wait. Whether all is known of what was left out."""
@@ -228,8 +238,13 @@ class Scanner:
         if await self._waves.holds_missing(nodes, rows, len(vanished)):
             missing = [gone for gone in missing if gone.is_left_out]
         publishes = await self._publishes()
-        draft = await self._db(lambda: self._store.db_delete(missing, self._ground.now_ms(), publishes=publishes))
-        await self._after_draft(draft)
+        draft, newest = await self._db(
+            lambda: (
+                self._store.db_delete(missing, self._ground.now_ms(), publishes=publishes),
+                self._store.journal.newest_seq(),
+            )
+        )
+        await self._after_draft(draft, newest)
         return not draft.again
 
     async def _publishes(self) -> bool:
@@ -238,10 +253,10 @@ class Scanner:
             await self._ground.changed()
         return self._ground.rights.publishes
 
-    async def _after_draft(self, draft: Draft) -> None:
+    async def _after_draft(self, draft: Draft, newest: int) -> None:
         self._ground.look_again(draft.again)
         if draft.records:
-            self._ground.announce(await self._db(self._store.journal.newest_seq))
+            self._ground.announce(newest)
         if draft.records or draft.unchanged:
             self._ground.wake_plan()
 
@@ -262,6 +277,3 @@ class Scanner:
         for item in trouble:
             if item.error is not None or (item.stat is not None and item.stat.kind is Kind.BROKEN):
                 self._retries.failed(item.path, now)
-
-    def _clear_folder_problems(self) -> None:
-        self._store.connection.execute("DELETE FROM problem WHERE node=0 AND path<>x''")

@@ -15,6 +15,7 @@ from ca.ids import DeviceId
 from syncd.daemon.ground import Ground
 from syncd.daemon.pacing import PIECE_BYTES, Pacers
 from syncd.daemon.proving import Prover
+from syncd.http import LastPiece
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import FrameStatus, HeadsPage
@@ -27,7 +28,11 @@ from syncd.workers import Buffers
 log = logging.getLogger("syncd.folder")
 
 SERVE_BYTES = 1 << 20
+AT_ONCE_BYTES = 128 << 10
+"""So little is read and encrypted where it was looked up: the changesets and small files of everyday work."""
 HEADS_PER_PAGE = 256
+ECHO_S = 10.0
+"""What a device has told us it hears from us at the latest after this: it counts what we have from it as read then."""
 IDLE_BUFFERS = 4
 """Kept for the next request: a plaintext and a batch of frames for each of two connections."""
 
@@ -73,16 +78,27 @@ class Server:
         self._ground.peer_read[device] = after if is_known else 0
         if not is_known:
             after = 0
-        elif after == self._ground.newest:
-            with trio.move_on_after(wait_s):
-                await self._ground.news.wait()
+        else:
+            await self._wait_for_news(device, after, wait_s)
         moved = await self._db(self._store.journal.moved_after, after, HEADS_PER_PAGE)
         self._ground.announce(
             moved.newest
         )  # whoever wrote it may not have come to that yet, and it is told from here on
         last = moved.heads[-1][0] if len(moved.heads) == HEADS_PER_PAGE else max(moved.newest, after)
         roster_head = self._store.membership.head
+        if moved.heads and self._ground.peer_is_level(device):
+            self._ground.peer_needs[device] = (1, 0)  # it says so anew when it has taken this in
         return HeadsPage(self.log_id, last, moved.newest, tuple(head for _, head in moved.heads), roster_head)
+
+    async def _wait_for_news(self, device: DeviceId, after: int, wait_s: float) -> None:
+        """Until something was accepted that a device has not told us itself, or the roster has moved. What it told
+        itself it hears with the next news, or a little later."""
+        roster_head = self._store.membership.head
+        with trio.move_on_after(wait_s) as patience:
+            while self._ground.newest_for(device) <= after and self._store.membership.head == roster_head:
+                if self._ground.newest > after:
+                    patience.deadline = min(patience.deadline, trio.current_time() + ECHO_S)
+                await self._ground.news.wait()
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         """Bitmap of blocks that are here."""
@@ -110,7 +126,12 @@ class Server:
         if not self._ground.rights.exchanges:
             yield _busy(range(len(cids)))
             return
-        served = self._with_staged(cids, await self._db(self._store.db_locate, cids))
+        served, at_once = await self._db(self._db_serve, cids, self._asked_of(device), pace.rate is None)
+        if at_once is not None:
+            self._note_sent(device, at_once)
+            yield LastPiece(at_once.frames)
+            return
+        served = self._with_staged(cids, served)
         if asked := self._asked_of(device):
             yield _busy([index for index, cid in enumerate(cids) if cid in asked])
             served = [one for one in served if cids[one.index] not in asked]
@@ -128,9 +149,7 @@ class Server:
                 for batch in batches:
                     sealed = await self._blocking(self._seal, reader, batch, plain, place)
                     changed += sealed.changed
-                    self._ground.meter.sent_bytes += sealed.ciphertext_bytes
-                    if device is not None:
-                        self._ground.meter.traffic.note(device, 0, sealed.ciphertext_bytes)
+                    self._note_sent(device, sealed)
                     for piece in _pieces(sealed.frames, pace):
                         if batch[0].kind is BlockKind.DATA:
                             await pace.take(len(piece))
@@ -151,6 +170,29 @@ class Server:
                 entry, places = staged[cids[one.index]]
                 served[at] = Served(one.index, BlockKind.DATA, entry, places=places)
         return served
+
+    def _db_serve(
+        self, cids: Sequence[Cid], asked: frozenset[Cid], is_unlimited: bool
+    ) -> tuple[list[Served], _Sealed | None]:
+        """Where blocks are; and their frames if that is little, which costs no second visit to a thread then."""
+        served = self._store.db_locate(cids)
+        if any(one.entry is None and one.ciphertext is None for one in served):
+            return served, None  # it may have come for a file that is not complete yet
+        room = _room_of(served)
+        if room > AT_ONCE_BYTES or not is_unlimited or not asked.isdisjoint(cids):
+            return served, None
+        reader = SourceReader(self._store.tree, self._store.packs, self._store.keyring)
+        longest = max((one.entry.length for one in served if one.entry is not None), default=0)
+        try:
+            sealed = self._seal(reader, served, memoryview(bytearray(longest)), memoryview(bytearray(room)))
+        finally:
+            reader.close()
+        return served, None if sealed.changed else sealed
+
+    def _note_sent(self, device: DeviceId | None, sealed: _Sealed) -> None:
+        self._ground.meter.sent_bytes += sealed.ciphertext_bytes
+        if device is not None:
+            self._ground.meter.traffic.note(device, 0, sealed.ciphertext_bytes)
 
     def _asked_of(self, device: DeviceId | None) -> frozenset[Cid]:
         """Blocks that this device is proving at this moment; of one without a name, what anybody proves."""

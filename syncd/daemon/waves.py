@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import trio
 
@@ -18,11 +19,14 @@ from syncd.engine.ransom import looks_disguised
 from syncd.store import waves
 from syncd.store.draft import Examined
 from syncd.store.examine import Previous
+from syncd.store.glance import Begun
 from syncd.store.scan import Action, Item
 from syncd.store.waves import SCAN_ORIGIN, Arriving, Held, Why
 from syncd.treetypes import Kind, Path
 
 log = logging.getLogger("syncd.folder")
+
+Result = TypeVar("Result")
 
 
 class Waves:
@@ -46,10 +50,12 @@ class Waves:
 
     # before publishing ---------------------------------------------------------------------------------------
 
-    async def begin_scan(self) -> None:
-        """Find out what waits already, so that it is not looked at again and again."""
+    async def begin_scan(self, begin: Callable[[], tuple[Begun, Result]]) -> tuple[Begun, Result]:
+        """Begin, and find out what waits already, so that it is not looked at again and again."""
         async with self._deciding:
-            self._held = await self._db(waves.db_held_nodes, self._store.connection)
+            begun, result = await self._db(begin)
+            self._held = begun.held
+        return begun, result
 
     def without_held(self, items: Sequence[Item]) -> list[Item]:
         """Findings about which no person has to say something first."""
@@ -109,21 +115,23 @@ class Waves:
 
     # before applying -----------------------------------------------------------------------------------------
 
-    async def hold_arriving(self) -> None:
-        """Hold what others have deleted, written over or disguised, if that is too much."""
-        if freed := await self._db(waves.db_release_decided, self._store.connection):
-            log.warning("folder %s: somebody has decided about %s files that waited", self._ground.name, freed)
-            await self._ground.recount()
-            self._ground.tell()
+    async def judged(self, go_on: Callable[[], Result]) -> Result:
+        """Hold what others have deleted, written over or disguised, if that is too much; then `go_on` on the rows, in
+        the same visit to them when there is nobody to be judged."""
         async with self._deciding:
-            await self._judge_arriving()
-
-    async def _judge_arriving(self) -> None:
-        arriving = await self._db(waves.db_arriving, self._store.connection)
-        self._counted &= {node for one in arriving.values() for node in one.nodes}
-        for device, one in sorted(arriving.items()):
-            if device != self._store.journal.device:
-                await self._judge(device.hex(), one)
+            own, counted = self._store.journal.device, frozenset(self._counted)
+            look = await self._db(waves.db_arrive, self._store.connection, own, counted, go_on)
+            self._counted &= {node for one in look.arriving.values() for node in one.nodes}
+            if look.went_on is not None:
+                return look.went_on
+            if look.freed:
+                log.warning("folder %s: somebody has decided about %s files that waited", self._ground.name, look.freed)
+                await self._ground.recount()
+                self._ground.tell()
+            for device, one in sorted(look.arriving.items()):
+                if device != own:
+                    await self._judge(device.hex(), one)
+        return await self._db(go_on)
 
     async def _judge(self, origin: str, arriving: Arriving) -> None:
         gone, written, disguised = (

@@ -27,6 +27,8 @@ BATCH_S = 1.0
 """How long a batch may take by what was measured."""
 LEFT_PARTS = 8
 """Of several peers each is asked at a time for so small a part of its share in what is left, that all end together."""
+SMALL_NEED_BYTES = 64 * 1024
+"""A change of every day: it comes from who made it, without asking around first who has it. One way less to wait."""
 POLL_BLOCKS = 4096
 """Cids in one poll."""
 COMMON = 4
@@ -45,6 +47,8 @@ class _Block:
     asked: int = 0
     refused: int = 0
     assigned: DeviceId | None = None
+    author: int = 0
+    """Who is connected and wrote it: as long as it holds that, nobody else need be asked."""
     is_wanted: bool = True
 
     @property
@@ -121,7 +125,7 @@ class Pull:
         return (None, 0) if block is None else (block.assigned, block.holders.bit_count())
 
     def to_poll(self, peer: DeviceId, most: int = POLL_BLOCKS) -> list[Cid]:
-        """Unassigned blocks about which this peer was not asked yet."""
+        """Unassigned blocks about which this peer was not asked yet, and of which it is not settled whom to ask."""
         known = self._peer(peer)
         to_ask, bit = known.to_ask, known.bit
         found: list[_Block] = []
@@ -130,11 +134,23 @@ class Pull:
             block = to_ask.popleft()
             if not block.is_wanted or block.asked & bit:
                 continue
-            (found if block.assigned is None else assigned).append(block)
+            is_settled = block.assigned is not None or block.author & block.holders
+            (assigned if is_settled else found).append(block)
         # They stay: an answer may never come, and what is assigned to others may come back from them.
         to_ask.extend(assigned)
         to_ask.extendleft(reversed(found))
         return [block.cid for block in found]
+
+    def assume(self, peer: DeviceId, cids: Sequence[Cid]) -> None:
+        """A peer wrote what consists of these, and that is little: it has them, unless it says that it has not."""
+        known = self._peers.get(peer)
+        if known is None or self._wanted_bytes > SMALL_NEED_BYTES:
+            return
+        for cid in cids:
+            block = self._blocks.get(cid)
+            if block is not None and not block.refused & known.bit:
+                block.author = known.bit
+        self.polled(peer, cids, b"\xff" * (len(cids) // 8 + 1))
 
     def polled(self, peer: DeviceId, cids: Sequence[Cid], bitmap: bytes) -> None:
         """A peer's answer: bit i says whether it has cids[i]."""
@@ -215,6 +231,7 @@ class Pull:
             block.asked &= others
             block.holders &= others
             block.refused &= others
+            block.author &= others
             if was_mine or block.rarity != before:
                 self._offer(block)
 

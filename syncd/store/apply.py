@@ -55,6 +55,22 @@ def execute(tree: Tree, steps: Sequence[Step]) -> list[Done]:
     return done
 
 
+def carry_out(tree: Tree, steps: Sequence[Step]) -> list[Done]:
+    """The same, and then the directories are flushed in which names have come and gone."""
+    done = execute(tree, steps)
+    directories = {step.path[:-1] for step in steps} | {step.target[:-1] for step in steps if step.target}
+    tree.flush_dirs([path for path in sorted(directories) if _stands(tree, path)])
+    return done
+
+
+def _stands(tree: Tree, path: Path) -> bool:
+    try:
+        tree.stat(path)
+    except TreeError:
+        return False
+    return True
+
+
 def _execute(tree: Tree, step: Step) -> Outcome:
     operation = step.operation
     expected = step.expected

@@ -105,6 +105,8 @@ def db_problem_of(connection: sqlite3.Connection, node: int) -> Problem | None:
 
 def db_drop_solved(connection: sqlite3.Connection) -> None:
     """Forget problems of nodes about which nothing is left to be done."""
+    if connection.execute("SELECT 1 FROM problem WHERE node<>0 LIMIT 1").fetchone() is None:
+        return
     connection.execute(
         "DELETE FROM problem WHERE node<>0 "
         "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.id=problem.node AND n.pending=1)"
@@ -145,6 +147,11 @@ def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> 
     """These paths were looked at and are fine."""
     if connection.execute("SELECT 1 FROM problem WHERE node=0 LIMIT 1").fetchone() is not None:
         connection.executemany("DELETE FROM problem WHERE node=0 AND path=?", [(b"/".join(path),) for path in paths])
+
+
+def db_clear_all_problems(connection: sqlite3.Connection) -> None:
+    """Everything is being looked at: what is wrong with a name is found again."""
+    connection.execute("DELETE FROM problem WHERE node=0 AND path<>x''")
 
 
 def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:

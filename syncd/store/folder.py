@@ -83,6 +83,8 @@ class Needed:
     local: Mapping[Pid, tuple[tuple[BlockSource, int], ...]] | None = None
     is_false: bool = False
     """Its list is not the one that its record names: there is no such content, whoever is asked."""
+    author: DeviceId | None = None
+    """Who published it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +218,12 @@ class FolderStore:
 
     def db_accept(self, arrived: Sequence[Arrived], called: Called | None = None, now_ms: int = 0) -> list[Accepted]:
         """Join changesets, in order, in one transaction."""
-        called = Called() if called is None else called
         with Transaction(self.connection):
-            return [self._accept(one, called, now_ms) for one in arrived]
+            return self.accept(arrived, Called() if called is None else called, now_ms)
+
+    def accept(self, arrived: Sequence[Arrived], called: Called, now_ms: int) -> list[Accepted]:
+        """The same inside a transaction."""
+        return [self._accept(one, called, now_ms) for one in arrived]
 
     def _note_left_out(self, heads: Sequence[Head], now_ms: int) -> None:
         for device in {head.device for head in heads}:
@@ -329,6 +334,8 @@ class FolderStore:
         `ignored`: the rules, if there are any; what they match is put aside (`IGNORED`). `waiting`: the same for all
         pages of one sweep.
         """
+        if not self._is_pending():
+            return Round(), None
         with Transaction(self.connection):
             survey = Survey(self.connection, self.journal.sources)
             cases, following = survey.cases(after, MAX_CASES, now, busy, ignored)
@@ -341,7 +348,12 @@ class FolderStore:
             round_.woken = survey.woken
             found = ((node, survey.row(node)) for node in planned.blocked)
             round_.blocked += [(node, survey.shared_path(row)) for node, row in found if row is not None]
+            round_.is_left = self._is_pending()
             return round_, following
+
+    def _is_pending(self) -> bool:
+        query = "SELECT 1 FROM node WHERE pending=1 AND pending<>0 LIMIT 1"
+        return self.connection.execute(query).fetchone() is not None
 
     def _give_copies_attributes(self, wants: Sequence[Want]) -> None:
         """A conflict copy has the attributes that its author published with it: what the node itself has by now
@@ -398,7 +410,7 @@ class FolderStore:
                 if missing:
                     needed.append(Needed(want, parts=missing))
                     continue
-            needed.append(Needed(want, blocks=_placed(want.packed)))
+            needed.append(Needed(want, blocks=_placed(want.packed), author=self.journal.sources[want.cs].device))
         pids = {entry.pid for item in needed for _, entry in item.blocks}
         found = blocks.by_pid(self.connection, pids) if pids else {}
         if not found:
@@ -411,6 +423,7 @@ class FolderStore:
                 item.blocks,
                 {e.pid: places[e.pid] for _, e in item.blocks if e.pid in places},
                 item.is_false,
+                item.author,
             )
             for item in needed
         ]

@@ -124,6 +124,8 @@ class Round:
     """Nodes that have to be looked at in the next round because of this one."""
     blocked: list[tuple[int, Path]] = field(default_factory=list)
     """Nodes whose name is taken by something that will not leave, and where they belong."""
+    is_left: bool = False
+    """Something is pending even now that this was planned."""
 
 
 def prepare(connection: sqlite3.Connection, survey: Survey, operations: Sequence[Operation]) -> Round:

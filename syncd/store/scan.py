@@ -107,6 +107,11 @@ class Found:
     """Rows of files that rules leave out as they are now."""
     seen: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of it has to be told to anybody."""
+        return not (self.items or self.trouble or self.left_out)
+
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
@@ -175,6 +180,16 @@ class Walk:
             self._directory(self._stack.pop(), found)
         self.is_blind |= any(trouble.error is not None for trouble in found.trouble)
         return found
+
+    @property
+    def is_through(self) -> bool:
+        """Whether everything was looked at."""
+        return not self._stack
+
+    @property
+    def misses_nothing(self) -> bool:
+        """Whether that is certain without another look at the rows: only names were looked at, and all were there."""
+        return not (self._stack or self.gone or self._is_whole)
 
     def missing(self) -> list[Gone]:
         """After the pass: rows that are gone and did not turn up elsewhere."""

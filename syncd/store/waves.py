@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Generic, TypeVar
 
 from blake3 import blake3
 
@@ -32,6 +33,8 @@ from syncd.store.recovery import KEPT
 from syncd.store.rows import DELETED, FILE, SYMLINK, NodeRow
 from syncd.store.scan import Gone, below
 from syncd.treetypes import LinkInTheWay, NotADirectory, NotThere, TreeError
+
+Result = TypeVar("Result")
 
 SCAN_ORIGIN = "here"
 
@@ -278,6 +281,27 @@ def db_release_decided(connection: sqlite3.Connection) -> int:
         )
         connection.execute("DELETE FROM held WHERE origin<>'here' AND id NOT IN (SELECT wave FROM held_node)")
         return len(freed)
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Generic[Result]):
+    """What is about to go. `freed`: so many nodes wait no more. `went_on`: what came of going on at once; None where
+    somebody has to be judged first."""
+
+    freed: int
+    arriving: Mapping[bytes, Arriving]
+    went_on: Result | None
+
+
+def db_arrive(
+    connection: sqlite3.Connection, own: bytes, counted: Container[int], go_on: Callable[[], Result]
+) -> Look[Result]:
+    """Look at what is about to go, and go on at once if nobody but our own device takes anything away that was not
+    `counted` before."""
+    freed, arriving = db_release_decided(connection), db_arriving(connection)
+    others = [node for device, one in arriving.items() if device != own for node in one.nodes]
+    is_judged = not freed and all(node in counted for node in others)
+    return Look(freed, arriving, go_on() if is_judged else None)
 
 
 def db_let_pass(store: FolderStore, held: Held, now: float) -> tuple[bool, list[int]]:

@@ -206,3 +206,37 @@ def test_end_does_not_wait_for_the_slow_one() -> None:
         pull.forget(batch.cids)
         free_at[peer] += took
     assert max(free_at.values()) <= 500 / 101 + 0.5
+
+
+def test_small_content_is_asked_of_its_author_without_asking_around() -> None:
+    pull = pull_of(3)
+    assert [len(pull.to_poll(peer)) for peer in (ANN, BEN)] == [3, 3]
+    pull.assume(ANN, cids(3))
+    assert [pull.to_poll(peer) for peer in (ANN, BEN)] == [[], []]
+    assert numbers(pull, BEN) == []
+    assert numbers(pull, ANN) == [0, 1, 2]
+
+
+def test_what_its_author_has_not_is_asked_of_others() -> None:
+    pull = pull_of(3)
+    for peer in (ANN, BEN):
+        pull.to_poll(peer)
+    pull.assume(ANN, cids(3))
+    pull.next_batch(ANN)
+    pull.failed(ANN, cids(3)[:1], refused=True)
+    assert pull.to_poll(BEN) == cids(1)
+    pull.assume(ANN, cids(1))
+    assert numbers(pull, ANN) == []
+    pull.peer_gone(ANN)
+    assert pull.to_poll(BEN) == cids(3)
+
+
+def test_others_are_asked_about_much_and_about_what_came_from_who_is_away() -> None:
+    pull = pull_of(3)
+    pull.assume(ANN, cids(3))
+    assert pull.to_poll(BEN) == cids(3)
+    large = Pull()
+    large.want((cid, 1 << 20) for cid in cids(3))
+    large.to_poll(ANN)
+    large.assume(ANN, cids(3))
+    assert large.to_poll(BEN) == cids(3)

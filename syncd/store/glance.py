@@ -1,0 +1,90 @@
+"""Blocking. A look at the disk from its beginning to what it first finds, in one visit to the rows. All `db_`.
+
+Most looks are at a name or two that a watch reported, and find nothing or one file. What such a look needs to know is
+asked together: the rules, what waits for a person, the rows of those names, and what stood there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from syncd.model.ignores import Ignores
+from syncd.store import counts, filtering
+from syncd.store.examine import Previous
+from syncd.store.folder import FolderStore
+from syncd.store.scan import Found, Gone, Walk
+from syncd.store.waves import db_held_nodes
+from syncd.treetypes import ROOT, Marker, Path, RootState, TreeError
+
+STEP = 2048
+"""Names that are looked at before others may ask the rows something."""
+FEW = 64
+"""What stood before under so many names is read along with them; of more it may be too much at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a step of a look found. `found` None: all was looked at, and this is `missing`."""
+
+    found: Found | None
+    previous: Mapping[Path, Previous] | None = None
+    """Earlier contents, where there are few."""
+    missing: Sequence[Gone] = field(default_factory=tuple)
+
+    @property
+    def is_all_well(self) -> bool:
+        """The look is over, and nothing is missing."""
+        return self.found is None and not self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A look at the disk, and its first step. `before`: rules under which all was last looked at, if others."""
+
+    rules: Ignores
+    before: Ignores | None
+    held: frozenset[int]
+    walk: Walk
+    first: Seen
+
+
+class RootMoved(TreeError):
+    """The folder's directory is not what it was."""
+
+
+def db_begin(
+    store: FolderStore,
+    marker: Marker,
+    known: Ignores,
+    now_ns: int,
+    dirty: Mapping[Path, frozenset[bytes] | None] | None,
+    deep: Iterable[Path],
+) -> Begun:
+    """Begin to look at what is `dirty` (None: everything) and at `deep` directories. `known`: the rules until now.
+
+    Raises TreeError, `RootMoved` if the root is not there or not ours.
+    """
+    if store.tree.check_root(marker) is not RootState.OK:
+        raise RootMoved("the folder's directory has gone", ROOT)
+    connection = store.connection
+    rules = filtering.read_rules(store.tree)
+    if rules != known:
+        filtering.db_reconsider_elsewhere(connection)
+    held, before = db_held_nodes(connection), filtering.db_rules_before(connection, rules)
+    walk = store.walk(rules.at(now_ns), dirty, deep, None if before is None else before.at(now_ns))
+    if dirty is None:
+        counts.db_clear_all_problems(connection)
+    else:
+        whole = [path for path, names in dirty.items() if names is None]
+        paths = [(*path, name) for path, names in dirty.items() for name in names or ()]
+        counts.db_clear_problems(connection, [*deep, *whole, *paths])
+    return Begun(rules, before, held, walk, db_look(store, walk))
+
+
+def db_look(store: FolderStore, walk: Walk) -> Seen:
+    """The next step, or if it finds nothing and is the last one what is missing."""
+    found = walk.step(STEP)
+    if found is None or (found.is_empty and walk.is_through):
+        return Seen(None, missing=walk.missing())
+    return Seen(found, store.db_previous(found.items) if len(found.items) <= FEW else None)
