@@ -11,16 +11,48 @@ from collections.abc import Callable
 from functools import partial
 from heapq import heappop, heappush
 from math import inf
+from typing import Any
 
 import trio
 from trio._core._run import GLOBAL_RUN_CONTEXT
 from trio.testing import MockClock
 
 NEVER_S = 1e8
+ASKED_EVERY = 64
 
 
 class SimClockStopped(Exception):
     """Every task waits for something that no time will bring."""
+
+
+class _HardlyAnyIo:
+    """Trio's view of the operating system, asked in one turn of the loop out of many: nothing comes from there but a
+    signal."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self._turns = 0
+        self.has_asked = False
+        """In this turn it was asked."""
+
+    def ask_soon(self) -> None:
+        """Ask it in the next turn."""
+        self._turns = ASKED_EVERY
+
+    def get_events(self, timeout: float) -> Any:
+        self._turns += 1
+        self.has_asked = self._turns > ASKED_EVERY
+        if not self.has_asked:
+            return []
+        self._turns = 0
+        return self._real.get_events(timeout)
+
+    def process_events(self, events: Any) -> None:
+        if events:
+            self._real.process_events(events)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 @MockClock.register  # trio's loop lets nothing else jump
@@ -33,7 +65,9 @@ class JumpingClock(trio.abc.Clock):
         self._number = 0
 
     def start_clock(self) -> None:
-        GLOBAL_RUN_CONTEXT.runner.clock_autojump_threshold = 0
+        runner = GLOBAL_RUN_CONTEXT.runner
+        runner.clock_autojump_threshold = 0
+        self._io = runner.io_manager = _HardlyAnyIo(runner.io_manager)  # type: ignore[assignment]  # it stands for it
 
     def current_time(self) -> float:
         return self._now
@@ -50,7 +84,10 @@ class JumpingClock(trio.abc.Clock):
         deadlines = GLOBAL_RUN_CONTEXT.runner.deadlines
         due = min(deadlines.next_deadline(), self._calls[0][0] if self._calls else inf)
         if due == inf:
-            raise SimClockStopped
+            if self._io.has_asked:
+                raise SimClockStopped
+            self._io.ask_soon()
+            return
         self._now = max(self._now, due)
         while self._calls and self._calls[0][0] <= self._now:
             heappop(self._calls)[2]()

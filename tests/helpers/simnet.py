@@ -270,14 +270,19 @@ class _Wire:
         call_at(self._last_due, self.changed.unpark_all)
 
     async def take(self, max_bytes: int) -> bytes:
+        has_waited = False
         while True:
             self.check()
             if self.reader_gone:
                 raise trio.ClosedResourceError("this stream is closed")
             due = self._segments[0].due if self._segments else inf
             if due <= trio.current_time() and self._internet.reaches(self.source, self.target):
-                return self._take_now(max_bytes)
+                taken = self._take_now(max_bytes)
+                if not has_waited:
+                    await trio.lowlevel.cancel_shielded_checkpoint()  # as a socket does, which would lose it otherwise
+                return taken
             await self.changed.park()
+            has_waited = True
 
     def _take_now(self, max_bytes: int) -> bytes:
         first = self._segments[0]
@@ -347,7 +352,7 @@ class SimStream(trio.abc.Stream):
         if wanted < 1:
             raise ValueError("max_bytes must be at least 1")
         with self._receiving:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._check_open()
             try:
                 return await self.incoming.take(wanted)
