@@ -704,7 +704,7 @@ _ENTRIES = (
         Exit.FAILED,
         "the system watches no more directories",
         "A limit of the kernel is reached; changes are found by scanning, which is slower.",
-        "raise fs.inotify.max_user_watches",
+        "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances",
     ),
     Trouble(
         "SY-TWIN-01",

@@ -120,14 +120,13 @@ class Comparing:
         folder = self._folder_of_path(path)
         if folder is None:
             raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
-        if folder.task is None:
-            raise SyncdError(f"{folder.name} is not at work", id="SY-FIND-05", fix="syncd status")
+        task = folder.at_work()
         inside = tuple(inside_of(folder.row.path, path).split(b"/"))
         try:
-            where, versions = await folder.task.db(_one, folder.task, inside)
+            where, versions = await task.db(_one, task, inside)
         except NoConflict as error:
             raise SyncdError(str(error), id="SY-FIND-04", fix="syncd conflicts") from error
-        return folder, folder.task, where, versions
+        return folder, task, where, versions
 
 
 def _one(task: FolderTask, path: Path) -> tuple[Path, list[Version]]:

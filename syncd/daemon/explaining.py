@@ -37,7 +37,11 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     inside = inside_of(folder.row.path, path)
     names: Path = tuple(inside.split(b"/")) if inside else ()
     task = folder.task
-    state, why = "unknown", "the folder is not running"
+    stopped = folder.why_stopped
+    state, why = (
+        "unknown",
+        "the folder is not running" if stopped is None else f"the folder stopped: {stopped.why or stopped}",
+    )
     id_: str | None = None
     stays: list[bytes] = []
     missing: list[bytes] = []

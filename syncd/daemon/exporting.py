@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from syncd.daemon.folder import FolderTask
-from syncd.daemon.history import History, Params, Progress, task_of
+from syncd.daemon.history import History, Params, Progress
 from syncd.daemon.restoring import Brought, Wish, write_outside
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, moment
@@ -99,7 +99,7 @@ class Exports:
     async def export(self, params: Params, progress: Progress) -> Json:
         """Write a moment of a folder somewhere, now."""
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         form = _form(params["to"], params["encrypted"])
         when = await self._history.when(task, params)
         part = Part((), params["only"])
@@ -145,7 +145,7 @@ class Exports:
     async def jobs(self, params: Params, progress: Progress) -> Json:
         """List the jobs of a folder; with `every_s` one is added first, with `stop` one ends."""
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         jobs = await task.db(_db_jobs, task.store)
         if params["every_s"] is not None:
             jobs = [*jobs, _new_job(jobs, params)]

@@ -6,6 +6,7 @@ through it or through what `FolderTask` hands them. Everything here is touched b
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -20,10 +21,11 @@ from syncd.daemon.problems import ROOT_IDS
 from syncd.daemon.pulling import Puller
 from syncd.engine.brake import Ages
 from syncd.engine.rates import Rates
+from syncd.errors import SyncdError
 from syncd.model.ids import Cid
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
-from syncd.seams import Clock, Lane, Workers
+from syncd.seams import Clock, Lane, Tree, Workers
 from syncd.store import counts
 from syncd.store.apart import Apart, Called
 from syncd.store.commit import ANYTHING
@@ -237,14 +239,25 @@ class Ground:
         self.finisher = Finisher(store, workers, lane, self.rates)
         self.puller = Puller(store, workers, lane, transfers, self.pace, store.journal.device[0] % 16, self.finisher)
         self._lane = lane
+        self._is_closed = False
         self._changed = trio.Event()
         self._reached_ever = False
 
     # asking ---------------------------------------------------------------------------------------------------
 
     async def db(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        """Run a question about the rows in this folder's lane."""
-        return await self.workers.run_blocking(function, *arguments, lane=self._lane)
+        """Run a question about the rows in this folder's lane. Raises SyncdError SY-FIND-05 once it is closed."""
+        try:
+            return await self.workers.run_blocking(function, *arguments, lane=self._lane)
+        except sqlite3.ProgrammingError:
+            if not self._is_closed:
+                raise
+            raise not_at_work(self.name, "syncd status") from None
+
+    async def close(self) -> None:
+        """Close the database and the tree, behind whatever uses the rows just now. Its tasks have ended."""
+        self._is_closed = True
+        await self.workers.run_blocking(_close, self.store.connection, self.store.tree, lane=self._lane)
 
     async def blocking(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """Run a question about the disk in a worker."""
@@ -372,3 +385,14 @@ class Ground:
     def peer_is_level(self, device: DeviceId) -> bool:
         """That peer has told, on its present connection, that it has everything there is."""
         return self.peer_needs.get(device) == LEVEL
+
+
+
+def not_at_work(name: str, fix: str) -> SyncdError:
+    """What is asked of a folder that is closed, or not open yet."""
+    return SyncdError(f"{name} is not at work", id="SY-FIND-05", fix=fix)
+
+
+def _close(connection: sqlite3.Connection, tree: Tree) -> None:
+    connection.close()
+    tree.close()

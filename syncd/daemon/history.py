@@ -49,7 +49,7 @@ class History:
         if folder is None:
             raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
         inside = os.fsencode(os.path.normpath(path))[len(folder.row.path) :].strip(b"/")
-        return folder, task_of(folder), tuple(inside.split(b"/")) if inside else ()
+        return folder, folder.at_work(), tuple(inside.split(b"/")) if inside else ()
 
     async def when(self, task: FolderTask, params: Params) -> Moment:
         """The moment that is meant: a time, just before a change, or a snapshot; now, if none is named."""
@@ -132,7 +132,7 @@ class History:
 
     async def search(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         found = await task.db(looking.db_search, task.store, params["text"], params["most"])
         return {
             "schema": "syncd.search/1",
@@ -184,7 +184,7 @@ class History:
 
     async def undo(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         deed = await self._deed(task, params["id"])
         foreseen = await task.db(restoring.db_foresee_undo, task.store, deed)
         at_peers = await held_by_peers(task, foreseen.lacking)
@@ -215,7 +215,7 @@ class History:
 
     async def undo_list(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         deeds = await task.db(restoring.db_deeds, task.store)
         return {
             "schema": "syncd.undo.list/1",
@@ -230,12 +230,6 @@ class History:
             if deed.id == id_ or (id_ is None and deed.undone is None and deed.kind != "undo"):
                 return deed
         raise unknown("undo", id_ or "")
-
-
-def task_of(folder: RunningFolder) -> FolderTask:
-    if folder.task is None:
-        raise SyncdError(f"the folder {folder.name} is not running", id="SY-FIND-01", fix="syncd status")
-    return folder.task
 
 
 def moment_ms(at_s: float | None) -> int | None:

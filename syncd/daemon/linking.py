@@ -14,7 +14,6 @@ import trio
 from ca.roles import Action, LinkPolicy
 from syncd.config import host_name
 from syncd.daemon.explaining import inside_of
-from syncd.daemon.history import task_of
 from syncd.daemon.linkcert import LinkCertificate, open_certificate
 from syncd.daemon.linkkeeper import LinkKeeper, short_id
 from syncd.daemon.running import RunningFolder
@@ -208,7 +207,7 @@ class Linking:
             raise SyncdError("this password is too easy to guess, or too long", id="SY-LINK-05", why=why)
         inside = inside_of(folder.row.path, params["path"])
         path: Path = tuple(inside.split(b"/")) if inside else ()
-        task = task_of(folder)
+        task = folder.at_work()
         thing = await task.db(shared.db_at, task.store, path)
         if thing is None:
             raise SyncdError(f"{show(path[-1]) if path else folder.name} cannot be shared", id="SY-LINK-03")

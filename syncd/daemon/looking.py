@@ -107,9 +107,7 @@ class Looking:
     async def ls(self, params: Mapping[str, Any], progress: object) -> Json:
         """A directory of a folder: what is in it, and which connected peer has it. Peers are asked now."""
         folder = self._find_folder(params["folder"], params["cwd"])
-        task = folder.task
-        if task is None:
-            raise SyncdError(f"{folder.name} is not running", id="SY-FIND-01")
+        task = folder.at_work()
         raw = (params["path"] or "").encode("utf-8", "surrogateescape").strip(b"/")
         path = tuple(raw.split(b"/")) if raw else ()
         after = _cursor_untrusted(params["after"])
@@ -175,9 +173,8 @@ class Looking:
     async def changes(self, params: Mapping[str, Any], progress: object) -> Json:
         """The latest changes of a folder, and all of them together in equal steps of the time they span."""
         folder = self._find_folder(params["folder"], params["cwd"])
-        if folder.task is None:
-            raise SyncdError(f"{folder.name} is not running", id="SY-FIND-01")
-        found = await folder.task.db(db_changes, folder.task.store, min(params["most"], MAX_CHANGES))
+        task = folder.at_work()
+        found = await task.db(db_changes, task.store, min(params["most"], MAX_CHANGES))
         return {
             "schema": "syncd.changes/1",
             "folder": folder.id.hex(),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ca.roles import Action
 from syncd.daemon.folder import FolderTask
-from syncd.daemon.history import Params, Progress, moment_ms, task_of, unknown
+from syncd.daemon.history import Params, Progress, moment_ms, unknown
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, drill_json, moment, withheld_json
 from syncd.engine.retention import (
@@ -37,7 +37,7 @@ class Promises:
 
     async def snapshots(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         return await self._snapshots_json(folder, task)
 
     async def _snapshots_json(self, folder: RunningFolder, task: FolderTask) -> Json:
@@ -58,7 +58,7 @@ class Promises:
 
     async def snapshot_add(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         now = task.clock.now()
         at_ms = moment_ms(params["at_s"])
         at_ms = int(now * 1000) if at_ms is None else at_ms
@@ -67,7 +67,7 @@ class Promises:
 
     async def snapshot_remove(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         if not await task.db(snapshots.db_remove, task.store, params["name"]):
             raise unknown("snapshot", params["name"])
         return await self._snapshots_json(folder, task)
@@ -76,7 +76,7 @@ class Promises:
 
     async def retention(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        task = task_of(folder)
+        task = folder.at_work()
         policy: Policy = await task.db(pruning.db_policy, task.store)
         if params["everybody"]:
             await self._ask_everybody(folder, params["keep"], params["copies"])
@@ -112,7 +112,7 @@ class Promises:
 
     async def prune(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        pruned = await task_of(folder).archivist.prune(dry_run=params["dry_run"])
+        pruned = await folder.at_work().archivist.prune(dry_run=params["dry_run"])
         return {
             "schema": "syncd.prune/1",
             "folder": folder.id.hex(),
@@ -129,7 +129,7 @@ class Promises:
 
     async def scrub(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        found = await task_of(folder).archivist.scrub(0.0)
+        found = await folder.at_work().archivist.scrub(0.0)
         return {
             "schema": "syncd.scrub/1",
             "folder": folder.id.hex(),
@@ -143,7 +143,7 @@ class Promises:
 
     async def drill(self, params: Params, progress: Progress) -> Json:
         folder = self._find(params["folder"], params["cwd"])
-        drilled = await task_of(folder).driller.drill()
+        drilled = await folder.at_work().driller.drill()
         return {
             "schema": "syncd.drill/1",
             "folder": folder.id.hex(),

@@ -14,6 +14,7 @@ import logging
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,7 @@ from ca.recovery import RecoveryKey
 from ca.roles import Role
 from ca.roster import Roster
 from syncd.daemon.beginning import begin_recovered
+from syncd.daemon.folder import FolderTask
 from syncd.daemon.running import RunningFolder, refuse_root
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.membership import free_name
@@ -188,19 +190,24 @@ async def settings_of(daemon: Daemon) -> bytes:
             "name": folder.name,
             "path": as_text(folder.row.path),
         }
-        if folder.task is not None:
-            policy: Policy = await folder.task.db(pruning.db_policy, folder.task.store)
-            named = await folder.task.db(snapshots.db_list, folder.task.store)
-            about |= {
-                "keep": show_tiers(policy.tiers),
-                "space": policy.space_bytes,
-                "copies": policy.copies,
-                "snapshots": [[one.name, one.at_ms, one.made] for one in named if not one.is_scheduled],
-            }
+        if (task := folder.task) is not None:
+            with suppress(SyncdError):  # it stops in this moment: as if it had before
+                about |= await _history_settings(task)
         folders.append(about)
     config = await run(_config_text, daemon)
     value = {"device": daemon.settings.device_name, "config": config, "folders": folders}
     return json.dumps(value, sort_keys=True).encode("ascii")
+
+
+async def _history_settings(task: FolderTask) -> dict[str, object]:
+    policy: Policy = await task.db(pruning.db_policy, task.store)
+    named = await task.db(snapshots.db_list, task.store)
+    return {
+        "keep": show_tiers(policy.tiers),
+        "space": policy.space_bytes,
+        "copies": policy.copies,
+        "snapshots": [[one.name, one.at_ms, one.made] for one in named if not one.is_scheduled],
+    }
 
 
 def _config_text(daemon: Daemon) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+from contextlib import suppress
 
 import trio
 
 from syncd.daemon.app import Daemon
 from syncd.daemon.running import RunningFolder
+from syncd.errors import SyncdError
 from syncd.store.syscalls import keep_few_arenas, trim_memory
 
 REST_S = 10.0
@@ -37,8 +39,9 @@ async def _rest(daemon: Daemon) -> None:
 
 async def _shrink(folder: RunningFolder) -> None:
     """The pages of its database that SQLite keeps in memory are read again when they are needed."""
-    if folder.task is not None:
-        await folder.task.db(_shrink_cache, folder.task.store.connection)
+    if (task := folder.task) is not None:
+        with suppress(SyncdError):  # it stops in this moment, and what it kept in memory goes with it
+            await task.db(_shrink_cache, task.store.connection)
 
 
 def _shrink_cache(connection: sqlite3.Connection) -> None:

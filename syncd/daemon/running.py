@@ -7,6 +7,7 @@ folder begins anew until it is let; a damaged database is moved aside and the fo
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -18,6 +19,7 @@ import trio
 from ca.ids import FolderId
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.folder import FolderTask, State
+from syncd.daemon.ground import not_at_work
 from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.metering import Transfers
@@ -48,6 +50,7 @@ DISK_IDS = {
     sqlite3.SQLITE_BUSY: "SY-DISK-03",
 }
 """What SQLite says about the disk that the home is on."""
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(slots=True)
@@ -98,10 +101,12 @@ class RunningFolder:
         return State.STARTING if self.task is None else self.task.state
 
     def at_work(self) -> FolderTask:
-        """Its task, for what people ask of it. SyncdError where it rests or has stopped."""
+        """Its task, for what people ask of it. Raises SyncdError where it rests, or why it has stopped."""
+        if self.why_stopped is not None:
+            raise self.why_stopped
         if self.task is None:
-            fix = f"syncd resume {self.name}" if self.paused_until is not None else "syncd status"
-            raise SyncdError(f"{self.name} is not at work", id="SY-FIND-05", fix=fix)
+            fix = "syncd status" if self.paused_until is None else f"syncd resume {self.name}"
+            raise not_at_work(self.name, fix)
         return self.task
 
 
@@ -165,12 +170,12 @@ async def run_folder(
             folder.why_stopped = stop.why
             if folder.task is not None:
                 folder.task.stopped()
+            folder.task = None
             ready()
             if stop.again_s is None:
                 await trio.sleep_forever()
             else:
                 await trio.sleep(stop.again_s)
-            folder.task = None
 
 
 async def _rest(
@@ -223,7 +228,7 @@ async def _run_once(
                 ready()
         finally:
             with trio.CancelScope(shield=True):
-                await installation.workers.run_blocking(_close, connection, folder.tree)
+                await task.close()
     except* trio.Cancelled:
         raise
     except* Exception as errors:
@@ -255,6 +260,9 @@ def judge(errors: BaseExceptionGroup[BaseException]) -> Stop:
         if isinstance(error, sqlite3.Error):
             return _judge_database(error)
     for error in found:
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            fix = "close other programs, or raise the limit; the folder goes on by itself"
+            return Stop(SyncdError("the system gives no more", id="SY-DISK-03", why=str(error), fix=fix), BEGIN_AGAIN_S)
         if isinstance(error, TreeError):
             id_, why, fix = problem_of(error, reading=True)
             return Stop(SyncdError(f"the disk failed: {error}", id=id_, why=why, fix=fix), BEGIN_AGAIN_S)
@@ -330,11 +338,6 @@ def _make_task(
     )
 
 
-def _close(connection: sqlite3.Connection, tree: Tree) -> None:
-    connection.close()
-    tree.close()
-
-
 def _membership_moved(folder: RunningFolder, update: Update) -> None:
     task = folder.task
     if task is None:
@@ -371,13 +374,17 @@ async def _watch(folder: RunningFolder, trees: Trees, installation: Installation
             await trio.sleep(1)
             continue
         send, receive = trio.open_memory_channel[Dirty](16)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch, trees.watch(folder.tree), send)
-            nursery.start_soon(_stop_when_root_goes, task, nursery.cancel_scope)
-            async for dirty in receive:
-                folder.watch_limited = folder.watch_limited or dirty.limited
-                folder.watch_overflows += dirty.rescan
-                task.scanner.dirty(dirty)
+        events = trees.watch(folder.tree)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch, events, send)
+                nursery.start_soon(_stop_when_root_goes, task, nursery.cancel_scope)
+                async for dirty in receive:
+                    folder.watch_limited = dirty.limited or (folder.watch_limited and not dirty.rescan)
+                    folder.watch_overflows += dirty.rescan
+                    task.scanner.dirty(dirty)
+        finally:
+            events.close()
 
 
 async def _stop_when_root_goes(task: FolderTask, scope: trio.CancelScope) -> None:

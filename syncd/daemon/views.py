@@ -137,7 +137,8 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
         problems.append(_device_problem("SY-DB-01", why, "nothing; delete the moved file when all is well"))
     if folder.watch_limited:
         why = "the system grants no more watches; changes are found by the hourly scan"
-        problems.append(_device_problem("SY-WATCH-01", why, "sysctl fs.inotify.max_user_watches=1000000"))
+        fix = "sudo sysctl fs.inotify.max_user_watches=1048576 fs.inotify.max_user_instances=1024"
+        problems.append(_device_problem("SY-WATCH-01", why, fix))
     task = folder.task
     if task is not None:
         problems += [problem_json(problem) for problem in task.problems]

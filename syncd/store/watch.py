@@ -21,6 +21,8 @@ from syncd.store.tree import DirTree, count_tree, make_root, move_root
 from syncd.treetypes import PRIVATE, ROOT, Change, Dirty, Kind, Path, RawEvent, TreeError
 
 GATHER_S = 0.05  # between two batches, so that a burst makes few large ones
+ASK_AGAIN_S = 60.0
+"""After the system refused to watch."""
 IGNORE = b"ignore"
 
 
@@ -71,7 +73,9 @@ class LocalTrees:
     def watch(self, tree: Tree) -> TreeEvents:
         if not isinstance(tree, DirTree):
             raise TypeError("only a tree on this computer can be watched")
-        return Inotify(tree, self._workers, self._instances) if syscalls.LINUX else FsEvents(tree)
+        if not syscalls.LINUX:
+            return FsEvents(tree)
+        return WhenGranted(lambda: Inotify(tree, self._workers, self._instances))
 
 
 # --- Linux ---------------------------------------------------------------------------------------------------------
@@ -83,7 +87,35 @@ _ONLYDIR, _EXCL_UNLINK = 0x0100_0000, 0x0400_0000
 _ENDED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _DELETE
 _MASK = _ENDED | _MODIFY | _ATTRIB | _CREATE | _ONLYDIR | _EXCL_UNLINK
 
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM)
 _UNOPENABLE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EPERM)
+
+
+class WhenGranted:
+    """seams.TreeEvents on Linux where the system may give out no more instances for a while: until it does, only scans
+    see what changes."""
+
+    def __init__(self, begin: Callable[[], Inotify]) -> None:
+        self._begin = begin
+        self._events: Inotify | None = None
+        self._has_told = False
+
+    async def receive(self) -> Sequence[RawEvent]:
+        while self._events is None:
+            try:
+                self._events = self._begin()
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                if not self._has_told:
+                    self._has_told = True
+                    return [RawEvent(Change.LIMITED), RawEvent(Change.LOST)]
+                await trio.sleep(ASK_AGAIN_S)
+        return await self._events.receive()
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
 
 
 class _Watched:
@@ -145,6 +177,11 @@ class Inotify:
             fd = self._tree.open_private(name)
             try:
                 self._note(private, self._line.add(fd, _MASK))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                self._limited = True
+                return [RawEvent(Change.LIMITED)]
             finally:
                 os.close(fd)
         return self._watch_below(ROOT)

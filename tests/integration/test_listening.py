@@ -16,6 +16,7 @@ from syncd.store.tree import DirTree
 from syncd.store.watch import Inotify
 from syncd.treetypes import Change, RawEvent
 from syncd.workers import ThreadWorkers
+from tests.helpers.computers import Computer, computers, wait_until
 from tests.suites.tree_suite import MARKER
 
 pytestmark = pytest.mark.needs("linux")
@@ -139,3 +140,23 @@ async def test_folders_beyond_the_limit_of_the_system_share(
         folder.tree.close()
     with pytest.raises(OSError, match="Too many"):
         Instances().line()
+
+
+def test_folder_that_is_left_takes_its_watches_with_it(tmp_path: FilePath) -> None:
+    """Nobody could join and leave a folder for more than some dozens of times otherwise."""
+    with computers(("anna",), tmp_path, "first") as (anna,):
+        anna.start()
+        counted = [watches_of(anna)]
+        for turn in range(3):
+            folder = tmp_path / f"folder {turn}"
+            (folder / "inner").mkdir(parents=True)
+            anna.ask("share", str(folder), "--link", "--yes", "--no-wait")
+            wait_until(lambda: watches_of(anna) > counted[0], PATIENCE_S, "nothing is watched")
+            anna.ask("folder", "leave", folder.name, "--yes")
+            wait_until(lambda: watches_of(anna) == counted[0], PATIENCE_S, "what was left is still watched")
+
+
+def watches_of(computer: Computer) -> int:
+    assert computer.daemon is not None
+    infos = FilePath(f"/proc/{computer.daemon.pid}/fdinfo").iterdir()
+    return sum(line.startswith("inotify wd:") for info in infos for line in info.read_text().splitlines())

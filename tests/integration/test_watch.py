@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import trio.testing
 
 from syncd.seams import TreeEvents
 from syncd.store.tree import DirTree
-from syncd.store.watch import FsEvents, Inotify, watch
+from syncd.store.watch import ASK_AGAIN_S, FsEvents, Inotify, WhenGranted, watch
 from syncd.treetypes import ROOT, Change, Dirty, Path, RawEvent
 from syncd.workers import ThreadWorkers
 from tests.helpers.realuser import RealUser
@@ -203,6 +204,32 @@ async def test_closing_ends_a_waiting_receive(tree: DirTree) -> None:
         events.close()
     with pytest.raises(trio.ClosedResourceError):
         await events.receive()
+
+
+async def test_watch_that_is_refused_asks_for_scans_and_is_asked_for_again(
+    tree: DirTree, root: FilePath, autojump_clock: trio.testing.MockClock
+) -> None:
+    refusals = [errno.EMFILE, errno.ENFILE]
+
+    def begin() -> Inotify:
+        if refusals:
+            raise OSError(refusals.pop(), "no instance")
+        return Inotify(tree, ThreadWorkers())
+
+    events = WhenGranted(begin)
+    assert await events.receive() == [RawEvent(Change.LIMITED), RawEvent(Change.LOST)]
+    before = trio.current_time()
+    assert await events.receive() == [RawEvent(Change.LOST)]
+    assert trio.current_time() - before == pytest.approx(ASK_AGAIN_S)
+    events.close()
+
+
+async def test_any_other_failure_to_watch_is_told() -> None:
+    def begin() -> Inotify:
+        raise OSError(errno.EPERM, "not allowed")
+
+    with pytest.raises(PermissionError):
+        await WhenGranted(begin).receive()
 
 
 async def test_settled_changes_arrive(tree: DirTree, root: FilePath) -> None:
