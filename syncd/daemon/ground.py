@@ -387,7 +387,6 @@ class Ground:
         return self.peer_needs.get(device) == LEVEL
 
 
-
 def not_at_work(name: str, fix: str) -> SyncdError:
     """What is asked of a folder that is closed, or not open yet."""
     return SyncdError(f"{name} is not at work", id="SY-FIND-05", fix=fix)
