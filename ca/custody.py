@@ -69,6 +69,11 @@ class Custody:
         """Whether there is a passphrase that was not said yet."""
         return self.key is None and self.is_protected
 
+    def others(self) -> list[str]:
+        """Files beside the secret ones that somebody else put there; they stay as they are."""
+        ours = {*SECRET_FILES, LOCK_FILE}
+        return sorted(path.name for path in self._place.iterdir() if path.name not in ours)
+
     def device(self) -> DeviceId:
         """Whose keys are locked. Raises ConfigError SY-KEY-01."""
         return locked_device(self._read_lock())

@@ -91,7 +91,8 @@ def _keys(home: Path) -> Iterator[Check]:
     if open_keys:
         yield Check("keys", False, f"others may read {', '.join(open_keys)}", "syncd doctor --fix", "SY-KEY-02")
     else:
-        yield Check("keys", True, f"{len(_key_files(home))} key files, readable by you alone")
+        locked = "locked by a passphrase" if (home / "keys" / "lock").exists() else "without a passphrase"
+        yield Check("keys", True, f"{len(_key_files(home))} key files, readable by you alone, {locked}")
 
 
 def _configuration(home: Path) -> Iterator[Check]:

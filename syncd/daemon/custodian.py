@@ -177,6 +177,7 @@ def _set_aside(own: Installation) -> list[str]:
         return []
     found = (path.name for path in own.home.glob(f"{DATABASE_NAME}.*") if _ASIDE.fullmatch(path.name))
     left = [f"open invitations in {name}, which was set aside" for name in sorted(found)]
+    left += [f"keys/{name}, which somebody put there" for name in ([] if own.custody is None else own.custody.others())]
     for what in left:
         log.warning("%s, may be readable without the passphrase; delete it if nobody needs it", what)
     return left

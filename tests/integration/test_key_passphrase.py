@@ -104,8 +104,17 @@ def test_locked_daemon_is_nobody_until_the_passphrase_is_said(group: list[Comput
     assert "WARNING: Nobody can reset this passphrase." in told.stdout
     assert "This device is the only owner of Notes" in told.stdout and "recovery key" in told.stdout
     assert refusal(tell(anna, "too short", "key", "lock")) == "SY-KEY-12"
+    for copy in ("device.db.before-1", "keys/device.key.bak"):
+        (anna.home / copy).write_bytes(b"somebody's")
+        (anna.home / copy).chmod(0o600)
     done = tell(anna, OLD, "key", "lock")
-    assert (done["passphrase"], done["left_open"]) == (True, [])
+    assert (done["passphrase"], done["left_open"]) == (
+        True,
+        [
+            "open invitations in device.db.before-1, which was set aside",
+            "keys/device.key.bak, which somebody put there",
+        ],
+    )
     assert "only owner of Notes" in done["warning"]
     assert anna.ask("status")["keys"]["warning"] == done["warning"]
     assert "Passphrase: Nobody can reset" in anna.run("status").stdout

@@ -254,6 +254,23 @@ def test_key_that_somebody_put_there_in_the_open_is_sealed_with_the_next_unlocki
     assert recovery not in everything_in(home)
 
 
+def test_passphrase_that_was_right_once_lets_no_other_in_when_unlocking_failed(home: Path) -> None:
+    locked(home)
+    links = home / "keys" / LINKS_FILE
+    links.unlink()
+    links.write_bytes(b"in the open, and no key")
+    links.chmod(0o600)
+    custody = Custody.open(home, seeded("again"))
+    with pytest.raises(ConfigError) as told:
+        custody.unlock(OLD)
+    assert told.value.id == "SY-KEY-01" and custody.is_locked and custody.key is None
+
+
+def test_files_of_others_beside_the_keys_are_named(home: Path) -> None:
+    (home / "keys" / "device.key.bak").write_bytes(b"a copy that somebody made")
+    assert locked(home).others() == ["device.key.bak"]
+
+
 def test_lock_that_is_gone_is_an_error_and_no_new_identity(home: Path) -> None:
     locked(home)
     (home / "keys" / "lock").rename(home / "aside")
