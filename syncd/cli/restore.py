@@ -31,12 +31,18 @@ def restore(
     changed: Annotated[bool, typer.Option("--changed", help="With --to: only what differs from now.")] = False,
     partial: Annotated[bool, typer.Option("--partial", help="Leave out what cannot be restored.")] = False,
     on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="There, if that device lets you.")] = None,
+    gone_here: Annotated[
+        bool, typer.Option("--gone-here", help="What was deleted only here, without the right to delete.")
+    ] = False,
 ) -> None:
     """Bring a file, directory or folder back as it was. Says first what would happen. `--json` prints syncd.restore/1.
 
     What is there now and was not then goes, into history. Everybody who shares the folder gets the result. `--on` has
     another device do it (its `[restore] remote` has to allow it) and prints syncd.restore.remote/1.
     """
+    if gone_here:
+        _restore_here(session, absolute(session, path))
+        return
     if at is None and before is None and snapshot is None:
         raise usage("which moment?", fix="--at TIME, --before ID or --snapshot NAME")
     if to is None and (existing or changed) and not (on and existing):
@@ -64,6 +70,12 @@ def restore(
         session.confirm("Restore?")
     done = session.stream("restore", _silent, **request, dry_run=False)
     session.show(done, lambda: _done_lines(done))
+
+
+def _restore_here(session: Session, path: str) -> None:
+    done = session.call("reoffer", path=path, dry_run=session.flags.dry_run)
+    will = "would come back" if done["dry_run"] else "to come back"
+    session.show(done, lambda: f"{text.count(done['files'], 'file')} {will}.")
 
 
 def _restore_there(session: Session, device: str, request: Json) -> None:

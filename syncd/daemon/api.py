@@ -128,6 +128,7 @@ class DaemonApi:
             "pause": tending.pause,
             "resume": tending.resume,
             "resolve": tending.resolve,
+            "reoffer": tending.reoffer,
             "check": tending.check,
             "filter": filtering.filters,
             "filter.change": filtering.change,

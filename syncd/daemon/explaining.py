@@ -50,7 +50,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     is_ignored = False
     if task is not None:
         stat = await task.blocking(_maybe_stat, task, names)
-        row = await task.db(_row_at, task, names)
+        row = await task.db(row_at, task, names)
         stays, missing = await task.blocking(_attributes_apart, task, names, row)
         is_directory, facts = _asked(stat, row)
         rule = task.ignores.rule(names, is_directory, facts, task.now_ns())
@@ -135,14 +135,14 @@ async def _explain(
         return "problem", first["id"], str(first["why"]), str(first["try"])
     if is_ignored:
         return "ignored", None, "a rule leaves it out", "change the rule if it should be synced"
-    row = await task.db(_row_at, task, names)
+    row = await task.db(row_at, task, names)
     if row is None:
         why = "nothing of that name is known; a new file is seen within a second of being closed"
         return "unknown", None, why, "syncd folder rescan"
     if await task.db(_is_held, task, names):
         return "held", "SY-BRAKE-01", "it belongs to a wave of deletions that waits for a person", "syncd requests"
     if row.pending == ONLY_HERE:
-        return "waiting", None, "this change is only here: your role is viewer, so it is kept and not sent", None
+        return _only_here(folder, row)
     if row.pending:
         problem_or_none = await task.db(counts.db_problem_of, task.store.connection, row.id)
         if problem_or_none is not None:
@@ -154,7 +154,17 @@ async def _explain(
     return "synced", None, "it is the same here as everybody's newest", None
 
 
-def _row_at(task: FolderTask, names: Path) -> NodeRow | None:
+def _only_here(folder: RunningFolder, row: NodeRow) -> tuple[str, str | None, str, str | None]:
+    """A change that others do not get, because this device has not the right to it."""
+    role = folder.membership.role_of(folder.membership.device)
+    named = "none" if role is None else role.name.lower()
+    if not row.on_disk and row.kind in (FILE, DIR, SYMLINK):
+        why = f"it was deleted only here: your role is {named}, without the right to delete, so the others keep it"
+        return "waiting", None, why, "syncd restore PATH --gone-here  brings it back"
+    return "waiting", None, f"this change is only here: your role is {named}, so it is kept and not sent", None
+
+
+def row_at(task: FolderTask, names: Path) -> NodeRow | None:
     """The row of what stands at a path, or of what Global expects there."""
     connection = task.store.connection
     at = ROOT_ROW
@@ -173,7 +183,7 @@ def _is_held(task: FolderTask, names: Path) -> bool:
     """Whether what stood at a path, or a directory above it, waits for a person."""
     query = "SELECT 1 FROM held_node WHERE node=?"
     for depth in range(1, len(names) + 1):
-        row = _row_at(task, names[:depth])
+        row = row_at(task, names[:depth])
         if row is not None and task.store.connection.execute(query, (row.id,)).fetchone() is not None:
             return True
     return False

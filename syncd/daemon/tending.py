@@ -11,12 +11,14 @@ from typing import Any
 import trio
 
 from syncd.daemon.app import Daemon
-from syncd.daemon.explaining import inside_of
+from syncd.daemon.explaining import inside_of, row_at
 from syncd.daemon.running import RunningFolder, absolute, pause_text, refuse_root
 from syncd.daemon.views import as_text, moment
 from syncd.errors import ConfigError, SyncdError
 from syncd.store import resolving
 from syncd.store.db import is_sound
+from syncd.store.reoffer import db_reoffer
+from syncd.store.rows import ROOT_ROW
 from syncd.treetypes import RootState
 
 Json = dict[str, Any]
@@ -131,6 +133,33 @@ class Tending:
             )
         good = all(not (one["suspect"] or one["rotten"] or one["database"]) for one in checked)
         return {"schema": "syncd.check/1", "good": good, "folders": checked}
+
+    # what is gone here alone ---------------------------------------------------------------------------------
+
+    async def reoffer(self, params: Params, progress: Progress) -> Json:
+        """Put there again what was deleted on this disk without the right to delete it for all."""
+        folder = self._folder_of_path(params["path"])
+        if folder is None:
+            raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
+        task = folder.at_work()
+        inside = inside_of(folder.row.path, params["path"])
+        names = tuple(inside.split(b"/")) if inside else ()
+
+        def find() -> int:
+            row = row_at(task, names)
+            top = ROOT_ROW if not names else None if row is None else row.id
+            return 0 if top is None else db_reoffer(task.store.connection, top, dry_run=params["dry_run"])
+
+        count = await task.db(find)
+        task.wake_plan()
+        return {
+            "schema": "syncd.restore.here/1",
+            "folder": folder.id.hex(),
+            "name": folder.name,
+            "path": as_text(inside),
+            "files": count,
+            "dry_run": params["dry_run"],
+        }
 
     # conflicts -----------------------------------------------------------------------------------------------
 

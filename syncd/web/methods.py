@@ -177,6 +177,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             },
             STREAMS,
         ),
+        "reoffer": Method({"path": Kind.TEXT, "dry_run": Kind.FLAG}),
         "export": Method(
             {
                 **_FOLDER,

@@ -48,6 +48,12 @@ def test_editor_who_may_not_delete_deletes_nothing_elsewhere(three: list[Compute
         wait_until((other.folder / "added").exists, NEWS_S, "what she may write does not arrive")
         assert (other.folder / "kept").read_text() == "words"
     assert not (carla.folder / "kept").exists(), "on her own disk she does as she likes"
+    assert "deleted only here" in carla.ask("explain", str(carla.folder / "kept"))["why"]
+    assert carla.ask("restore", str(carla.folder / "kept"), "--gone-here", "--dry-run")["files"] == 1
+    assert carla.ask("restore", str(carla.folder), "--gone-here")["files"] == 1
+    wait_until((carla.folder / "kept").exists, NEWS_S, "what the others have is not offered again")
+    assert (carla.folder / "kept").read_text() == "words"
+    assert carla.ask("restore", str(carla.folder), "--gone-here")["files"] == 0
 
 
 def test_suspended_member_is_out_and_comes_back(three: list[Computer]) -> None:

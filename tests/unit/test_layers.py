@@ -338,6 +338,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.pruning": BLOCKING,
     "syncd.store.publish": BLOCKING,
     "syncd.store.recovery": BLOCKING,
+    "syncd.store.reoffer": BLOCKING,
     "syncd.store.restoring": BLOCKING,
     "syncd.store.resolving": BLOCKING,
     "syncd.store.rewriting": BLOCKING,
