@@ -49,7 +49,8 @@ ADMIN_METHODS: Final = frozenset(
 OPERATOR_METHODS: Final = frozenset(
     {
         "drill", "export", "filter.change", "pause", "resume", "resolve", "folder.rescan", "folder.move", "check",
-        "reoffer", "prune", "scrub", "restore", "undo", "snapshot.add", "snapshot.remove", "config.reload", "notify.test", "stop",
+        "reoffer", "prune", "scrub", "restore", "undo", "snapshot.add", "snapshot.remove", "config.reload",
+        "notify.test", "stop",
     }
 )  # fmt: skip
 WHEN_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
