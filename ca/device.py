@@ -161,6 +161,7 @@ _LOOKS_LIKE: Final = str.maketrans("018", "oib")
 _RUN: Final = 13  # 52 letters of base32 in four runs; each run gets its own check letter
 
 
+@lru_cache(maxsize=4096)  # a status of a thousand folders names one device a thousand times
 def device_text(device: DeviceId) -> str:
     """Base32 with a check letter after every 13, in 8 groups of 7: "mfzwizt-…". Any single slip is noticed."""
     return grouped(base32_checked(device))

@@ -47,6 +47,7 @@ MAX_OPEN_WRITERS = 32
 FETCH_BYTES = 8 << 20
 """Of one request: while one lane's is written, those of the others are received. Measured: 4 MiB over two lanes took a
 fifth longer for a large file."""
+LEAST_FETCH_BYTES = 1 << 20
 IDLE_BUFFERS = 3
 FETCH_TIMEOUT_S = 60.0
 """Without a single block from a peer in that time, what was asked of it is asked of another."""
@@ -305,7 +306,8 @@ class Puller:
                 await self._poll(link, cids)
                 continue
             await self._pace.down(link.device).wait_open()
-            batch = self.pull.next_batch(link.device, FETCH_BYTES)
+            # With several peers less of each: what is under way fits into memory, and who has what is asked more often.
+            batch = self.pull.next_batch(link.device, max(FETCH_BYTES // max(1, len(self._links)), LEAST_FETCH_BYTES))
             if batch is None:
                 await work.wait()
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sqlite3
 from contextlib import suppress
 
@@ -24,7 +23,7 @@ async def give_back_at_rest(daemon: Daemon) -> None:
         await _rest(daemon)
         for folder in daemon.folders:
             await _shrink(folder)
-        await daemon.seams.workers.run_blocking(_give_back)
+        await daemon.seams.workers.run_blocking(trim_memory)
         await daemon.changed.wait()
 
 
@@ -47,7 +46,3 @@ async def _shrink(folder: RunningFolder) -> None:
 def _shrink_cache(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA shrink_memory")
 
-
-def _give_back() -> None:
-    gc.collect()
-    trim_memory()
