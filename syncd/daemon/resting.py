@@ -45,4 +45,3 @@ async def _shrink(folder: RunningFolder) -> None:
 
 def _shrink_cache(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA shrink_memory")
-
