@@ -108,7 +108,7 @@ def _repacked(pem: bytes, marker: bytes, password: bytes | None, encryption: Key
 
 def make_lock(key: HomeKey, passphrase: str, device: DeviceId, random: Random) -> bytes:
     """The lock that opens by this passphrase. Raises ConfigError SY-KEY-12 if that is too short."""
-    if len(passphrase) < MIN_PASSPHRASE:
+    if len(_typed(passphrase)) < MIN_PASSPHRASE:
         raise ConfigError(
             "the passphrase is too short",
             id="SY-KEY-12",
@@ -161,8 +161,13 @@ def _parsed(lock: bytes) -> tuple[bytes, int, int, int, bytes, bytes]:
     return salt, memory, passes, lanes, device, sealed
 
 
+def _typed(passphrase: str) -> str:
+    """The same for every way to say it: accents composed, without the mark that some editors put before a file."""
+    return unicodedata.normalize("NFC", passphrase.removeprefix("\ufeff"))
+
+
 def _stretched(passphrase: str, salt: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:
-    typed = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
+    typed = _typed(passphrase).encode("utf-8", "surrogatepass")
     stretching = Argon2id(salt=salt, length=_KEY_BYTES, iterations=passes, lanes=lanes, memory_cost=memory_kib)
     try:
         return stretching.derive(typed)

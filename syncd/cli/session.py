@@ -147,13 +147,13 @@ def usage(what: str, *, why: str = "", fix: str = "") -> SyncdError:
 
 
 def read_first_line(file: str) -> str:
-    """The first line of a file that an environment variable names. Raises SyncdError SY-USE-01."""
+    """The first line of a file with a PIN or a passphrase. Raises SyncdError SY-USE-01."""
     try:
         with open(file, encoding="utf-8") as stream:
             return stream.readline().rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise usage(
-            f"{file} cannot be read", why=str(error), fix="let SYNCD_PIN_FILE name a file with the PIN"
+            f"{file} cannot be read", why=str(error), fix="name a file whose first line it is, in UTF-8"
         ) from None
 
 

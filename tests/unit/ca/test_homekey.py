@@ -92,3 +92,12 @@ def test_a_guess_costs_what_is_promised() -> None:
     assert (homekey._MEMORY_KIB, homekey._PASSES) == (128 * 1024, 3)
     _, memory, passes, lanes, _, _ = homekey._parsed(make_lock(KEY, PASSPHRASE, DEVICE, seeded("salt")))
     assert (memory, passes, lanes) == (128 * 1024, 3, 4)
+
+
+def test_mark_of_an_editor_is_no_part_of_a_passphrase_and_accents_count_once(cheap: None) -> None:
+    lock = make_lock(KEY, "neun große Schiffé", DEVICE, seeded("lock"))
+    for said in ("\ufeffneun große Schiffé", "neun große Schiffe\u0301"):
+        assert open_lock(lock, said) == KEY
+    with pytest.raises(ConfigError) as told:
+        make_lock(KEY, "e\u0301" * 6 + "\ufeff", DEVICE, seeded("lock"))
+    assert told.value.id == "SY-KEY-12"
