@@ -44,7 +44,8 @@ ONLY_LOOKS = {
     "status", "folders", "folder.show", "peers", "members", "invites", "links", "link.show", "requests", "conflicts",
     "compare", "preview",
     "filter", "explain", "history", "past", "diff", "search", "undo.list", "snapshots", "ls", "transfers", "traffic",
-    "changes", "security", "wait", "key.show", "doctor", "config.show", "version", "storage", "audit",
+    "changes", "security", "wait", "key.show", "key.list", "key.unlock", "doctor", "config.show", "version", "storage",
+    "audit",
     "join.find", "join.preview", "join.cancel",
 }  # fmt: skip
 
