@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import OpenSSL.version
@@ -15,6 +16,7 @@ import pytest
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 
 from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError, TrustError
@@ -302,6 +304,21 @@ async def test_listener_with_a_child_certificate_is_refused() -> None:
     impostor = replace(authority, identity=make_identity(issuer=authority.identity))
     error, _ = await refused(authority.dial(), folder_table(impostor))
     assert isinstance(error, TrustError)
+
+
+async def test_certificate_of_an_authority_that_the_system_trusts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a folder's certificate is stands in its roster alone; the list of the operating system is never asked."""
+    authority = make_identity(is_authority=True)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(x509.load_der_x509_certificate(authority.certificate).public_bytes(Encoding.PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    impostor = replace(FOLDER, identity=make_identity(issuer=authority))
+    error, sent = await refused(FOLDER.dial(), folder_table(impostor))
+    assert isinstance(error, TrustError)
+    assert FOLDER.identity.certificate not in sent
+    assert (await meet(FOLDER.dial(), folder_table(FOLDER))).endpoint.kind is tls.Kind.MEMBER  # the partner
 
 
 async def test_unknown_label_is_told_apart() -> None:
