@@ -37,7 +37,8 @@ DECIDED = {"id": "r1", "kind": "join", "folder": FOLDER_ID, "name": "Photos", "m
 
 ANSWERS: Script = {
     "folders": {"schema": "syncd.folders/1", "folders": FOLDERS},
-    "folder.show": {"schema": "syncd.folder/1", **folder(), "members": 2, "in_sync": True, **FILES},
+    "folder.show": {"schema": "syncd.folder/1", **folder(), "members": 2, "in_sync": True, **FILES,
+                    "recovery_keys": []},
     "folder.rescan": stream(
         {"schema": "syncd.folder.rescan/1", "folder": FOLDER_ID, "name": "Photos", "files": 2, "bytes": 10}
     ),
