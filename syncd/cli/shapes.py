@@ -25,7 +25,7 @@ _PEER = {"id": "text", "name": "text", "connected": "bool", "last_seen": "text?"
 _FOLDER = {
     "id": "text", "name": "text", "path": "text", "role": "text?", "state": _STATE, "epoch": "int", "epoch_id": "text",
     **_COUNTED, "need": _COUNTED, "conflicts": "int", "requests": "int", "problems": [_PROBLEM], "peers": [_PEER],
-    "recovery_keys": ["text"],
+    "recovery_keys": ["text"], "only_here": "int",
 }  # fmt: skip
 _SPEED = {"up": "int?", "down": "int?"}
 _OF_FOLDER = {"folder": "text", "name": "text"}

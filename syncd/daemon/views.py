@@ -69,6 +69,7 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
             "bytes": 0 if task is None else task.counts.need_bytes,
         },
         "conflicts": 0 if task is None else task.counts.conflicts,
+        "only_here": 0 if task is None else task.counts.only_here,
         "requests": requests,
         "old_bytes": 0 if task is None else task.counts.old_bytes,
         "history": {

@@ -48,6 +48,7 @@ def test_editor_who_may_not_delete_deletes_nothing_elsewhere(three: list[Compute
         wait_until((other.folder / "added").exists, NEWS_S, "what she may write does not arrive")
         assert (other.folder / "kept").read_text() == "words"
     assert not (carla.folder / "kept").exists(), "on her own disk she does as she likes"
+    assert carla.ask("status")["folders"][0]["only_here"] == 1 and "1 change only here" in carla.run("status").stdout
     assert "deleted only here" in carla.ask("explain", str(carla.folder / "kept"))["why"]
     assert carla.ask("restore", str(carla.folder / "kept"), "--gone-here", "--dry-run")["files"] == 1
     assert carla.ask("restore", str(carla.folder), "--gone-here")["files"] == 1
