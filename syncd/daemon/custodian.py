@@ -82,7 +82,8 @@ class Custodian:
         own, custody = self._daemon.installation, self._custody
         if custody.is_protected:
             raise ConfigError("the keys of this device have a passphrase", id="SY-KEY-13", fix="syncd key passphrase")
-        recovery = None if own.home is None else await own.on_disk(load_recovery, own.home)
+        home = own.home
+        recovery = None if home is None else await own.on_disk(lambda: load_recovery(home, own.home_key))
         left: list[str] = []
         if not params["dry_run"]:
             with trio.CancelScope(shield=True):  # begun is begun, also if nobody waits for the answer any more

@@ -137,6 +137,35 @@ async def test_recovery_key_made_while_the_passphrase_is_removed_is_no_longer_se
     assert keyfiles.load_recovery(own.home) is not None
 
 
+async def test_second_of_two_who_lock_at_once_is_told_that_there_is_a_passphrase(own: Installation) -> None:
+    """And not that the keys are locked: they are open, and `key unlock` would do nothing."""
+    assert own.home is not None and own.custody is not None
+    keyfiles.load_or_create_recovery(own.home, os.urandom)
+    busy, custody, refused = threading.Event(), own.custody, []
+
+    async def other() -> None:
+        try:
+            await lock(own)
+        except ConfigError as error:
+            refused.append(error.id)
+
+    async def first() -> None:
+        await own.on_disk(custody.protect, PASSPHRASE, own.id)
+
+    async def keep_busy() -> None:
+        await own.on_disk(busy.wait)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_busy)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(first)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(other)
+        await wait_all_tasks_blocked()
+        busy.set()
+    assert refused == ["SY-KEY-13"]
+
+
 async def test_database_that_was_set_aside_is_said_to_be_readable(own: Installation) -> None:
     assert own.home is not None
     (own.home / "device.db.broken-1").write_bytes(SECRET)
