@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -52,14 +53,18 @@ class Line:
         """Watch an open directory. The watch descriptor; -1 once closed. Callable from a worker."""
         if self.is_closed:
             return -1
-        watch = syscalls.inotify_add(self._instance.fd, directory, mask)
-        self._instance.lines[watch] = self
+        with self._instance.changing:
+            watch = syscalls.inotify_add(self._instance.fd, directory, mask)
+            self._instance.lines[watch] = self
         return watch
 
     def remove(self, watch: int) -> None:
-        """End a watch; no error when its directory has gone already. Callable from a worker."""
-        if self._instance.lines.pop(watch, None) is not None:
-            syscalls.inotify_remove(self._instance.fd, watch)
+        """End a watch; no error when its directory has gone already, or has moved to a folder that watches it now by
+        the same number. Callable from a worker."""
+        with self._instance.changing:
+            if self._instance.lines.get(watch) is self:
+                del self._instance.lines[watch]
+                syscalls.inotify_remove(self._instance.fd, watch)
 
     def clear(self) -> None:
         """End all watches, and forget what was heard."""
@@ -101,7 +106,9 @@ class _Instance:
         self.fd = syscalls.inotify_init()
         self.members: dict[Line, None] = {}
         self.lines: dict[int, Line] = {}
-        """By watch descriptor; numbers are not used again."""
+        """By watch descriptor; numbers are not used again, but a directory has one only, whoever watches it."""
+        self.changing = threading.Lock()
+        """Held while a watch begins or ends, so that the kernel and `lines` agree on whose it is."""
         self._reader: trio.CancelScope | None = None
         self._read_by: Line | None = None
         self._waiting: dict[Line, None] = {}
@@ -114,6 +121,7 @@ class _Instance:
                 await line.stirred.wait()
             finally:
                 self._waiting.pop(line, None)
+                self._pass_on()  # it may have been woken to read, and go instead
             return
         with trio.CancelScope() as self._reader:
             self._read_by = line
@@ -122,8 +130,12 @@ class _Instance:
                 self._hand_out()
             finally:
                 self._reader = self._read_by = None
-                if self._waiting:  # somebody else reads now
-                    next(iter(self._waiting)).stirred.set()
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Somebody else reads now: one that has not been woken, as those may have something else to do."""
+        if self._reader is None and (waits := next((one for one in self._waiting if not one.stirred.is_set()), None)):
+            waits.stirred.set()
 
     def _hand_out(self) -> None:
         try:

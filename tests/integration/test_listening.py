@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path as FilePath
 
 import pytest
@@ -11,7 +13,7 @@ import trio
 import trio.testing
 
 from syncd.store import syscalls
-from syncd.store.listening import OVERFLOW, Instances, Notice
+from syncd.store.listening import OVERFLOW, Instances, Line, Notice
 from syncd.store.tree import DirTree
 from syncd.store.watch import Inotify
 from syncd.treetypes import Change, RawEvent
@@ -102,6 +104,53 @@ async def test_whoever_leaves_takes_nobody_with_it(folders: list[Folder]) -> Non
         folders[-1].events.close()
     with pytest.raises(trio.ClosedResourceError):
         await folders[0].events.receive()
+
+
+async def test_directory_that_moves_to_a_folder_of_the_same_instance_is_watched_there(tmp_path: FilePath) -> None:
+    """The kernel knows a directory by one number for each instance, and both folders use that one for a moment."""
+    instances = Instances(most=1)
+    here, there = (Folder(tmp_path / name, instances) for name in ("here", "there"))
+    (here.root / "moves" / "inner").mkdir(parents=True)
+    async with trio.open_nursery() as nursery:
+        await listen_all((here, there), nursery)
+        (here.root / "moves").rename(there.root / "moves")
+        await there.hears(RawEvent(Change.TREE, (b"moves",), b"inner"))
+        await write_and_hear((here, there), "then")  # by now the folder that it has left has let it go
+        await write_and_hear((here, there), "later")
+        (there.root / "moves" / "inner" / "new").symlink_to("somewhere")
+        await there.hears(RawEvent(Change.DONE, (b"moves", b"inner"), b"new"))
+        nursery.cancel_scope.cancel()
+    for folder in (here, there):
+        folder.events.close()
+        folder.tree.close()
+
+
+async def test_two_that_stop_at_once_leave_one_who_reads(tmp_path: FilePath) -> None:
+    """Trio decides by a coin which of the two goes first, so this is tried often."""
+    created = 0x100
+    directory = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    for turn in range(12):
+        instances = Instances(most=1)
+        lines = [instances.line() for _ in range(3)]
+        heard: list[Notice] = []
+        lines[2].add(directory, created)
+
+        async def listen(line: Line, heard: list[Notice] = heard) -> None:
+            with suppress(trio.ClosedResourceError):
+                heard += await line.notices()
+
+        async with trio.open_nursery() as nursery:
+            for line in lines:
+                nursery.start_soon(listen, line)
+                await trio.testing.wait_all_tasks_blocked()
+            lines[0].close()  # who reads
+            lines[1].close()  # whose turn would be next
+            await trio.testing.wait_all_tasks_blocked()
+            (tmp_path / str(turn)).symlink_to("somewhere")
+            nursery.cancel_scope.deadline = trio.current_time() + PATIENCE_S
+        assert [notice.name for notice in heard] == [b"%d" % turn]
+        lines[2].close()
+    os.close(directory)
 
 
 async def test_what_the_kernel_lost_concerns_everybody_who_shares_its_queue(folders: list[Folder]) -> None:

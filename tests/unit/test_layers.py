@@ -417,8 +417,9 @@ BEHIND_SEAMS: dict[str, set[str]] = {
     "subprocess": {"syncd.daemon.hooks"},  # `notify` commands; no simulation has a hook
     "threading": {
         "syncd.store.keyring",
+        "syncd.store.listening",
         "syncd.store.staging",
-    },  # ciphers of a thread, a lock on a file; starts no thread
+    },  # ciphers of a thread, locks on a file and on the watches of several folders; starts no thread
     "time": {  # the real clock, that of the service manager, the doctor's look at it
         "syncd.net.discovery",  # its own thread pauses under a flood
         "syncd.daemon.main",
