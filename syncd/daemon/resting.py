@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from contextlib import suppress
 
@@ -23,7 +24,7 @@ async def give_back_at_rest(daemon: Daemon) -> None:
         await _rest(daemon)
         for folder in daemon.folders:
             await _shrink(folder)
-        await daemon.seams.workers.run_blocking(trim_memory)
+        await daemon.seams.workers.run_blocking(_give_back)
         await daemon.changed.wait()
 
 
@@ -45,3 +46,9 @@ async def _shrink(folder: RunningFolder) -> None:
 
 def _shrink_cache(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA shrink_memory")
+
+
+def _give_back() -> None:
+    if any(gc.get_count()[1:]):  # since the last rest so much happened that the collector had a look by itself
+        gc.collect()
+    trim_memory()
