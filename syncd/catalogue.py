@@ -658,6 +658,13 @@ _ENTRIES = (
         "nothing, if it is not missed; a member who was away may still bring it",
     ),
     Trouble(
+        "SY-FILE-12",
+        Exit.PARTLY,
+        "a file is too large to be synced",
+        "A hole in it ends beyond 16 TiB. The list of its blocks would not fit into memory; it stays here only.",
+        "make it smaller, move it out of the folder, or leave it out by a rule",
+    ),
+    Trouble(
         "SY-ROOT-01",
         Exit.FAILED,
         "the folder's directory is missing",

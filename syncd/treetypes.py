@@ -257,6 +257,10 @@ class InUse(TreeError):
     """Another program holds it in a way that forbids the operation; it will work later."""
 
 
+class TooLarge(TreeError):
+    """The file has more bytes than are synced. Other than too little room it stays so."""
+
+
 class NotSupported(TreeError):
     """This file system cannot do that at all."""
 

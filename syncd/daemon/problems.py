@@ -19,6 +19,7 @@ from syncd.treetypes import (
     NotThere,
     ReadOnly,
     RootState,
+    TooLarge,
     TooLong,
     TreeError,
 )
@@ -27,6 +28,7 @@ _BY_CLASS: tuple[tuple[type[TreeError], str, str], ...] = (
     (NoSpace, "SY-DISK-01", "make room; it is tried again by itself"),
     (ReadOnly, "SY-DISK-02", "mount the file system writable; it is tried again by itself"),
     (TooLong, "SY-FILE-05", "give it a shorter name on the device it comes from"),
+    (TooLarge, "SY-FILE-12", "make it smaller, move it out of the folder, or leave it out by a rule"),
     (NameRefused, "SY-FILE-06", "give it another name on the device it comes from"),
     (NameTaken, "SY-FILE-07", "nothing; the change here is published and both are kept"),
     (NotEmpty, "SY-FILE-08", "move what is in it elsewhere, or remove it"),

@@ -16,13 +16,17 @@ from syncd.model.cutter import CUT_BUFFER_BYTES, CutClass, Cutter, blocks_of, ch
 from syncd.model.ids import Pid
 from syncd.model.lists import ENTRY_BYTES, MAX_LIST_ENTRIES, BlockList, pack_entry, split_list
 from syncd.seams import Reader
-from syncd.treetypes import Stat
+from syncd.treetypes import Stat, TooLarge
 
 SMALL_FILE_BYTES = CutClass.SMALL.minimum
 """Files up to this size are one block whatever they hold, so they are read whole and many at a time."""
 
 HOLE_BYTES: Final = 2 * CUT_BUFFER_BYTES
 """Smaller holes are read: a hole of this size holds at least one whole block of every class."""
+
+MOST_SPARSE_BYTES: Final = 16 << 40
+"""Where holes end at the latest: bytes that are not there cost nothing, but an entry for each 8 MiB of them does.
+Listing so many took 550 MB of memory; what file systems allow, 8 EiB, would take a million times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Hasher:
         return Hashed(len(content), CutClass.SMALL, entry, entry)
 
     def large(self, reader: Reader, size: int, previous: CutClass | None, known: Mapping[Pid, bytes]) -> Hashed:
-        """The list of an open file, read once from front to end."""
+        """The list of an open file, read once from front to end. Raises TooLarge."""
         cut_class = choose_class(size, previous)
         packed = self._cut(reader, cut_class, known)
         return self.finish(BlockList(packed).size, cut_class, packed)
@@ -118,6 +122,8 @@ class Hasher:
         room = reader.zeros_until(offset) - offset
         if room < HOLE_BYTES:
             return _Zeros(b"", 0)
+        if offset + room > MOST_SPARSE_BYTES:
+            raise TooLarge(f"a hole in it ends after {offset + room:,} bytes, and after 16 TiB no file is synced")
         most = cutter.cut_class.maximum
         content = bytes(most)
         length = cutter.cut(content, final=False)[0]

@@ -15,6 +15,7 @@ from syncd.store.files import FileReader
 from syncd.store.hashing import HOLE_BYTES
 from syncd.store.packs import Packs
 from syncd.store.staging import Delivery, Stager, Staging
+from syncd.treetypes import TooLarge
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.simtree import SimDatabases, SimTree
 from tests.helpers.tasks import FOLDER_ID, device_keys, keyring, marker_of
@@ -76,6 +77,24 @@ def test_file_with_holes_has_the_blocks_of_its_bytes(
     assert BlockList(skipped).size == size
     assert all_of_it >= size
     assert less < all_of_it - HOLE_BYTES // 2
+
+
+class Endless(Counting):
+    """A file with a hole as large as file systems allow, which not every one does."""
+
+    __slots__ = ()
+
+    def zeros_until(self, offset: int) -> int:
+        return max(offset, (1 << 63) - 1)
+
+
+def test_hole_without_measure_is_refused_and_not_counted_out(tmp_path: Path) -> None:
+    path = tmp_path / "endless"
+    path.write_bytes(b"")
+    reader = Endless(path, holes=True)
+    with pytest.raises(TooLarge, match="16 TiB"):
+        keyring().hasher().large(reader, (1 << 63) - 1, None, {})
+    reader.close()
 
 
 def test_file_that_is_full_has_no_holes(tmp_path: Path) -> None:
