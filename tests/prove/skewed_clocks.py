@@ -19,7 +19,8 @@ TEST = "tests/integration/test_skewed_clocks.py"
 def prove(place: Path) -> str:
     """The test of every run, with twenty times as many operations."""
     environment = {**os.environ, "SYNCD_SOAK_OPERATIONS": str(OPERATIONS)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={place / 'tmp'}", TEST]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=7200"]
+    command += [f"--basetemp={place / 'tmp'}", TEST]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0 or "1 passed" not in done.stdout:
         raise Disappointment(done.stdout[-2000:])
