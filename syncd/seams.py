@@ -80,6 +80,11 @@ class RawStream(Protocol):
         """At least one byte; empty at the end of the stream."""
         ...
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the other side has ended it, as far as that can be told without reading."""
+        ...
+
     async def aclose(self) -> None: ...
 
     def abort(self) -> None:

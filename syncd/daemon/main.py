@@ -6,6 +6,7 @@ import functools
 import gc
 import logging
 import os
+import resource
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -80,6 +81,7 @@ def run_until_stopped(settings: Settings) -> None:
     """See `daemon.run`."""
     gc.set_threshold(*COLLECT_AFTER)
     gc.freeze()  # what is there now stays to the end
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what a crash leaves behind would hold every key
     start_log(settings.log_level, settings.log_format, os.environ)
     manager = service_manager(os.environ, os.getpid())
     passed = passed_socket(os.environ, os.getpid())

@@ -249,7 +249,9 @@ def how(address: str) -> str:
 
 
 def _contact(peer: Peer) -> Contact:
-    if peer.callers and not peer.contact.connected:
-        address = sorted(caller.address for caller in peer.callers)[0]
+    # Who asked for news and left is still being answered: that alone is noticed when there is something to say.
+    callers = [] if peer.contact.connected else [one.address for one in peer.callers if not one.stream.is_left]
+    if callers:
+        address = min(callers)
         return replace(peer.contact, connected=True, address=address, how=how(address))
     return peer.contact

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -17,6 +18,9 @@ from syncd.seams import Announcement, Buffer, FoundSink
 ACCEPT_PAUSE_S = 0.1  # after the machine ran out of something; the listening queue keeps who knocks meanwhile
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+LINUX = sys.platform == "linux"
+_LEFT = {7, 8, 9, 11}
+"""States of TCP in which nothing comes any more: CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING (linux/tcp_states.h)."""
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -91,6 +95,15 @@ class SocketStream:
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         return await self._stream.receive_some(max_bytes)
+
+    @property
+    def is_left(self) -> bool:
+        """As Linux knows; elsewhere only our own end is known."""
+        if self._stream.socket.fileno() == -1:
+            return True
+        if not LINUX:
+            return False
+        return self._stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _LEFT
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -283,6 +283,11 @@ class TlsStream(trio.abc.Stream):
         finally:
             await self._raw.aclose()
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the peer has ended the connection, though nobody may have read that yet."""
+        return self._closed or self._raw.is_left
+
     def abort(self) -> None:
         """Cut the connection now: nothing more leaves, whatever was queued. Tasks using it get ClosedResourceError."""
         self._closed = True

@@ -33,6 +33,10 @@ class MemoryPipe:
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         return await self._stream.receive_some(max_bytes)
 
+    @property
+    def is_left(self) -> bool:
+        return self.is_closed
+
     async def aclose(self) -> None:
         self.is_closed = True
         await self._stream.aclose()

@@ -360,6 +360,10 @@ class SimStream(trio.abc.Stream):
                 self._check_open()  # our own abort woke us: then it is closed, not broken
                 raise
 
+    @property
+    def is_left(self) -> bool:
+        return self._closed or self.incoming.is_broken
+
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
