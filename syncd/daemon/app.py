@@ -51,6 +51,8 @@ log = logging.getLogger("syncd.daemon")
 
 PROCESS_BUDGET_BYTES = 96 << 20
 """Bytes asked for and not yet written, over all folders: part of the promise on memory."""
+LIMITED_BUDGET_BYTES = 32 << 20
+"""And of those besides that wait for a limit of their own."""
 PORTS_TO_TRY = 10
 FOUND_WAITING = 64
 MARKER_BYTES = 16
@@ -98,7 +100,8 @@ class Daemon:
         self.table = LabelTable()
         self.connections = Connections()
         self.changed = trio.Event()
-        self._transfers = Transfers(ByteBudget(PROCESS_BUDGET_BYTES), self.meter, Pace(settings.limits))
+        budgets = ByteBudget(PROCESS_BUDGET_BYTES), ByteBudget(LIMITED_BUDGET_BYTES)
+        self._transfers = Transfers(*budgets, self.meter, Pace(settings.limits))
         self._transfers.pace.names_of = self._names_of
         self._started: dict[FolderId, _Started] = {}
         self._heard: dict[bytes, Found] = {}

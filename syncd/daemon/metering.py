@@ -81,5 +81,7 @@ class Transfers:
     """What the transfers of all folders share."""
 
     budget: ByteBudget
+    limited: ByteBudget
+    """Of those that a limit of their own holds up: what they keep for long, or through a pause, no other waits for."""
     meter: Meter
     pace: Pace

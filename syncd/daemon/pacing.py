@@ -69,6 +69,11 @@ class Pacers:
         """The least, in bytes a second; None: no limit, 0: nothing."""
         return min((one.rate for one in self.all if one.rate is not None), default=None)
 
+    @property
+    def has_own(self) -> bool:
+        """Besides what holds for everything there is one for this folder or peer."""
+        return any(one.rate is not None for one in self.all[1:])
+
     async def take(self, size: int) -> None:
         """Return when `size` more bytes may have passed."""
         for one in self.all:

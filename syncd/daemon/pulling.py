@@ -79,7 +79,7 @@ class Puller:
         self._store = store
         self._workers = workers
         self._lane = lane
-        self._budget = transfers.budget
+        self._transfers = transfers
         self._pace = pace
         self.meter = transfers.meter
         self.pull = Pull(own_number)
@@ -311,7 +311,9 @@ class Puller:
             if batch is None:
                 await work.wait()
                 continue
-            async with self._budget.take(batch.size):
+            has_own_limit = self._pace.down(link.device).has_own
+            budget = self._transfers.limited if has_own_limit else self._transfers.budget
+            async with budget.take(batch.size):
                 is_busy = await self._fetch(link, batch)
             if is_busy:
                 await trio.sleep(BUSY_S)
@@ -339,9 +341,14 @@ class Puller:
                     async with link.blocks(batch.cids, limits, place) as groups:
                         async for frames in groups:
                             patience.deadline = inf
-                            await self._pace.down(link.device).take(sum(len(frame.ciphertext) for frame in frames))
+                            down = self._pace.down(link.device)
+                            is_paused = down.rate == 0
+                            if not is_paused:
+                                await down.take(sum(len(frame.ciphertext) for frame in frames))
                             patience.deadline = trio.current_time() + FETCH_TIMEOUT_S
                             is_busy |= self._sort(link.device, batch.cids, frames, left, arrived)
+                            if is_paused:  # the rest may be had from others meanwhile, and the memory is theirs
+                                break
                 is_late = patience.cancelled_caught
                 if arrived:
                     size = sum(len(ciphertext) for _, ciphertext in arrived)

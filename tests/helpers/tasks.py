@@ -11,8 +11,8 @@ import functools
 import importlib
 import random as randomness
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -128,11 +128,18 @@ def open_store(tree: Tree, keys: DeviceKeys, members: Members, random: Random, n
     return FolderStore(opened.connection, tree, journal, keyring(), members)
 
 
-def make_task(store: FolderStore, workers: Workers, clock: Clock, keys: DeviceKeys, name: str) -> FolderTask:
+def unlimited() -> Transfers:
+    """What the folders of a computer share."""
+    return Transfers(ByteBudget(64 << 20), ByteBudget(16 << 20), Meter(), Pace())
+
+
+def make_task(
+    store: FolderStore, workers: Workers, clock: Clock, keys: DeviceKeys, name: str, transfers: Transfers | None = None
+) -> FolderTask:
     """A task with rights as the members say."""
     publishes = store.membership.may_publish(keys.public.id, ROSTER_HEAD)
-    transfers = Transfers(ByteBudget(64 << 20), Meter(), Pace())
-    return FolderTask(name, store, marker_of(keys), workers, clock, Lane(name), transfers, Rights(publishes=publishes))
+    shared, rights = transfers or unlimited(), Rights(publishes=publishes)
+    return FolderTask(name, store, marker_of(keys), workers, clock, Lane(name), shared, rights)
 
 
 # --- links -----------------------------------------------------------------------------------------------------------
@@ -195,11 +202,14 @@ class DirectLink:
     ) -> AsyncIterator[AsyncIterator[Sequence[Frame]]]:
         served = self._other.server.serve_blocks(cids)
         try:
-            yield self._frames(served, FrameReader(limits, place))
+            async with aclosing(self._frames(served, FrameReader(limits, place))) as frames:
+                yield frames
         finally:
             await served.aclose()  # type: ignore[attr-defined]
 
-    async def _frames(self, served: AsyncIterator[Buffer], reader: FrameReader) -> AsyncIterator[Sequence[Frame]]:
+    async def _frames(
+        self, served: AsyncIterator[Buffer], reader: FrameReader
+    ) -> AsyncGenerator[Sequence[Frame], None]:
         """One by one, so that a connection can be cut between any two."""
         while (part := await self._ask(_next, served)) is not None:
             for frame in reader.feed_untrusted(part):
@@ -318,6 +328,7 @@ class SimSite:
         self._ended.set()
         self._workers = SimWorkers(0, 0)
         self.starts = 0
+        self.transfers = unlimited()
         self._tree: SimTree | None = None
 
     @property
@@ -342,7 +353,8 @@ class SimSite:
             with self._scope:
                 store = open_store(tree, self.keys, self.members, self.random, self.name)
                 store.others = self.members.others(self.device)
-                task = make_task(store, workers, self.clock, self.keys, self.name)
+                self.transfers = unlimited()
+                task = make_task(store, workers, self.clock, self.keys, self.name, self.transfers)
                 self.disk.hook = self._reached
                 try:
                     async with trio.open_nursery() as nursery:
