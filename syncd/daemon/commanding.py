@@ -169,7 +169,7 @@ class Obedience:
         files = sum(brought.counts.values())
         while command.to is None and brought.deed is not None and not task.is_settled:
             if folder.why_stopped is not None:
-                raise folder.why_stopped
+                raise folder.why_stopped.with_traceback(None)
             left, size = task.counts.need_files, task.counts.need_bytes
             done = max(0, files - left), files, max(0, brought.size - size), brought.size
             self._note(command, Report(State.RUNNING, *done))

@@ -103,7 +103,7 @@ class RunningFolder:
     def at_work(self) -> FolderTask:
         """Its task, for what people ask of it. Raises SyncdError where it rests, or why it has stopped."""
         if self.why_stopped is not None:
-            raise self.why_stopped
+            raise self.why_stopped.with_traceback(None)  # else it keeps what all those did who were told so far
         if self.task is None:
             fix = "syncd status" if self.paused_until is None else f"syncd resume {self.name}"
             raise not_at_work(self.name, fix)

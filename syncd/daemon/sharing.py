@@ -66,7 +66,7 @@ class Sharing:
                 return await self._share_preview(params, path)
             folder = await self._new_folder(path, params["name"])
         if folder.why_stopped is not None:
-            raise folder.why_stopped
+            raise folder.why_stopped.with_traceback(None)
         role = Role[params["role"].upper()]
         if params["dry_run"]:
             return _share_json(folder, role, None, None, None, params["uses"])

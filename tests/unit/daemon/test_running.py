@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import time
 from pathlib import Path
+from traceback import walk_tb
+from typing import Any, cast
 
 import pytest
 
 from ca.device import DeviceKeys
-from syncd.daemon.running import judge
+from ca.ids import FolderId
+from syncd.daemon.devicedb import FolderRow
+from syncd.daemon.running import RunningFolder, judge
 from syncd.errors import SyncdError
 from syncd.store import counts
 from syncd.store.tree import DirTree
@@ -44,3 +48,16 @@ async def test_what_is_asked_of_a_closed_folder_is_refused_and_no_fault(tmp_path
     with pytest.raises(SyncdError, match="Photos is not at work") as refused:
         await task.db(counts.db_counts, store.connection)
     assert refused.value.id == "SY-FIND-05"
+
+
+def test_reason_of_a_stop_keeps_nothing_of_those_who_were_told_it() -> None:
+    """A page that stays open asks every few seconds."""
+    stop = SyncdError("the disk failed", id="SY-DISK-03")
+    row, nothing = FolderRow(FolderId(bytes(32)), "Photos", b"/photos", bytes(32), "ann", 0.0), cast(Any, None)
+    folder = RunningFolder(row, nothing, nothing, nothing, why_stopped=stop)
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(SyncdError) as refused:
+            folder.at_work()
+        lengths.append(len(list(walk_tb(refused.value.__traceback__))))
+    assert lengths[2] == lengths[0]
