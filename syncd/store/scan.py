@@ -207,14 +207,15 @@ class Walk:
 
     def _is_renamed(self, known: Known) -> bool:
         """Whether a directory that is gone stands under a name that rules leave out: by its inode, which another one
-        may have by now, and by something in it that was there before."""
+        may have by now, and by something in it that was there before: the object, or the name, under which programs
+        save anew."""
         path = self._directories_left_out.get(known.ino)
         if path is None:
             return False
         query = "SELECT l_name, l_ino FROM node WHERE l_parent=? AND l_kind<>0"
-        before = {(name, inode) for name, inode in self._db.execute(query, (known.row,))}
+        before = {one for name_and_inode in self._db.execute(query, (known.row,)) for one in name_and_inode}
         try:
-            return not before.isdisjoint((name, stat.ino) for name, stat in self._tree.list_dir(path))
+            return any(name in before or stat.ino in before for name, stat in self._tree.list_dir(path))
         except TreeError:
             return True  # it cannot be looked at: nothing is deleted for that
 

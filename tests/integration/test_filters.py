@@ -302,3 +302,26 @@ async def test_rename_to_a_name_that_a_rule_leaves_out_deletes_nothing_elsewhere
         ann.disk.mkdir((b"other.off",))  # it may have the inode of what has gone
         await world.settle()
         assert contents(bob) == {*RULES, *FILE}, "a deletion is still one"
+
+
+async def test_directory_that_is_renamed_so_and_saved_in_while_nobody_ran_is_kept_elsewhere(
+    autojump_clock: MockClock,
+) -> None:
+    """Programs save by a new file under the old name, so that nothing in it is the object that it was."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write(RULES, b"*.off\n")
+        ann.disk.mkdir((b"dir",))
+        ann.disk.write((b"dir", b"a"), b"in a directory")
+        await world.settle()
+        everything = bob.disk.contents()
+        await ann.stop()
+        ann.disk.rename((b"dir",), (b"dir.off",))
+        ann.disk.write((b"new",), b"saved")
+        ann.disk.delete((b"dir.off", b"a"))
+        ann.disk.rename((b"new",), (b"dir.off", b"a"))
+        await world.start(ann)
+        await world.settle()
+        assert bob.disk.contents() == everything
+        assert ann.disk.read((b"dir.off", b"a")) == b"saved"
