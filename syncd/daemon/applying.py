@@ -62,22 +62,29 @@ class Applier:
         while True:
             with trio.move_on_after(await self._until_retry_s()):
                 await self._ground.plan_event.wait()
-            self._ground.plan_event = trio.Event()
-            if self._ground.root_state is not RootState.OK or not await self._keeper.check_root(fresh_s=FRESH_S):
-                continue  # it also notes what was done to the disk and never written down
-            self._ground.is_planning = True
-            self._ground.tell()
+            # Planning begins here, so that nobody takes this disk for level by what was counted before the news.
+            self._ground.plan_event, self._ground.is_planning = trio.Event(), True
             try:
-                while await self._sweep():
-                    pass
-            except TreeError as error:
-                log.warning("folder %s: the disk failed: %s", self._ground.name, error)
-                self._counted = None
-                self._space_at = self._clock.monotonic() + RETRY_S
+                has_planned = await self._plan()
             finally:
                 self._ground.is_planning = False
-            await self._ground.recount(self._counted)
-            self._ground.tell()
+            if has_planned:
+                self._ground.tell()
+
+    async def _plan(self) -> bool:
+        """Do what can be done now; False where the root is not there."""
+        if self._ground.root_state is not RootState.OK or not await self._keeper.check_root(fresh_s=FRESH_S):
+            return False  # it also notes what was done to the disk and never written down
+        self._ground.tell()
+        try:
+            while await self._sweep():
+                pass
+        except TreeError as error:
+            log.warning("folder %s: the disk failed: %s", self._ground.name, error)
+            self._counted = None
+            self._space_at = self._clock.monotonic() + RETRY_S
+        await self._ground.recount(self._counted)
+        return True
 
     async def _until_retry_s(self) -> float:
         """How long until something that failed is due again: what the last sweep passed over."""
