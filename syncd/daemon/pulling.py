@@ -247,7 +247,8 @@ class Puller:
                     written.append((needed.author, [entry.cid for entry in staging.missing.values()]))
         self.pull.want(wanted)
         for author, cids in written:
-            self.pull.assume(author, cids)
+            if self._pace.down(author).rate != 0:
+                self.pull.assume(author, cids)
 
     # what others may have of it ------------------------------------------------------------------------------
 
@@ -305,7 +306,10 @@ class Puller:
             if link.device not in self._polling and (cids := self.pull.to_poll(link.device)):
                 await self._poll(link, cids)
                 continue
-            await self._pace.down(link.device).wait_open()
+            if (pace := self._pace.down(link.device)).rate == 0:
+                self.pull.waits(link.device)
+                self._new_work()
+                await pace.wait_open()
             # With several peers less of each: what is under way fits into memory, and who has what is asked more often.
             batch = self.pull.next_batch(link.device, max(FETCH_BYTES // max(1, len(self._links)), LEAST_FETCH_BYTES))
             if batch is None:

@@ -152,6 +152,12 @@ class Pull:
                 block.author = known.bit
         self.polled(peer, cids, b"\xff" * (len(cids) // 8 + 1))
 
+    def waits(self, peer: DeviceId) -> None:
+        """A peer may send nothing now: what it wrote is asked of others as well."""
+        others = ~self._peer(peer).bit
+        for block in self._blocks.values():
+            block.author &= others
+
     def polled(self, peer: DeviceId, cids: Sequence[Cid], bitmap: bytes) -> None:
         """A peer's answer: bit i says whether it has cids[i]."""
         known = self._peer(peer)
@@ -211,7 +217,7 @@ class Pull:
             block = self._blocks.get(cid)
             if block is None or block.assigned != peer:
                 continue
-            block.assigned = None
+            block.assigned, block.author = None, 0  # whoever wrote it, others are asked from here on
             if refused:
                 bit = self._peer(peer).bit
                 block.refused |= bit

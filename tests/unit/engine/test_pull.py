@@ -240,3 +240,23 @@ def test_others_are_asked_about_much_and_about_what_came_from_who_is_away() -> N
     large.to_poll(ANN)
     large.assume(ANN, cids(3))
     assert large.to_poll(BEN) == cids(3)
+
+
+def test_what_its_author_is_too_busy_to_send_is_asked_of_others() -> None:
+    pull = pull_of(3)
+    for peer in (ANN, BEN):
+        pull.to_poll(peer)
+    pull.assume(ANN, cids(3))
+    pull.next_batch(ANN)
+    pull.failed(ANN, cids(3), refused=False)
+    poll(pull, BEN, set(range(3)))
+    assert numbers(pull, BEN) == [0, 1, 2]
+
+
+def test_who_may_send_nothing_now_is_not_the_only_one_asked() -> None:
+    pull = pull_of(3)
+    for peer in (ANN, BEN):
+        pull.to_poll(peer)
+    pull.assume(ANN, cids(3))
+    pull.waits(ANN)
+    assert pull.to_poll(BEN) == cids(3)
