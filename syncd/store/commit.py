@@ -32,6 +32,8 @@ from syncd.treetypes import (
     TreeError,
 )
 
+_LOOK = 0
+"""A ctime that no disk has: the next look takes the object for changed. A stat of our own work must not hide that."""
 ANYTHING = b""
 """As the last name of a path to look at: all that is in that directory."""
 
@@ -129,7 +131,7 @@ class Committer:
             row.l_seen = row.l_mtime = 0
             self.committed.look_again.append(want.path)
         if want.adds:
-            row.l_ctime = 0  # the next look finds what nobody was told of
+            row.l_ctime = _LOOK  # the next look finds what nobody was told of
             self.committed.look_again.append(want.path)
         row.s_ccs, row.s_cidx = want.cs, want.idx
         _note_place(row)
@@ -228,11 +230,12 @@ class Committer:
                 self._left(row)
             case SetAttributes():
                 assert isinstance(outcome, Dressed)
+                is_to_be_looked_at = row.l_ctime == _LOOK
                 self._stat(row, outcome.stat)
                 row.l_xattrs = outcome.held
-                if not outcome.is_whole:
+                if is_to_be_looked_at or not outcome.is_whole:
                     # Somebody here added to them, or this disk has no room for all: the next look tells which.
-                    row.l_ctime = 0
+                    row.l_ctime = _LOOK
                     self.committed.look_again.append(step.path)
                 said = (-1 if row.mode is None else row.mode, row.mtime, row.xattrs)
                 if (step.mode, step.mtime_ns, step.xattrs) == said:
@@ -299,6 +302,8 @@ class Committer:
 
     def _moved_stat(self, row: NodeRow, stat: Stat) -> None:
         """After a rename of ours only the ctime may be new; an edit of the content stays to be found by the scan."""
+        if row.l_ctime == _LOOK:
+            return
         if (stat.size, stat.mtime_ns) == (row.l_size, row.l_mtime) or stat.kind is Kind.DIR:
             row.l_ctime = stat.ctime_ns
 
