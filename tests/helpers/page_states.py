@@ -39,6 +39,8 @@ def folder(id_: str, name: str, state: str, peers: list[Json], **more: Any) -> J
         "old_bytes": 120_000_000,
         "problems": [],
         "peers": peers,
+        "recovery_keys": [],
+        "only_here": 0,
     } | more
 
 
@@ -50,6 +52,7 @@ def status(*folders: Json, in_sync: bool = False, rates: tuple[int, int] = (0, 0
         "in_sync": in_sync,
         "folders": list(folders),
         "problems": list(problems),
+        "keys": {"locked": False, "passphrase": False, "warning": None},
         "refused": {"count": 0, "hosts": 0, "most": None},
         "transfer": {
             "received_bytes": 48_100_000_000,

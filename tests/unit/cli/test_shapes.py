@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+import pytest
 from jsonschema import Draft202012Validator
 
 from syncd.cli.shapes import COMMANDS, SHAPES, document, error_schema, schema_of
+from tests.helpers.page_states import STATES, Script
 from tests.helpers.sources import ROOT
 from tests.unit.cli.test_tree import ALL
 
@@ -40,3 +43,11 @@ def test_schema_refuses_what_is_wrong() -> None:
     assert not validator.is_valid({**key, "name": None})
     assert not validator.is_valid({**key, "schema": "syncd.key/2"})
     assert not validator.is_valid({name: value for name, value in key.items() if name != "words"})
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_states_in_which_the_page_is_tried_are_as_a_daemon_tells_them(state: Callable[[], Script]) -> None:
+    wrong = [
+        error.message for error in Draft202012Validator(schema_of("syncd.status/1")).iter_errors(state()["status"])
+    ]
+    assert not wrong
