@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from syncd.catalogue import Exit, Report, report
 from syncd.errors import SyncdError
@@ -72,6 +74,18 @@ STEPS: Final[Mapping[str, tuple[str, View]]] = {
     "/restore": ("Go back", past.restore),
 }
 """What other views lead to."""
+
+
+class _Events(StreamingResponse):
+    """A stream of events that ends with its reader, also where that leaves in the middle of one."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
 
 
 class Page:
@@ -190,8 +204,7 @@ class Page:
             return self._finished(PlainTextResponse("closed", 401))
         if self.live.is_full:
             return self._finished(PlainTextResponse("too many pages are open", 503, {"retry-after": "30"}))
-        events = self.live.events(request.headers.get("last-event-id"))
-        return self._finished(StreamingResponse(events, media_type="text/event-stream"))
+        return self._finished(_Events(self.live.events(request.headers.get("last-event-id"))))
 
     async def _asset(self, request: Request) -> Response:
         asset = self._assets.get(request.path_params["name"])
