@@ -103,6 +103,7 @@ def test_wave_of_deletions_wants_one_approval_where_it_began(three: list[Compute
     assert not folder.held(cara)
 
 
+@pytest.mark.slowest
 def test_approval_without_the_right_to_delete_frees_no_other_computer(three: list[Computer]) -> None:
     folder, (anna, ben, cara) = share(three, "Mine"), three
     disguise(folder, ben)
@@ -125,6 +126,7 @@ def test_approval_of_somebody_elses_wave_frees_it_on_every_computer(three: list[
     wait_for(lambda: not folder.held(cara), SOON_S, "it is still held at cara")
 
 
+@pytest.mark.slowest
 def test_wave_of_somebody_else_is_undone_for_all_by_a_no(three: list[Computer]) -> None:
     folder, (anna, ben, cara) = share(three, "Back"), three
     disguise(folder, ben)

@@ -77,6 +77,7 @@ async def test_rot_that_a_peer_meets_is_not_served_and_looked_into_at_once(autoj
         assert bob.disk.read(BOOK) == GOOD
 
 
+@pytest.mark.slowest
 async def test_mapped_file_that_is_still_written_waits_and_becomes_an_edit(autojump_clock: MockClock) -> None:
     """Its times are young, so it cannot be rot."""
     world = World(["ann", "bob"])

@@ -58,7 +58,7 @@ def test_script_joins_by_link_without_a_question(cli: Cli, tmp_path: Path) -> No
     assert (told.code, told.err, told.json) == (0, "", JOINED)
     assert api.params("join.find") == {"code": None, "link": LINK, "via": ["h:1", "[::1]:2"], "as": "nas"}
     assert api.params("join.preview") == {"join": "j1", "path": "/srv/p"}
-    assert api.params("join") == {"join": "j1", "path": "/srv/p", "name": None, "wait": False}
+    assert api.params("join") == {"join": "j1", "path": "/srv/p", "name": None, "filter": [], "wait": False}
 
 
 def test_yes_takes_the_suggested_place(cli: Cli, tmp_path: Path) -> None:

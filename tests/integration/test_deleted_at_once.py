@@ -59,6 +59,7 @@ def test_created_file_is_never_said_not_to_be_there(tree: DirTree) -> None:
         assert create_when_free(tree, b"t%d" % number).kind is Kind.FILE
 
 
+@pytest.mark.slowest
 def test_replaced_file_is_in_old_or_was_not_touched(tree: DirTree) -> None:
     """LocallyChanged before the exchange, else an outcome: the caller always knows which."""
     replaced = 0

@@ -30,6 +30,7 @@ def test_node_without_a_listener_converges_both_ways(tmp_path: Path) -> None:
         wait_until((anna.folder / "later").exists, NEWS_S, "what ben writes does not arrive")
 
 
+@pytest.mark.slowest
 def test_it_comes_back_by_itself_when_either_side_was_off(tmp_path: Path) -> None:
     with computers(("anna", "ben"), tmp_path, "Notes") as (anna, ben):
         ben.config = NOT_LISTENING

@@ -164,6 +164,7 @@ def test_archived_device_is_out_for_good_and_what_it_wrote_stays(three: list[Com
     wait_until(lambda: (anna.folder / "hers").read_text() == "her first words", NEWS_S, "what she wrote is lost")
 
 
+@pytest.mark.slowest
 def test_third_owner_decides_a_quarrel_of_two_who_could_not_hear_each_other(three: list[Computer]) -> None:
     anna, ben, carla = three
     for name in ("ben", "carla"):

@@ -50,6 +50,7 @@ def test_nothing_is_lost_and_no_half_file_is_seen(tmp_path: Path) -> None:
         demand_whole_files(ben, written)
 
 
+@pytest.mark.slowest
 def test_overwritten_files_are_old_or_new_and_never_mixed(tmp_path: Path) -> None:
     chance = random.Random(os.environ.get("SEED", "versions"))
     with sharing_computers(("anna", "ben"), tmp_path, "Notes") as (anna, ben):

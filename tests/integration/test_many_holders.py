@@ -44,6 +44,7 @@ def test_fourth_fetches_each_block_once_and_from_all_three(holders: list[Compute
     assert sum(sent) <= size_of(dora.folder) * OVERHEAD
 
 
+@pytest.mark.slowest
 def test_fourth_completes_when_a_holder_is_killed_in_the_middle(holders: list[Computer]) -> None:
     *group, dora = holders
     join(dora, share(group[0], "Films"))

@@ -40,6 +40,7 @@ def test_new_file_of_a_kilobyte(pair: Sequence[Computer]) -> None:
     demand_quick(change)
 
 
+@pytest.mark.long
 def test_change_of_a_file(pair: Sequence[Computer]) -> None:
     anna, ben = pair
 
@@ -51,6 +52,7 @@ def test_change_of_a_file(pair: Sequence[Computer]) -> None:
     demand_quick(change)
 
 
+@pytest.mark.long
 def test_rename(pair: Sequence[Computer]) -> None:
     anna, ben = pair
     prepare(pair, "old")
@@ -63,6 +65,7 @@ def test_rename(pair: Sequence[Computer]) -> None:
     demand_quick(change)
 
 
+@pytest.mark.long
 def test_delete(pair: Sequence[Computer]) -> None:
     anna, ben = pair
     prepare(pair, "doomed")

@@ -119,6 +119,7 @@ def test_removed_member_stays_out_after_restarts_of_everybody(three: list[Comput
     assert names_in(anna.folder) == names_in(ben.folder) == {"news"}
 
 
+@pytest.mark.long
 def test_no_verified_block_is_fetched_again_after_a_removal(tmp_path: Path) -> None:
     with computers(("anna", "ben", "carla"), tmp_path, FOLDER) as group:
         anna, ben, carla = group

@@ -39,6 +39,7 @@ def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computer]:
     computer.stop()
 
 
+@pytest.mark.slowest
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_service_is_back_soon(anna: Computer, how: str) -> None:
     getattr(anna, how)()

@@ -64,6 +64,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             ben.stop()
 
 
+@pytest.mark.slowest
 def test_one_byte_moves_at_most_a_mebibyte(pair: Pair) -> None:
     moved = [pair.moved_by(partial(flip_a_byte, seed)) for seed in range(POSITIONS)]
     print([f"{one / MIB:.2f} MiB" for one in moved])  # noqa: T201

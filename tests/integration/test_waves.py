@@ -117,6 +117,7 @@ async def test_wave_of_overwrites_waits_and_passes_with_a_yes(world: World, auto
         assert not await waves(bob).held()
 
 
+@pytest.mark.long
 async def test_wave_that_all_others_hold_is_freed_by_one_of_them(autojump_clock: MockClock) -> None:
     world = World(["ann", "bob", "cid"])
     async with world.running():
@@ -152,6 +153,7 @@ async def test_answer_holds_for_what_was_shown(world: World, answer: str, autoju
         assert bob.disk.read(name(waits)) == b"one more change"
 
 
+@pytest.mark.slowest
 async def test_what_its_author_does_after_a_yes_waits_again(world: World, autojump_clock: MockClock) -> None:
     async with world.running():
         ann, bob = await fill(world)
@@ -169,6 +171,7 @@ async def test_what_its_author_does_after_a_yes_waits_again(world: World, autoju
         assert untouched == held > FILES / 2
 
 
+@pytest.mark.long
 async def test_viewer_frees_only_his_own_disk(autojump_clock: MockClock) -> None:
     world = World(["ann", "bob", "cid"], viewers=["bob"])
     async with world.running():
@@ -181,6 +184,7 @@ async def test_viewer_frees_only_his_own_disk(autojump_clock: MockClock) -> None
         assert (await the_wave(world["cid"])).files == untouched > FILES / 2
 
 
+@pytest.mark.long
 async def test_overwrites_are_undone_by_a_no_and_kept_aside(world: World, autojump_clock: MockClock) -> None:
     async with world.running():
         ann, bob = await fill(world)
@@ -280,6 +284,7 @@ async def test_renames_that_passed_before_the_storm_was_noticed_are_undone_by_a_
         world.demand_equal()
 
 
+@pytest.mark.long
 async def test_ordinary_work_never_waits(world: World, autojump_clock: MockClock) -> None:
     """New files, all of them edited again and again, moved and removed one by one: young files are nobody's loss."""
     async with world.running():
