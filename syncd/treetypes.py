@@ -160,11 +160,13 @@ class Change(Enum):
 
 
 class RawEvent(NamedTuple):
-    """One event of a watch. `parent` and `name` say where; both are empty for LOST and LIMITED."""
+    """One event of a watch. `parent` and `name` say where; both are empty for LOST and LIMITED. The two events of one
+    rename have the same `pair`; 0 is none."""
 
     change: Change
     parent: Path = ROOT
     name: bytes = b""
+    pair: int = 0
 
 
 @dataclass(frozen=True, slots=True)

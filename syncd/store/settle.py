@@ -4,6 +4,9 @@ A name rests 200 ms after an event that ends something (closed after writing, de
 and 2 s after one that does not (written, still open). What keeps changing is looked at all the same: after 30 s, then
 after twice as long each time, up to 10 minutes, until it rests once.
 
+The old name of a rename does not rest before the new one: looked at alone, it would count as deleted. The two events
+may arrive apart, as a watch can be read between them.
+
 Times are seconds of any one clock, given by the caller.
 """
 
@@ -20,6 +23,8 @@ DONE_S = 0.2
 WRITING_S = 2.0
 RESTLESS_S = 30.0
 RESTLESS_MAX_S = 600.0
+MOST_HELD_BACK = 64
+"""Names that one name holds back: some programs save by renaming ever new names."""
 
 _Key = tuple[Path, bytes]
 
@@ -27,7 +32,7 @@ _Key = tuple[Path, bytes]
 class _Unrest:
     """One name that has changed."""
 
-    __slots__ = ("deadline_s", "due_s", "is_tree", "patience_s", "queued_s")
+    __slots__ = ("before", "deadline_s", "due_s", "is_tree", "patience_s", "queued_s")
 
     def __init__(self, now_s: float) -> None:
         self.due_s = now_s  # at rest then, if nothing more happens
@@ -35,6 +40,7 @@ class _Unrest:
         self.deadline_s = now_s + RESTLESS_S  # looked at then in any case
         self.queued_s = math.inf  # when its one valid entry of the heap comes up
         self.is_tree = False  # all of the directory of that name is to be looked at
+        self.before: list[_Unrest] = []  # names that what stands here had before; none of them rests earlier
 
 
 class Settling:
@@ -47,13 +53,16 @@ class Settling:
         self._limited = False
         self._ignore_changed = False
         self._cookies: set[bytes] = set()
+        self._halves: dict[int, _Unrest] = {}  # renames of which one name is known, by pair
 
     def feed(self, events: Iterable[RawEvent], now_s: float) -> None:
         """Take note of events that arrived at `now_s`."""
         for event in events:
             match event.change:
                 case Change.DONE:
-                    self._stir((event.parent, event.name), now_s, DONE_S)
+                    unrest = self._stir((event.parent, event.name), now_s, DONE_S)
+                    if event.pair:
+                        self._tie(event.pair, unrest)
                 case Change.WRITING:
                     self._stir((event.parent, event.name), now_s, WRITING_S)
                 case Change.TREE:
@@ -74,7 +83,28 @@ class Settling:
         unrest.due_s = now_s + quiet_s
         if unrest.due_s < unrest.queued_s:
             self._enqueue(key, unrest)
+        self._hold_back(unrest)
         return unrest
+
+    def _tie(self, pair: int, unrest: _Unrest) -> None:
+        """The old name comes first, and is held back by the new one."""
+        old = self._halves.pop(pair, None)
+        if old is None:
+            self._halves[pair] = unrest
+        elif old is not unrest and len(unrest.before) < MOST_HELD_BACK:
+            unrest.before.append(old)
+            old.deadline_s = unrest.deadline_s = min(old.deadline_s, unrest.deadline_s)
+            self._hold_back(unrest)
+
+    def _hold_back(self, unrest: _Unrest) -> None:
+        """Names that its file had before rest no earlier; renames may go round in a circle."""
+        waiting = [unrest]
+        while waiting:
+            new = waiting.pop()
+            for old in new.before:
+                if old.due_s < new.due_s:
+                    old.due_s = new.due_s
+                    waiting.append(old)
 
     def _enqueue(self, key: _Key, unrest: _Unrest) -> None:
         unrest.queued_s = min(unrest.due_s, unrest.deadline_s)
@@ -90,11 +120,15 @@ class Settling:
         """What has come to rest by `now_s`, or None. It is forgotten here."""
         names: defaultdict[Path, set[bytes]] = defaultdict(set)
         trees: set[Path] = set()
-        for key, unrest in self._rested(now_s):
+        rested = self._rested(now_s)
+        for key, unrest in rested:
             parent, name = key
             names[parent].add(name)
             if unrest.is_tree:
                 trees.add((*parent, name))
+        if self._halves:  # the other names of these are outside of the folder
+            over = {id(unrest) for _, unrest in rested}
+            self._halves = {pair: half for pair, half in self._halves.items() if id(half) not in over}
         if not names and self.next_due_s() != 0.0:
             return None
         frozen: dict[Path, frozenset[bytes] | None] = {path: frozenset(found) for path, found in names.items()}
@@ -117,6 +151,7 @@ class Settling:
                 continue
             if unrest.deadline_s <= now_s:
                 rested.append((key, unrest))
+                unrest.before.clear()  # they are due as well
                 unrest.patience_s = min(2 * unrest.patience_s, RESTLESS_MAX_S)
                 unrest.deadline_s = now_s + unrest.patience_s
             self._enqueue(key, unrest)

@@ -44,6 +44,8 @@ async def watch(events: TreeEvents, send: trio.MemorySendChannel[Dirty]) -> None
             with trio.move_on_at(trio.current_time() + 86_400 if due_s is None else due_s):
                 await stirred.wait()
                 stirred = trio.Event()
+            if due_s and trio.current_time() - due_s > GATHER_S:
+                await trio.sleep(GATHER_S)  # all were late: what came meanwhile, as the rest of a rename, is read first
             dirty = settling.take(trio.current_time())
             if dirty is not None:
                 await send.send(dirty)
@@ -305,7 +307,7 @@ class Inotify:
         if notice.mask & _ISDIR and notice.mask & _MOVED_TO:
             events += self._all_below((*path, notice.name))
         change = Change.WRITING if self._is_being_written(path, notice) else Change.DONE
-        events.append(RawEvent(change, path, notice.name))
+        events.append(RawEvent(change, path, notice.name, notice.cookie))
 
     def _follow_directory(self, parent: _Watched, notice: Notice, gone: dict[int, _Watched]) -> bool:
         """Keep the links up to date; False when the directory is one that we do not watch yet."""

@@ -96,3 +96,72 @@ def test_file_that_changes_all_the_time_costs_one_place_in_the_queue() -> None:
         settling.feed([WRITING, DONE], tenth / 10)
         settling.take(tenth / 10)
     assert len(settling._queue) <= 2
+
+
+OLD = RawEvent(Change.DONE, (), b"old", 7)
+NEW = RawEvent(Change.DONE, (b"d",), b"new", 7)
+BOTH = Dirty({(): frozenset({b"old"}), (b"d",): frozenset({b"new"})})
+
+
+def test_old_name_of_a_rename_rests_with_the_new_one_that_is_read_later() -> None:
+    settling = Settling()
+    settling.feed([OLD], 10.0)
+    settling.feed([NEW], 10.15)
+    assert settling.take(10.3) is None
+    assert settling.take(10.36) == BOTH
+    assert settling.next_due_s() is None
+
+
+def test_old_name_waits_while_the_new_one_is_written() -> None:
+    settling = Settling()
+    settling.feed([OLD, NEW], 10.0)
+    settling.feed([RawEvent(Change.WRITING, (b"d",), b"new")], 10.1)
+    assert settling.take(12.0) is None
+    assert settling.take(12.1) == BOTH
+
+
+def test_old_name_of_what_is_written_for_ever_is_looked_at_with_it() -> None:
+    settling = Settling()
+    settling.feed([OLD], 10.0)
+    settling.feed([NEW], 10.1)
+    taken: list[Dirty] = []
+    for tenth in range(102, 412):
+        settling.feed([RawEvent(Change.WRITING, (b"d",), b"new")], tenth / 10)
+        if (dirty := settling.take(tenth / 10)) is not None:
+            taken.append(dirty)
+    assert taken == [BOTH]
+
+
+def test_name_that_leaves_the_folder_waits_for_nothing() -> None:
+    settling = Settling()
+    settling.feed([OLD], 10.0)
+    assert settling.take(10.21) == Dirty({(): frozenset({b"old"})})
+    settling.feed([NEW], 11.0)
+    assert settling.take(11.21) == Dirty({(b"d",): frozenset({b"new"})})
+
+
+def test_names_that_go_round_in_a_circle_rest_together() -> None:
+    settling = Settling()
+    steps = [(b"a", b"t"), (b"b", b"a"), (b"t", b"b")]
+    for number, (old, new) in enumerate(steps, 1):
+        pair = [RawEvent(Change.DONE, (), name, number) for name in (old, new)]
+        settling.feed(pair[:1], 10.0 + number / 10)
+        settling.feed(pair[1:], 10.05 + number / 10)
+    assert settling.take(10.54) is None
+    assert settling.take(10.56) == Dirty({(): frozenset({b"a", b"b", b"t"})})
+    assert settling.next_due_s() is None
+
+
+def test_saving_by_ever_new_names_holds_few_of_them_back() -> None:
+    settling = Settling()
+    for save in range(1, 2001):
+        now_s = 10.0 + save / 100
+        settling.feed(
+            [RawEvent(Change.DONE, (), b"tmp%d" % save, save), RawEvent(Change.DONE, (), b"file", save)], now_s
+        )
+        settling.take(now_s)
+    waiting = 0
+    while (due_s := settling.next_due_s()) is not None:
+        taken = settling.take(due_s)
+        waiting += sum(len(names or ()) for names in taken.names.values()) if taken else 0
+    assert waiting < 200
