@@ -20,8 +20,8 @@ from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering, waves
 from syncd.store.draft import Draft
 from syncd.store.examine import Previous, examine
-from syncd.store.glance import Begun, Seen, db_begin, db_look
-from syncd.store.scan import Found, Gone, Item, Trouble
+from syncd.store.glance import Begun, Seen, db_begin, db_look, db_look_also
+from syncd.store.scan import Found, Gone, Item, Trouble, Walk
 from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
@@ -38,6 +38,8 @@ LONGEST_REST_S = 1.0
 """While contents arrive, most of what a watch reports is our own doing: a scan rests four times as long as the one
 before it took, so that several reports are looked at together."""
 COOKIE_S = 5.0
+HEARD_S = 0.5
+"""After a long look: what was moved behind its back has come to rest by then, and a watch has told where it went."""
 
 
 class Scanner:
@@ -169,10 +171,11 @@ class Scanner:
             self._ground.wake_plan()
         if dirty is None:
             self._full_at = self._clock.monotonic() + FULL_SCAN_S
-        while seen.found is not None:
-            await self._take_found(seen.found, seen.previous, is_last=walk.misses_nothing)
-            seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
-        missing = seen.missing
+        missing = await self._take_all_found(walk, seen)
+        if missing and walk.is_long:
+            await trio.sleep(HEARD_S)
+            seen = await self._db(db_look_also, self._store, walk, self._work.take_names())
+            missing = await self._take_all_found(walk, seen)
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:
             await self._reconsider(rules, walk.left_out, has_others=begun.before is not None)
@@ -191,6 +194,13 @@ class Scanner:
 
         await self._db(reconsider)
         self._ground.wake_plan()
+
+    async def _take_all_found(self, walk: Walk, seen: Seen) -> Sequence[Gone]:
+        """Go on until all was looked at; what is missing then."""
+        while seen.found is not None:
+            await self._take_found(seen.found, seen.previous, is_last=walk.misses_nothing)
+            seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
+        return seen.missing
 
     async def _take_found(self, found: Found, previous: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
         """`is_last`: the look ends with these."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ca.ids import DeviceId
@@ -141,7 +141,7 @@ class FolderStore:
         self,
         ignored: Ignored,
         dirty: Mapping[Path, frozenset[bytes] | None] | None,
-        deep: Iterable[Path] = (),
+        deep: Collection[Path] = (),
         ignored_before: Ignored | None = None,
     ) -> Walk:
         """Begin a pass (`db_`: its steps read rows)."""

@@ -6,7 +6,7 @@ asked together: the rules, what waits for a person, the rows of those names, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from syncd.model.ignores import Ignores
@@ -59,7 +59,7 @@ def db_begin(
     known: Ignores,
     now_ns: int,
     dirty: Mapping[Path, frozenset[bytes] | None] | None,
-    deep: Iterable[Path],
+    deep: Collection[Path],
 ) -> Begun:
     """Begin to look at what is `dirty` (None: everything) and at `deep` directories. `known`: the rules until now.
 
@@ -88,3 +88,9 @@ def db_look(store: FolderStore, walk: Walk) -> Seen:
     if found is None or (found.is_empty and walk.is_through):
         return Seen(None, missing=walk.missing())
     return Seen(found, store.db_previous(found.items) if len(found.items) <= FEW else None)
+
+
+def db_look_also(store: FolderStore, walk: Walk, names: Mapping[Path, frozenset[bytes] | None]) -> Seen:
+    """The next step after a look that was through, at names that were told meanwhile."""
+    walk.also(names)
+    return db_look(store, walk)

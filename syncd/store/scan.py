@@ -9,7 +9,7 @@ inode is now.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -132,7 +132,7 @@ class Walk:
         tree: Tree,
         ignored: Ignored,
         dirty: Mapping[Path, frozenset[bytes] | None] | None,
-        deep: Iterable[Path] = (),
+        deep: Collection[Path] = (),
         ignored_before: Ignored | None = None,
     ) -> None:
         """`dirty` None: the whole folder. `deep`: directories to be looked at with everything in them.
@@ -159,6 +159,8 @@ class Walk:
         self._objects: dict[int, list[tuple[Any, ...]]] = {}
         """Rows by inode, as far as the directory that is being looked at has asked for them."""
         self._is_whole = dirty is None
+        self.is_long = dirty is None or bool(deep)
+        """Not only what a watch told is looked at: what is missed may have gone to where this look was already."""
         self.is_blind = False
         """Something could not be looked at: what was not met may be there."""
         self._met: set[Path] | None = None if dirty is None else set()
@@ -180,6 +182,12 @@ class Walk:
             self._directory(self._stack.pop(), found)
         self.is_blind |= any(trouble.error is not None for trouble in found.trouble)
         return found
+
+    def also(self, names: Mapping[Path, frozenset[bytes] | None]) -> None:
+        """Look at these as well: a watch told them meanwhile, and what was missed may stand there."""
+        self._met = set() if self._met is None else self._met
+        for path in sorted(names, reverse=True):
+            self._start_at(path, names[path])
 
     @property
     def is_through(self) -> bool:

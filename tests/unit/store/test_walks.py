@@ -196,3 +196,29 @@ async def test_what_a_disk_would_not_let_be_read_once_is_found_soon(autojump_clo
         assert ann.disk.steps[step] >= 2
         await world.settle()
         assert ann.problems() == []
+
+
+async def test_file_that_moves_behind_a_look_at_everything_is_not_taken_for_deleted(
+    ann: SimSite, autojump_clock: MockClock
+) -> None:
+    """It goes from a directory that the walk comes to now into the one in which it has been."""
+    before = {path: ann.disk.read((*path, b"inside")) for path in (ONE, TWO)}
+    listed: list[Path] = []
+
+    def user(step: str, path: Path) -> None:
+        if step == "list_dir" and path in before:
+            listed.append(path)
+            if len(listed) == 2:
+                ann.disk.rename((*path, b"inside"), (*listed[0], b"moved"))
+
+    store = ann.task.store
+    nids = {nid for (nid,) in store.connection.execute("SELECT nid FROM node WHERE l_kind<>0")}
+    ann.disk.hook = user
+    number = ann.task.scanner.rescan()
+    with trio.fail_after(60):
+        while ann.task.progress.scans_done < number:
+            await ann.task.changed()
+    ann.disk.hook = None
+    assert ann.disk.read((*listed[0], b"moved")) == before[listed[1]]
+    assert {nid for (nid,) in store.connection.execute("SELECT nid FROM node WHERE l_kind<>0")} == nids
+    assert row(store, b"moved", "l_name") == (b"moved",)
