@@ -16,8 +16,9 @@ import trio
 from ca.ids import FolderId
 from syncd.config import Hook
 from syncd.daemon.alarms import Alarm, Disk, FolderSituation, PeerSituation, Situation, alarms
-from syncd.daemon.app import Daemon, DeviceProblem
+from syncd.daemon.app import Daemon
 from syncd.daemon.hooks import HookFailed, deliver, described
+from syncd.daemon.host import DeviceProblem
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.storing import copies_of
 from syncd.daemon.views import as_text, folder_problems, is_in_sync, moment

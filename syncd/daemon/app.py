@@ -24,6 +24,7 @@ from syncd.daemon.beginning import load_folder
 from syncd.daemon.commanding import Obedience
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.duties import run_duties
+from syncd.daemon.host import DeviceProblem, Seams, reachable
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
@@ -44,7 +45,7 @@ from syncd.net.serve import Server
 from syncd.protocol.refusals import Event
 from syncd.protocol.tls import LabelTable
 from syncd.protocol.twins import RUN_BYTES, Twins
-from syncd.seams import Announcement, Clock, Found, Listener, Network, Random, Trees, Unheard, Workers
+from syncd.seams import Announcement, Found, Listener, Unheard
 from syncd.treetypes import TreeError
 
 log = logging.getLogger("syncd.daemon")
@@ -56,26 +57,6 @@ LIMITED_BUDGET_BYTES = 32 << 20
 PORTS_TO_TRY = 10
 FOUND_WAITING = 64
 MARKER_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Seams:
-    """The world, as far as the daemon touches it."""
-
-    clock: Clock
-    random: Random
-    network: Network
-    trees: Trees
-    workers: Workers
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceProblem:
-    """What is wrong with the device as a whole."""
-
-    id: str
-    why: str
-    fix: str
 
 
 @dataclass(slots=True)
@@ -450,13 +431,3 @@ class Daemon:
 def _not_listening(address: str, error: OSError) -> ConfigError:
     id_ = "SY-NET-02" if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) else "SY-NET-01"
     return ConfigError(f"cannot listen on {address}: {error.strerror or error}", id=id_)
-
-
-def reachable(listening: Sequence[str], local: Sequence[str]) -> tuple[str, ...]:
-    """`host:port` for others, from the addresses listened on; an address of all interfaces stands for each of ours."""
-    found: list[str] = []
-    for address in listening:
-        host, _, port = address.rpartition(":")
-        hosts = local if host in ("", "0.0.0.0", "[::]", "::") else (host,)
-        found += [f"[{one}]:{port}" if ":" in one and not one.startswith("[") else f"{one}:{port}" for one in hosts]
-    return tuple(dict.fromkeys(found))

@@ -16,7 +16,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 
@@ -25,6 +25,7 @@ from ca.ids import DeviceId, FolderId
 from ca.roles import Action
 from syncd.daemon.auditing import AuditLog
 from syncd.daemon.folder import FolderTask
+from syncd.daemon.host import Host
 from syncd.daemon.naming import device_named
 from syncd.daemon.problems import problem_of
 from syncd.daemon.restoring import Brought, Heard, Wish, bring
@@ -39,9 +40,6 @@ from syncd.protocol.requests import Route
 from syncd.store.outside import Existing, names_below
 from syncd.store.restoring import Moment, Part
 from syncd.treetypes import TreeError
-
-if TYPE_CHECKING:
-    from syncd.daemon.app import Daemon
 
 log = logging.getLogger("syncd.commands")
 
@@ -60,8 +58,8 @@ _RULE: Final = {existing: rule for rule, existing in _EXISTING.items()}
 class Obedience:
     """What this device does at another's word. Implements `net.folders.Commands`."""
 
-    def __init__(self, daemon: Daemon, audit: AuditLog) -> None:
-        self._daemon = daemon
+    def __init__(self, host: Host, audit: AuditLog) -> None:
+        self._host = host
         self._audit = audit
         self._reports: dict[bytes, tuple[DeviceId, Report]] = {}
         self._judging = trio.Lock()
@@ -70,20 +68,20 @@ class Obedience:
     async def obey_untrusted(self, folder: FolderId, device: DeviceId, raw: bytes) -> bytes:
         """Take a command that a proved device of the folder handed in; the report. Raises CodecError."""
         signed = signed_untrusted(raw)
-        running = self._daemon.folder(folder)
+        running = self._host.folder(folder)
         try:
             async with self._judging:
-                below = self._daemon.settings.restore_below
+                below = self._host.settings.restore_below
                 task = await self._accept(running, signed, below)
         except TrustError as error:
             why = error.why or error.what
-            self._daemon.refusals.note(Event.RIGHT, device_text(device), f"command: {why}")
+            self._host.refusals.note(Event.RIGHT, device_text(device), f"command: {why}")
             if running is not None and device == signed.command.signer and _is_of_one_who_may(running, signed):
                 await self._audit.note("remote restore refused", why, folder=folder, actor=device)
             return Report(State.REFUSED, trouble=error.id, words=why).encode()
         assert running is not None
         report = self._note(signed.command, Report(State.RUNNING))
-        self._daemon.start(self._run, running, task, signed.command, below)
+        self._host.start(self._run, running, task, signed.command, below)
         return report.encode()
 
     def report(self, folder: FolderId, device: DeviceId, nonce: bytes) -> bytes | None:
@@ -93,7 +91,7 @@ class Obedience:
 
     async def _accept(self, folder: RunningFolder | None, signed: Signed, below: str | None) -> FolderTask:
         """Judge a command, and write down that it was obeyed. Raises TrustError."""
-        own, command = self._daemon.installation, signed.command
+        own, command = self._host.installation, signed.command
         if folder is None or folder.task is None:
             raise TrustError("the command was refused", id="SY-CMD-01", why="the folder is not at work here")
         _verify(folder, signed)
@@ -105,7 +103,7 @@ class Obedience:
             us=own.id,
             head=folder.membership.head,
             signer_may=folder.membership.device_may(command.signer, Action.RESTORE),
-            opted_in=self._daemon.settings.remote_restore,
+            opted_in=self._host.settings.remote_restore,
             seen={nonce for nonce, _, _ in known},
             latest_ms=latest,
         )
@@ -141,7 +139,7 @@ class Obedience:
         """Restore, and stop when the signer may not command any more, or the person here takes back the permission."""
 
         def why_not() -> str | None:
-            settings = self._daemon.settings
+            settings = self._host.settings
             if not folder.membership.device_may(command.signer, Action.RESTORE):
                 return "its signer may not restore for others any more"
             if not settings.remote_restore or (command.to is not None and settings.restore_below != below):
@@ -149,7 +147,7 @@ class Obedience:
             return None
 
         with trio.CancelScope() as scope:
-            self._daemon.start(_stop_if, why_not, scope)
+            self._host.start(_stop_if, why_not, scope)
             try:
                 if why_not() is None:
                     return await bring(folder, task, wish_of(command, below), dry_run=False, heard=heard)
@@ -159,8 +157,8 @@ class Obedience:
 
     def _taken(self) -> list[bytes]:
         """Directories into which no command writes: syncd's own, and those of folders."""
-        home = self._daemon.installation.home
-        return [os.fsencode(folder.row.path) for folder in self._daemon.folders] + (
+        home = self._host.installation.home
+        return [os.fsencode(folder.row.path) for folder in self._host.folders] + (
             [] if home is None else [os.fsencode(home)]
         )
 
@@ -272,8 +270,8 @@ def _not_there(why: str) -> TrustError:
 class Commanding:
     """The sender's side: a method of the control socket."""
 
-    def __init__(self, daemon: Daemon, audit: AuditLog) -> None:
-        self._daemon = daemon
+    def __init__(self, host: Host, audit: AuditLog) -> None:
+        self._host = host
         self._audit = audit
 
     async def restore_on(
@@ -284,10 +282,10 @@ class Commanding:
         member = folder.membership.member_name(device.id)
         if not folder.membership.may(Action.RESTORE):
             raise TrustError("your role does not allow to restore for others", id="SY-CMD-03")
-        keeper = self._daemon.keeper(folder.id)
+        keeper = self._host.keeper(folder.id)
         if keeper is None:
             raise SyncdError(f"the folder {folder.name} is not running", id="SY-FIND-01")
-        own = self._daemon.installation
+        own = self._host.installation
         nonce = own.random.token(NONCE_BYTES)
         command: Restore | None = None
 
@@ -340,7 +338,7 @@ class Commanding:
         self, folder: RunningFolder, device: DeviceId, nonce: bytes, report: Report, progress: Progress
     ) -> Report:
         """Ask how far it is until it is over. Raises PeerUnavailable."""
-        keeper = self._daemon.keeper(folder.id)
+        keeper = self._host.keeper(folder.id)
         assert keeper is not None
         heard_at = trio.current_time()
         while not report.state.is_final:

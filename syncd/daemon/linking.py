@@ -14,6 +14,7 @@ import trio
 from ca.roles import Action, LinkPolicy
 from syncd.config import host_name
 from syncd.daemon.explaining import inside_of
+from syncd.daemon.host import DeviceProblem, reachable
 from syncd.daemon.linkcert import LinkCertificate, open_certificate
 from syncd.daemon.linkkeeper import LinkKeeper, short_id
 from syncd.daemon.running import RunningFolder
@@ -110,8 +111,6 @@ class Linking:
             await self._open()
             self._daemon.problems.pop(PROBLEM, None)
         except ConfigError as error:
-            from syncd.daemon.app import DeviceProblem
-
             if PROBLEM not in self._daemon.problems:
                 log.error("%s: %s", error, error.why)
             fix = error.fix or "syncd help SY-LINK-01"
@@ -184,8 +183,6 @@ class Linking:
 
     def _addresses(self) -> list[str]:
         """How people reach the listener, the best first: what the settings say, else every address of this machine."""
-        from syncd.daemon.app import reachable
-
         settings, server = self._daemon.settings, self._server
         if settings.links_url is not None:
             return [settings.links_url]

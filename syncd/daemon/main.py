@@ -19,9 +19,10 @@ from ca.custody import Custody
 from syncd.config import Settings
 from syncd.daemon.alerting import tell_alarms
 from syncd.daemon.api import DaemonApi
-from syncd.daemon.app import Daemon, Seams
+from syncd.daemon.app import Daemon
 from syncd.daemon.custodian import seal_the_rest
 from syncd.daemon.devicedb import DeviceDb
+from syncd.daemon.host import Seams
 from syncd.daemon.installation import Installation
 from syncd.daemon.logs import start_log
 from syncd.daemon.measuring import Observatory, serve_metrics

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 from blake3 import blake3
@@ -33,6 +33,7 @@ from ca.roles import Role
 from ca.roster import Roster
 from syncd.daemon.beginning import begin_recovered
 from syncd.daemon.folder import FolderTask
+from syncd.daemon.host import Host
 from syncd.daemon.running import RunningFolder, refuse_root
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.membership import free_name
@@ -61,9 +62,6 @@ from syncd.protocol.tls import UnknownLabel, connect_recovery
 from syncd.store import pruning, snapshots
 from syncd.store.folder import FolderStore
 
-if TYPE_CHECKING:
-    from syncd.daemon.app import Daemon
-
 log = logging.getLogger("syncd.rescue")
 
 Params = Mapping[str, Any]
@@ -76,14 +74,14 @@ MAX_PLAIN_BYTES: Final = 4 << 20
 class Rescue:
     """What the holder of a recovery key is told. Implements `net.folders.Rescue`."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._labels: frozenset[str] = frozenset()
 
     def relabel(self) -> None:
         """Answer the labels of the recovery keys of all folders, and no others."""
-        own, table = self._daemon.installation, self._daemon.table
-        keys = {key.id for folder in self._daemon.folders for key in folder.membership.roster.recovery}
+        own, table = self._host.installation, self._host.table
+        keys = {key.id for folder in self._host.folders for key in folder.membership.roster.recovery}
         labels = frozenset(recovery_label(key) for key in keys)
         for label in labels - self._labels:
             table.add_recovery(label, own.certificate, own.keys.tls)
@@ -95,7 +93,7 @@ class Rescue:
         """The answer to a request; None: there is nothing of the kind. Raises CodecError, TrustError."""
         request = RecoverRequest.decode_untrusted(raw)
         request.check(exporter)
-        found = [one for one in self._daemon.folders if self._lists(one, request.sign_key, label)]
+        found = [one for one in self._host.folders if self._lists(one, request.sign_key, label)]
         if request.folder is None:
             return Folders(tuple(one.id for one in found[:MAX_FOLDERS])).encode()
         folder = next((one for one in found if one.id == request.folder), None)
@@ -106,7 +104,7 @@ class Rescue:
         return any(key.sign == sign_key and recovery_label(key.id) == label for key in keys)
 
     async def _page(self, folder: RunningFolder, request: RecoverRequest) -> bytes | None:
-        daemon, own = self._daemon, self._daemon.installation
+        host, own = self._host, self._host.installation
         key = next(key for key in folder.membership.roster.recovery if key.sign == request.sign_key)
         membership, wrap = folder.membership, None
         page = membership.page_for_recovery(request.held)
@@ -117,15 +115,15 @@ class Rescue:
                 partial(authority.seal_again, membership.roster, membership.secrets, key, own.sealer)
             )
         log.warning("folder %s: the holder of its recovery key asked for it", folder.name)
-        await daemon.audit.note("recovery key used", "roster and sealed secret handed out", folder=folder.id)
+        await host.audit.note("recovery key used", "roster and sealed secret handed out", folder=folder.id)
         kept = await own.on_disk(own.db.keepsakes, folder.id) if request.held == 0 else []
         keepsakes = tuple(KeptFor(*one) for one in kept)
-        return RecoverPage(page.encode(), own.id, daemon.reachable_at(), keepsakes, wrap).encode()
+        return RecoverPage(page.encode(), own.id, host.reachable_at(), keepsakes, wrap).encode()
 
     async def keep_untrusted(self, folder: FolderId, device: DeviceId, raw: bytes) -> None:
         """A proved device leaves its keepsake with us. Raises CodecError."""
         keepsake = Keepsake.decode_untrusted(raw)
-        own = self._daemon.installation
+        own = self._host.installation
         await own.on_disk(own.db.put_keepsake, folder, device, keepsake.time_ms, keepsake.sealed)
         log.info("%s left its settings here", device_text(device)[:13])
 
@@ -136,8 +134,8 @@ class Rescue:
 class Keepsakes:
     """Leaves this device's settings with its peers. `run` until cancelled."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._given: dict[tuple[FolderId, DeviceId], bytes] = {}
 
     async def run(self) -> None:
@@ -147,9 +145,9 @@ class Keepsakes:
 
     async def leave(self) -> None:
         """Give every connected device what it has not of our present settings."""
-        plain = await settings_of(self._daemon)
+        plain = await settings_of(self._host)
         name = blake3(plain).digest()
-        for folder in self._daemon.folders:
+        for folder in self._host.folders:
             for device in [] if folder.task is None else list(folder.task.links):
                 if self._given.get((folder.id, device)) == name:
                     continue
@@ -157,7 +155,7 @@ class Keepsakes:
                     self._given[folder.id, device] = name
 
     async def _give(self, folder: RunningFolder, device: DeviceId, plain: bytes) -> bool:
-        own, keeper = self._daemon.installation, self._daemon.keeper(folder.id)
+        own, keeper = self._host.installation, self._host.keeper(folder.id)
         keys = folder.membership.roster.recovery
         if keeper is None or not keys:
             return False
@@ -180,11 +178,11 @@ def _info(folder: FolderId, device: DeviceId) -> bytes:
     return b"syncd/1 keepsake" + folder + device
 
 
-async def settings_of(daemon: Daemon) -> bytes:
+async def settings_of(host: Host) -> bytes:
     """What this device wants to find again on a new machine, as JSON."""
-    run = daemon.seams.workers.run_blocking
+    run = host.seams.workers.run_blocking
     folders = []
-    for folder in daemon.folders:
+    for folder in host.folders:
         about: dict[str, object] = {
             "id": folder.id.hex(),
             "name": folder.name,
@@ -194,8 +192,8 @@ async def settings_of(daemon: Daemon) -> bytes:
             with suppress(SyncdError):  # it stops in this moment: as if it had before
                 about |= await _history_settings(task)
         folders.append(about)
-    config = await run(_config_text, daemon)
-    value = {"device": daemon.settings.device_name, "config": config, "folders": folders}
+    config = await run(_config_text, host)
+    value = {"device": host.settings.device_name, "config": config, "folders": folders}
     return json.dumps(value, sort_keys=True).encode("ascii")
 
 
@@ -210,9 +208,9 @@ async def _history_settings(task: FolderTask) -> dict[str, object]:
     }
 
 
-def _config_text(daemon: Daemon) -> str:
+def _config_text(host: Host) -> str:
     try:
-        return (daemon.settings.home / CONFIG_NAME).read_text("utf-8")
+        return (host.settings.home / CONFIG_NAME).read_text("utf-8")
     except (FileNotFoundError, UnicodeDecodeError):
         return ""
 
@@ -241,14 +239,14 @@ class Found:
 class Rescuing:
     """A method of the control socket."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(self, host: Host) -> None:
+        self._host = host
 
     async def rescue(self, params: Params, progress: Progress) -> Json:
         """By the recovery key, get every folder that a peer has for it."""
         key = recovery.parse(params["words"])
         found = await self._find(params["address"], key, params["device"])
-        known = {folder.id for folder in self._daemon.folders}
+        known = {folder.id for folder in self._host.folders}
         result: Json = {
             "schema": "syncd.rescue/1",
             "peer": device_text(found[0].peer),
@@ -281,15 +279,15 @@ class Rescuing:
     # looking -------------------------------------------------------------------------------------------------
 
     async def _find(self, address: str, key: RecoveryKey, device: str | None) -> list[Found]:
-        daemon, own = self._daemon, self._daemon.installation
+        host, own = self._host, self._host.installation
         outgoing = connect_recovery(recovery_label(key.id), own.certificate, own.keys.tls)
         try:
-            stream = await dial(daemon.seams.network, daemon.seams.clock, address, outgoing)
+            stream = await dial(host.seams.network, host.seams.clock, address, outgoing)
         except UnknownLabel:
             raise SyncdError(
                 "no folder there knows this recovery key", id="SY-RESCUE-01", why=f"{address} answers, but not to it"
             ) from None
-        with daemon.connections.hold(stream, address, accepted=False):
+        with host.connections.hold(stream, address, accepted=False):
             client = Client(stream, host=stream.endpoint.label, limits=CLIENT_LIMITS)
             exporter = stream.export(EXPORTER_LABEL, EXPORTER_BYTES)
             listed = Folders.decode_untrusted(await _post(client, ask(key, exporter, None)))
@@ -314,7 +312,7 @@ class Rescuing:
                 break
             if not page.entries:
                 raise RemoteProtocolError("a roster that does not end in its epoch's secret")
-        own = self._daemon.installation
+        own = self._host.installation
         roster = Roster.from_entries_untrusted(entries, folder=folder)
         secrets = await own.workers.run_blocking(
             partial(receive_wrap, roster, DeviceId(key.id), key.seal_seed, answer.wrap, None, sealer=own.sealer)
@@ -344,23 +342,23 @@ class Rescuing:
 
     async def _take(self, one: Found, key: RecoveryKey, path: bytes, address: str) -> None:
         """Make this device a member and an owner by the recovery key, and let the folder run."""
-        daemon, own = self._daemon, self._daemon.installation
-        refuse_root(path, daemon.folders, os.fsencode(daemon.settings.home))
-        await daemon.make_root(path)
+        host, own = self._host, self._host.installation
+        refuse_root(path, host.folders, os.fsencode(host.settings.home))
+        await host.make_root(path)
         kept = _kept_folder(one)
-        row = daemon.new_row(path, one.name if kept is None else kept["name"])
-        await daemon.mark_root(row(one.roster.folder_id))
+        row = host.new_row(path, one.name if kept is None else kept["name"])
+        await host.mark_root(row(one.roster.folder_id))
         taken = {authority.member_name(member, one.secrets) for member in one.roster.members.values()}
-        name = free_name(daemon.settings.device_name, taken, MAX_NAME_BYTES)
-        newcomer = Newcomer(name, Role.OWNER, [(own.keys.public, daemon.settings.device_name)])
+        name = free_name(host.settings.device_name, taken, MAX_NAME_BYTES)
+        newcomer = Newcomer(name, Role.OWNER, [(own.keys.public, host.settings.device_name)])
         outcome = await own.workers.run_blocking(
             partial(authority.rescue, one.roster, one.secrets, own.signer(), key, newcomer)
         )
         await own.book.note(one.peer, [address, *one.addresses], "recovery")
         membership = await begin_recovered(own, outcome, also=lambda db, id_: db.put_folder(row(id_)))
-        folder = await daemon.add_folder(membership, row(membership.folder_id), joined=True)
-        await daemon.audit.note("recovered", "this device became an owner by the recovery key", folder=folder.id)
-        keeper = daemon.keeper(folder.id)
+        folder = await host.add_folder(membership, row(membership.folder_id), joined=True)
+        await host.audit.note("recovered", "this device became an owner by the recovery key", folder=folder.id)
+        keeper = host.keeper(folder.id)
         if keeper is not None:
             await keeper.push()
         if kept is not None and folder.task is not None:
@@ -372,8 +370,8 @@ class Rescuing:
         text = next((str(one["config"]) for one in kept if one["config"]), None)
         if text is None:
             return None
-        home = self._daemon.settings.home
-        return str(await self._daemon.seams.workers.run_blocking(_write_config, home, text))
+        home = self._host.settings.home
+        return str(await self._host.seams.workers.run_blocking(_write_config, home, text))
 
 
 async def _post(client: Client, request: RecoverRequest) -> bytes:

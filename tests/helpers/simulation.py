@@ -27,8 +27,9 @@ from ca import recovery
 from ca.device import DeviceKeys
 from syncd.config import Settings
 from syncd.daemon.api import DaemonApi
-from syncd.daemon.app import Daemon, Seams
+from syncd.daemon.app import Daemon
 from syncd.daemon.devicedb import DATABASE_NAME, DeviceDb
+from syncd.daemon.host import Seams
 from syncd.daemon.installation import Installation
 from syncd.daemon.running import RunningFolder
 from syncd.store.prepare import Round

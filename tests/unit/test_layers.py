@@ -158,6 +158,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.handingout": ASYNC,
     "syncd.daemon.history": ASYNC,
     "syncd.daemon.hooks": BLOCKING,
+    "syncd.daemon.host": PURE,
     "syncd.daemon.installation": ASYNC,
     "syncd.daemon.answering": ASYNC,
     "syncd.daemon.custodian": ASYNC,

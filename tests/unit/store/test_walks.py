@@ -202,7 +202,7 @@ async def test_file_that_moves_behind_a_look_at_everything_is_not_taken_for_dele
     ann: SimSite, autojump_clock: MockClock
 ) -> None:
     """It goes from a directory that the walk comes to now into the one in which it has been."""
-    before = {path: ann.disk.read((*path, b"inside")) for path in (ONE, TWO)}
+    before: dict[Path, bytes] = {path: ann.disk.read((*path, b"inside")) for path in (ONE, TWO)}
     listed: list[Path] = []
 
     def user(step: str, path: Path) -> None:
