@@ -129,11 +129,6 @@ class Work:
         self.everything, self.names, self.deep, self.event = False, {}, set(), trio.Event()
         return (None if everything else names), deep
 
-    def take_names(self) -> dict[Path, frozenset[bytes] | None]:
-        """The names alone, for a look that has begun."""
-        names, self.names = self.names, {}
-        return names
-
     def __bool__(self) -> bool:
         return self.everything or bool(self.names) or bool(self.deep)
 

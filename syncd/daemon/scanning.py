@@ -174,7 +174,7 @@ class Scanner:
         missing = await self._take_all_found(walk, seen)
         if missing and walk.is_long:
             await trio.sleep(HEARD_S)
-            seen = await self._db(db_look_also, self._store, walk, self._work.take_names())
+            seen = await self._db(db_look_also, self._store, walk, dict(self._work.names))
             missing = await self._take_all_found(walk, seen)
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:

@@ -184,10 +184,15 @@ class Walk:
         return found
 
     def also(self, names: Mapping[Path, frozenset[bytes] | None]) -> None:
-        """Look at these as well: a watch told them meanwhile, and what was missed may stand there."""
+        """Look at these as well: a watch told them meanwhile, and what was missed may stand there. Not at missed names
+        nor below: until what is gone has been published, their rows do not say what stands there."""
+        missed = {gone.path for gone in self.gone}
         self._met = set() if self._met is None else self._met
         for path in sorted(names, reverse=True):
-            self._start_at(path, names[path])
+            told = names[path]
+            if any(path[:depth] in missed for depth in range(1, len(path) + 1)):
+                continue
+            self._start_at(path, told and frozenset(name for name in told if (*path, name) not in missed))
 
     @property
     def is_through(self) -> bool:
