@@ -43,7 +43,9 @@ POLL_AGAIN_S = 3.0
 STARVED_MAX_S = 60.0
 BUSY_S = 1.0
 MAX_STAGED_FILES = 2048
-MAX_OPEN_WRITERS = 32
+FEW_LARGE = 32
+MAX_LARGE_BYTES = 256 << 20
+"""More than a few contents of several blocks are on their way at a time as long as they are not larger together."""
 FETCH_BYTES = 8 << 20
 """Of one request: while one lane's is written, those of the others are received. Measured: 4 MiB over two lanes took a
 fifth longer for a large file."""
@@ -95,7 +97,9 @@ class Puller:
         """Large contents of which a part has arrived."""
         self._tokens: set[bytes] = set()
         """Of everything on its way: no content is ever staged twice at a time."""
-        self._writers = 0
+        self._large: dict[Staging, None] = {}
+        """Contents of several blocks on their way, and how large they are together."""
+        self._large_bytes = 0
         self._room = trio.Event()
         self._work = trio.Event()
         self._links: dict[DeviceId, Link] = {}
@@ -126,21 +130,25 @@ class Puller:
         while at < len(wants):
             while not self._has_room():
                 await self._make_room()
-            part: list[Want] = []
-            writers = self._writers
-            while at < len(wants) and len(self.busy) + len(part) < MAX_STAGED_FILES and writers < MAX_OPEN_WRITERS:
-                writers += wants[at].size > SMALL_FILE_BYTES
-                part.append(wants[at])
+            part: list[Staging] = []
+            while at < len(wants) and self._has_room():
+                part.append(self._staging(wants[at]))
                 at += 1
-            self.busy.update(want.node for want in part)
-            self._tokens.update(want.token for want in part)
-            stagings = [Staging(want) for want in part]
-            for staging in stagings:
-                self._stagings.setdefault(staging.want.node, []).append(staging)
-            await self._begin(stagings)
+            await self._begin(part)
+
+    def _staging(self, want: Want) -> Staging:
+        staging = Staging(want)
+        self.busy.add(want.node)
+        self._tokens.add(want.token)
+        self._stagings.setdefault(want.node, []).append(staging)
+        if want.size > SMALL_FILE_BYTES:
+            self._large[staging] = None
+            self._large_bytes += want.size
+        return staging
 
     def _has_room(self) -> bool:
-        return len(self.busy) < MAX_STAGED_FILES and self._writers < MAX_OPEN_WRITERS
+        is_much = len(self._large) >= FEW_LARGE and self._large_bytes >= MAX_LARGE_BYTES
+        return len(self.busy) < MAX_STAGED_FILES and not is_much
 
     async def _make_room(self) -> None:
         room = self._room
@@ -230,8 +238,6 @@ class Puller:
         for staging, needed in whole:
             self.resumable.add(staging.want.token)
             self.meter.copied_bytes += staging.copied_bytes
-            staging.opened = staging.writer is not None
-            self._writers += staging.opened
             if staging.error is not None:
                 await self._give_up(staging)
             elif staging.is_complete:
@@ -441,7 +447,7 @@ class Puller:
             staging = delivery.staging
             if staging.missing.pop(delivery.offset, None) is None:
                 continue
-            if staging.opened:
+            if staging in self._large:
                 staging.arrived[delivery.entry.cid] = delivery.offset, delivery.entry
                 self._partial.add(staging)
             goal = self._goals.get(delivery.entry.cid)
@@ -454,9 +460,6 @@ class Puller:
                 await self._give_up(staging)
             elif not staging.missing:
                 finished.append(staging)
-        large = [staging for staging in finished if not staging.is_complete]
-        if large:
-            await self._workers.run_blocking(self._stager.finish, large)
         for staging in finished:
             if staging.error is not None:
                 await self._give_up(staging)
@@ -496,8 +499,9 @@ class Puller:
         if not known:
             self._stagings.pop(staging.want.node, None)
             self.busy.discard(staging.want.node)
-        self._writers -= staging.opened
-        staging.opened = False
+        if staging in self._large:
+            del self._large[staging]
+            self._large_bytes -= staging.want.size
 
     def _tell_room(self) -> None:
         self._room.set()

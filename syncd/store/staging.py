@@ -30,6 +30,8 @@ from syncd.store.rows import SYMLINK
 from syncd.treetypes import Attributes, NotThere, Stat, TreeError
 
 BUFFER_BYTES = 8 * 1024 * 1024
+MAX_OPEN = 32
+"""Files that stay open while blocks of them are on their way. Others are opened again for each batch."""
 STAGERS = 4
 """Threads that copy what is on this disk already: reading, decrypting, hashing and writing let the others run."""
 SHARE_BYTES = 16 * 1024 * 1024
@@ -54,12 +56,14 @@ class Staging:
     copied_bytes: int = 0
     is_gone: bool = False
     """Nobody waits for it any more."""
+    is_begun: bool = False
+    """Its file is there, if nobody has taken it away."""
     is_fresh: bool = False
     """Its file was made just now, so that whatever was not written yet is a hole."""
+    unwritten: set[int] = field(default_factory=set)
+    """Of a large one: where blocks have to be written before it can be finished. Belongs to who holds the lock."""
     arrived: dict[Cid, tuple[int, Entry]] = field(default_factory=dict)
     """Of a large one: blocks that were fetched and lie in its file, and where. Others may have them from there."""
-    opened: bool = False
-    """It counts among the files that are kept open, for the puller's bound."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held by the thread that uses the writer: blocks of one file arrive in several."""
 
@@ -125,6 +129,8 @@ class Stager:
         self._tree = tree
         self._packs = packs
         self.keyring = keyring
+        self._open: set[Staging] = set()
+        """Those with a writer. Changed by many threads, each time in one step."""
 
     def begin(self, whole: Sequence[tuple[Staging, Needed]], resumable: frozenset[bytes]) -> None:
         """Begin to stage contents, using what lies on this disk. `resumable`: tokens that were staged before."""
@@ -142,8 +148,10 @@ class Stager:
         staging.missing = dict(needed.blocks)
         try:
             self._fill(staging, needed, reader, buffer, resume)
+            staging.unwritten = set() if staging.is_small else set(staging.missing)
             if not staging.missing and not staging.is_complete:
                 self._finish(staging)
+            self._rest(staging)
         except TreeError as error:
             self._fail(staging, error)
 
@@ -161,20 +169,39 @@ class Stager:
                     del staging.missing[offset]
                     staging.copied_bytes += entry.length
         else:
-            staging.writer = self._maybe_resumed(want.token) if resume else None
-            if staging.writer is None:
-                staging.writer, staging.is_fresh = self._tree.stage_file(want.token), True
-            else:
-                self._keep_verified(staging, staging.writer)
-            staging.writer.set_size(want.size)
+            if resume and (writer := self._maybe_resumed(staging)) is not None:
+                self._keep_verified(staging, writer)
+                writer.set_size(want.size)
             if needed.local:
-                self._copy_local(staging, staging.writer, needed, reader, buffer)
+                self._copy_local(staging, self._writer_of(staging), needed, reader, buffer)
 
-    def _maybe_resumed(self, token: bytes) -> Writer | None:
+    def _maybe_resumed(self, staging: Staging) -> Writer | None:
         try:
-            return self._tree.stage_file(token, resume=True)
+            return self._opened(staging, self._tree.stage_file(staging.want.token, resume=True))
         except NotThere:  # the stage may be emptied at any time
             return None
+
+    def _writer_of(self, staging: Staging) -> Writer:
+        """Its file, made with the first block of it: of what is only wanted yet nothing is kept open."""
+        if staging.writer is not None:
+            return staging.writer
+        token = staging.want.token
+        if staging.is_begun:
+            return self._opened(staging, self._tree.stage_file(token, resume=True))
+        writer = self._opened(staging, self._tree.stage_file(token))
+        staging.is_fresh = True
+        writer.set_size(staging.want.size)
+        return writer
+
+    def _opened(self, staging: Staging, writer: Writer) -> Writer:
+        staging.writer, staging.is_begun = writer, True
+        self._open.add(staging)
+        return writer
+
+    def _rest(self, staging: Staging) -> None:
+        """Nobody writes to it for now: it stays open if not too many are."""
+        if staging.writer is not None and len(self._open) > MAX_OPEN:
+            self._close(staging)
 
     def _keep_verified(self, staging: Staging, writer: Writer) -> None:
         """What an earlier attempt wrote, as far as it is what it should be."""
@@ -231,6 +258,7 @@ class Stager:
         """Check and write blocks that arrived."""
         result = Delivered()
         opened = _Opened()
+        touched: dict[Staging, None] = {}
         for delivery in deliveries:
             entry = delivery.entry
             if delivery.ciphertext is not opened.ciphertext or entry != opened.entry:
@@ -244,43 +272,44 @@ class Stager:
                     result.refused.append(entry.cid)
                     continue
                 opened.take(delivery)
-            try:
-                self._write(delivery, opened)
-            except TreeError as error:
-                with delivery.staging.lock:
-                    self._fail(delivery.staging, error)
-            result.good.append(delivery)
-        return result
-
-    def _write(self, delivery: Delivery, opened: _Opened) -> None:
-        staging = delivery.staging
-        want = staging.want
-        with staging.lock:
-            if staging.error is not None:
-                return
-            if staging.is_small:
-                staging.staged = self._tree.stage_small(want.token, opened.plain, want.mode, want.mtime_ns)
-            elif staging.writer is not None and not (staging.is_fresh and opened.is_zero):  # else let go of meanwhile
-                staging.writer.write_at(delivery.offset, opened.plain)
-
-    def finish(self, stagings: Iterable[Staging]) -> None:
-        """Everything has been written: give the files their attributes and close them."""
-        for staging in stagings:
+            staging = delivery.staging
             with staging.lock:
                 try:
-                    self._finish(staging)
+                    self._write(staging, delivery.offset, opened)
                 except TreeError as error:
                     self._fail(staging, error)
+            if staging.writer is not None:
+                touched[staging] = None
+            result.good.append(delivery)
+        for staging in touched:
+            with staging.lock:
+                self._rest(staging)
+        return result
+
+    def _write(self, staging: Staging, offset: int, opened: _Opened) -> None:
+        want = staging.want
+        if staging.error is not None or staging.is_gone:
+            return
+        if staging.is_small:
+            staging.staged = self._tree.stage_small(want.token, opened.plain, want.mode, want.mtime_ns)
+        elif not staging.is_complete:
+            writer = self._writer_of(staging)
+            if not (staging.is_fresh and opened.is_zero):
+                writer.write_at(offset, opened.plain)
+            if offset in staging.unwritten:
+                staging.unwritten.discard(offset)
+                if not staging.unwritten:
+                    self._finish(staging)
 
     def _finish(self, staging: Staging) -> None:
-        if staging.is_complete or staging.error is not None or staging.writer is None:
-            return
-        want = staging.want
+        """Everything has been written: give the file its attributes and close it."""
+        want, writer = staging.want, self._writer_of(staging)
         xattrs = None if want.xattrs is None else dict(unpack(want.xattrs))
-        staging.writer.set_attributes(Attributes(want.mode, want.mtime_ns, xattrs))
-        want.held = None if want.xattrs is None else held_of(want.xattrs, staging.writer.xattrs())
-        staging.staged = staging.writer.finish()
+        writer.set_attributes(Attributes(want.mode, want.mtime_ns, xattrs))
+        want.held = None if want.xattrs is None else held_of(want.xattrs, writer.xattrs())
+        staging.staged = writer.finish()
         staging.writer = None
+        self._open.discard(staging)
 
     def abandon(self, stagings: Iterable[Staging]) -> None:
         """Close what is open; what was written stays staged and is found again by its token."""
@@ -295,6 +324,7 @@ class Stager:
             except TreeError as error:
                 staging.error = staging.error or error
             staging.writer = None
+            self._open.discard(staging)
 
     def _fail(self, staging: Staging, error: TreeError) -> None:
         staging.error = error
