@@ -80,6 +80,10 @@ class RawStream(Protocol):
         """At least one byte; empty at the end of the stream."""
         ...
 
+    async def receive_into(self, buffer: memoryview) -> int:
+        """The same to the front of a buffer, which is not empty: how many bytes, 0 at the end of the stream."""
+        ...
+
     @property
     def is_left(self) -> bool:
         """Whether the other side has ended it, as far as that can be told without reading."""

@@ -16,6 +16,9 @@ from syncd.net.interfaces import Address, machine_addresses
 from syncd.seams import Announcement, Buffer, FoundSink
 
 ACCEPT_PAUSE_S = 0.1  # after the machine ran out of something; the listening queue keeps who knocks meanwhile
+UNSENT_BYTES = 256 * 1024
+"""So much waits in the kernel before a sender has to. Trio's 16 KiB suit who may have second thoughts about what it
+sends; here each of the wakeups for another 16 KiB costs as much as encrypting them."""
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 LINUX = sys.platform == "linux"
@@ -78,6 +81,9 @@ class SocketStream:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with suppress(OSError):  # no TCP
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     async def send_all(self, data: Buffer) -> None:
         await self._stream.send_all(data)
@@ -86,15 +92,19 @@ class SocketStream:
         try:
             return await self._stream.socket.send(data)
         except OSError as error:
-            if self._stream.socket.fileno() == -1:
-                raise trio.ClosedResourceError("this stream is closed") from error
-            raise trio.BrokenResourceError(f"the connection broke: {error}") from error
+            raise self._translated(error) from error
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         return await self._stream.receive_some(max_bytes)
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        try:
+            return await self._stream.socket.recv_into(buffer)
+        except OSError as error:
+            raise self._translated(error) from error
 
     @property
     def is_left(self) -> bool:
@@ -115,6 +125,11 @@ class SocketStream:
         with suppress(OSError):  # the peer may have reset it already; then there is nothing left to drop
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self._stream.socket.close()
+
+    def _translated(self, error: OSError) -> trio.ClosedResourceError | trio.BrokenResourceError:
+        if self._stream.socket.fileno() == -1:
+            return trio.ClosedResourceError("this stream is closed")
+        return trio.BrokenResourceError(f"the connection broke: {error}")
 
 
 class SocketListener:

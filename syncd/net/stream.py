@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.protocol import tls
 from syncd.protocol.hello import Channel
-from syncd.protocol.records import decrypt_into, produced
+from syncd.protocol.records import RECORD_BYTES, decrypt_into, produced, produced_into
 from syncd.seams import Buffer, RawStream
 
 HANDSHAKE_S = 10.0
@@ -29,6 +29,11 @@ ALERT_S = 0.2
 CLOSE_S = 1.0  # how long a polite goodbye may take
 WRITE_BYTES = 256 * 1024  # measured: larger writes leave the processor's cache and are slower
 READ_BYTES = 256 * 1024
+BULK_BYTES = 64 * 1024
+"""A connection that once sends or brings so much at a time gets memory of its own for that: making new memory for each
+piece costs more than encrypting it. Most connections never do."""
+_RECORD_EXTRA = 256
+"""At most what a record adds to its content (RFC 8446 §5.2)."""
 
 STALL_S = 300.0
 """A peer that takes not a single byte for so long is given up, alive or not. Slow ones take some now and then."""
@@ -91,6 +96,7 @@ class TlsStream(trio.abc.Stream):
         self._ended = False
         self._send_broken = False
         self._receive_error: SSL.Error | None = None
+        self._leaving = self._arriving = memoryview(b"")
 
     def export(self, label: bytes = tls.EXPORTER_LABEL, length: int = tls.EXPORTER_BYTES) -> bytes:
         """Bytes that only the two ends of this very channel know."""
@@ -131,9 +137,9 @@ class TlsStream(trio.abc.Stream):
                             self._encrypt(part)
                             waiting += len(part)
                         if waiting >= WRITE_BYTES:
-                            await self._flush()
+                            await self._flush(waiting)
                             waiting = 0
-            await self._flush()
+            await self._flush(waiting)
 
     async def wait_send_all_might_not_block(self) -> None:
         with self._sending:
@@ -151,26 +157,34 @@ class TlsStream(trio.abc.Stream):
                     self._send_broken = True
                     raise self._broken(error) from error
 
-    async def _flush(self) -> None:
-        """Send what OpenSSL has produced, all of it."""
+    async def _flush(self, waiting: int) -> None:
+        """Send what OpenSSL has produced, all of it: out of about so many bytes of ours."""
         try:
             try:
                 self._flushing.acquire_nowait()  # nearly always: that spares a turn of the event loop
             except trio.WouldBlock:
                 await self._flushing.acquire()
             try:
-                if not (ready := produced(self._connection)):
+                if not (ready := self._produced(waiting)):
                     await trio.lowlevel.checkpoint()
                 while ready:
                     await self._push(ready)
-                    ready = produced(self._connection)
+                    ready = self._produced(0)
             finally:
                 self._flushing.release()
         except BaseException:
             self._send_broken = True
             raise
 
-    async def _push(self, data: bytes) -> None:
+    def _produced(self, waiting: int) -> bytes | memoryview:
+        """What is to be sent. Only who holds `_flushing` asks, and has sent all of it when it asks again."""
+        if waiting < BULK_BYTES:
+            return produced(self._connection)
+        if not self._leaving:
+            self._leaving = memoryview(bytearray(_sealed_room(2 * WRITE_BYTES)))
+        return self._leaving[: produced_into(self._connection, self._leaving)]
+
+    async def _push(self, data: bytes | memoryview) -> None:
         """Send all of it, as long as the peer takes any of it."""
         with memoryview(data) as view:
             at = 0
@@ -260,7 +274,13 @@ class TlsStream(trio.abc.Stream):
 
     async def _feed(self) -> None:
         """Wait for encrypted bytes and hand them to OpenSSL."""
-        data = await self._raw.receive_some(READ_BYTES)
+        data: bytes | bytearray | memoryview
+        if self._arriving:
+            data = self._arriving[: await self._raw.receive_into(self._arriving)]
+        else:
+            data = await self._raw.receive_some(READ_BYTES)
+            if len(data) >= BULK_BYTES:
+                self._arriving = memoryview(bytearray(READ_BYTES))
         if not data:
             raise trio.BrokenResourceError("the stream ended without a goodbye")
         self._count(len(data))
@@ -317,6 +337,11 @@ class TlsStream(trio.abc.Stream):
         if any(refusal in words for refusal in _REFUSALS):
             self.refusal = words
         return trio.BrokenResourceError(f"TLS: {words}")
+
+
+def _sealed_room(size: int) -> int:
+    """Where so much fits in records, and as many alerts and updates of keys as anybody may want to send between."""
+    return size + (size // RECORD_BYTES + 16) * _RECORD_EXTRA
 
 
 # --- handshakes ----------------------------------------------------------------------------------------------------

@@ -585,11 +585,11 @@ def seal_served(
     except EpochKeyMissing:
         return 1, 0
     if served.plain is not None:
-        return 0, len(cipher.seal(served.kind, served.plain, target).ciphertext)
+        return 0, len(cipher.seal_again(served.kind, served.plain, target)[1])
     view = plain[: entry.length]
     for source, offset in served.places:
         if tree.read(source, offset, entry, view):
-            sealed = cipher.seal(served.kind, view, target)
-            if sealed.pid == entry.pid:
-                return 0, len(sealed.ciphertext)
+            pid, ciphertext = cipher.seal_again(served.kind, view, target)
+            if pid == entry.pid:
+                return 0, len(ciphertext)
     return (2, 0) if served.places else (1, 0)

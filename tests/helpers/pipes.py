@@ -33,6 +33,11 @@ class MemoryPipe:
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         return await self._stream.receive_some(max_bytes)
 
+    async def receive_into(self, buffer: memoryview) -> int:
+        data = await self.receive_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     @property
     def is_left(self) -> bool:
         return self.is_closed

@@ -360,6 +360,11 @@ class SimStream(trio.abc.Stream):
                 self._check_open()  # our own abort woke us: then it is closed, not broken
                 raise
 
+    async def receive_into(self, buffer: memoryview) -> int:
+        data = await self.receive_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     @property
     def is_left(self) -> bool:
         return self._closed or self.incoming.is_broken

@@ -92,6 +92,31 @@ async def check_some_bytes_are_sent_as_far_as_there_is_room(ends: Ends) -> None:
     listener.close()
 
 
+async def check_bytes_arrive_in_memory_of_the_receiver(ends: Ends) -> None:
+    listener = await listen(ends)
+    client, server = await connected(ends, listener)
+    data, received, buffer = bytes(range(256)) * 4000, bytearray(), memoryview(bytearray(70_000))
+    async with trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            await client.send_all(data)
+            await client.aclose()
+
+        nursery.start_soon(send)
+        while count := await server.receive_into(buffer):
+            received += buffer[:count]
+    assert bytes(received) == data
+    await server.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await server.receive_into(buffer)
+    client, server = await connected(ends, listener)
+    client.abort()
+    with pytest.raises(trio.BrokenResourceError):
+        await server.receive_into(buffer)
+    server.abort()
+    listener.close()
+
+
 async def check_taken_port_is_an_error(ends: Ends) -> None:
     listener = await listen(ends)
     with pytest.raises(OSError, match=r"."):
@@ -150,6 +175,7 @@ CHECKS = (
     check_listener_tells_its_address_and_its_callers,
     check_bytes_arrive_in_order_and_then_the_end,
     check_some_bytes_are_sent_as_far_as_there_is_room,
+    check_bytes_arrive_in_memory_of_the_receiver,
     check_taken_port_is_an_error,
     check_nobody_there_is_an_error,
     check_closed_listener_wakes_who_accepts_and_keeps_connections,
