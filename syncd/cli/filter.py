@@ -12,6 +12,9 @@ from syncd.cli.session import Session, command, here
 
 SAMPLES = 3
 _Folder = Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Default: where you stand.")]
+_Rules = Annotated[
+    list[str], typer.Argument(metavar="RULE...", help="As in a .gitignore, or `size>50M`; `!` takes one back.")
+]
 _Local = Annotated[bool, typer.Option("--local", help="In .syncd/ignore, for this computer only.")]
 
 
@@ -29,9 +32,7 @@ def rules(
 @command()
 def test(
     session: Session,
-    rules: Annotated[
-        list[str], typer.Argument(metavar="RULE...", help="As in a .gitignore, or `size>50M`; `!` takes one back.")
-    ],
+    rules: _Rules,
     folder: _Folder = None,
 ) -> None:
     """Say in files and bytes what more rules would take out of a folder, or let in. Nothing happens."""
@@ -42,9 +43,7 @@ def test(
 @command()
 def add(
     session: Session,
-    rules: Annotated[
-        list[str], typer.Argument(metavar="RULE...", help="As in a .gitignore, or `size>50M`; `!` takes one back.")
-    ],
+    rules: _Rules,
     local: _Local = False,
     folder: _Folder = None,
 ) -> None:

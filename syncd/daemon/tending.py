@@ -138,11 +138,8 @@ class Tending:
 
     async def reoffer(self, params: Params, progress: Progress) -> Json:
         """Put there again what was deleted on this disk without the right to delete it for all."""
-        folder = self._folder_of_path(params["path"])
-        if folder is None:
-            raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
+        folder, inside = self._place(params["path"])
         task = folder.at_work()
-        inside = inside_of(folder.row.path, params["path"])
         names = tuple(inside.split(b"/")) if inside else ()
 
         def find() -> int:
@@ -165,11 +162,8 @@ class Tending:
 
     async def resolve(self, params: Params, progress: Progress) -> Json:
         """Say which version of a file counts; the others stay in its history."""
-        folder = self._folder_of_path(params["path"])
-        if folder is None:
-            raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
+        folder, inside = self._place(params["path"])
         task = folder.at_work()
-        inside = inside_of(folder.row.path, params["path"])
         try:
             done = await task.db(
                 resolving.db_resolve, task.store, tuple(inside.split(b"/")), params["keep"], task.now_ms()
@@ -191,3 +185,10 @@ class Tending:
             "by": done.by,
             "versions": done.versions,
         }
+
+    def _place(self, path: str) -> tuple[RunningFolder, bytes]:
+        """The folder that a path is in, and where there. Raises SyncdError."""
+        folder = self._folder_of_path(path)
+        if folder is None:
+            raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
+        return folder, inside_of(folder.row.path, path)

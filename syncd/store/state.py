@@ -22,6 +22,7 @@ from ca import keyfiles
 from ca.backup import Backup
 from ca.homekey import HomeKey
 from ca.ids import DeviceId
+from ca.privatefiles import sync_directory
 from syncd.errors import ConfigError, SyncdError
 from syncd.home import CONFIG_NAME
 
@@ -85,7 +86,7 @@ def write_private(path: Path, content: bytes, random: Random) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-    _flush(path.parent)
+    sync_directory(path.parent)
 
 
 # --- laying out ------------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def lay_out(home: Path, backup: Backup, random: Random, into: bytes | None, *, m
     write_private(home / RESTORED_NAME, kept, random)
     keyfiles.put_back(home, files, random)
     (home / UNFINISHED_NAME).unlink()
-    _flush(home)
+    sync_directory(home)
     return LaidOut(folders, config)
 
 
@@ -215,11 +216,3 @@ def restored(home: Path) -> dict[str, Any] | None:
 def forget_restored(home: Path) -> None:
     """It is done."""
     (home / RESTORED_NAME).unlink(missing_ok=True)
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
