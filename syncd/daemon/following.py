@@ -30,6 +30,8 @@ BODIES_BYTES = 4 << 20
 """Of changesets that are opened and joined together, compressed as they travel."""
 PACE_S = 0.1
 NEEDS_S = 1.0
+LEVEL_S = 0.25
+"""So long a peer waits at most to be asked for more, after it has told all that it had."""
 MUCH_BYTES = 1 << 20
 RECENT = 256
 CURSOR_STEP = 64
@@ -103,7 +105,10 @@ class Follower:
         wait_s = 0.0
         while True:
             asked_at = trio.current_time()
-            page = await link.heads(log_id, after)
+            is_level = self._ground.needs == LEVEL
+            if is_level:
+                state.told_needs = LEVEL
+            page = await link.heads(log_id, after, is_level)
             if page.log != log_id:
                 log_id, after = page.log, 0
                 if page.last and not page.heads:
@@ -136,6 +141,17 @@ class Follower:
                 self._puller.peers_have_more(link.device)
                 state.told_needs = None
             self._ground.tell()
+            if page.heads and after >= page.newest:
+                await self._come_level(state)
+
+    async def _come_level(self, state: LinkState) -> None:
+        """Give this disk a moment for what was told, so that the next question says as well that it is done."""
+        state.comes_level = True
+        with trio.move_on_after(LEVEL_S):
+            while self._ground.needs != LEVEL:
+                await self._ground.changed()
+        state.comes_level = False
+        state.needs_moved.set()
 
     async def _tell_needs(self, state: LinkState) -> None:
         """Let the peer know what we still lack: at once when nothing is lacking, and then again after any news from it;
@@ -153,7 +169,7 @@ class Follower:
                 lacks_much = needs[1] > MUCH_BYTES
                 due = max(state.told_at, -inf if lacks_much else ground.lacks_since or now) + NEEDS_S
                 needs = needs[0], max(0, needs[1] - (self._puller.partial_bytes if lacks_too else 0))
-            if needs != state.told_needs and due <= now:
+            if needs != state.told_needs and due <= now and not (needs == LEVEL and state.comes_level):
                 state.told_needs, state.told_at = needs, state.told_at if needs == LEVEL else now
                 await state.link.tell_needs(*needs)
                 continue
@@ -170,11 +186,13 @@ class Follower:
         if not news:
             return Taken.WHOLE
         heads = [self._check_head_untrusted(state.link, raw) for raw in news]
+        bodies = dict(zip(page.heads, page.bodies, strict=True)) if page.bodies else {}
+        along = {head.cid: bodies[raw] for head, raw in zip(heads, news, strict=True) if bodies.get(raw)}
         async with self._intake:
             unknown = await self._db(self._store.db_unknown, heads, state.called, self._ground.now_ms())
             parts = list(_batches_of_heads(unknown))
             for part in parts:
-                taken = await self._take_heads(state, part, page if part is parts[-1] else None)
+                taken = await self._take_heads(state, part, along, page, is_last=part is parts[-1])
                 if taken is not Taken.WHOLE:
                     return taken
         return Taken.WHOLE
@@ -193,11 +211,13 @@ class Follower:
             raise RemoteProtocolError("a head with a wrong signature") from error
         return head
 
-    async def _take_heads(self, state: LinkState, heads: Sequence[Head], page: HeadsPage | None) -> Taken:
-        """`page`: all of it is taken in with these."""
+    async def _take_heads(
+        self, state: LinkState, heads: Sequence[Head], along: Mapping[Cid, bytes], page: HeadsPage, *, is_last: bool
+    ) -> Taken:
+        """`along`: bodies that came with the page. `is_last`: with these heads all of it is taken in."""
         link = state.link
-        bodies = await self._fetch_bodies(link, heads)
-        intake = await self._db(self._db_take, state, heads, bodies, page)
+        bodies = await self._bodies(link, heads, along)
+        intake = await self._db(self._db_take, state, heads, bodies, page if is_last else None)
         if intake.lacks_key:
             self._ground.on_roster_needed(link.device)
         if not intake.verdicts:
@@ -210,7 +230,8 @@ class Follower:
                 self._recent[encode_head(head)] = None
         while len(self._recent) > RECENT:
             del self._recent[next(iter(self._recent))]
-        self._ground.announce(intake.newest, link.device if self._ground.newest >= intake.newest_before else None)
+        by = link.device if self._ground.newest >= intake.newest_before else None
+        self._ground.announce(intake.newest, by, page.told)
         self._ground.wake_plan()
         if intake.refused is not None:
             raise intake.refused
@@ -265,6 +286,14 @@ class Follower:
         )
         if accepted.verdict is Verdict.REFUSED:
             raise RemoteProtocolError(f"a changeset refused: {accepted.verdict.value}")
+
+    async def _bodies(self, link: Link, heads: Sequence[Head], along: Mapping[Cid, bytes]) -> Mapping[Cid, bytes]:
+        bodies = {head.cid: along[head.cid] for head in heads if head.cid in along}
+        if any(len(bodies.get(head.cid, b"")) > max_ciphertext(head.length) for head in heads):
+            raise RemoteProtocolError("a changeset longer than its head announces")
+        self._ground.meter.received_bytes += sum(map(len, bodies.values()))
+        lacking = [head for head in heads if head.cid not in bodies]
+        return bodies | await self._fetch_bodies(link, lacking) if lacking else bodies
 
     async def _fetch_bodies(self, link: Link, heads: Sequence[Head]) -> dict[Cid, bytes]:
         cids = [head.cid for head in heads]

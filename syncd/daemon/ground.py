@@ -16,6 +16,7 @@ import trio
 
 from ca.ids import DeviceId
 from syncd.daemon.finishing import Finisher
+from syncd.daemon.hearsay import Hearsay
 from syncd.daemon.metering import Transfers
 from syncd.daemon.problems import ROOT_IDS
 from syncd.daemon.pulling import Puller
@@ -25,6 +26,7 @@ from syncd.errors import SyncdError
 from syncd.model.ids import Cid
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
+from syncd.protocol.messages import MAX_TOLD
 from syncd.seams import Clock, Lane, Tree, Workers
 from syncd.store import counts
 from syncd.store.apart import Apart, Called
@@ -69,6 +71,9 @@ class LinkState:
     told_needs: tuple[int, int] | None = None
     """What we said last that we lack; None when there was news from it since, and it is to be told anew."""
     told_at: float = -inf
+    comes_level: bool = False
+    """What it told is being done, and it is to hear with our next question that we lack nothing: nobody else need say
+    so."""
     needs_moved: trio.Event = field(default_factory=trio.Event)
     """Something is to be said about what we lack, or may be before long."""
     patience_bytes: float = -1.0
@@ -224,9 +229,7 @@ class Ground:
         """Held by whoever puts blocks into packs because others are there, or takes packs away."""
         self.news = trio.Event()
         self.newest = 0
-        self._newest_of_others: dict[DeviceId, int] = {}
-        """Up to which arrival number there is something that a device has not told us itself; in short, of those that
-        told the last of all."""
+        self.hearsay = Hearsay()
         self.may_scan = trio.Event()
         self.may_work = trio.Event()
         self.may_work.set()
@@ -289,23 +292,37 @@ class Ground:
         self.doubted.update(paths)
         self.doubted_event.set()
 
-    def announce(self, newest: int, by: DeviceId | None = None) -> None:
-        """Tell peers who wait for news. `by`: all that is new was told by that device, which need not hear it."""
+    def announce(self, newest: int, by: DeviceId | None = None, told: Iterable[DeviceId] = ()) -> None:
+        """Tell peers who wait for news. `by`: all that is new was told by that device, which need not hear it, nor those
+        whom it said to have told."""
         if newest > self.newest:
-            self._newest_of_others = {} if by is None else {by: self._newest_of_others.get(by, self.newest)}
+            if by is not None:
+                self.hearsay.note(self.newest, newest, by, frozenset(told))
             self.newest = newest
-            self.news.set()
-            self.news = trio.Event()
+            self._wake_askers()
 
-    def newest_for(self, device: DeviceId) -> int:
+    def news_for(self, device: DeviceId) -> int:
         """The newest arrival number that may be news to a device."""
-        return self._newest_of_others.get(device, self.newest)
+        return self.hearsay.news_for(device, self.newest)
+
+    def hear_too(self, device: DeviceId, first: int) -> tuple[DeviceId, ...]:
+        """Who else is about to read our news from that number on, as it has read all before."""
+        readers = (one for one, read in self.peer_read.items() if one in self.links and read >= first - 1)
+        return tuple(one for one in readers if one != device)[:MAX_TOLD]
+
+    def tell_now(self, device: DeviceId) -> None:
+        """Tell a device also what it is said to know from others: so it says before long how far it is with that."""
+        self.hearsay.forget(device)
+        self._wake_askers()
+
+    def _wake_askers(self) -> None:
+        self.news.set()
+        self.news = trio.Event()
 
     def roster_moved(self) -> None:
         """The roster has a new head: whoever waits for news is to learn it, and what was accepted is judged again."""
         self.is_judged = False
-        self.news.set()
-        self.news = trio.Event()
+        self._wake_askers()
         self.wake_plan()
 
     def tell(self) -> None:
@@ -316,7 +333,9 @@ class Ground:
         needs = self.needs
         self.lacks_since = None if needs == LEVEL else self.lacks_since or trio.current_time()
         for state in self.links.values():
-            if needs != state.told_needs and (needs == LEVEL or needs[1] > state.patience_bytes):
+            if needs == state.told_needs or (needs == LEVEL and state.comes_level):
+                continue
+            if needs == LEVEL or needs[1] > state.patience_bytes:
                 state.needs_moved.set()
         self.on_change()
 
@@ -383,8 +402,9 @@ class Ground:
         return any(state.reached for state in self.links.values()) or self._reached_ever
 
     def peer_is_level(self, device: DeviceId) -> bool:
-        """That peer has told, on its present connection, that it has everything there is."""
-        return self.peer_needs.get(device) == LEVEL
+        """That peer has told, on its present connection, that it has everything there is, and knows what there is."""
+        is_level = self.peer_needs.get(device) == LEVEL
+        return is_level and self.peer_read.get(device, 0) >= self.hearsay.untold_by(device, self.newest)
 
 
 def not_at_work(name: str, fix: str) -> SyncdError:

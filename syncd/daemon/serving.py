@@ -12,17 +12,20 @@ from dataclasses import dataclass
 import trio
 
 from ca.ids import DeviceId
-from syncd.daemon.ground import Ground
+from syncd.daemon.ground import LEVEL, Ground
 from syncd.daemon.pacing import PIECE_BYTES, Pacers
 from syncd.daemon.proving import Prover
 from syncd.http import LastPiece
 from syncd.model.cipher import BlockKind
+from syncd.model.heads import decode_head_untrusted
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import FrameStatus, HeadsPage
 from syncd.protocol.frames import HEAD_BYTES, room_for, write_frame_head
+from syncd.protocol.messages import MAX_BODIES_BYTES, MAX_BODY_BYTES
 from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.seams import Buffer
 from syncd.store.folder import Served, SourceReader, seal_served
+from syncd.store.journal import Moved
 from syncd.workers import Buffers
 
 log = logging.getLogger("syncd.folder")
@@ -32,7 +35,8 @@ AT_ONCE_BYTES = 128 << 10
 """So little is read and encrypted where it was looked up: the changesets and small files of everyday work."""
 HEADS_PER_PAGE = 256
 ECHO_S = 10.0
-"""What a device has told us it hears from us at the latest after this: it counts what we have from it as read then."""
+"""What a device has told us, or is said to be told by others, it hears from us at the latest after this: it counts what
+we have from it as read then."""
 IDLE_BUFFERS = 4
 """Kept for the next request: a plaintext and a batch of frames for each of two connections."""
 
@@ -67,8 +71,10 @@ class Server:
         """A peer shows the newest head that it has of our journals; one that we lack comes to us with its other
         heads."""
 
-    async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage:
-        """What was accepted here after a number; waits up to `wait_s` for news."""
+    async def heads_after(
+        self, device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool
+    ) -> HeadsPage:
+        """What was accepted here after a number; waits up to `wait_s` for news. `is_level`: the peer lacks nothing."""
         if log_id == self.log_id and after > self._ground.newest and not self._is_doubted:
             # It has read further than we have written: this database is an older one, and its numbers mean nothing.
             self._is_doubted = True
@@ -76,26 +82,47 @@ class Server:
             await self._db(self._store.db_begin_journal)
         is_known = log_id == self.log_id and after <= self._ground.newest
         self._ground.peer_read[device] = after if is_known else 0
+        if is_level:
+            self.peer_needs_now(device, *LEVEL)
         if not is_known:
             after = 0
         else:
             await self._wait_for_news(device, after, wait_s)
-        moved = await self._db(self._store.journal.moved_after, after, HEADS_PER_PAGE)
+        body_bytes = MAX_BODY_BYTES if self._ground.rights.exchanges else 0
+        moved = await self._db(self._store.journal.moved_after, after, HEADS_PER_PAGE, body_bytes)
         self._ground.announce(
             moved.newest
         )  # whoever wrote it may not have come to that yet, and it is told from here on
         last = moved.heads[-1][0] if len(moved.heads) == HEADS_PER_PAGE else max(moved.newest, after)
-        roster_head = self._store.membership.head
-        if moved.heads and self._ground.peer_is_level(device):
+        roster_head, heads = self._store.membership.head, tuple(head for _, head in moved.heads)
+        if not heads:
+            return HeadsPage(self.log_id, last, moved.newest, heads, roster_head)
+        if self._ground.peer_needs.get(device) == LEVEL:
             self._ground.peer_needs[device] = (1, 0)  # it says so anew when it has taken this in
-        return HeadsPage(self.log_id, last, moved.newest, tuple(head for _, head in moved.heads), roster_head)
+        bodies, told = self._bodies(device, moved), self._ground.hear_too(device, moved.heads[0][0])
+        return HeadsPage(self.log_id, last, moved.newest, heads, roster_head, bodies=bodies, told=told)
+
+    def _bodies(self, device: DeviceId, moved: Moved) -> tuple[bytes, ...]:
+        """Those changesets of a page that travel with it: small ones that the device does not have yet."""
+        bodies, left = [], MAX_BODIES_BYTES
+        challenged = self._asked_of(device)
+        for (number, head), body in zip(moved.heads, moved.bodies, strict=True):
+            along = b"" if len(body) > left or self._ground.hearsay.knows(device, number) else body
+            if along and challenged and decode_head_untrusted(head).cid in challenged:
+                along = b""
+            left -= len(along)
+            bodies.append(along)
+        sent = MAX_BODIES_BYTES - left
+        self._ground.meter.sent_bytes += sent
+        self._ground.meter.traffic.note(device, 0, sent)
+        return tuple(bodies) if sent else ()
 
     async def _wait_for_news(self, device: DeviceId, after: int, wait_s: float) -> None:
-        """Until something was accepted that a device has not told us itself, or the roster has moved. What it told
-        itself it hears with the next news, or a little later."""
+        """Until something was accepted that a device does not know from elsewhere, or the roster has moved. The rest it
+        hears with the next news, or a little later."""
         roster_head = self._store.membership.head
         with trio.move_on_after(wait_s) as patience:
-            while self._ground.newest_for(device) <= after and self._store.membership.head == roster_head:
+            while self._ground.news_for(device) <= after and self._store.membership.head == roster_head:
                 if self._ground.newest > after:
                     patience.deadline = min(patience.deadline, trio.current_time() + ECHO_S)
                 await self._ground.news.wait()

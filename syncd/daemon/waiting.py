@@ -87,6 +87,8 @@ async def _wait_task(folder: RunningFolder, task: FolderTask, goal: str) -> None
         return
     await _everything_asked_of_peers(task)
     while has_twin(folder) or not _is_reached(folder, task, device):
+        if device is not None and task.is_settled:
+            task.tell_now(device)
         await task.changed()
 
 

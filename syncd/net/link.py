@@ -172,11 +172,11 @@ class PeerLink:
     def lanes(self) -> int:
         return self._lines.most
 
-    async def heads(self, log: bytes, after: int) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
         """See `Link.heads`."""
         with self._or_lost():
             wait_s = await self._renew_news()
-            fields = heads_fields(log, wait_s) if log else ()
+            fields = heads_fields(log, wait_s, is_level=is_level) if log else ()
             asked_at = trio.current_time()
             reply = await self._news.ask(Route.HEADS, number=after, fields=fields, answer_s=wait_s + ANSWER_S)
             page = HeadsPage.decode_untrusted(await reply.body.read(MAX_HEADS_PAGE_BYTES))

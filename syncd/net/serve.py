@@ -363,7 +363,8 @@ class _Exchange:
         wait_s = float(request.wait_s) if self._news_asked else 0.0
         self._news_asked = True
         log_id = request.log_id or b""
-        page = await self._host.server.heads_after(self._device, log_id, request.number, wait_s)
+        server = self._host.server
+        page = await server.heads_after(self._device, log_id, request.number, wait_s, request.is_level)
         verdict = self._judge(Route.HEADS)  # much can happen in a minute
         if isinstance(verdict, Refuse):
             return Response(verdict.status, close=True)

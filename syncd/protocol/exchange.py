@@ -31,9 +31,9 @@ class Link(Protocol):
         """How many requests for blocks may be under way at once."""
         ...
 
-    async def heads(self, log: bytes, after: int) -> HeadsPage:
-        """What the peer accepted after a number of its log; the first call answers at once, later ones wait for
-        news."""
+    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
+        """What the peer accepted after a number of its log; the first call answers at once, later ones wait for news.
+        `is_level`: tell it as well that we lack nothing."""
         ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
@@ -77,7 +77,9 @@ class FolderServer(Protocol):
         """A peer shows the newest head that it has of our journals."""
         ...
 
-    async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage: ...
+    async def heads_after(
+        self, device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool
+    ) -> HeadsPage: ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes: ...
 

@@ -46,6 +46,9 @@ MAX_ADDRESS_BYTES: Final = 255 + 8  # a host name, brackets, a port
 MAX_CIDS_IN_HAVE: Final = 16_384
 MAX_CIDS_IN_BLOCKS: Final = 4_096
 MAX_HEADS_IN_PAGE: Final = 4_096
+MAX_BODY_BYTES: Final = 16 << 10  # of a changeset that travels with its head
+MAX_BODIES_BYTES: Final = 64 << 10  # of all those in one page
+MAX_TOLD: Final = 256  # devices that a page says to be told as well
 MAX_ENTRIES_IN_PAGE: Final = 1_024
 MAX_WRAPS: Final = 4_096  # devices that get an epoch's secret; bounds what one message can make us hold
 MAX_COUNT: Final = (1 << 63) - 1
@@ -147,20 +150,47 @@ class HeadsPage:
     roster_head: EntryHash
     twin: str | None = None
     """Where another daemon is heard that is the asker's device as well."""
+    bodies: tuple[bytes, ...] = ()
+    """Of each head the changeset as it is sealed, empty where it has to be asked for; none at all if all have to."""
+    told: tuple[DeviceId, ...] = ()
+    """Other devices that are told these heads as well, just now, or know them already."""
 
     def encode(self) -> bytes:
-        return encode({1: self.log, 2: self.last, 3: self.newest, 4: self.heads, 5: self.roster_head, 6: self.twin})
+        return encode(
+            {
+                1: self.log,
+                2: self.last,
+                3: self.newest,
+                4: self.heads,
+                5: self.roster_head,
+                6: self.twin,
+                7: self.bodies,
+                8: b"".join(self.told),
+            }
+        )
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> HeadsPage:
-        """Raises CodecError. No head in it has been checked."""
-        log, last, newest, heads, roster_head, twin = _fields(data, MAX_HEADS_PAGE_BYTES, _HEADS_PAGE)
+        """Raises CodecError. No head in it has been checked, and no body."""
+        log, last, newest, heads, roster_head, twin, bodies, told = _fields(data, MAX_HEADS_PAGE_BYTES, _HEADS_PAGE)
         if last > newest:
             raise CodecError("a page of heads that ends behind the newest")
-        return cls(log, last, newest, heads, EntryHash(roster_head), twin)
+        if bodies and len(bodies) != len(heads):
+            raise CodecError("not one body for each head")
+        if sum(map(len, bodies)) > MAX_BODIES_BYTES:
+            raise CodecError("more bodies than a page takes")
+        return cls(log, last, newest, heads, EntryHash(roster_head), twin, bodies, _devices_untrusted(told))
 
 
-MAX_HEADS_PAGE_BYTES: Final = MAX_HEADS_IN_PAGE * (MAX_HEAD_BYTES + 3) + MAX_ADDRESS_BYTES + 256
+def _devices_untrusted(packed: bytes) -> tuple[DeviceId, ...]:
+    if len(packed) % HASH_BYTES:
+        raise CodecError("packed devices of a wrong length")
+    return tuple(DeviceId(packed[at : at + HASH_BYTES]) for at in range(0, len(packed), HASH_BYTES))
+
+
+MAX_HEADS_PAGE_BYTES: Final = (
+    MAX_HEADS_IN_PAGE * (MAX_HEAD_BYTES + 6) + MAX_BODIES_BYTES + MAX_TOLD * HASH_BYTES + MAX_ADDRESS_BYTES + 256
+)
 
 _HEADS_PAGE: Final[dict[int, Check[Any]]] = {
     1: bytes_of(LOG_ID_BYTES),
@@ -169,6 +199,8 @@ _HEADS_PAGE: Final[dict[int, Check[Any]]] = {
     4: list_of(bytes_up_to(MAX_HEAD_BYTES, minimum=1), MAX_HEADS_IN_PAGE),
     5: _hash,
     6: optional(_address),
+    7: list_of(bytes_up_to(MAX_BODY_BYTES), MAX_HEADS_IN_PAGE),
+    8: bytes_up_to(MAX_TOLD * HASH_BYTES),
 }
 
 

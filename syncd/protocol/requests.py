@@ -18,6 +18,7 @@ LOG_ID_BYTES: Final = 16
 
 LOG_FIELD: Final = b"syncd-log"
 WAIT_FIELD: Final = b"syncd-wait"
+LEVEL_FIELD: Final = b"syncd-level"
 
 
 class Route(Enum):
@@ -59,6 +60,7 @@ class Request:
     nonce: bytes | None = None  # REPORT: of the command that is asked about
     log_id: bytes | None = None  # HEADS: whose count of heads `number` belongs to
     wait_s: int = 0  # HEADS: how long to wait for news
+    is_level: bool = False  # HEADS: the client lacks nothing of what it knows
 
     @property
     def method(self) -> str:
@@ -80,6 +82,7 @@ def request_untrusted(head: Head, label: str) -> Request:
         nonce=None if nonce is None else bytes.fromhex(nonce.decode("ascii")),
         log_id=_log_id(head) if route is Route.HEADS else None,
         wait_s=_wait_s(head) if route is Route.HEADS else 0,
+        is_level=route is Route.HEADS and _is_level(head),
     )
 
 
@@ -100,9 +103,10 @@ def target_of(route: Route, *, number: int = 0, cid: Cid | None = None, nonce: b
             return route.form.pattern.decode("ascii")
 
 
-def heads_fields(log_id: bytes, wait_s: int) -> tuple[tuple[str, str], ...]:
+def heads_fields(log_id: bytes, wait_s: int, *, is_level: bool = False) -> tuple[tuple[str, str], ...]:
     """The header fields of a request for heads."""
-    return (LOG_FIELD.decode(), log_id.hex()), (WAIT_FIELD.decode(), str(wait_s))
+    fields = (LOG_FIELD.decode(), log_id.hex()), (WAIT_FIELD.decode(), str(wait_s))
+    return (*fields, (LEVEL_FIELD.decode(), "1")) if is_level else fields
 
 
 def _check_host(head: Head, label: str) -> None:
@@ -166,3 +170,10 @@ def _wait_s(head: Head) -> int:
     if not re.fullmatch(rb"0|[1-9][0-9]?", value) or int(value) > MAX_WAIT_S:
         raise RequestRefused(400, "malformed wait")
     return int(value)
+
+
+def _is_level(head: Head) -> bool:
+    value = head.maybe_field(LEVEL_FIELD)
+    if value not in (None, b"1"):
+        raise RequestRefused(400, "malformed level")
+    return value is not None

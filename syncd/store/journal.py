@@ -125,6 +125,8 @@ class Moved:
 
     heads: tuple[tuple[int, bytes], ...]
     newest: int
+    bodies: tuple[bytes, ...] = ()
+    """Of each the sealed changeset, empty where that is longer than was asked for."""
 
 
 class Journal:
@@ -420,12 +422,16 @@ class Journal:
         (seq,) = self._db.execute("SELECT coalesce(max(seq),0) FROM changeset").fetchone()
         return int(seq)
 
-    def moved_after(self, seq: int, most: int) -> Moved:
-        """Heads accepted after a number, in causal order; also of what is quarantined, for others to judge."""
+    def moved_after(self, seq: int, most: int, body_bytes: int = 0) -> Moved:
+        """Heads accepted after a number, in causal order; also of what is quarantined, for others to judge. With them
+        the bodies that are no longer than `body_bytes`."""
         found = self._db.execute(
-            "SELECT seq, head FROM changeset WHERE seq>? ORDER BY seq LIMIT ?", (seq, most)
+            "SELECT seq, head, CASE WHEN length(body)<=? THEN body ELSE x'' END FROM changeset WHERE seq>? "
+            "ORDER BY seq LIMIT ?",
+            (body_bytes, seq, most),
         ).fetchall()
-        return Moved(tuple(found), self.newest_seq())
+        newest = found[-1][0] if 0 < len(found) < most else self.newest_seq()
+        return Moved(tuple((number, head) for number, head, _ in found), newest, tuple(body for *_, body in found))
 
     def digest(self) -> bytes:
         """32 bytes that are equal on two devices that have the same newest changeset of every journal."""

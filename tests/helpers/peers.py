@@ -112,7 +112,9 @@ class ScriptedFolder:
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
         self.needs[device] = (files, size)
 
-    async def heads_after(self, device: DeviceId, log_id: bytes, after: int, wait_s: float) -> HeadsPage:
+    async def heads_after(
+        self, device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool
+    ) -> HeadsPage:
         if log_id != self.log_id:
             after = 0
         elif after >= len(self.order):
@@ -153,7 +155,7 @@ class ScriptedFolder:
             log_id, after = b"", 0
             told = False
             while True:
-                page = await link.heads(log_id, after)
+                page = await link.heads(log_id, after, False)
                 if self.fault is not None:
                     raise self.fault
                 log_id, after = page.log, page.last

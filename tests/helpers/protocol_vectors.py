@@ -92,6 +92,8 @@ def _messages() -> Iterable[tuple[str, Any]]:
     )
     yield "hello", Hello(device.public, b"\x0f" * 64, head, 0, log, bytes(32), None, (), swap=True)
     yield "heads", HeadsPage(log, 5, 70_000, (b"one", b"two"), head)
+    told = (DeviceId(b"\x01" * 32), DeviceId(b"\x02" * 32))
+    yield "heads", HeadsPage(log, 5, 70_000, (b"one", b"two"), head, "192.0.2.1:22067", (b"", b"sealed two"), told)
     yield "have", HaveRequest(CIDS, hold=True)
     yield "bitmap of 9", Bitmap.of([True, False, False, True, False, False, False, False, True])
     yield "prove", ProveRequest(b"\x9a" * 32, CIDS, hold=True)
@@ -203,6 +205,8 @@ def request_inputs() -> Iterable[Json]:
         f"GET {block} HTTP/1.1\r\nHost: other\r\n\r\n",
         f"GET {block} HTTP/1.1\r\n{host}{host}\r\n",
         f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Log: {'0a' * 16}\r\nSyncd-Wait: 25\r\n\r\n",
+        f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Level: 1\r\n\r\n",
+        f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Level: 0\r\n\r\n",
         f"GET /v1/heads/017 HTTP/1.1\r\n{host}\r\n",
         f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Wait: 56\r\n\r\n",
         f"POST /v1/have HTTP/1.1\r\n{host}Content-Length: 40\r\n\r\n",
@@ -233,6 +237,7 @@ def request_output(given: Json) -> Json:
         "cid": None if request.cid is None else request.cid.hex(),
         "log_id": None if request.log_id is None else request.log_id.hex(),
         "wait_s": request.wait_s,
+        "is_level": request.is_level,
     }
 
 

@@ -185,9 +185,9 @@ class DirectLink:
     async def _tell(self, files: int, size: int) -> None:
         self._other.server.peer_needs_now(self._here, files, size)
 
-    async def heads(self, log: bytes, after: int) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
         wait_s, self._first = 0.0 if self._first else 55.0, False
-        return await self._ask(self._other.server.heads_after, self._here, log, after, wait_s)
+        return await self._ask(self._other.server.heads_after, self._here, log, after, wait_s, is_level)
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return await self._ask(self._other.server.have, cids)

@@ -40,12 +40,14 @@ class Hostile:
         self.bodies: dict[Cid, bytes] = {one.head.cid: one.body for one in arrived}
         self.asked = 0
         self.last = len(arrived)
+        self.sends_along = False
 
-    async def heads(self, log: bytes, after: int) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
         self.asked += 1
         if log == LOG and after >= self.last:
             await trio.sleep_forever()
-        return HeadsPage(LOG, self.last, self.last, self.heads_sent, ROSTER_HEAD)
+        bodies = tuple(self.bodies.values()) if self.sends_along else ()
+        return HeadsPage(LOG, self.last, self.last, self.heads_sent, ROSTER_HEAD, bodies=bodies)
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return b"\xff" * (-(-len(cids) // 8))
@@ -74,7 +76,7 @@ class Hostile:
 class Endless(Hostile):
     """Answers at once, for ever, and never with anything."""
 
-    async def heads(self, log: bytes, after: int) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
         self.asked += 1
         await trio.lowlevel.checkpoint()
         return HeadsPage(LOG, self.last, self.last, (), ROSTER_HEAD)
@@ -83,7 +85,7 @@ class Endless(Hostile):
 class Backwards(Hostile):
     """Sends the same page again and again."""
 
-    async def heads(self, log: bytes, after: int) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
         self.asked += 1
         await trio.lowlevel.checkpoint()
         return HeadsPage(LOG, 1, 9, self.heads_sent, ROSTER_HEAD)
@@ -138,24 +140,28 @@ async def test_list_of_blocks_that_is_not_the_one_its_record_names_concerns_one_
         assert ann.task.store.journal.own_head() is not None
 
 
-async def test_body_longer_than_its_head_says_ends_the_link(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("along", [False, True])
+async def test_body_longer_than_its_head_says_ends_the_link(autojump_clock: MockClock, along: bool) -> None:
     bob = Author("bob")
     one = bob.publish(directory(1))
     async with alone() as ann:
         link = Hostile(bob.device, one)
+        link.sends_along = along
         link.bodies[one.head.cid] = bytes(max_ciphertext(one.head.length) + 1)
         with pytest.raises(ExceptionGroup) as caught:
             await follow(ann, link)
-        assert caught.group_contains(RemoteProtocolError, match="longer than its block")
+        assert caught.group_contains(RemoteProtocolError, match="longer than its")
         await follow(ann, Hostile(bob.device, one))
         assert (b"d1",) in ann.disk.contents()
 
 
-async def test_what_comes_before_a_bad_changeset_is_taken_in(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("along", [False, True])
+async def test_what_comes_before_a_bad_changeset_is_taken_in(autojump_clock: MockClock, along: bool) -> None:
     bob = Author("bob")
     good, bad = bob.publish(directory(1)), bob.publish(directory(2))
     async with alone() as ann:
         link = Hostile(bob.device, good, bad)
+        link.sends_along = along
         link.bodies[bad.head.cid] = bytes(len(bad.body))
         with pytest.raises(ExceptionGroup) as caught:
             await follow(ann, link)
@@ -202,9 +208,11 @@ async def test_numbering_of_an_older_database_is_given_up(autojump_clock: MockCl
     async with alone() as ann:
         await follow(ann, Hostile(bob.device, bob.publish(directory(1))), seconds=5)
         before = ann.task.server.log_id
-        page = await ann.task.server.heads_after(bob.device, before, 1_000, 0)
+        page = await ann.task.server.heads_after(bob.device, before, 1_000, 0, False)
         assert page.log != before and page.last == page.newest > 0 and page.heads
-        again = await ann.task.server.heads_after(bob.device, page.log, 1_000, 0)  # a liar's word is not taken twice
+        again = await ann.task.server.heads_after(
+            bob.device, page.log, 1_000, 0, False
+        )  # a liar's word is not taken twice
         assert again.log == page.log
 
 

@@ -168,6 +168,7 @@ COLOURS: dict[str, str] = {
     "syncd.daemon.keeping": ASYNC,
     "syncd.daemon.lacking": ASYNC,
     "syncd.daemon.linkcert": BLOCKING,
+    "syncd.daemon.hearsay": PURE,
     "syncd.daemon.linking": ASYNC,
     "syncd.daemon.linkkeeper": ASYNC,
     "syncd.daemon.logs": BLOCKING,

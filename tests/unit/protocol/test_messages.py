@@ -16,10 +16,13 @@ from syncd.errors import CodecError
 from syncd.model.ids import Cid
 from syncd.protocol.messages import (
     MAX_ADDRESSES,
+    MAX_BODIES_BYTES,
+    MAX_BODY_BYTES,
     MAX_CIDS_IN_BLOCKS,
     MAX_CIDS_IN_HAVE,
     MAX_HEADS_IN_PAGE,
     MAX_HEADS_PAGE_BYTES,
+    MAX_TOLD,
     MAX_WRAPS,
     Bitmap,
     BlocksRequest,
@@ -127,6 +130,18 @@ def test_other_messages_over_a_limit_are_refused() -> None:
         HeadsPage.decode_untrusted(replace(HEADS, last=10).encode())
     with pytest.raises(CodecError):
         HeadsPage.decode_untrusted(replace(HEADS, heads=(b"h",) * (MAX_HEADS_IN_PAGE + 1)).encode())
+    full = b"b" * MAX_BODY_BYTES
+    HeadsPage.decode_untrusted(replace(HEADS, bodies=(full, b"")).encode())
+    with pytest.raises(CodecError):
+        HeadsPage.decode_untrusted(replace(HEADS, bodies=(full + b"b", b"")).encode())
+    with pytest.raises(CodecError):
+        HeadsPage.decode_untrusted(replace(HEADS, bodies=(full,)).encode())
+    with pytest.raises(CodecError):
+        HeadsPage.decode_untrusted(replace(HEADS, heads=(b"h",) * 5, bodies=(full,) * 5).encode())
+    with pytest.raises(CodecError):
+        HeadsPage.decode_untrusted(replace(HEADS, told=(DeviceId(b"d" * 31),)).encode())
+    with pytest.raises(CodecError):
+        HeadsPage.decode_untrusted(replace(HEADS, told=(DeviceId(b"d" * 32),) * (MAX_TOLD + 1)).encode())
     with pytest.raises(CodecError):
         RosterPage.decode_untrusted(replace(PAGE, proof=None).encode())
 
@@ -140,7 +155,12 @@ def test_sealed_secrets_come_in_one_order() -> None:
 
 
 def test_largest_messages_fit_their_limits() -> None:
-    full = HeadsPage(b"l" * 16, 0, (1 << 63) - 1, (b"h" * 512,) * MAX_HEADS_IN_PAGE, EntryHash(b"r" * 32))
+    heads, bodies = (
+        (b"h" * 512,) * MAX_HEADS_IN_PAGE,
+        (b"b" * (MAX_BODIES_BYTES // MAX_HEADS_IN_PAGE),) * MAX_HEADS_IN_PAGE,
+    )
+    address, told = "a" * 255 + ":65535", (DeviceId(b"d" * 32),) * MAX_TOLD
+    full = HeadsPage(b"l" * 16, 0, (1 << 63) - 1, heads, EntryHash(b"r" * 32), address, bodies, told)
     assert len(full.encode()) <= MAX_HEADS_PAGE_BYTES
     assert len(HaveRequest(CIDS[:1] * MAX_CIDS_IN_HAVE).encode()) <= Route.HAVE.max_body_bytes
     assert len(BlocksRequest(CIDS[:1] * MAX_CIDS_IN_BLOCKS).encode()) <= Route.BLOCKS.max_body_bytes
