@@ -293,8 +293,8 @@ class Ground:
         self.doubted_event.set()
 
     def announce(self, newest: int, by: DeviceId | None = None, told: Iterable[DeviceId] = ()) -> None:
-        """Tell peers who wait for news. `by`: all that is new was told by that device, which need not hear it, nor those
-        whom it said to have told."""
+        """Tell peers who wait for news. `by`: all that is new was told by that device, which need not hear it; nor need
+        those whom it said to have told."""
         if newest > self.newest:
             if by is not None:
                 self.hearsay.note(self.newest, newest, by, frozenset(told))
