@@ -7,7 +7,7 @@ opens a socket, starts a thread, or touches a path of a user's folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple, runtime_checkable
@@ -330,8 +330,9 @@ class Tree(Protocol):
         """Open a regular file for reading. Raises NotAFile, LinkInTheWay, IsADirectory for anything else."""
         ...
 
-    def read_many(self, paths: Sequence[Path], limit: int) -> list[Read | TreeError]:
-        """Read small files whole. LocallyChanged for one larger than `limit` bytes or changed while it was read."""
+    def read_many(self, paths: Iterable[Path], limit: int) -> Iterator[Read | TreeError]:
+        """Read small files whole, each when it is asked for. LocallyChanged for one larger than `limit` bytes or
+        changed while it was read."""
         ...
 
     def read_link(self, path: Path) -> bytes: ...

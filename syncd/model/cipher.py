@@ -17,9 +17,8 @@ Data and lists are under the content key; changesets and checkpoints under the m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -61,8 +60,7 @@ class Padding(IntEnum):
     PADME = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """An encrypted block. `ciphertext` is a view of the given target, or of the cipher's buffer, valid until its next
     `seal`."""
 
@@ -121,13 +119,14 @@ class BlockCipher:
             raise ValueError(f"a block of {length} bytes")
         pid = Pid(blake3(plaintext, key=self._pid_keys[kind]).digest())
         aead, nonce = self._key(kind, pid, length)
-        size = self.sealed_length(length)
+        padded = plaintext if self._padding is Padding.NONE else self._pad(plaintext, length)
+        size = len(padded) + TAG_BYTES
         if target is None:
             if size > len(self._output):
                 self._output = memoryview(bytearray(_capacity(size)))
             target = self._output
         ciphertext = target[:size]
-        aead.encrypt_into(nonce, self._pad(plaintext, length), None, ciphertext)
+        aead.encrypt_into(nonce, padded, None, ciphertext)
         return pid, ciphertext
 
     def open_untrusted(self, kind: BlockKind, pid: Pid, length: int, ciphertext: Buffer) -> bytes:

@@ -47,6 +47,8 @@ def travels(name: bytes) -> bool:
 
 def portable(found: Mapping[bytes, bytes]) -> Xattrs | None:
     """Of everything that a disk has, what travels; None if that is too much."""
+    if not found:
+        return ()
     chosen = tuple(sorted((name, value) for name, value in found.items() if travels(name)))
     return chosen if is_bounded(chosen) else None
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from syncd.store.descent import check_path, reopen
+from syncd.store.descent import Parents, reopen
 from syncd.store.files import get_xattrs, stat_of
 from syncd.store.places import Places
 from syncd.store.syscalls import flush_file, open_beneath
@@ -43,9 +43,8 @@ def list_own(directory: int, owners: frozenset[int]) -> list[tuple[bytes, Stat]]
         os.close(fd)
 
 
-def read_whole(places: Places, path: Path, limit: int) -> Read:
-    check_path(path)
-    fd = open_beneath(places.root, path, O_READ)
+def read_whole(places: Places, parents: Parents, path: Path, limit: int) -> Read:
+    fd = open_beneath(parents.of(path), path[-1:], O_READ)
     try:
         before = stat_of(os.fstat(fd), places.owners)
         if before.kind is not Kind.FILE:

@@ -46,12 +46,15 @@ def examine(
 ) -> Examination:
     """Look into findings, in their order. `previous` has an entry for files whose earlier content is known."""
     result = Examination()
-    small = [item for item in items if _needs_content(item) and item.stat.size <= SMALL_FILE_BYTES]
     seen_ns = now_ns()
-    reads = dict(zip((i.path for i in small), tree.read_many([i.path for i in small], SMALL_FILE_BYTES), strict=True))
-    for item in items:
+    small = [_needs_content(item) and item.stat.size <= SMALL_FILE_BYTES for item in items]
+    # Each is hashed as soon as it is read: its bytes are in the processor's cache then, and their memory is used again.
+    paths = [item.path for item, is_small in zip(items, small, strict=True) if is_small]
+    reads = tree.read_many(paths, SMALL_FILE_BYTES)
+    for item, is_small in zip(items, small, strict=True):
+        read = next(reads) if is_small else None
         try:
-            examined = _examine(tree, hasher, item, previous.get(item.path), reads.get(item.path), seen_ns, now_ns)
+            examined = _examine(tree, hasher, item, previous.get(item.path), read, seen_ns, now_ns)
         except (LocallyChanged, NotThere):
             result.restless.append(item.path)
         except TreeError as error:

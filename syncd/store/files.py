@@ -256,6 +256,8 @@ def get_xattrs(place: int | str) -> dict[bytes, bytes]:
         if error.errno == errno.ENOTSUP:
             return {}
         raise
+    if not names:
+        return {}
     found = ((name, _maybe_xattr(place, name)) for name in names if name.startswith(_USER))
     return {os.fsencode(name): value for name, value in found if value is not None}
 

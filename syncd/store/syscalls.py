@@ -39,14 +39,14 @@ _syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void
 _syscall.restype = ctypes.c_long
 
 # Filled once and only read afterwards, so that no call has to build a structure.
-_hows: dict[int, _OpenHow] = {}
+_hows: dict[int, tuple[int, _OpenHow]] = {}
+"""By flags: where it lies, and what keeps it there."""
+_HOW_BYTES = ctypes.sizeof(_OpenHow)
 
 
-def _how(flags: int) -> _OpenHow:
-    how = _hows.get(flags)
-    if how is None:
-        how = _hows[flags] = _OpenHow(flags, 0, _RESOLVE)
-    return how
+def _how(flags: int) -> tuple[int, _OpenHow]:
+    how = _OpenHow(flags, 0, _RESOLVE)
+    return ctypes.addressof(how), how
 
 
 def _fail() -> OSError:
@@ -64,9 +64,9 @@ def open_beneath(top: int, path: tuple[bytes, ...], flags: int) -> int:
     if not Kernel.openat2 or len(joined) >= _PATH_MAX:
         return _open_by_walking(top, path, flags)
     flags |= os.O_CLOEXEC
-    how = _how(flags)
+    how, _ = _hows.get(flags) or _hows.setdefault(flags, _how(flags))
     while True:
-        fd: int = _syscall(_OPENAT2, top, joined, ctypes.addressof(how), ctypes.sizeof(how))
+        fd: int = _syscall(_OPENAT2, top, joined, how, _HOW_BYTES)
         if fd >= 0:
             return fd
         number = ctypes.get_errno()

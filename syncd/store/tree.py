@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -269,9 +269,11 @@ class DirTree:
             raise IsADirectory("the folder's root is a directory", path)
         return FileReader(open_beneath(places.root, path, O_READ), path, places.owners)
 
-    def read_many(self, paths: Sequence[Path], limit: int) -> list[Read | TreeError]:
+    def read_many(self, paths: Iterable[Path], limit: int) -> Iterator[Read | TreeError]:
         places = self._at()
-        return [attempt(path, read_whole, places, path, limit) for path in paths]
+        with Parents(places) as parents:
+            for path in paths:
+                yield attempt(path, read_whole, places, parents, path, limit)
 
     @_verb
     def read_link(self, path: Path) -> bytes:

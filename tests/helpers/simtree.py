@@ -8,7 +8,7 @@ another between the look and the rename, `exchange.rename` and `retire.rename`."
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import TypeVar
 
@@ -218,9 +218,10 @@ class SimTree:
         self._reach("open_read", path)
         return SimReader(self.disk, self.disk.at(path), path)
 
-    def read_many(self, paths: Sequence[Path], limit: int) -> list[Read | TreeError]:
+    def read_many(self, paths: Iterable[Path], limit: int) -> Iterator[Read | TreeError]:
         self._require_open()
-        return [_attempt(lambda path=path: self._read_whole(path, limit)) for path in paths]  # type: ignore[misc]
+        for path in paths:
+            yield _attempt(lambda path=path: self._read_whole(path, limit))  # type: ignore[misc]
 
     def _read_whole(self, path: Path, limit: int) -> Read:
         self._reach("read_many", path)

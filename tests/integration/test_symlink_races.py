@@ -129,7 +129,7 @@ def test_looking(rig: Rig) -> None:
         lambda: tree.list_dir((b"d",)),
         lambda: tree.stat((b"d", b"file")),
         lambda: tree.stat_many((b"e",), [b"file"]),
-        lambda: tree.read_many([(b"d", b"file"), (b"e", b"file"), (b"f",)], 100),
+        lambda: list(tree.read_many([(b"d", b"file"), (b"e", b"file"), (b"f",)], 100)),
         lambda: tree.xattrs((b"d", b"file")),
         lambda: tree.xattr_names((b"d", b"file")),
         lambda: read_all(tree, (b"d", b"file")),
