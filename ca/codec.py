@@ -19,8 +19,18 @@ from ca.errors import CodecError
 Value: TypeAlias = "int | bytes | str | bool | list[Value] | dict[int, Value] | None"
 """What decoding gives."""
 
-Encodable: TypeAlias = "int | bytes | str | bool | Sequence[Encodable] | Mapping[int, Encodable] | None"
-"""What encoding takes: also tuples and read-only mappings."""
+Encodable: TypeAlias = "int | bytes | str | bool | Sequence[Encodable] | Mapping[int, Encodable] | Encoded | None"
+"""What encoding takes: also tuples and read-only mappings, and what is encoded already."""
+
+
+class Encoded:
+    """The canonical bytes of one value, to stand in another as they are: for what a hot path encodes by itself."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
 
 T = TypeVar("T")
 Check: TypeAlias = Callable[[Any], T]
@@ -42,6 +52,17 @@ def encode(value: Encodable) -> bytes:
     parts: list[bytes] = []
     _encode_into(value, parts, 0)
     return b"".join(parts)
+
+
+def encoded_uint(value: int) -> bytes:
+    """The canonical bytes of an integer that is not negative."""
+    return _head(_UINT, value)
+
+
+def encoded_bytes(value: bytes) -> bytes:
+    """The canonical bytes of a byte string."""
+    length = len(value)
+    return (_SHORT_BYTES_HEADS[length] if length < 256 else _head(_BYTES, length)) + value
 
 
 def _head(major: int, argument: int) -> bytes:
@@ -97,13 +118,18 @@ def _encode_array(value: Sequence[Any], parts: list[bytes], depth: int) -> None:
             _encode_array(item, parts, depth + 1)
         elif item is None:
             append(b"\xf6")
+        elif kind is Encoded:
+            append(item.data)
         else:
             _encode_into(item, parts, depth + 1)
 
 
 def _encode_unusual(value: Any, parts: list[bytes], depth: int) -> None:
-    """Maps, and subclasses such as IntEnum or a NamedTuple, which are written as what they extend."""
-    if isinstance(value, Mapping):
+    """Maps, what is encoded already, and subclasses such as IntEnum or a NamedTuple, which are written as what they
+    extend."""
+    if isinstance(value, Encoded):
+        parts.append(value.data)
+    elif isinstance(value, Mapping):
         if depth >= _MAX_ENCODE_DEPTH:
             raise ValueError("value nests too deeply")
         parts.append(_head(_MAP, len(value)))

@@ -16,6 +16,7 @@ from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.retrying import Retries
 from syncd.daemon.waves import Waves
+from syncd.model.changesets import MAX_RECORDS
 from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering, waves
 from syncd.store.draft import Draft
@@ -26,8 +27,10 @@ from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
-EXAMINE_BYTES = 32 << 20
-EXAMINE_FILES = 1024
+EXAMINE_BYTES = 64 << 20
+EXAMINE_FILES = MAX_RECORDS
+"""One changeset for all that a step of the walk found: at 1,024 rows to a commit the rows of 20,000 files took a third
+longer, as each commit writes nearly every page of their indexes."""
 FULL_SCAN_S = 3600.0
 RETRY_S = 2.0
 STRAYS_S = 60.0

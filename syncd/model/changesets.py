@@ -33,7 +33,7 @@ from syncd.model.ids import (
     changeset_hash,
     version_id,
 )
-from syncd.model.records import Record, record_untrusted, record_value
+from syncd.model.records import Record, encodable, record_untrusted
 
 FORMAT: Final = 1
 APPROVING: Final = 2
@@ -108,7 +108,7 @@ def encode(changeset: Changeset) -> bytes:
             changeset.roster_head,
             changeset.time_ms,
             changeset.author_name,
-            [record_value(record) for record in changeset.records],
+            [encodable(record) for record in changeset.records],
             *approves,
         ]
     )

@@ -18,12 +18,11 @@ versions that it replaces. As CBOR (shapes are arrays, for speed; `?` may be nul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ca.codec import Encodable
+from ca.codec import Encodable, Encoded, encoded_bytes, encoded_uint
 from ca.errors import RemoteProtocolError
 from syncd.model.cutter import CutClass
 from syncd.model.ids import HASH_BYTES, ROOT_NODE, NodeId, VersionId
@@ -63,8 +62,7 @@ _DELETED: Final = 5
 _CLASSES: Final[tuple[CutClass, ...]] = tuple(CutClass)
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """A value of the content register. Build it by `file_of`, `file_of_parts`, `symlink_to`, `DIRECTORY`, `DELETED`."""
 
     kind: ContentKind
@@ -126,16 +124,14 @@ def symlink_to(target: bytes) -> Content:
     return Content(ContentKind.SYMLINK, target=target)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A value of the place register: the node is called `name` in `parent`."""
 
     parent: NodeId
     name: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """A value of the attributes register. A directory has no mtime, a symlink neither mode nor mtime."""
 
     mode: int | None = None
@@ -146,8 +142,7 @@ class Attributes:
 Versions = tuple[VersionId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """The registers of one node that a changeset sets, each with the versions it replaces (ascending, each once)."""
 
     node: NodeId
@@ -162,8 +157,44 @@ class Record:
 # --- encoding --------------------------------------------------------------------------------------------------------
 
 
+_NEW_FILE: Final = b"\x84\x58\x20%b\x85\x40\x01%b%b%b\x83\x40\x58\x20%b%b\x84\x40%b%b\x80"
+"""A record of a new file: node; class, size, blocks; parent, name; mode, mtime."""
+
+
+def encodable(record: Record) -> Encodable:
+    """What `ca.codec` takes for a record: its value. New files, which are nearly all records of a first index, come
+    encoded: piece by piece they would take several times as long."""
+    node, content, _, place, _, attributes, _ = record
+    if (
+        content is None
+        or place is None
+        or attributes is None
+        or any(record[2::2])  # it replaces something
+        or content.kind is not ContentKind.FILE
+        or content.is_index
+        or attributes.xattrs
+        or attributes.mode is None
+        or attributes.mtime_ns is None
+        or attributes.mtime_ns < 0
+    ):
+        return record_value(record)
+    return Encoded(
+        _NEW_FILE
+        % (
+            node,
+            encoded_uint(content.cut_class),
+            encoded_uint(content.size),
+            encoded_bytes(content.blocks),
+            place.parent,
+            encoded_bytes(place.name),
+            encoded_uint(attributes.mode),
+            encoded_uint(attributes.mtime_ns),
+        )
+    )
+
+
 def record_value(record: Record) -> list[Encodable]:
-    """The value that `ca.codec` encodes for a record."""
+    """The value of a record, piece by piece."""
     content, place, attributes = record.content, record.place, record.attributes
     return [
         record.node,

@@ -7,8 +7,9 @@ records in it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from syncd.engine.detect import Known
 from syncd.model.ids import NodeId, VersionId
@@ -46,7 +47,10 @@ class Draft:
 
     connection: sqlite3.Connection
     records: list[Record] = field(default_factory=list)
-    settle: list[Callable[[NodeRow, Source, int], None]] = field(default_factory=list)
+    settle: list[Callable[[NodeRow, Source, int], None] | None] = field(default_factory=list)
+    """Beside `records`; None for those of `births`."""
+    births: dict[NodeId, Examined] = field(default_factory=dict)
+    """New files that nobody knew: each has the one record that makes it, and stands on the disk as that says."""
     again: list[Path] = field(default_factory=list)
     """Findings overtaken by something else: look there again."""
     unchanged: int = 0
@@ -54,6 +58,11 @@ class Draft:
     def add(self, record: Record, settle: Callable[[NodeRow, Source, int], None]) -> None:
         self.records.append(record)
         self.settle.append(settle)
+
+    def add_birth(self, record: Record, examined: Examined) -> None:
+        self.records.append(record)
+        self.settle.append(None)
+        self.births[record.node] = examined
 
     def put_last(self, nodes: Container[NodeId]) -> None:
         """What is said of these nodes comes after everything else."""
@@ -64,8 +73,10 @@ class Draft:
     def before_write(self, touched: Sequence[NodeRow], source: Source, first: int) -> None:
         """For `Journal.author`: rows that say what the disk holds, and are not written yet."""
         waiting = rows.pending_of(self.connection, [row.id for row in touched])
-        for index, row in enumerate(touched):
-            self.settle[first + index](row, source, index)
+        settles = enumerate(islice(self.settle, first, None))
+        settled = ((index, settle) for index, settle in settles if settle is not None)
+        for row, (index, settle) in zip(touched, settled):  # noqa: B905 - what follows belongs to the next changeset
+            settle(row, source, index)
             if row.id in waiting and row.pending == 0:
                 # It waited for something else as well, of which this record says nothing: a name that became free, say.
                 row.pending = PENDING
@@ -147,6 +158,14 @@ class Desk:
         self._placed.append((source_of(SourceKind.NODE, row), hashed.packed))
         if hashed.parts:
             keep_parts(self.connection, hashed.parts)
+
+    def note_births(self, born: Iterable[tuple[int, NodeId]]) -> None:
+        """These rows were made for new files of the draft."""
+        births = self.draft.births
+        for row, node in born:
+            hashed = births[node].hashed
+            assert hashed is not None
+            self._placed.append((source_of(SourceKind.NODE, row), hashed.packed))
 
     def finish(self) -> None:
         """Write what was only noted. Call once, behind everything else of the transaction."""

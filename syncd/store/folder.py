@@ -173,20 +173,24 @@ class FolderStore:
         try:
             with Transaction(self.connection):
                 desk = Desk(self.connection, self.journal.sources, publishes=publishes, moving=self.moving)
-                draft = self._author(make(desk), now_ms)
+                draft = self._author(make(desk), now_ms, desk)
                 desk.finish()
                 return draft
         except NoRight:  # it was taken away in this moment: what was found is only here
             return self._commit_draft(make, now_ms, publishes=False)
 
-    def _author(self, draft: Draft, now_ms: int) -> Draft:
+    def _author(self, draft: Draft, now_ms: int, desk: Desk) -> Draft:
         if draft.records:
             now = now_ms / 1000
             passing = approvals.passing(self.connection, now)
             if passing:
                 draft.put_last(passing)
             author = self.journal.author
-            author(draft.records, self.keyring, self.membership, now_ms, draft.before_write, passing)
+            every = author(
+                draft.records, self.keyring, self.membership, now_ms, draft.before_write, passing, draft.births
+            )
+            for joined in every:
+                desk.note_births(joined.born)
             if passing:
                 approvals.passed(self.connection, [record.node for record in draft.records], now)
         return draft

@@ -8,8 +8,10 @@ same random records and compares. The common case, one head replaced by its succ
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from ca.ids import DeviceId
 from syncd.model.ids import ChangesetHash, NodeId, VersionId, version_id
@@ -20,6 +22,7 @@ from syncd.store import rows
 from syncd.store.lineage import Lineage, note_odd
 from syncd.store.rows import DELETED, DIR, FILE, NONE, SYMLINK, NodeRow
 from syncd.store.spelling import personality_of
+from syncd.treetypes import Stat
 
 Stamp = tuple[int, bytes, int, bytes]
 """Lamport number, author, index, version: the total order of versions, `model.join.Stamp`."""
@@ -93,11 +96,29 @@ class HeadRow:
     blocks: bytes | None
 
 
+class Standing(Protocol):
+    """What stands on this disk for a node that is made by a record of our own (`store.draft.Examined`)."""
+
+    @property
+    def stat(self) -> Stat: ...
+    @property
+    def seen_ns(self) -> int: ...
+
+
+Births = Mapping[NodeId, Standing]
+"""Files that no row knows, with one record each, at names that nobody has or had (`Publisher._find_free`): plain files
+with mode and mtime that replace nothing. Their rows follow from that without a look at any other, so that a first index
+makes no object for each."""
+NO_BIRTHS: Final[Births] = MappingProxyType({})
+
+
 @dataclass(slots=True)
 class Joined:
-    """What a batch changed: rows in the order of the records (one row may come more than once)."""
+    """What a batch changed: rows in the order of the records (one row may come more than once). `born`: row and node of
+    each of the `Births`, which are not among `rows`."""
 
     rows: list[NodeRow] = field(default_factory=list)
+    born: list[tuple[int, NodeId]] = field(default_factory=list)
 
 
 def join_records(
@@ -107,21 +128,24 @@ def join_records(
     records: Sequence[Record],
     before_write: Callable[[Sequence[NodeRow]], None] | None = None,
     indices: Sequence[int] | None = None,
+    births: Births = NO_BIRTHS,
 ) -> Joined:
     """Join `records` of one changeset into the rows; every row touched becomes pending, and so does every other whose
     place in the view may have changed. Runs inside the caller's transaction.
 
-    `before_write` sees the rows, one for each record that is not about the root, and may set Local and Synced columns.
-    `indices`: the places of the records in the changeset, where only some of them are joined.
+    `before_write` sees the rows, one for each record that is not about the root or a birth, and may set Local and
+    Synced columns. `indices`: the places of the records in the changeset, where only some of them are joined.
     """
     sources.generation += 1
     strays = _strays(connection)
     work = _Join(connection, sources, source)
-    joined = Joined(work.run(records, range(len(records)) if indices is None else indices))
+    touched_rows = work.run(records, range(len(records)) if indices is None else indices, births)
+    joined = Joined(touched_rows, work.born)
     if before_write is not None:
         before_write(joined.rows)
     touched = {row.id: row for row in joined.rows}
     rows.write(connection, touched.values())
+    rows.insert(connection, work.new_rows)
     wake_siblings(connection, touched)
     if work.moved:
         work.left |= settle_cycles(connection, sources, work.moved)
@@ -154,16 +178,23 @@ class _Join:
         """Where something went away or died."""
         self.came: set[Claim] = set()
         """Where something came or came to life."""
+        self.born: list[tuple[int, NodeId]] = []
+        self.new_rows: list[tuple[object, ...]] = []
+        """Of these, as they are inserted."""
 
-    def run(self, records: Sequence[Record], indices: Sequence[int]) -> list[NodeRow]:
-        nids = [record.node for record in records]
-        nids += [record.place.parent for record in records if record.place is not None]
+    def run(self, records: Sequence[Record], indices: Sequence[int], births: Births) -> list[NodeRow]:
+        nids = {record.place.parent for record in records if record.place is not None}
+        nids.update(record.node for record in records if record.node not in births)
         self._rows = rows.read_nids(self._db, nids)
         self._parents = {row.id for row in self._rows.values()}
         (self._next_id,) = self._db.execute("SELECT coalesce(max(id),0)+1 FROM node").fetchone()
         touched = []
         past: list[tuple[int, int, int]] = []
         for index, record in zip(indices, records, strict=True):
+            birth = births.get(record.node)
+            if birth is not None:
+                past.append((self._bear(record, birth, index), self._source.seq, index))
+                continue
             row = self._row(record.node)
             if row.id == rows.ROOT_ROW:
                 continue  # nothing about the root itself is shared
@@ -175,6 +206,30 @@ class _Join:
         self._db.executemany("INSERT OR IGNORE INTO past VALUES (?,?,?)", past)
         note_odd(self._db, [id_ for id_, row in self._odd_rows.items() if not _is_plain(row)])
         return touched
+
+    def _bear(self, record: Record, found: Standing, index: int) -> int:
+        """The row of a new file: `_record` without any past, and the disk holds all that the record says."""
+        content, place, attributes = record.content, record.place, record.attributes
+        assert content is not None and place is not None and attributes is not None
+        above = self._rows.get(place.parent)
+        if above is None or above.id not in self._named:
+            above = self._parent_row(place.parent)
+        id_, seq, nid, name, stat = self._next_id, self._source.seq, record.node, place.name, found.stat
+        self._next_id = id_ + 1
+        xattrs = pack(attributes.xattrs) if attributes.xattrs else None
+        self.new_rows.append(
+            (
+                rows.prefix(nid), id_, nid, seq, index, above.id, name, seq, index, FILE,
+                int(content.cut_class), content.size, 0, content.blocks, 1, seq, index, attributes.mode,
+                attributes.mtime_ns, xattrs,
+                above.id, name, FILE, stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, stat.mode,
+                xattrs, found.seen_ns, None, None, None,
+                seq, index, seq, index, seq, index, 0,
+            )
+        )  # fmt: skip
+        self.came.add((above.id, name))
+        self.born.append((id_, nid))
+        return id_
 
     def _record(self, row: NodeRow, record: Record, index: int) -> None:
         was_alive, could_hold, claim = row.alive, _can_hold(row), _claim_of(row)

@@ -38,7 +38,7 @@ from syncd.model.records import Record
 from syncd.seams import Random
 from syncd.store import approvals, rows
 from syncd.store.apart import Called, Fill, Rooms, has_left_out
-from syncd.store.joining import Joined, Source, Sources, join_records
+from syncd.store.joining import NO_BIRTHS, Births, Joined, Source, Sources, join_records
 from syncd.store.keyring import Keyring
 from syncd.store.moments import note_deletions, note_moment
 from syncd.store.rows import NodeRow
@@ -160,10 +160,11 @@ class Journal:
         now_ms: int,
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None = None,
         passing: Container[NodeId] = (),
+        births: Births = NO_BIRTHS,
     ) -> list[Joined]:
         """Publish records, in as many changesets as they need. `before_write(rows, source, first index)` per
-        changeset; those of nodes in `passing` approve themselves, if this device may. Raises: NoRight, which rolls back
-        the caller's transaction."""
+        changeset; those of nodes in `passing` approve themselves, if this device may. `births`: as for `join_records`.
+        Raises: NoRight, which rolls back the caller's transaction."""
         joined = []
         start = 0
         may_approve = membership.may_delete(self.device, membership.head)
@@ -171,7 +172,9 @@ class Journal:
             count = _fitting(records, start, passing)
             approves = (ITSELF,) if may_approve and records[start].node in passing else ()
             part = records[start : start + count]
-            joined.append(self._author_one(part, start, keyring, membership, now_ms, before_write, approves))
+            joined.append(
+                self._author_one(part, start, keyring, membership, now_ms, before_write, approves, births=births)
+            )
             start += count
         return joined
 
@@ -203,6 +206,7 @@ class Journal:
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None,
         approves: tuple[ChangesetHash, ...],
         also: Sequence[Named] = (),
+        births: Births = NO_BIRTHS,
     ) -> Joined:
         roster_head = membership.head
         if not membership.may_publish(self.device, roster_head):
@@ -245,7 +249,7 @@ class Journal:
             if before_write is not None:
                 before_write(touched, source, first)
 
-        return join_records(self._db, self.sources, source, records, settle)
+        return join_records(self._db, self.sources, source, records, settle, births=births)
 
     def random(self, length: int) -> bytes:
         """Random bytes of this device."""

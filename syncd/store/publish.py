@@ -140,6 +140,9 @@ class Publisher:
             return
         self._desk.drafted.add(node)
         record = Record(node, content, (), Place(item.parent, item.name), (), attributes_of(examined), ())
+        if examined.stat.kind is Kind.FILE and not content.is_index and (item.parent, item.name) in self._free:
+            self._desk.draft.add_birth(record, examined)
+            return
 
         def settle(row: NodeRow, source: Source, index: int) -> None:
             assert row.parent is not None

@@ -117,6 +117,8 @@ COLUMNS = tuple(field.name for field in fields(NodeRow))
 SELECT = "SELECT " + ",".join(COLUMNS) + " FROM node "
 _WRITE = f"INSERT OR REPLACE INTO node(nk,{','.join(COLUMNS)}) VALUES (?,{','.join('?' * len(COLUMNS))})"
 
+_INSERT = _WRITE.replace(" OR REPLACE", "")
+
 _DISK_FROM = 1 + COLUMNS.index("l_parent")  # among the values of a row, nk comes first
 _WRITE_DISK = f"UPDATE node SET {','.join(f'{column}=?' for column in COLUMNS[_DISK_FROM - 1 :])} WHERE id=?"
 
@@ -159,6 +161,11 @@ def pending_of(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
 def write(connection: sqlite3.Connection, rows: Iterable[NodeRow]) -> None:
     """Insert or replace whole rows."""
     connection.executemany(_WRITE, [_values(row) for row in rows])
+
+
+def insert(connection: sqlite3.Connection, values: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows that are new, as `_values` would give them."""
+    connection.executemany(_INSERT, values)
 
 
 def write_disk(connection: sqlite3.Connection, rows: Iterable[NodeRow]) -> None:

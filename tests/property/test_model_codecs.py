@@ -10,6 +10,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ca import codec
 from ca.device import generate
 from ca.errors import RemoteProtocolError
 from syncd.model.changesets import Changeset, decode_untrusted, encode, open_changeset_untrusted, seal_changeset
@@ -19,7 +20,7 @@ from syncd.model.heads import Head, decode_head_untrusted, encode_head, open_ann
 from syncd.model.ids import NO_CID, Cid, NodeId, Pid, VersionId
 from syncd.model.lists import ENTRY_BYTES, BlockList, join_parts_untrusted, pack_entry, parse_list_untrusted, split_list
 from syncd.model.paths import collision_name, conflict_name, show, validate_name_untrusted
-from syncd.model.records import Record, record_untrusted, record_value
+from syncd.model.records import Record, encodable, record_untrusted, record_value
 from tests.helpers.model_values import changesets, cipher, hashes, id32, names, records
 
 KEYS = generate(lambda size: bytes(range(size)))
@@ -55,6 +56,15 @@ def accepts_one_form_only(data: bytes, decode_and_encode: Callable[[bytes], byte
 @given(records())
 def test_records_survive(record: Record) -> None:
     assert record_untrusted(record_value(record)) == record
+
+
+@given(records(), st.booleans())
+def test_what_most_records_are_is_encoded_as_every_other(record: Record, is_new: bool) -> None:
+    if is_new:
+        record = record._replace(replaces_content=(), replaces_place=(), replaces_attributes=())
+        if record.attributes is not None:
+            record = record._replace(attributes=record.attributes._replace(xattrs=()))
+    assert codec.encode([encodable(record)]) == codec.encode([record_value(record)])
 
 
 @given(changesets())

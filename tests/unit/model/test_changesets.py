@@ -79,7 +79,7 @@ def test_approvals_survive_and_only_they_make_the_second_format() -> None:
         replace(FIRST, folder=FolderId(b"")),
         replace(FIRST, heads=(head_ref(6), head_ref(5))),
         replace(FIRST, heads=(head_ref(5), head_ref(5))),
-        replace(FIRST, records=(FIRST.records[0], replace(FIRST.records[1], node=node_id(9)))),
+        replace(FIRST, records=(FIRST.records[0], FIRST.records[1]._replace(node=node_id(9)))),
         replace(FIRST, approves=(ChangesetHash(id32(5)), ChangesetHash(id32(4)))),
         replace(FIRST, approves=(ITSELF, ITSELF)),
         replace(FIRST, approves=(ChangesetHash(b"short"),)),

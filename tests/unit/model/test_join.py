@@ -109,7 +109,7 @@ def test_the_stamps_of_a_changeset_name_its_records() -> None:
         EntryHash(id32(3)),
         0,
         "anna",
-        (says(DELETED), replace(says(DELETED), node=node_id(8))),
+        (says(DELETED), says(DELETED)._replace(node=node_id(8))),
     )
     name = ChangesetHash(id32(5))
     assert list(stamps(name, changeset)) == [
