@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ca.digest import digest
 from ca.errors import RemoteProtocolError
@@ -38,14 +38,18 @@ _ENTRY: Final = struct.Struct(">32s32sI8s")
 _LENGTH: Final = struct.Struct(">64xI8x")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One block of a file (or one part of its list) and where its ciphertext is found: (epoch, cid)."""
 
     pid: Pid
     cid: Cid
     length: int
     epoch_prefix: bytes
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Entry:
+        """The entry of these 76 bytes."""
+        return cls._make(_ENTRY.unpack(packed))
 
 
 def pack_entry(pid: Pid, cid: Cid, length: int, epoch: EpochId) -> bytes:
@@ -63,14 +67,12 @@ class BlockList:
         return len(self.packed) // ENTRY_BYTES
 
     def __iter__(self) -> Iterator[Entry]:
-        for pid, cid, length, epoch_prefix in _ENTRY.iter_unpack(self.packed):
-            yield Entry(Pid(pid), Cid(cid), length, epoch_prefix)
+        return map(Entry._make, _ENTRY.iter_unpack(self.packed))
 
     def __getitem__(self, index: int) -> Entry:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        pid, cid, length, epoch_prefix = _ENTRY.unpack_from(self.packed, index * ENTRY_BYTES)
-        return Entry(Pid(pid), Cid(cid), length, epoch_prefix)
+        return Entry._make(_ENTRY.unpack_from(self.packed, index * ENTRY_BYTES))
 
     @property
     def size(self) -> int:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 from syncd.model.ids import HASH_BYTES, Cid, Pid
-from syncd.model.lists import ENTRY_BYTES, BlockList, Entry
+from syncd.model.lists import ENTRY_BYTES, Entry
 from syncd.store import rows
 
 MAX_PLACES: Final = 4
@@ -38,12 +37,14 @@ def source_of(kind: SourceKind, row: int) -> int:
     return row * 4 + int(kind)
 
 
+_STORED = (SourceKind.NODE, SourceKind.COPY, SourceKind.OLD, SourceKind.PACK)
+
+
 def source_row(source: int) -> tuple[SourceKind, int]:
-    return SourceKind(source % 4), source // 4
+    return _STORED[source % 4], source // 4
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """One place where a block is thought to lie."""
 
     source: int
@@ -90,14 +91,16 @@ def by_pid(connection: sqlite3.Connection, pids: Iterable[Pid]) -> dict[Pid, lis
 def _find(connection: sqlite3.Connection, column: str, at: int, names: set[Name]) -> dict[Name, list[Location]]:
     """Places by the name that begins at byte `at` of their entries, at most MAX_PLACES in sources of one kind."""
     found: dict[Name, list[Location]] = {}
-    counts: dict[tuple[Name, int], int] = {}
     for part in rows.chunks([rows.prefix(name) for name in names]):
         query = f"SELECT src, off, entry FROM block WHERE {column} IN ({rows.marks(part)})"
         for source, offset, raw in connection.execute(query, part):
             name = cast(Name, raw[at : at + HASH_BYTES])
             if name not in names:
                 continue  # another name with the same beginning
-            count = counts[name, source % 4] = counts.get((name, source % 4), 0) + 1
-            if count <= MAX_PLACES:
-                found.setdefault(name, []).append(Location(source, offset, BlockList(raw)[0]))
+            location = Location(source, offset, Entry.unpack(raw))
+            others = found.get(name)
+            if others is None:
+                found[name] = [location]
+            elif sum(other.source % 4 == source % 4 for other in others) < MAX_PLACES:
+                others.append(location)
     return found

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from syncd.store import rows
 from syncd.store.blocks import Location, SourceKind, source_row
 from syncd.store.joining import Sources
 from syncd.store.packs import Packs
@@ -37,8 +38,10 @@ def db_places_of(
     """The places of blocks, by the names under which they were found. Sources that are gone are left out."""
     numbers = {location.source for locations in found.values() for location in locations}
     survey = Survey(connection, sources)
-    survey.remember(row for kind, row in map(source_row, numbers) if kind is SourceKind.NODE)
-    readable = {number: _source(connection, survey, packs, *source_row(number)) for number in numbers}
+    nodes = {row: number for number in numbers for kind, row in (source_row(number),) if kind is SourceKind.NODE}
+    readable: dict[int, BlockSource | None] = _files(connection, survey, nodes)
+    for number in numbers - readable.keys():
+        readable[number] = _source(connection, survey, packs, *source_row(number))
     return {name: tuple(_readable(locations, readable)) for name, locations in found.items()}
 
 
@@ -54,6 +57,22 @@ def _readable(
         yield source, location.offset
 
 
+def _files(connection: sqlite3.Connection, survey: Survey, nodes: Mapping[int, int]) -> dict[int, BlockSource | None]:
+    """Where nodes stand, by the numbers that are given with them: most are neighbours, below one directory."""
+    found: dict[int, BlockSource | None] = dict.fromkeys(nodes.values())
+    above: dict[int, Path | None] = {}
+    for part in rows.chunks(list(nodes)):
+        query = f"SELECT id, l_parent, l_name FROM node WHERE id IN ({rows.marks(part)}) AND l_name IS NOT NULL"
+        for row, parent, name in connection.execute(query, part):
+            if parent not in above:
+                path = survey.path(parent, name)
+                above[parent] = None if path is None else path[:-1]
+            directory = above[parent]
+            if directory is not None:
+                found[nodes[row]] = BlockSource(SourceKind.NODE, (*directory, name))
+    return found
+
+
 def _source(
     connection: sqlite3.Connection, survey: Survey, packs: Packs, kind: SourceKind, id_: int
 ) -> BlockSource | None:
@@ -63,10 +82,6 @@ def _source(
     if kind is SourceKind.OLD:
         found = connection.execute("SELECT token FROM old WHERE id=?", (id_,)).fetchone()
         return None if found is None else BlockSource(kind, (), found[0].encode())
-    if kind is SourceKind.COPY:
-        found = connection.execute("SELECT l_parent, l_name FROM copy WHERE id=?", (id_,)).fetchone()
-        path = None if found is None else survey.path(*found)
-    else:
-        row = survey.row(id_)
-        path = None if row is None else survey.path(row.l_parent, row.l_name)
+    found = connection.execute("SELECT l_parent, l_name FROM copy WHERE id=?", (id_,)).fetchone()
+    path = None if found is None else survey.path(*found)
     return None if path is None else BlockSource(kind, path)
