@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 from ca.codec import Encodable, array, bytes_of, bytes_up_to, list_of, optional, uint
 from ca.errors import CodecError, ConfigError
 from ca.ids import DeviceId
+from ca.values import dataclass
 
 MAX_ADDRESS_RULES: Final = 64
 

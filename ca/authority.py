@@ -8,7 +8,7 @@ change, and one signature covers all of it. Sealing costs 0.1 ms for each device
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from ca.addresses import AddressRules
@@ -56,6 +56,7 @@ from ca.recovery import PublicRecovery, RecoveryKey
 from ca.roles import USUAL_CAPABILITIES, Capability, Role
 from ca.roster import EpochInfo, Member, Recipient, Roster
 from ca.state import Status, share_of
+from ca.values import dataclass
 from ca.wraps import (
     HpkeSealer,
     Payload,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -25,6 +24,7 @@ from ca.codec import array, bytes_of, bytes_up_to, decode_untrusted, encode, fie
 from ca.errors import CodecError, ConfigError, TrustError
 from ca.ids import DeviceId
 from ca.recovery import PublicRecovery, RecoveryKey
+from ca.values import dataclass
 from ca.wraps import Sealer
 
 MAGIC: Final = b"syncd backup 1\n"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from ca.departures import is_open
@@ -22,6 +21,7 @@ from ca.membership import Fold, begin_fold
 from ca.roles import Role
 from ca.state import State
 from ca.tree import last_shared
+from ca.values import dataclass
 
 MAX_BRANCHES: Final = 32
 MAX_OPEN_OF_ONE: Final = 8

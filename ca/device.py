@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import lru_cache
 from typing import Final, Protocol
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from ca.digest import digest
 from ca.errors import ConfigError, TrustError
 from ca.ids import NO_FOLDER, DeviceId, FolderId
+from ca.values import dataclass
 from ca.words import words_of
 
 KEY_BYTES: Final = 32

@@ -13,7 +13,6 @@ Units:  time in unix seconds, as the signer's clock showed it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
@@ -40,6 +39,7 @@ from ca.errors import CodecError
 from ca.ids import DeviceId, EntryHash, EpochId, MemberId
 from ca.recovery import PublicRecovery
 from ca.roles import Capability, Role
+from ca.values import dataclass
 from ca.wraps import MAX_RECIPIENTS
 
 FORMAT: Final = 1

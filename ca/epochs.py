@@ -13,7 +13,6 @@ A new E carries the one before it under a key of its own, so that who has the ne
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from ca.digest import derive, digest, mac
 from ca.errors import TrustError
 from ca.ids import DeviceId, EpochId
+from ca.values import dataclass
 
 SECRET_BYTES: Final = 32
 SEALED_SECRET_BYTES: Final = SECRET_BYTES + 16

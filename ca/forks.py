@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from ca.hits import hits
@@ -32,6 +32,7 @@ from ca.membership import RECOVERY
 from ca.roles import Role
 from ca.state import State
 from ca.tree import Signed, Tree, last_shared
+from ca.values import dataclass
 
 Weight: TypeAlias = tuple[int, int]
 """Of an entry that takes rights: the rank of its signer, and how many other owners have signed behind it."""

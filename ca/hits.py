@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from ca.entries import Change, ChangeCapabilities, ChangeRole, DeviceLost, Leave, Recover, Remove, Suspend
@@ -13,6 +12,7 @@ from ca.membership import RECOVERY
 from ca.roles import held
 from ca.state import Rights, State
 from ca.tree import Signed, Tree, owner_in
+from ca.values import dataclass
 
 Hits: TypeAlias = dict[EntryHash, list[Signed]]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -36,6 +35,7 @@ from ca.codec import Encodable, bytes_of, decode_untrusted, encode, fields_untru
 from ca.digest import derive
 from ca.errors import CodecError, ConfigError
 from ca.ids import DeviceId
+from ca.values import dataclass
 
 LOCK_MAGIC: Final = b"syncd lock 1\n"
 SEALED_MAGIC: Final = b"syncd sealed 1\n"

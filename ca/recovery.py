@@ -7,7 +7,7 @@ words (the last one checks the others) or as one line of letters, which is also 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,6 +24,7 @@ from ca.device import (
 from ca.digest import derive, digest
 from ca.errors import ConfigError
 from ca.ids import DeviceId
+from ca.values import dataclass
 from ca.words import bytes_of_words, words_of
 
 SEED_BYTES: Final = 32

@@ -13,7 +13,6 @@ and shows as out whom another branch takes out, until a merge says so on the cha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -31,6 +30,7 @@ from ca.recovery import PublicRecovery
 from ca.roles import Role
 from ca.state import NOBODY, EpochInfo, LinkedEpoch, Member, Recipient, Rights, State, Status
 from ca.tree import last_shared
+from ca.values import dataclass
 
 __all__ = [
     "Draft",

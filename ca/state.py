@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -18,6 +17,7 @@ from ca.entries import Genesis, JournalSeal, Link, SignedEntry
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.recovery import PublicRecovery
 from ca.roles import Action, Capability, Role, may, reads
+from ca.values import dataclass
 from ca.wraps import Share, wrap_info
 
 NOBODY: Final = MemberId(b"")

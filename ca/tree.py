@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from ca.certs import MAX_TIME
@@ -28,6 +27,7 @@ from ca.ids import DeviceId, EntryHash, MemberId
 from ca.membership import RECOVERY
 from ca.roles import Role, held
 from ca.state import NOBODY, Rights, State
+from ca.values import dataclass
 
 RECOVERY_RANK: Final = max(Role) + 1
 NEVER: Final = MAX_TIME + 1

@@ -8,7 +8,6 @@ handed in as a `Sealer`, because HPKE cannot be made to repeat itself for a simu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Protocol
 
@@ -30,6 +29,7 @@ from ca.digest import digest
 from ca.epochs import SECRET_BYTES
 from ca.errors import CodecError, TrustError
 from ca.ids import DeviceId, EntryHash, FolderId
+from ca.values import dataclass
 
 MAX_WRAP_BYTES: Final = 2048
 MAX_RECIPIENTS: Final = 1 << 15

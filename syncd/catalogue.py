@@ -7,10 +7,10 @@ are a promise: people search for them and scripts compare them, so an id is neve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
 
+from ca.values import dataclass
 from syncd.errors import (
     ConfigError,
     PeerUnavailable,

@@ -13,9 +13,9 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from ca.values import dataclass
 from syncd.config import load_settings
 from syncd.errors import ConfigError
 

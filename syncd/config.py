@@ -11,25 +11,28 @@ import platform
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from typing import Any, Literal, TypeAlias, get_args
 
 from ca.addresses import AddressRule, AddressRules, Network, parse_network, sorted_rules
+from ca.values import dataclass
 from syncd import home as homes
 from syncd.engine.limits import NO_LIMITS, UNLIMITED, Limits, parse_limits, parse_only, parse_rate, parse_window
 from syncd.errors import ConfigError
+from syncd.tables import (
+    Fault,
+    Faults,
+    boolean,
+    checked,
+    default_of,
+    keys_of,
+    list_of,
+    one_of,
+    section,
+    section_by,
+    takes,
+    text,
+)
 
 DEFAULT_PORT = 22067
 DEFAULT_LISTEN = (f":{DEFAULT_PORT}",)  # an empty host is every address of the machine
@@ -190,22 +193,22 @@ def read_config(file: Path) -> str:
         raise ConfigError(f"{file} cannot be read", id="SY-CONF-02", why=str(error)) from error
 
 
-def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settings:
-    """Build the settings from the text of a config file; `file` is only its name for messages."""
+def parse_settings(content: str, *, file: Path, home: Path, socket: Path) -> Settings:
+    """Build the settings from the content of a config file; `file` is only its name for messages."""
     try:
-        config = _File.model_validate(tomllib.loads(text))
+        config = section(_File)(tomllib.loads(content))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not TOML", id="SY-CONF-02", why=str(error)) from error
     except (RecursionError, ValueError) as error:
-        why = _explain(error, text) if isinstance(error, ValidationError) else str(error)
+        why = _explain(error, content) if isinstance(error, Faults) else str(error)
         raise ConfigError(f"{file} is not valid", id="SY-CONF-01", why=why, fix=f"edit {file}") from error
     network = config.network
     return Settings(
         home=home,
         socket=socket,
-        listen=DEFAULT_LISTEN if network.listen is None else tuple(network.listen),
+        listen=DEFAULT_LISTEN if network.listen is None else network.listen,
         listen_configured=network.listen is not None,
-        peers=tuple(network.peers),
+        peers=network.peers,
         rules=_rules(network.allow, network.deny),
         discovery=network.discovery,
         device_name=config.device.name or host_name(),
@@ -215,7 +218,7 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
         metrics_listen=config.metrics.listen,
         web_listen=config.web.listen or DEFAULT_WEB_LISTEN,
         web_listen_configured=config.web.listen is not None,
-        web_hosts=tuple(config.web.hosts),
+        web_hosts=config.web.hosts,
         links_listen=config.links.listen or DEFAULT_LINKS_LISTEN,
         links_listen_configured=config.links.listen is not None,
         links_url=config.links.url,
@@ -228,28 +231,27 @@ def parse_settings(text: str, *, file: Path, home: Path, socket: Path) -> Settin
 
 def known_keys() -> dict[str, Any]:
     """Every key of the file that has one value, with its default, as `config show` lists them."""
-    found: dict[str, Any] = {}
-    for section, field in _File.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            for name, entry in kind.model_fields.items():
-                found[f"{section}.{name}"] = entry.get_default(call_default_factory=True)
-    return found
+    return {
+        f"{name}.{entry}": default_of(type(default_of(_File, name)), entry)
+        for name in keys_of(_File)
+        if name != "notify"  # of these there may be several
+        for entry in keys_of(type(default_of(_File, name)))
+    }
 
 
 def settings_with_origin(home: Path) -> list[dict[str, Any]]:
     """Every setting with its value, and where it comes from: `file` or `default`. Raises ConfigError."""
     file = home / homes.CONFIG_NAME
-    text = read_config(file)
-    parse_settings(text, file=file, home=home, socket=homes.socket_path(home))
-    written = tomllib.loads(text)
+    content = read_config(file)
+    parse_settings(content, file=file, home=home, socket=homes.socket_path(home))
+    written = tomllib.loads(content)
     found = []
-    for key, default in known_keys().items():
-        section, _, name = key.partition(".")
-        in_file = name in written.get(section, {})
-        value = written[section][name] if in_file else default
-        about = {"about": ABOUT[key], "at_once": key in RELOADABLE_KEYS}
-        found.append({"key": key, "value": value, "origin": "file" if in_file else "default", **about})
+    for setting, default in known_keys().items():
+        table, _, name = setting.partition(".")
+        in_file = name in written.get(table, {})
+        value = written[table][name] if in_file else default
+        about = {"about": ABOUT[setting], "at_once": setting in RELOADABLE_KEYS}
+        found.append({"key": setting, "value": value, "origin": "file" if in_file else "default", **about})
     return found
 
 
@@ -301,37 +303,11 @@ def _host_name(text: str) -> str:
     return text
 
 
-_Listen = Annotated[str, AfterValidator(parse_address)]
-_Peer = Annotated[str, AfterValidator(_reachable)]
-_Net = Annotated[Any, BeforeValidator(_network)]
-_WebListen = Annotated[str, AfterValidator(_loopback)]
-_HostName = Annotated[str, AfterValidator(_host_name)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _Network(_Section):
-    listen: list[_Listen] | None = None
-    peers: list[_Peer] = []
-    allow: list[_Net] = []
-    deny: list[_Net] = []
-    discovery: bool = True
-
-
-class _Device(_Section):
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME)] | None = None
-
-
-class _Log(_Section):
-    level: LogLevel = "info"
-    format: LogFormat = "auto"
-
-
-class _Web(_Section):
-    listen: _WebListen | None = None
-    hosts: list[_HostName] = []
+def _device_name(text: str) -> str:
+    name = text.strip()
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise ValueError(f"a name has 1 to {LONGEST_NAME} characters")
+    return name
 
 
 def _absolute(text: str) -> str:
@@ -344,28 +320,6 @@ def _https_address(text: str) -> str:
     if not re.fullmatch(r"https://[^\s/@?#]+", text):
         raise ValueError(f"{text!r} is not https://NAME or https://NAME:PORT")
     return text
-
-
-class _Links(_Section):
-    listen: _Listen | None = None
-    url: Annotated[str, AfterValidator(_https_address)] | None = None
-    certificate: Annotated[str, AfterValidator(_absolute)] | None = None
-    key: Annotated[str, AfterValidator(_absolute)] | None = None
-
-    @model_validator(mode="after")
-    def _both_files(self) -> _Links:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key are given together, or not at all")
-        return self
-
-    @property
-    def files(self) -> tuple[str, str] | None:
-        return None if self.certificate is None or self.key is None else (self.certificate, self.key)
-
-
-class _Restore(_Section):
-    remote: bool = False
-    below: Annotated[str, AfterValidator(_absolute)] | None = None
 
 
 _CONDITION = re.compile(rf"({'|'.join(CONDITION_DEFAULTS)})(?:=(\d+)([smhd%]?))?")
@@ -398,11 +352,6 @@ def parse_condition(text: str) -> tuple[Condition, float]:
     return condition, limit
 
 
-def _condition(text: str) -> str:
-    parse_condition(text)
-    return text
-
-
 def _web_address(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", text):
         raise ValueError(f"{text!r} is no http:// or https:// address (names and passwords do not belong in it)")
@@ -415,70 +364,120 @@ def _mail_address(text: str) -> str:
     return text
 
 
-_MailAddress = Annotated[str, AfterValidator(_mail_address)]
-
-
-class _Hook(_Section):
-    on: list[Annotated[str, AfterValidator(_condition)]] = list(USUAL_CONDITIONS)
-
-
-class _Webhook(_Hook):
-    kind: Literal["webhook"]
-    url: Annotated[str, AfterValidator(_web_address)]
-
-
-class _Command(_Hook):
-    kind: Literal["command"]
-    command: Annotated[list[str], Field(min_length=1)]
-
-
-class _Mail(_Hook):
-    kind: Literal["mail"]
-    to: _MailAddress
-    sender: _MailAddress | None = None
-    server: _Peer = "localhost:25"
-
-
-class _Desktop(_Hook):
-    kind: Literal["desktop"]
-
-
-class _Metrics(_Section):
-    listen: Annotated[str, AfterValidator(_loopback)] | None = None
-
-
-def _rate(text: str) -> str:
-    parse_rate(text)
-    return text
-
-
-def _window(text: str) -> str:
+def _window(text: str) -> None:
     parse_window(text, UNLIMITED)
-    return text
 
 
-def _only(text: str) -> str:
-    parse_only(text)
-    return text
+# --- what may stand in the file: sections, their keys and their defaults ----------------------------------------------
 
 
-class _Limits(_Section):
-    up: Annotated[str, AfterValidator(_rate)] = "none"
-    down: Annotated[str, AfterValidator(_rate)] = "none"
-    schedule: Annotated[list[Annotated[str, AfterValidator(_window)]], Field(max_length=64)] = []
-    only: Annotated[list[Annotated[str, AfterValidator(_only)]], Field(max_length=256)] = []
+@dataclass(frozen=True, slots=True)
+class _Network:
+    listen: tuple[str, ...] | None = takes(list_of(text(parse_address)), None)
+    peers: tuple[str, ...] = takes(list_of(text(_reachable)), ())
+    allow: tuple[Network, ...] = takes(list_of(text(_network)), ())
+    deny: tuple[Network, ...] = takes(list_of(text(_network)), ())
+    discovery: bool = takes(boolean, True)
 
 
-class _File(_Section):
-    network: _Network = _Network()
-    device: _Device = _Device()
-    log: _Log = _Log()
-    metrics: _Metrics = _Metrics()
-    notify: list[Annotated[_Webhook | _Command | _Mail | _Desktop, Field(discriminator="kind")]] = []
-    web: _Web = _Web()
-    links: _Links = _Links()
-    restore: _Restore = _Restore()
-    limits: _Limits = _Limits()
+@dataclass(frozen=True, slots=True)
+class _Device:
+    name: str | None = takes(text(_device_name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    level: LogLevel = takes(one_of(get_args(LogLevel)), "info")
+    format: LogFormat = takes(one_of(get_args(LogFormat)), "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class _Metrics:
+    listen: str | None = takes(text(_loopback), None)
+
+
+_ON = list_of(checked(parse_condition))
+
+
+@dataclass(frozen=True, slots=True)
+class _Webhook:
+    url: str = takes(text(_web_address))
+    kind: str = takes(text(str), "webhook")
+    on: tuple[str, ...] = takes(_ON, USUAL_CONDITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    command: tuple[str, ...] = takes(list_of(text(str), least=1))
+    kind: str = takes(text(str), "command")
+    on: tuple[str, ...] = takes(_ON, USUAL_CONDITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    to: str = takes(text(_mail_address))
+    sender: str | None = takes(text(_mail_address), None)
+    server: str = takes(text(_reachable), "localhost:25")
+    kind: str = takes(text(str), "mail")
+    on: tuple[str, ...] = takes(_ON, USUAL_CONDITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desktop:
+    kind: str = takes(text(str), "desktop")
+    on: tuple[str, ...] = takes(_ON, USUAL_CONDITIONS)
+
+
+_HOOKS = {"webhook": _Webhook, "command": _Command, "mail": _Mail, "desktop": _Desktop}
+
+
+@dataclass(frozen=True, slots=True)
+class _Web:
+    listen: str | None = takes(text(_loopback), None)
+    hosts: tuple[str, ...] = takes(list_of(text(_host_name)), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Links:
+    listen: str | None = takes(text(parse_address), None)
+    url: str | None = takes(text(_https_address), None)
+    certificate: str | None = takes(text(_absolute), None)
+    key: str | None = takes(text(_absolute), None)
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key are given together, or not at all")
+
+    @property
+    def files(self) -> tuple[str, str] | None:
+        return None if self.certificate is None or self.key is None else (self.certificate, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Restore:
+    remote: bool = takes(boolean, False)
+    below: str | None = takes(text(_absolute), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    up: str = takes(checked(parse_rate), "none")
+    down: str = takes(checked(parse_rate), "none")
+    schedule: tuple[str, ...] = takes(list_of(checked(_window), most=64), ())
+    only: tuple[str, ...] = takes(list_of(checked(parse_only), most=256), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    network: _Network = takes(section(_Network), _Network())
+    device: _Device = takes(section(_Device), _Device())
+    log: _Log = takes(section(_Log), _Log())
+    metrics: _Metrics = takes(section(_Metrics), _Metrics())
+    notify: tuple[_Webhook | _Command | _Mail | _Desktop, ...] = takes(list_of(section_by("kind", _HOOKS)), ())
+    web: _Web = takes(section(_Web), _Web())
+    links: _Links = takes(section(_Links), _Links())
+    restore: _Restore = takes(section(_Restore), _Restore())
+    limits: _Limits = takes(section(_Limits), _Limits())
 
 
 def _hook(entry: _Webhook | _Command | _Mail | _Desktop) -> Hook:
@@ -498,28 +497,21 @@ def _hook(entry: _Webhook | _Command | _Mail | _Desktop) -> Hook:
 # --- telling a mistake ---------------------------------------------------------------------------------------------
 
 
-def _explain(error: ValidationError, text: str) -> str:
+def _explain(error: Faults, content: str) -> str:
     """The first fault, with line and key as a person wrote it: `line 3: network.listen[0]: ...`."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = [
-        part
-        for part in first["loc"]
-        if part not in ("webhook", "command", "mail", "desktop") or part is first["loc"][-1]
-    ]
-    key = ""
-    for part in where:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
-    unknown = first["type"] == "extra_forbidden"
-    message = f"this key is unknown{_similar(where)}" if unknown else first["msg"].removeprefix("Value error, ")
-    more = error.error_count() - 1
-    line = line_of(text, where)
+    first = error.faults[0]
+    name = ""
+    for part in first.where:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    message = f"{first.message}{_similar(first)}" if first.unknown else first.message
+    more = len(error.faults) - 1
+    line = line_of(content, first.where)
     at = f"line {line}: " if line else ""
-    return f"{at}{key}: {message}" + (f" (and {more} more)" if more else "")
+    return f"{at}{name}: {message}" + (f" (and {more} more)" if more else "")
 
 
-def _similar(where: Sequence[int | str]) -> str:
-    known = [*known_keys(), *_File.model_fields]
-    near = difflib.get_close_matches(".".join(str(part) for part in where), known, n=1)
+def _similar(fault: Fault) -> str:
+    near = difflib.get_close_matches(".".join(map(str, fault.where)), [*known_keys(), *keys_of(_File)], n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import h11
 import trio
 
+from ca.values import dataclass
 from syncd.errors import LocalProtocolError, PeerUnavailable, RemoteProtocolError
 from syncd.protocol.heads import (
     END_OF_HEAD,

@@ -8,10 +8,10 @@ opens a socket, starts a thread, or touches a path of a user's folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple, runtime_checkable
 
+from ca.values import dataclass
 from syncd.treetypes import (
     Attributes,
     Marker,

@@ -6,10 +6,11 @@ Everything is bounded, because the versions come from other people: so many line
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
+
+from ca.values import dataclass
 
 AROUND: Final = 3
 """Equal lines that are shown around a difference."""

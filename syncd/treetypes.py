@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from ca.errors import SyncdError
+from ca.values import dataclass
 
 Path: TypeAlias = tuple[bytes, ...]  # names from the folder's root downwards; () is the root itself
 

@@ -11,12 +11,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ca.values import dataclass
 from syncd.cli import client, text
 from syncd.cli.client import Json, OnProgress
 from syncd.cli.terminal import Terminal, wants_colour

@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
+from ca.values import dataclass
 from syncd.cli import units
 from syncd.errors import SyncdError
 from syncd.home import resolve_home

@@ -11,9 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TextIO
 
+from ca.values import dataclass
 from syncd.cli import text
 from syncd.errors import SyncdError
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ca.values import dataclass
 from syncd.cli import session
 
 Command = Any  # typer keeps the class of its commands private

@@ -7,8 +7,9 @@ compares with what was told before: an alarm is told once when it begins, and it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.config import Condition
 
 

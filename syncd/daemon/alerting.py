@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import trio
 
 from ca.ids import FolderId
+from ca.values import dataclass
 from syncd.config import Hook
 from syncd.daemon.alarms import Alarm, Disk, FolderSituation, PeerSituation, Situation, alarms
 from syncd.daemon.app import Daemon

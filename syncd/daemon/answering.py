@@ -7,8 +7,8 @@ question to the one and an answer of the other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import Inviter
 from syncd.engine.invites import Why

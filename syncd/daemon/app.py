@@ -10,13 +10,14 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import trio
 
 from ca.device import device_text
 from ca.ids import DeviceId, FolderId
+from ca.values import dataclass
 from syncd.config import Settings
 from syncd.daemon.answering import Pairing
 from syncd.daemon.auditing import AuditLog

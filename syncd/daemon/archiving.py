@@ -7,11 +7,11 @@ Everything here is slow and in no hurry; it holds `Ground.packing` only while it
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import trio
 
+from ca.values import dataclass
 from syncd.daemon.collecting import Collector, Pruned
 from syncd.daemon.gathering import fetch
 from syncd.daemon.ground import Ground

@@ -13,13 +13,13 @@ chain and begin another one, but not with the same lines.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Final
 
 from ca.codec import bytes_of, bytes_up_to, decode_untrusted, encode, fields_untrusted, optional, text, uint
 from ca.device import SIGNATURE_BYTES, Purpose, sign, verify
 from ca.digest import digest
 from ca.ids import DeviceId, FolderId
+from ca.values import dataclass
 from syncd.daemon.installation import Installation
 from syncd.errors import CodecError, TrustError
 

@@ -8,9 +8,9 @@ have just shown that they hold it, and promised to keep it for a week. Where the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC
 
+from ca.values import dataclass
 from syncd.daemon.ground import Ground, Withheld
 from syncd.daemon.proving import Copies
 from syncd.engine.retention import Policy, ladder, show_tiers

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from ca.values import dataclass
 from syncd.daemon.explaining import inside_of
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.running import RunningFolder

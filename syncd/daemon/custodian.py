@@ -6,7 +6,6 @@ import logging
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from ca.ids import DeviceId
 from ca.keyfiles import load_recovery
 from ca.roles import Role, reads
 from ca.state import Member, Status
+from ca.values import dataclass
 from syncd.daemon.devicedb import DATABASE_NAME
 from syncd.daemon.installation import Installation
 from syncd.daemon.tlsfiles import drop_tls_keys

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from ca.codec import array, bytes_of, bytes_up_to, decode_untrusted, encode
 from ca.homekey import HomeKey, is_sealed
 from ca.ids import DeviceId, EpochId, FolderId
+from ca.values import dataclass
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
 from syncd.store.copies import DatabaseCopy
 from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database

@@ -13,11 +13,12 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC
 
 import trio
 
+from ca.values import dataclass
 from syncd.daemon.gathering import fetch, held_by_peers
 from syncd.daemon.ground import Ground
 from syncd.engine.timeline import Seen

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import trio
 
 from ca.device import device_words
+from ca.values import dataclass
 from syncd.daemon.app import Daemon
 from syncd.daemon.explaining import compare
 from syncd.daemon.filtering import understood

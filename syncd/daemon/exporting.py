@@ -12,12 +12,13 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ca.values import dataclass
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.history import History, Params, Progress
 from syncd.daemon.restoring import Brought, Wish, write_outside

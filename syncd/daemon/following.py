@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from math import inf
 
 import trio
 
+from ca.values import dataclass
 from syncd.daemon.ground import LEVEL, Ground, LinkState
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.model.cipher import max_ciphertext

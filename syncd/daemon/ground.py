@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import NamedTuple, TypeVar, TypeVarTuple
 
 import trio
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.daemon.finishing import Finisher
 from syncd.daemon.hearsay import Hearsay
 from syncd.daemon.metering import Transfers

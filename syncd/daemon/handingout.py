@@ -11,10 +11,10 @@ import zipfile
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 
+from ca.values import dataclass
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.pacing import Pacers
 from syncd.model.lists import BlockList

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Set
-from dataclasses import dataclass
 from typing import Final
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 
 SPANS: Final = 64
 """Older news are told to whoever has not read them, whoever knows them."""

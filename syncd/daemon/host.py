@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from ca.ids import FolderId
+from ca.values import dataclass
 from syncd.config import Settings
 from syncd.daemon.auditing import AuditLog
 from syncd.daemon.devicedb import FolderRow

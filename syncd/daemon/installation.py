@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -16,6 +16,7 @@ from ca.device import DeviceKeys
 from ca.homekey import HomeKey
 from ca.ids import DeviceId, FolderId
 from ca.recovery import PublicRecovery
+from ca.values import dataclass
 from ca.wraps import Sealer
 from syncd.daemon.devicedb import DeviceDb
 from syncd.seams import Clock, Lane, Random, Workers

@@ -7,9 +7,9 @@ A device that nobody has seen for months still gets every new key. It may be a d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from ca.values import dataclass
 from syncd.checks import Check
 from syncd.daemon.views import moment
 

@@ -12,7 +12,7 @@ import base64
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 import trio
@@ -23,6 +23,7 @@ from ca.epochs import MAX_NAME_BYTES, code_label, link_label
 from ca.errors import CodecError
 from ca.ids import DeviceId, FolderId
 from ca.roles import Role
+from ca.values import dataclass
 from syncd.daemon import joinrequests
 from syncd.daemon.devicedb import DeviceDb
 from syncd.daemon.installation import Installation

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, NoReturn, Protocol
 
 import trio
@@ -19,6 +19,7 @@ import trio
 from ca.certs import throwaway_certificate
 from ca.epochs import MAX_NAME_BYTES, code_label, link_label
 from ca.ids import FolderId
+from ca.values import dataclass
 from syncd.daemon.beginning import join_folder
 from syncd.daemon.devicedb import Also
 from syncd.daemon.installation import Installation

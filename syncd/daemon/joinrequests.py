@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from ca.codec import array, bytes_of, decode_untrusted, encode, text, uint
@@ -10,6 +9,7 @@ from ca.device import KEY_BYTES, SEAL_PUBLIC_BYTES, PublicDevice
 from ca.epochs import MAX_NAME_BYTES
 from ca.ids import FolderId
 from ca.roles import Role
+from ca.values import dataclass
 from syncd.protocol.invitation import MAX_HOST_BYTES
 
 _MAX_REQUEST_BYTES: Final = 4096

@@ -13,7 +13,6 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ca.custody import LINKS_FILE
 from ca.homekey import HomeKey
 from ca.keyfiles import KEYS_DIRECTORY
+from ca.values import dataclass
 from syncd.errors import ConfigError
 from syncd.web.linkserver import tls_context
 

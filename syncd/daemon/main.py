@@ -10,12 +10,12 @@ import resource
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import trio
 
 from ca import keyfiles
 from ca.custody import Custody
+from ca.values import dataclass
 from syncd.config import Settings
 from syncd.daemon.alerting import tell_alarms
 from syncd.daemon.api import DaemonApi

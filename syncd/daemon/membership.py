@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -28,6 +28,7 @@ from ca.ids import DeviceId, MemberId
 from ca.recovery import RecoveryKey
 from ca.roles import Action, Capability, Role
 from ca.roster import Head, Relation, Roster
+from ca.values import dataclass
 from syncd.daemon import standing as steps
 from syncd.daemon.devicedb import Also
 from syncd.daemon.ground import Rights

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import trio
 
+from ca.values import dataclass
 from syncd.daemon.pacing import Pace
 from syncd.daemon.traffic import Traffic
 

@@ -7,7 +7,9 @@ that people gave to folders and computers, never the path or name of a file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from ca.values import dataclass
 
 LINK_DOWNLOAD = "audit:link.download"
 """As `daemon.visiting` tells it to the audit log."""

@@ -6,13 +6,13 @@ Lists, messages and what is said between members are not counted: they are littl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import Final
 
 import trio
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.engine.limits import NO_LIMITS, Limits, local_time
 from syncd.seams import Clock
 

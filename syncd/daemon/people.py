@@ -6,7 +6,6 @@ Everything here follows from one `Standing`; nothing here changes it. `daemon.me
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVarTuple
 
 from ca import authority
@@ -15,6 +14,7 @@ from ca.device import PublicDevice
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.roles import USUAL_CAPABILITIES, Action, Capability, Role, held, may_grant, may_share_links
 from ca.roster import EpochInfo, Head, Member, Relation, Roster, Status
+from ca.values import dataclass
 from syncd.daemon.standing import Standing
 from syncd.engine.sharelinks import policy_untrusted
 from syncd.errors import TrustError

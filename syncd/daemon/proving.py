@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import trio
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.daemon.gathering import held_by
 from syncd.daemon.ground import Ground
 from syncd.errors import PeerUnavailable, RemoteProtocolError

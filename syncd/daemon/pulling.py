@@ -11,12 +11,13 @@ moment.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 
 import trio
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.daemon.finishing import Finisher
 from syncd.daemon.metering import Transfers
 from syncd.daemon.pacing import FolderPace

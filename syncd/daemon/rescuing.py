@@ -15,7 +15,7 @@ import os
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from ca.ids import DeviceId, FolderId
 from ca.recovery import RecoveryKey
 from ca.roles import Role
 from ca.roster import Roster
+from ca.values import dataclass
 from syncd.daemon.beginning import begin_recovered
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.host import Host

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import trio
 
+from ca.values import dataclass
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.gathering import fetch, held_by_peers
 from syncd.daemon.ground import Ground

@@ -12,11 +12,12 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import trio
 
 from ca.ids import FolderId
+from ca.values import dataclass
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.ground import not_at_work

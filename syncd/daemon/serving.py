@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 
 import trio
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.daemon.ground import LEVEL, Ground
 from syncd.daemon.pacing import PIECE_BYTES, Pacers
 from syncd.daemon.proving import Prover

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import trio
@@ -12,6 +12,7 @@ import trio
 from ca.device import device_words
 from ca.ids import FolderId
 from ca.roles import Role
+from ca.values import dataclass
 from syncd.daemon.app import Daemon
 from syncd.daemon.beginning import create_folder
 from syncd.daemon.folder import FolderTask

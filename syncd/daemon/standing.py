@@ -10,7 +10,7 @@ then the secrets of the epoch before stay in use for reading, and nothing is sen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
@@ -38,6 +38,7 @@ from ca.ids import DeviceId, EntryHash, FolderId
 from ca.membership import CLOCK_SLACK_S
 from ca.roster import Head, Roster
 from ca.state import share_of
+from ca.values import dataclass
 from ca.wraps import Sealer, Share, WrapTree, check_wrap
 from syncd.daemon.devicedb import AGAIN, BRANCH, ENDED, LEFT, OwnWrap, RosterChange, StoredRoster, own_wrap_untrusted
 from syncd.engine.membership import Update, compare, takes_out

@@ -12,7 +12,8 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+
+from ca.values import dataclass
 
 log = logging.getLogger("syncd.service")
 

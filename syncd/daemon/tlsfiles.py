@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,6 +23,7 @@ from ca import privatefiles
 from ca.authority import Secrets
 from ca.ids import FolderId
 from ca.roster import EpochInfo
+from ca.values import dataclass
 from syncd.errors import ConfigError, TrustError
 
 log = logging.getLogger("syncd.membership")

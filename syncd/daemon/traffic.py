@@ -4,10 +4,11 @@ beyond the life of the daemon."""
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 
 MAX_PEERS: Final = 256
 

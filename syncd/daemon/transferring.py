@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import trio
 
+from ca.values import dataclass
 from syncd.daemon.folder import FolderTask
 
 WINDOW_S = 10.0

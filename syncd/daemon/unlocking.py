@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ import trio
 from ca.custody import Custody
 from ca.device import device_text, device_words
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd import __version__, http
 from syncd.checks import Check, installation_checks
 from syncd.config import Settings

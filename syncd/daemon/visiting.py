@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from ca.addresses import maybe_refusal
+from ca.values import dataclass
 from syncd.daemon.folder import FolderTask
 from syncd.daemon.handingout import HandedOut, all_below, zip_top, zipped
 from syncd.daemon.linkkeeper import LinkKeeper, short_id

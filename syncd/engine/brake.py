@@ -11,7 +11,9 @@ it is one; and, far lower, a number of changes such as a program makes that encr
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from ca.values import dataclass
 
 WINDOW_S = 600.0
 SHARE = 0.25

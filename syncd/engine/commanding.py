@@ -8,10 +8,10 @@ that was obeyed.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from ca.ids import DeviceId, EntryHash
+from ca.values import dataclass
 from syncd.errors import TrustError
 
 LIFETIME_MS: Final = 15 * 60_000

@@ -8,8 +8,8 @@ every dirty directory was looked at: a missing name alone is never a deletion.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from syncd.treetypes import Kind, Stat
 
 

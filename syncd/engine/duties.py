@@ -8,7 +8,6 @@ not. Whoever learns that it is done owes it no more.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -17,6 +16,7 @@ from ca.entries import Change, ChangeRole, DeviceLost, Leave, Remove, Suspend
 from ca.ids import DeviceId, EpochId, MemberId
 from ca.roles import Action, Role, outranks
 from ca.roster import ROTATION_AFTER_S, Member, Roster, Status
+from ca.values import dataclass
 
 PENDING_STEP_S: Final = 20.0
 """Who is next in rank waits so much longer before it does what a departure, an end or a fork calls for."""

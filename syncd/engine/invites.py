@@ -16,7 +16,7 @@ in time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum, IntEnum
 from types import MappingProxyType
 from typing import Final
@@ -24,6 +24,7 @@ from typing import Final
 from ca.codec import array, boolean, bytes_of, bytes_up_to, decode_untrusted, encode, list_of, text, uint
 from ca.ids import DeviceId, FolderId
 from ca.roles import Role
+from ca.values import dataclass
 from ca.words import words_of
 from syncd.errors import ConfigError
 

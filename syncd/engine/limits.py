@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
+
+from ca.values import dataclass
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LEAST: Final = 16_000

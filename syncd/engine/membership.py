@@ -7,7 +7,6 @@ and an entry that arrived alone is judged. What this device has to do about it i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 
 from ca.device import Purpose, verify
@@ -15,6 +14,7 @@ from ca.entries import Change, DeviceLost, Leave, Remove, SignedEntry, Suspend
 from ca.ids import DeviceId, EpochId
 from ca.roles import Action, outranks
 from ca.roster import Member, Roster, Status
+from ca.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

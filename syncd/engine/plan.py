@@ -10,8 +10,10 @@ what Global has replaced.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
+
+from ca.values import dataclass
 
 
 class Kind(IntEnum):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from ca.values import dataclass
 
 FRESH_S: Final = 86_400.0
 """A copy that was whole so long ago, and not heard of since, does not count any more."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.ids import Cid
 
 MAX_BATCH_BLOCKS = 512

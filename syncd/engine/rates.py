@@ -7,8 +7,10 @@ so many of them, since a small file takes its time whatever is in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from ca.values import dataclass
 
 NAME_BYTES: Final = 64 << 10
 """A small file takes as long as so many bytes of a large one: about 5,000 a second, beside 300 MB a second."""

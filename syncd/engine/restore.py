@@ -10,10 +10,11 @@ restored stays where it is now, and another node takes its old name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.engine.timeline import Seen, Tree, tree_of
 from syncd.model.ids import ROOT_NODE, NodeId, VersionId, new_node_id
 from syncd.model.join import UNKNOWN, NodeState, Stamp, decide, join_record

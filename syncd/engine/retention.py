@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import Enum
 from typing import Final
+
+from ca.values import dataclass
 
 DAY_S: Final = 86_400
 MAX_DAYS: Final = 100 * 365

@@ -7,8 +7,9 @@ second look decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from ca.values import dataclass
 
 AGAIN_S = 600.0
 """Between the two looks."""

@@ -16,7 +16,7 @@ import unicodedata
 from base64 import urlsafe_b64encode
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final
@@ -27,6 +27,7 @@ from ca.codec import array, boolean, bytes_of, bytes_up_to, decode_untrusted, en
 from ca.digest import digest
 from ca.ids import FolderId
 from ca.roles import LinkPolicy
+from ca.values import dataclass
 from syncd.errors import CodecError
 from syncd.model.ids import HASH_BYTES, NodeId
 

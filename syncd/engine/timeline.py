@@ -9,10 +9,10 @@ made upon.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+from ca.values import dataclass
 from syncd.model.ids import NodeId, VersionId
 from syncd.model.join import NodeState
 from syncd.model.paths import Path

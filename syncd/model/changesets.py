@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 from ca import codec
 from ca.errors import RemoteProtocolError
 from ca.ids import DeviceId, EntryHash, FolderId
+from ca.values import dataclass
 from syncd.model.cipher import BlockCipher, BlockKind, BlockRefused, Sealed
 from syncd.model.ids import (
     HASH_BYTES,

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from ca.values import dataclass
 
 ENDINGS: Final[dict[str, frozenset[bytes]]] = {
     kind: frozenset(endings.split())

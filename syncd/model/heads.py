@@ -13,7 +13,7 @@ hash of the cids that a vault may learn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from ca import codec
@@ -21,6 +21,7 @@ from ca.device import DeviceKeys, Purpose, sign, verify
 from ca.digest import digest
 from ca.errors import RemoteProtocolError
 from ca.ids import DeviceId, EpochId, FolderId
+from ca.values import dataclass
 from syncd.model.changesets import MAX_COUNTER, Changeset, SealedChangeset, open_changeset_untrusted
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockCipher
 from syncd.model.ids import (

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
+from ca.values import dataclass
 from syncd.model.conditions import Age, Condition, Facts, all_hold, has_conditions, parse_conditions
 from syncd.model.paths import RESERVED_NAME, Path, is_reserved, show
 

@@ -11,10 +11,11 @@ then forget `replaced`, which here makes the law hold for any set of records.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Generic, TypeVar
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.changesets import Changeset
 from syncd.model.ids import ChangesetHash, VersionId, version_id
 from syncd.model.records import Attributes, Content, Place, Record

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ca.digest import digest
 from ca.errors import RemoteProtocolError
 from ca.ids import EpochId
+from ca.values import dataclass
 from syncd.model.cipher import MAX_BLOCK_BYTES
 from syncd.model.ids import HASH_BYTES, Cid, Pid
 

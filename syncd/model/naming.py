@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from ca.digest import digest
+from ca.values import dataclass
 from syncd.model.ids import HASH_BYTES, NodeId, VersionId
 from syncd.model.join import Stamp
 from syncd.model.paths import collision_name, conflict_name

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from blake3 import blake3
 
 from ca.errors import RemoteProtocolError
 from ca.ids import FolderId
+from ca.values import dataclass
 from syncd.model.cipher import BlockCipher, BlockKind, Buffer
 from syncd.model.ids import cid_of
 from syncd.model.lists import ENTRY_BYTES, MAX_LIST_ENTRIES, BlockList, Entry, pack_entry, parse_list_untrusted

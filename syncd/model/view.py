@@ -15,10 +15,10 @@ trivial happens, and must come to the same tree.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.ids import HASH_BYTES, ROOT_NODE, NodeId, VersionId
 from syncd.model.join import NodeState, Stamp, Verdict, Versioned, decide
 from syncd.model.naming import ANY_NAME, Child, name_children

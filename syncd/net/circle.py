@@ -7,7 +7,7 @@ neither knows the other's insides.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import inf
 from typing import Final
 
@@ -15,6 +15,7 @@ import trio
 
 from ca.device import DeviceKeys
 from ca.ids import DeviceId, EntryHash
+from ca.values import dataclass
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.http import Limits
 from syncd.net.connections import Connection, Connections

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import trio
 
 from ca.ids import DeviceId, EpochId, FolderId
+from ca.values import dataclass
 from syncd.errors import TrustError
 from syncd.net.stream import MAX_CONNECTION_S, TlsStream
 from syncd.protocol.door import Known

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from math import inf
 from typing import Final
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.protocol.announcements import is_local
 
 FIRST_WAIT_S: Final = 1.0

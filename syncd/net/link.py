@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import trio
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.errors import PeerUnavailable
 from syncd.http import Client, Reply
 from syncd.model.ids import Cid

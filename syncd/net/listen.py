@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import trio
 
 from ca.addresses import AddressRules, maybe_refusal
+from ca.values import dataclass
 from syncd.doorway import Doorway, host_of
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.net.connections import Connection, Connections
@@ -60,6 +61,9 @@ class ListenLimits:
                 return self.pairings
 
 
+USUAL_LIMITS = ListenLimits()
+
+
 class Doorkeeper:
     """Everything that accepted connections have in common. One per daemon, for all its listeners."""
 
@@ -70,7 +74,7 @@ class Doorkeeper:
         clock: Clock,
         handle: Callable[[Connection], Awaitable[None]],
         refusals: Refusals,
-        limits: ListenLimits = ListenLimits(),
+        limits: ListenLimits = USUAL_LIMITS,
         rules: AddressRules = (),
     ) -> None:
         """`handle` serves one connection; when it returns, the connection is closed. `rules` are this node's own."""

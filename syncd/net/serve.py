@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Final, Protocol
 
@@ -18,6 +18,7 @@ import trio
 from ca.addresses import maybe_refusal
 from ca.device import DeviceKeys, device_text
 from ca.ids import DeviceId, EpochId, FolderId
+from ca.values import dataclass
 from syncd import http
 from syncd.engine.membership import Update
 from syncd.errors import RemoteProtocolError, TrustError

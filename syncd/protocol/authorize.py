@@ -5,11 +5,11 @@ So a device that the roster has just removed fails with its next request, whatev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from ca.ids import DeviceId
 from ca.roles import Role
+from ca.values import dataclass
 from syncd.protocol.requests import Route
 from syncd.protocol.tls import Kind
 

@@ -13,7 +13,6 @@ the signature that counts: whoever carries it can neither change it nor use it a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
@@ -31,6 +30,7 @@ from ca.codec import (
 )
 from ca.device import SIGNATURE_BYTES, DeviceKeys, Purpose, sign
 from ca.ids import DeviceId, EntryHash, FolderId
+from ca.values import dataclass
 from syncd.errors import CodecError
 from syncd.protocol.requests import Route
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final, TypeAlias
 
 from ca.addresses import maybe_address
+from ca.values import dataclass
 from syncd.protocol.allowance import Allowance
 
 MAX_KNOWN: Final = 4096

@@ -7,11 +7,11 @@ Length: 0 unless the status is OK. A frame stands for itself, so one file that c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 from typing import Final
 
+from ca.values import dataclass
 from syncd.errors import LocalProtocolError, RemoteProtocolError
 from syncd.seams import Buffer
 

@@ -7,9 +7,9 @@ HTTP/1.0. So the raw bytes are checked here first, and only a head that can be r
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from ca.values import dataclass
 from syncd.errors import RemoteProtocolError
 
 MAX_HEAD_BYTES: Final = 16 * 1024

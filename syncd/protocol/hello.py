@@ -8,13 +8,12 @@ and the roster head it goes by. A proof carried to another channel, played back,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from blake3 import blake3
 
 from ca.codec import encode
 from ca.device import DeviceKeys, PublicDevice, Purpose, sign, verify
 from ca.ids import DeviceId, EntryHash
+from ca.values import dataclass
 from syncd.errors import TrustError
 from syncd.protocol.messages import Hello
 from syncd.protocol.tls import Endpoint, Kind, Side, certificate_key_untrusted

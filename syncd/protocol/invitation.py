@@ -8,7 +8,6 @@ that it names.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from ca.epochs import MAX_NAME_BYTES
 from ca.errors import CodecError, RemoteProtocolError, TrustError
 from ca.ids import DeviceId, EntryHash, FolderId
 from ca.roles import Role
+from ca.values import dataclass
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
 
 MAX_REQUEST_BYTES: Final = 8 * 1024  # joiner to inviter

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from hmac import compare_digest
 from typing import Any, Final, TypeAlias
 
 from ca.device import DeviceKeys
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.errors import RemoteProtocolError
 from syncd.protocol.invitation import (
     MAX_RESPONSE_BYTES,

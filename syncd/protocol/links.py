@@ -17,7 +17,6 @@ import base64
 import difflib
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
@@ -25,6 +24,7 @@ from blake3 import blake3
 from ca.codec import array, bytes_of, decode_untrusted, encode, list_of, uint
 from ca.errors import CodecError, RemoteProtocolError
 from ca.ids import DeviceId
+from ca.values import dataclass
 from ca.words import WORDS
 
 SCHEME: Final = "syncd:"

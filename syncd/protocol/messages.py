@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from ca.codec import (
 from ca.device import KEY_BYTES, SEAL_PUBLIC_BYTES, SIGNATURE_BYTES, PublicDevice
 from ca.entries import MAX_ENTRIES, MAX_ENTRY_BYTES
 from ca.ids import DeviceId, EntryHash
+from ca.values import dataclass
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
 from syncd.errors import CodecError
 from syncd.model.heads import MAX_HEAD_BYTES

@@ -55,7 +55,6 @@ Why it holds
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -66,6 +65,7 @@ from spake2.ed25519_basic import NotOnCurve
 
 from ca.codec import encode
 from ca.digest import derive, digest, mac
+from ca.values import dataclass
 from syncd.errors import LocalProtocolError, RemoteProtocolError
 from syncd.protocol.invitation import Kind
 from syncd.protocol.links import Code

@@ -13,7 +13,6 @@ each because the other had it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from blake3 import blake3
@@ -21,6 +20,7 @@ from blake3 import blake3
 from ca.codec import Check, boolean, bytes_of, bytes_up_to, decode_untrusted, encode, fields_untrusted
 from ca.digest import digest
 from ca.ids import DeviceId, FolderId
+from ca.values import dataclass
 from syncd.errors import CodecError
 from syncd.model.ids import HASH_BYTES, Cid
 from syncd.protocol.frames import FrameStatus

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ca.values import dataclass
 from syncd.seams import Clock
 
 BURST_S: Final = 60.0

@@ -6,10 +6,10 @@ Not here, because it depends on who asks: whether the request is allowed (`autho
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ca.values import dataclass
 from syncd.model.ids import Cid
 from syncd.protocol.heads import Head, RequestRefused, body_length_untrusted
 

@@ -14,7 +14,6 @@ is what a device wants to find again then: its settings, sealed to the recovery 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ca.codec import (
@@ -34,6 +33,7 @@ from ca.device import KEY_BYTES, SIGNATURE_BYTES, Purpose, sign, verify
 from ca.entries import MAX_ENTRIES
 from ca.ids import DeviceId, FolderId
 from ca.recovery import RecoveryKey
+from ca.values import dataclass
 from ca.wraps import MAX_WRAP_BYTES
 from syncd.protocol.messages import MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_ROSTER_PAGE_BYTES
 from syncd.protocol.requests import Route

@@ -22,7 +22,6 @@ reader must know before changing a line (each sentence has its test in tests/int
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from hmac import compare_digest
@@ -37,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
 
 from ca.ids import EpochId, FolderId
+from ca.values import dataclass
 from syncd.errors import ConfigError, LocalProtocolError, TrustError
 
 ALPN = b"syncd/1"

@@ -9,11 +9,12 @@ effects tell that, no clock does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import Final
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 
 RUN_BYTES: Final = 16
 NO_RUN: Final = bytes(RUN_BYTES)

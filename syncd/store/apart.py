@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.ids import ChangesetHash
 
 

@@ -9,9 +9,9 @@ compared with what the row expected: any difference is a local edit and is publi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from ca.values import dataclass
 from syncd.engine.plan import MakeDir, Move, Park, RemoveDir, Retire
 from syncd.model.xattrs import merge, pack, portable, unpack
 from syncd.seams import Tree

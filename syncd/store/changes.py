@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ca.values import dataclass
 from syncd.model.heads import decode_head_untrusted
 from syncd.model.records import Record
 from syncd.store.folder import FolderStore

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.engine.plan import MakeDir, Move, Park, RemoveDir, Retire, SetAttributes
 from syncd.store import blocks, rows
 from syncd.store.apply import Done, Dressed, Outcome

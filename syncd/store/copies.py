@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
+
+from ca.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.store import rows
 from syncd.treetypes import Path
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Migrations
 
+from ca.values import dataclass
 from syncd.errors import StoreCorrupt
 from syncd.store.migrating import OnProgress, migrate
 

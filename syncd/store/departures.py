@@ -7,8 +7,8 @@ scan compared with is dropped, and the caller looks again.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from syncd.engine.detect import Known
 from syncd.model.ids import VersionId
 from syncd.model.records import DELETED as DELETED_CONTENT

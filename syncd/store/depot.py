@@ -13,13 +13,13 @@ import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from ca.ids import EpochId
 from ca.recovery import PublicRecovery
+from ca.values import dataclass
 from ca.wraps import Sealer
 from syncd.engine.timeline import Seen
 from syncd.errors import RemoteProtocolError, SyncdError

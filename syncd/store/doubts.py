@@ -7,8 +7,8 @@ the disk really holds, so the planner exchanges it for what Global says, and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from syncd.engine.rot import AGAIN_S, Look, Verdict, judge
 from syncd.model.cutter import CutClass
 from syncd.store import blocks, rows

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 
+from ca.values import dataclass
 from syncd.engine.detect import Known
 from syncd.model.ids import NodeId, VersionId
 from syncd.model.records import DIRECTORY, Attributes, Content, Record, file_of, file_of_parts, symlink_to

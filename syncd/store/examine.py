@@ -7,8 +7,9 @@ later. Small files are read many at a time, since most of their cost is the call
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.engine.ransom import SAMPLE_BYTES, looks_encrypted
 from syncd.model.cutter import CutClass
 from syncd.model.xattrs import Xattrs, portable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.model.conditions import Facts
 from syncd.model.ignores import SHARED_NAME, Ignores, parse_ignores
 from syncd.seams import Tree

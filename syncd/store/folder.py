@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.engine.plan import Waiting, plan
 from syncd.engine.retention import Tier
 from syncd.errors import RemoteProtocolError

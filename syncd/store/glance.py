@@ -7,8 +7,9 @@ asked together: the rules, what waits for a person, the rows of those names, and
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering
 from syncd.store.examine import Previous

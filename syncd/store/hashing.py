@@ -8,9 +8,9 @@ it again later.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from ca.values import dataclass
 from syncd.model.cipher import BlockCipher, BlockKind
 from syncd.model.cutter import CUT_BUFFER_BYTES, CutClass, Cutter, blocks_of, choose_class
 from syncd.model.ids import Pid

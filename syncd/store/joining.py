@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.ids import ChangesetHash, NodeId, VersionId, version_id
 from syncd.model.naming import disk_key, holds_any
 from syncd.model.records import Attributes, Content, Place, Record

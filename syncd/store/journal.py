@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from blake3 import blake3
 
 from ca.device import DeviceKeys
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId
+from ca.values import dataclass
 from syncd.errors import StoreCorrupt, TrustError
 from syncd.model.changesets import (
     ITSELF,

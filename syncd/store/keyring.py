@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ca.ids import EpochId, FolderId
+from ca.values import dataclass
 from syncd.model.cipher import BlockCipher, Padding
 from syncd.model.lists import EPOCH_PREFIX_BYTES
 from syncd.store.hashing import Hasher

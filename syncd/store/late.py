@@ -6,9 +6,8 @@ count then, by the rule that it has anyway. It frees what was shown, with all it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.errors import SyncdError
 from syncd.model.changesets import HeadRef
 from syncd.store.db import Transaction

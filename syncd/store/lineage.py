@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.store import rows
 from syncd.store.rows import DELETED, DIR, FILE, NONE, ROOT_ROW, SYMLINK, NodeRow
 

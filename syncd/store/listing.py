@@ -4,8 +4,8 @@ files costs no more than one of a hundred."""
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from syncd.model.ids import Cid
 from syncd.model.lists import BlockList
 from syncd.store import rows

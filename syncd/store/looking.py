@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.ids import ChangesetHash
 from syncd.model.lists import Entry
 from syncd.model.paths import Path

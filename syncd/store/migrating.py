@@ -13,11 +13,11 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
+from ca.values import dataclass
 from syncd.errors import SyncdError
 
 OnProgress = Callable[[str], None]

@@ -8,9 +8,10 @@ every name, or tell any two apart, all children of the directory are named toget
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.ids import HASH_BYTES, VersionId
 from syncd.model.join import Stamp
 from syncd.model.naming import Child, holds_any, name_children

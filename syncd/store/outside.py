@@ -17,13 +17,13 @@ import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import Enum
 from io import RawIOBase
 from itertools import count
 from types import TracebackType
 from typing import Protocol
 
+from ca.values import dataclass
 from syncd.engine.timeline import Seen
 from syncd.errors import SyncdError
 from syncd.model.cipher import MAX_BLOCK_BYTES

@@ -8,8 +8,9 @@ published (`store.recovery`). Only then, and if it has not been touched in that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind, max_ciphertext
 from syncd.model.ids import Cid, Pid
 from syncd.model.lists import ENTRY_BYTES, BlockList

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.engine.timeline import Seen, below, tree_of
 from syncd.model.changesets import Changeset
 from syncd.model.ids import NodeId, VersionId, version_id

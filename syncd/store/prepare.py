@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from blake3 import blake3
 
+from ca.values import dataclass
 from syncd.engine.plan import (
     Create,
     MakeDir,

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import tzinfo
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.engine.retention import DEFAULT, DEFAULT_COPIES, Policy, Promise, Step, parse_tiers, promise, show_tiers
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import VersionId, cid_of, version_id

@@ -9,8 +9,8 @@ nobody's bytes are lost: nothing leaves `.syncd/old` whose bytes were not compar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
 from syncd.model.ids import VersionId
 from syncd.model.lists import BlockList

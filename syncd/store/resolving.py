@@ -3,8 +3,9 @@ of their own for all. (`db_`)"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.errors import SyncdError
 from syncd.model.ids import VersionId
 from syncd.model.records import Record

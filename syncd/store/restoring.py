@@ -8,9 +8,10 @@ work of the folder carries them to this disk and to everybody else's. All of it 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from ca.values import dataclass
 from syncd.engine.restore import Plan, hold_names, plan_restore, plan_undo
 from syncd.engine.timeline import Change, Difference, Seen, Tree, difference, tree_of
 from syncd.model.changesets import Changeset

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
+from ca.values import dataclass
 from syncd.model.ignores import SHARED_NAME, Ignores, parse_ignores
 from syncd.seams import Tree
 from syncd.store.filtering import MAX_BYTES

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TypeVar
 
+from ca.values import dataclass
 from syncd.model.cutter import CutClass
 from syncd.model.ids import NodeId
 from syncd.model.lists import BlockList

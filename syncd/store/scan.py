@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any
 
+from ca.values import dataclass
 from syncd.engine.detect import Known, compare, is_same_object
 from syncd.model.conditions import Facts
 from syncd.model.ids import ROOT_NODE, NodeId, new_node_id

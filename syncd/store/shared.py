@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ca.digest import digest
+from ca.values import dataclass
 from syncd.model.ids import NodeId
 from syncd.model.lists import ENTRY_BYTES
 from syncd.model.paths import Path, show_path

@@ -5,8 +5,7 @@ All of it is `db_`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ca.values import dataclass
 from syncd.store.folder import FolderStore
 
 BY_PERSON, BY_SCHEDULE = 1, 2

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ca.errors import RemoteProtocolError
+from ca.values import dataclass
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import Cid, Pid
 from syncd.model.lists import ENTRY_BYTES, Entry

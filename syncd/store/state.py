@@ -14,7 +14,6 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from ca.backup import Backup
 from ca.homekey import HomeKey
 from ca.ids import DeviceId
 from ca.privatefiles import sync_directory
+from ca.values import dataclass
 from syncd.errors import ConfigError, SyncdError
 from syncd.home import CONFIG_NAME
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ca.values import dataclass
 from syncd.engine.plan import Case, CopyCase, Holder, Kind, Place, Version
 from syncd.model.conditions import Facts
 from syncd.model.naming import disk_key, holds_any, is_legal

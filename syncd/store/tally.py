@@ -6,8 +6,7 @@ has touched since are not counted again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ca.values import dataclass
 from syncd.store import pruning
 from syncd.store.apart import Apart, db_apart
 from syncd.store.counts import Counts, Problem, db_counts, db_drop_solved, db_next_retry, db_problems

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Generic, TypeVar
 
 from blake3 import blake3
 
+from ca.values import dataclass
 from syncd.engine.brake import WINDOW_S
 from syncd.engine.ransom import looks_disguised
 from syncd.errors import SyncdError

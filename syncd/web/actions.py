@@ -8,11 +8,12 @@ that this command exists and asks for the same method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote
 
+from ca.values import dataclass
 from syncd import wording
 from syncd.errors import ConfigError
 from syncd.protocol.links import is_link

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
+from ca.values import dataclass
 from syncd.verdict import verdict
 from syncd.web.calling import Json, call
 from syncd.web.control import Api

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Any, Final
 
+from ca.values import dataclass
 from syncd.protocol.heads import Head
 
 LINK_S: Final = 300.0

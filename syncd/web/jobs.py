@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import trio
 
+from ca.values import dataclass
 from syncd.catalogue import Report, report
 from syncd.web.calling import Json, call
 from syncd.web.control import Api

@@ -12,12 +12,12 @@ No GET changes anything. Everything else is 404 or 405, whatever the link.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
+from ca.values import dataclass
 from syncd.errors import RemoteProtocolError
 from syncd.model.paths import Path, validate_name_untrusted
 from syncd.protocol.heads import Head

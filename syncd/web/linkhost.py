@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
+from ca.values import dataclass
 from syncd.model.paths import Path
 from syncd.web.linkgate import Verb
 

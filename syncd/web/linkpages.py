@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import trio
 
+from ca.values import dataclass
 from syncd import http
 from syncd.errors import SyncdError
 from syncd.model.paths import Path

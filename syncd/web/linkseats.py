@@ -11,8 +11,10 @@ Times are seconds of a clock that never goes back; whoever calls says what it sh
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TypeAlias
+
+from ca.values import dataclass
 
 MAX_STRANGERS: Final = 64
 MAX_STRANGERS_PER_ADDRESS: Final = 16

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import trio
 
+from ca.values import dataclass
 from syncd.errors import SyncdError
 from syncd.web.asking import digest, headline, level
 from syncd.web.calling import call

@@ -7,10 +7,11 @@ same PIN and asks by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
+from ca.values import dataclass
 from syncd.engine.happenings import kind_of
 from syncd.errors import TrustError
 from syncd.seams import Workers

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, assert_never
 
+from ca.values import dataclass
 from syncd.errors import RemoteProtocolError
 
 MAX_BODY_BYTES = 256 * 1024

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import segno
 
+from ca.values import dataclass
 from syncd import wording
 from syncd.protocol.links import qr_form
 

@@ -7,7 +7,6 @@ Every value is escaped by the template engine; names of other people are besides
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from importlib import resources
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from ca.values import dataclass
 from syncd import wording
 from syncd.verdict import state_of
 
