@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from typing import Annotated
@@ -15,6 +16,9 @@ from syncd.home import is_locked, lock_home, prepare_home
 
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02
+WHILE_LOADING = 20_000
+"""Objects that come before Python looks for circles of them: what is loaded stays, and at its own 700 looking takes a
+tenth of the start. The daemon sets its own pace (`daemon.main.COLLECT_AFTER`)."""
 
 
 @command(dry_run=False)
@@ -30,6 +34,7 @@ def run(
         from syncd.config import load_settings
 
         settings = load_settings(home, socket=session.place.socket)
+        gc.set_threshold(WHILE_LOADING)
         from syncd.daemon import run as run_daemon  # a second: only a daemon that will run pays for it
 
         os.chdir("/")  # a daemon must not keep a file system busy only because it was started there

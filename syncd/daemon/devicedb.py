@@ -20,8 +20,8 @@ from ca.values import dataclass
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
 from syncd.store.copies import DatabaseCopy
 from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
+from syncd.store.forms import DEVICE
 from syncd.store.migrating import OnProgress
-from syncd.store.schema import DEVICE
 from syncd.store.state import without_fleeting
 
 DATABASE_NAME: Final = "device.db"

@@ -29,7 +29,6 @@ from ca.homekey import HomeKey
 from ca.keyfiles import KEYS_DIRECTORY
 from ca.values import dataclass
 from syncd.errors import ConfigError
-from syncd.web.linkserver import tls_context
 
 VALID: Final = timedelta(days=397)
 EARLIER: Final = timedelta(days=2)
@@ -66,6 +65,8 @@ def open_certificate(
     try:
         with open(certificate, "rb") as file:
             first = _read(file.read(_MAX_FILE_BYTES))
+        from syncd.web.linkserver import tls_context  # loads Jinja: only while a share link lives
+
         context = tls_context(certificate, key, password)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         what = f"the certificate for share links cannot be used: {certificate}"

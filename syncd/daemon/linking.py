@@ -26,11 +26,11 @@ from syncd.errors import ConfigError, SyncdError, TrustError
 from syncd.model.paths import Path, show
 from syncd.store import shared
 from syncd.store.shared import Shared
-from syncd.web.linkserver import LinkServer
 from syncd.wording import duration
 
 if TYPE_CHECKING:
     from syncd.daemon.app import Daemon
+    from syncd.web.linkserver import LinkServer
 
 log = logging.getLogger("syncd.links")
 
@@ -124,6 +124,8 @@ class Linking:
             await self._read_again()
             return
         await self._read_certificate()
+        from syncd.web.linkserver import LinkServer  # and with it Jinja: only while a share link lives
+
         settings = self._daemon.settings
         server = LinkServer(
             self._daemon.seams.network,

@@ -13,7 +13,6 @@ from ca.state import Status
 from syncd import __version__
 from syncd.checks import Check, installation_checks
 from syncd.config import RELOADABLE_KEYS, settings_with_origin
-from syncd.configfile import change_setting
 from syncd.daemon.alerting import notification
 from syncd.daemon.app import Daemon
 from syncd.daemon.attacks import attack_checks
@@ -71,6 +70,8 @@ class Operating:
     async def config_set(self, params: Params, progress: Progress) -> Json:
         """Change one setting in the file, as `syncd config set` does without a daemon; null takes it out."""
         home, dry_run = self._daemon.settings.home, params["dry_run"]
+        from syncd.configfile import change_setting  # loads tomlkit, which only a change of the file needs
+
         change = functools.partial(change_setting, home, params["key"], params["value"], dry_run=dry_run)
         await self._daemon.seams.workers.run_blocking(change)
         if not dry_run:

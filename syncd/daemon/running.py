@@ -31,8 +31,8 @@ from syncd.errors import ConfigError, LocalProtocolError, SyncdError
 from syncd.seams import Lane, Tree, Trees
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
+from syncd.store.forms import FOLDER
 from syncd.store.journal import Journal
-from syncd.store.schema import FOLDER
 from syncd.store.watch import watch
 from syncd.treetypes import Dirty, Marker, RootState, TreeError
 

@@ -60,8 +60,6 @@ from typing import Any, Final, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
-from spake2.ed25519_basic import NotOnCurve
 
 from ca.codec import encode
 from ca.digest import derive, digest, mac
@@ -145,7 +143,8 @@ def open_untrusted(key: bytes, box: bytes) -> bytes:
 
 
 class Spake:
-    """One side of one SPAKE2 exchange: the only code that knows the library."""
+    """One side of one SPAKE2 exchange: the only code that knows the library, which computes its groups while it is
+    loaded; most daemons that run invite nobody."""
 
     def __init__(self, side: type[Any], code: Code, channel: Channel, random: Callable[[int], bytes]) -> None:
         self._exchange = side(
@@ -158,14 +157,21 @@ class Spake:
 
     @classmethod
     def of_joiner(cls, code: Code, channel: Channel, random: Callable[[int], bytes]) -> Spake:
+        from spake2 import SPAKE2_A
+
         return cls(SPAKE2_A, code, channel, random)
 
     @classmethod
     def of_inviter(cls, code: Code, channel: Channel, random: Callable[[int], bytes]) -> Spake:
+        from spake2 import SPAKE2_B
+
         return cls(SPAKE2_B, code, channel, random)
 
     def agree_untrusted(self, other_share: bytes) -> bytes:
         """The key that the other side has too if it knows the code. Raises: RemoteProtocolError, and nothing else."""
+        from spake2 import SPAKEError
+        from spake2.ed25519_basic import NotOnCurve
+
         try:
             key: bytes = self._exchange.finish(other_share)
         except (SPAKEError, NotOnCurve, ValueError):

@@ -12,17 +12,13 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlite_utils import Migrations
-
 from ca.values import dataclass
 from syncd.errors import StoreCorrupt
+from syncd.store.forms import Form
 from syncd.store.migrating import OnProgress, migrate
 
 Open = Callable[[], sqlite3.Connection]
 SetAside = Callable[[], str]
-
-NEWEST = {"syncd-folder": 5, "syncd-device": 1}
-"""user_version that this program writes, for each set of migrations."""
 
 
 class DatabaseNewer(StoreCorrupt):
@@ -41,41 +37,38 @@ _ODD_FORMAT = "unsupported file format"
 """What SQLite says of a header with one damaged field; all else that it calls operational is the disk's trouble."""
 
 
-def open_database(
-    open_: Open, set_aside: SetAside, migrations: Migrations, tell: OnProgress = lambda line: None
-) -> Opened:
+def open_database(open_: Open, set_aside: SetAside, form: Form, tell: OnProgress = lambda line: None) -> Opened:
     """Open, check and migrate; on damage move the old file aside and begin a new one. `tell` hears how it goes.
 
     Raises DatabaseNewer when a newer program wrote it, MigrationFailed, sqlite3.OperationalError when the disk refuses.
     """
     moved: str | None = None
     try:
-        connection = _prepare(open_(), migrations, tell)
+        connection = _prepare(open_(), form, tell)
     except sqlite3.OperationalError as error:
         if str(error) != _ODD_FORMAT:
             raise
         moved = set_aside()
-        connection = _prepare(open_(), migrations, tell)
+        connection = _prepare(open_(), form, tell)
     except (sqlite3.DatabaseError, StoreCorrupt) as error:
         if isinstance(error, DatabaseNewer):
             raise
         moved = set_aside()
-        connection = _prepare(open_(), migrations, tell)
+        connection = _prepare(open_(), form, tell)
     return Opened(connection, moved)
 
 
-def _prepare(connection: sqlite3.Connection, migrations: Migrations, tell: OnProgress) -> sqlite3.Connection:
+def _prepare(connection: sqlite3.Connection, form: Form, tell: OnProgress) -> sqlite3.Connection:
     try:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-16384")
         connection.execute("PRAGMA temp_store=MEMORY")
-        newest = NEWEST[migrations.name]
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > newest:
+        if version > form.newest:
             raise DatabaseNewer(
-                f"this database has format {version}, this program knows {newest}",
+                f"this database has format {version}, this program knows {form.newest}",
                 id="SY-DB-02",
                 why="a newer syncd has used this home",
                 fix="install that version again; or syncd db rollback, to go back to before it",
@@ -83,8 +76,9 @@ def _prepare(connection: sqlite3.Connection, migrations: Migrations, tell: OnPro
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise StoreCorrupt(f"the database is damaged: {verdict}", id="SY-DB-01")
-        migrate(connection, migrations, newest, tell)
-        connection.execute(f"PRAGMA user_version={newest}")
+        if version != form.newest or not form.is_current(connection):
+            migrate(connection, form.steps(), form.newest, tell)
+            connection.execute(f"PRAGMA user_version={form.newest}")
     except BaseException:
         connection.close()
         raise

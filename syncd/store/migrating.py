@@ -14,11 +14,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from sqlite_utils import Database, Migrations
+from typing import TYPE_CHECKING
 
 from ca.values import dataclass
 from syncd.errors import SyncdError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Migrations
 
 OnProgress = Callable[[str], None]
 
@@ -41,6 +43,8 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations, newest: int,
     The steps are not flushed one by one, which would be most of the time that a new folder takes: the log holds them in
     their order, the next commit flushes all of it, and what a power cut takes before that is done again.
     """
+    from sqlite_utils import Database  # forty modules, for a database that is new or older
+
     database = Database(connection, execute_plugins=False)
     pending = migrations.pending(database)
     if not pending:

@@ -32,9 +32,9 @@ from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.seams import Buffer, Clock, Lane, Random, Tree, Trees, Workers
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
+from syncd.store.forms import FOLDER
 from syncd.store.journal import Journal
 from syncd.store.keyring import EpochKeys, Keyring
-from syncd.store.schema import FOLDER
 from syncd.store.watch import LocalTrees, watch
 from syncd.treetypes import Dirty, Marker
 from syncd.workers import ThreadWorkers

@@ -19,9 +19,9 @@ from syncd.model.records import DELETED, DIRECTORY, Attributes, Content, Place, 
 from syncd.model.view import settle_places, view
 from syncd.store import rows
 from syncd.store.db import Transaction, open_database
+from syncd.store.forms import FOLDER
 from syncd.store.joining import Source, Sources, join_records, read_heads
 from syncd.store.rows import ROOT_ROW, NodeRow
-from syncd.store.schema import FOLDER
 from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
 from syncd.treetypes import Personality

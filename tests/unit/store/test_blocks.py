@@ -12,7 +12,7 @@ from syncd.model.lists import pack_entry
 from syncd.store import blocks
 from syncd.store.blocks import MAX_PLACES, SourceKind, source_of
 from syncd.store.db import open_database
-from syncd.store.schema import FOLDER
+from syncd.store.forms import FOLDER
 
 PID, OTHER = Pid(bytes(31) + b"1"), Pid(bytes(31) + b"2")
 CID = Cid(b"c" * 32)

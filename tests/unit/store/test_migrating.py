@@ -12,12 +12,13 @@ from sqlite_utils import Database, Migrations
 
 from syncd.store import db as databases
 from syncd.store.db import HomeDatabase, open_database
+from syncd.store.forms import DEVICE, FOLDER, Form
 from syncd.store.migrating import MigrationFailed, copies, copying_line, roll_back
 
 NAME = "syncd-test"
 
 
-def steps(count: int, *, fails: bool = False) -> Migrations:
+def steps(count: int, *, fails: bool = False) -> Form:
     """Steps that each add a table; the last one of those that fail does so after it has written."""
     made = Migrations(NAME)
 
@@ -30,13 +31,12 @@ def steps(count: int, *, fails: bool = False) -> Migrations:
 
     for number in range(1, count + 1):
         add(number)
-    return made
+    return Form(NAME, count, f"m{count:03}", lambda: made)
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path) -> Path:
     """A home with a database of format 1 and something in it."""
-    monkeypatch.setitem(databases.NEWEST, NAME, 1)
     file = HomeDatabase(tmp_path, "x.db")
     opened = open_database(file.open, file.set_aside, steps(1))
     opened.connection.execute("INSERT INTO t1 VALUES ('precious')")
@@ -45,12 +45,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def migrate(home: Path, monkeypatch: pytest.MonkeyPatch, to: int, *, fails: bool = False) -> list[str]:
+def migrate(home: Path, to: int, *, fails: bool = False) -> list[str]:
     """Open it with a program of format `to`; what was told meanwhile."""
-    monkeypatch.setitem(databases.NEWEST, NAME, to)
     file, told = HomeDatabase(home, "x.db"), list[str]()
     open_database(file.open, file.set_aside, steps(to, fails=fails), told.append).connection.close()
     return told
+
+
+@pytest.mark.parametrize("form", [FOLDER, DEVICE], ids=lambda form: form.name)
+def test_form_names_the_last_of_its_steps(form: Form, tmp_path: Path) -> None:
+    file = HomeDatabase(tmp_path, "x.db")
+    connection = open_database(file.open, file.set_aside, form).connection
+    done = [name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations ORDER BY rowid")]
+    assert done[-1] == form.last and form.is_current(connection)
+    connection.close()
+
+
+def test_database_in_which_a_step_is_missing_is_not_current(tmp_path: Path) -> None:
+    file = HomeDatabase(tmp_path, "x.db")
+    assert not FOLDER.is_current(file.open())
+    open_database(file.open, file.set_aside, steps(1)).connection.close()
+    assert not steps(2).is_current(file.open()) and steps(1).is_current(file.open())
 
 
 def content(path: Path) -> tuple[set[str], list[tuple[str]]]:
@@ -62,8 +77,8 @@ def content(path: Path) -> tuple[set[str], list[tuple[str]]]:
         connection.close()
 
 
-def test_copy_is_made_before_and_told_with_rate_and_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = migrate(home, monkeypatch, 3)
+def test_copy_is_made_before_and_told_with_rate_and_time(home: Path) -> None:
+    told = migrate(home, 3)
     (copy,) = copies(home / "x.db")
     assert copy.name == "x.db.before-3"
     assert copy.stat().st_mode & 0o777 == 0o600
@@ -73,21 +88,21 @@ def test_copy_is_made_before_and_told_with_rate_and_time(home: Path, monkeypatch
     assert copying_line("x.db", 10 << 20, 40 << 20, 2.0) == "x.db: copied 10 of 40 MiB, 5 MiB/s, 6 s left"
 
 
-def test_only_the_newest_copy_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    migrate(home, monkeypatch, 2)
-    migrate(home, monkeypatch, 3)
+def test_only_the_newest_copy_is_kept(home: Path) -> None:
+    migrate(home, 2)
+    migrate(home, 3)
     assert [copy.name for copy in copies(home / "x.db")] == ["x.db.before-3"]
-    assert migrate(home, monkeypatch, 3) == [], "nothing is pending: no copy, no word"
+    assert migrate(home, 3) == [], "nothing is pending: no copy, no word"
 
 
-def test_failed_step_loses_nothing_and_is_no_damage(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_step_loses_nothing_and_is_no_damage(home: Path) -> None:
     with pytest.raises(MigrationFailed) as caught:
-        migrate(home, monkeypatch, 3, fails=True)
+        migrate(home, 3, fails=True)
     assert caught.value.id == "SY-DB-03"
     assert content(home / "x.db")[1] == [("precious",)]
     assert "t3" not in content(home / "x.db")[0]
     assert not list(home.glob("*.broken-*"))
-    migrate(home, monkeypatch, 3)
+    migrate(home, 3)
     assert content(home / "x.db") == ({"t1", "t2", "t3"}, [("precious",)])
 
 
@@ -95,27 +110,25 @@ def test_full_disk_is_told_with_numbers_before_anything_is_done(home: Path, monk
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 1000))
     with pytest.raises(MigrationFailed) as caught:
-        migrate(home, monkeypatch, 2)
+        migrate(home, 2)
     assert caught.value.id == "SY-DISK-01" and "MiB" in caught.value.why
     assert content(home / "x.db") == ({"t1"}, [("precious",)])
     assert copies(home / "x.db") == []
 
 
-def test_going_back_restores_the_copy_and_keeps_the_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    migrate(home, monkeypatch, 2)
+def test_going_back_restores_the_copy_and_keeps_the_other(home: Path) -> None:
+    migrate(home, 2)
     (done,) = roll_back(home)
     assert (done.name, done.kept) == ("x.db", "x.db.newer-1")
     assert content(home / "x.db") == ({"t1"}, [("precious",)])
     assert content(home / "x.db.newer-1")[0] == {"t1", "t2"}
-    monkeypatch.setitem(databases.NEWEST, NAME, 1)
     file = HomeDatabase(home, "x.db")
     open_database(file.open, file.set_aside, steps(1)).connection.close()  # the program of before reads it again
     assert list(roll_back(home)) == [], "a copy is used once"
 
 
-def test_newer_database_names_the_way_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    migrate(home, monkeypatch, 2)
-    monkeypatch.setitem(databases.NEWEST, NAME, 1)
+def test_newer_database_names_the_way_back(home: Path) -> None:
+    migrate(home, 2)
     file = HomeDatabase(home, "x.db")
     with pytest.raises(databases.DatabaseNewer) as caught:
         open_database(file.open, file.set_aside, steps(1))
