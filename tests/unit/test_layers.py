@@ -19,7 +19,7 @@ PURE, BLOCKING, ASYNC = "Pure", "Blocking", "Async"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("ca",),
-    ("syncd.errors", "syncd.treetypes"),
+    ("syncd.errors", "syncd.tables", "syncd.treetypes"),
     ("syncd.catalogue", "syncd.seams"),
     ("syncd.model",),
     ("syncd.protocol",),
@@ -60,6 +60,7 @@ COLOURS: dict[str, str] = {
     "ca.roles": PURE,
     "ca.roster": PURE,
     "ca.state": PURE,
+    "ca.values": PURE,
     "ca.words": PURE,
     "ca.wraps": PURE,
     "syncd": PURE,
@@ -365,6 +366,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.watch": ASYNC,
     "syncd.store.waves": BLOCKING,
     "syncd.sidebyside": PURE,
+    "syncd.tables": PURE,
     "syncd.treetypes": PURE,
     "syncd.verdict": PURE,
     "syncd.web.actions": PURE,
