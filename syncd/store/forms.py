@@ -49,4 +49,4 @@ def _device_steps() -> Migrations:
 
 
 FOLDER = Form("syncd-folder", 5, "m011_extended_attributes", _folder_steps)
-DEVICE = Form("syncd-device", 1, "m002_commands", _device_steps)
+DEVICE = Form("syncd-device", 1, "m004_share_links", _device_steps)
