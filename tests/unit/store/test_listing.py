@@ -12,9 +12,9 @@ from ca.ids import EntryHash, EpochId
 from syncd.model.ids import Cid, NodeId, Pid
 from syncd.model.lists import pack_entry
 from syncd.store import rows
-from syncd.store.schema import FOLDER
 from syncd.store.listing import BLOCKS_PER_FILE, db_list
 from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
+from syncd.store.schema import FOLDER
 
 EPOCH = EpochId(EntryHash(bytes(32)))
 
