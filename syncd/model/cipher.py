@@ -27,7 +27,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ca.digest import derive
 from ca.errors import RemoteProtocolError
 from ca.ids import EpochId, FolderId
-from ca.values import dataclass
 from syncd.model.ids import Cid, Pid, cid_of
 
 Buffer = bytes | bytearray | memoryview

@@ -24,7 +24,6 @@ from typing import Any, Final, NamedTuple
 
 from ca.codec import Encodable, Encoded, encoded_bytes, encoded_uint
 from ca.errors import RemoteProtocolError
-from ca.values import dataclass
 from syncd.model.cutter import CutClass
 from syncd.model.ids import HASH_BYTES, ROOT_NODE, NodeId, VersionId
 from syncd.model.lists import (

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final, NamedTuple, TypeVar, cast
 
-from ca.values import dataclass
 from syncd.model.ids import HASH_BYTES, Cid, Pid
 from syncd.model.lists import ENTRY_BYTES, Entry
 from syncd.store import rows
