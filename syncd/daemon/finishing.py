@@ -16,8 +16,8 @@ from syncd.store.prepare import Want
 from syncd.store.staging import Staging
 from syncd.treetypes import TreeError
 
-MAX_GROUP = 1024
-"""Contents put in place behind one flush."""
+MAX_GROUP = 4096
+"""Contents put in place behind one flush: what has come while the group before them was."""
 FEW = 16
 """So few take so little time that they go the whole way in one visit to the rows."""
 

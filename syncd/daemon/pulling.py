@@ -43,7 +43,7 @@ from syncd.workers import Buffers
 POLL_AGAIN_S = 3.0
 STARVED_MAX_S = 60.0
 BUSY_S = 1.0
-MAX_STAGED_FILES = 2048
+MAX_STAGED_FILES = 4096
 FEW_LARGE = 32
 MAX_LARGE_BYTES = 256 << 20
 """More than a few contents of several blocks are on their way at a time as long as they are not larger together."""

@@ -32,7 +32,7 @@ _Key = tuple[Path, bytes]
 class _Unrest:
     """One name that has changed."""
 
-    __slots__ = ("before", "deadline_s", "due_s", "is_tree", "patience_s", "queued_s")
+    __slots__ = ("before", "deadline_s", "due_s", "halves", "is_tree", "patience_s", "queued_s")
 
     def __init__(self, now_s: float) -> None:
         self.due_s = now_s  # at rest then, if nothing more happens
@@ -40,6 +40,7 @@ class _Unrest:
         self.deadline_s = now_s + RESTLESS_S  # looked at then in any case
         self.queued_s = math.inf  # when its one valid entry of the heap comes up
         self.is_tree = False  # all of the directory of that name is to be looked at
+        self.halves: list[int] = []  # pairs of which the other name was not known when it was heard of
         self.before: list[_Unrest] = []  # names that what stands here had before; none of them rests earlier
 
 
@@ -91,6 +92,7 @@ class Settling:
         old = self._halves.pop(pair, None)
         if old is None:
             self._halves[pair] = unrest
+            unrest.halves.append(pair)
         elif old is not unrest and len(unrest.before) < MOST_HELD_BACK:
             unrest.before.append(old)
             old.deadline_s = unrest.deadline_s = min(old.deadline_s, unrest.deadline_s)
@@ -124,11 +126,9 @@ class Settling:
         for key, unrest in rested:
             parent, name = key
             names[parent].add(name)
+            self._forget_halves(unrest)
             if unrest.is_tree:
                 trees.add((*parent, name))
-        if self._halves:  # the other names of these are outside of the folder
-            over = {id(unrest) for _, unrest in rested}
-            self._halves = {pair: half for pair, half in self._halves.items() if id(half) not in over}
         if not names and self.next_due_s() != 0.0:
             return None
         frozen: dict[Path, frozenset[bytes] | None] = {path: frozenset(found) for path, found in names.items()}
@@ -137,6 +137,13 @@ class Settling:
         self._rescan = self._limited = self._ignore_changed = False
         self._cookies.clear()
         return dirty
+
+    def _forget_halves(self, unrest: _Unrest) -> None:
+        """The other names of these are outside of the folder: the stage, for all that is put in place."""
+        for pair in unrest.halves:
+            if self._halves.get(pair) is unrest:
+                del self._halves[pair]
+        unrest.halves.clear()
 
     def _rested(self, now_s: float) -> list[tuple[_Key, _Unrest]]:
         rested: list[tuple[_Key, _Unrest]] = []

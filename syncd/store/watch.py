@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from math import inf
 
 import trio
 
@@ -21,6 +22,10 @@ from syncd.store.tree import DirTree, count_tree, make_root, move_root
 from syncd.treetypes import PRIVATE, ROOT, Change, Dirty, Kind, Path, RawEvent, TreeError
 
 GATHER_S = 0.05  # between two batches, so that a burst makes few large ones
+BURST_READS = 8
+BURST_S = 0.02
+"""Events that come one behind the other, as while many files are put in place, are read so far apart: each time the
+daemon is woken for them costs as much as looking at several of them."""
 ASK_AGAIN_S = 60.0
 """After the system refused to watch."""
 IGNORE = b"ignore"
@@ -30,18 +35,25 @@ async def watch(events: TreeEvents, send: trio.MemorySendChannel[Dirty]) -> None
     """Send what has come to rest, until cancelled. While the receiver is busy, further changes gather here."""
     settling = Settling()
     stirred = trio.Event()
+    waits_until_s = inf
 
     async def read() -> None:
-        nonlocal stirred
+        last_s, close = -inf, 0
         while True:
-            settling.feed(await events.receive(), trio.current_time())
-            stirred.set()
+            settling.feed(await events.receive(), now_s := trio.current_time())
+            due_s = settling.next_due_s()
+            if due_s is not None and due_s < waits_until_s:
+                stirred.set()
+            last_s, close = now_s, close + 1 if now_s - last_s < 2 * BURST_S else 0
+            if close > BURST_READS:
+                await trio.sleep(BURST_S)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
         while True:
             due_s = settling.next_due_s()
-            with trio.move_on_at(trio.current_time() + 86_400 if due_s is None else due_s):
+            waits_until_s = inf if due_s is None else due_s
+            with trio.move_on_at(waits_until_s):
                 await stirred.wait()
                 stirred = trio.Event()
             if due_s and trio.current_time() - due_s > GATHER_S:
