@@ -427,8 +427,8 @@ class Tree(Protocol):
 
     # Durability.
 
-    def flush(self, tokens: Sequence[bytes] = ()) -> None:
-        """Return when the staged files of `tokens` would survive a power cut.
+    def flush(self, tokens: Sequence[bytes] = (), names_in: Sequence[Path] = ()) -> None:
+        """Return when the staged files of `tokens` would survive a power cut, and the names in these directories.
 
         Raises when the disk reported any failure since the last flush: the whole batch is then in doubt.
         """

@@ -29,6 +29,9 @@ log = logging.getLogger("syncd.folder")
 LONGEST_SLEEP_S = 3600.0
 RETRY_S = 2.0
 RACE_RETRY_S = 0.25
+PLAN_S = 1.0
+"""How often the planner looks again while contents arrive and nothing else happens: at directories, say, that get their
+mode when all that is in them is there."""
 FRESH_S = 0.25
 """A root that was there so lately need not be looked for again before planning: what changes the disk finds out anyway,
 and that something is gone is decided by the scan alone."""
@@ -50,6 +53,7 @@ class Applier:
         self._waves = waves
         self._counted: Counted | None = None
         """Of the last sweep, if it has changed nothing after that."""
+        self._planned_at = 0.0
         self._space_at = 0.0
         """The disk was full, or failed: when to try again. 0: it was not."""
         ground.finisher.on_committed = self._after_commit
@@ -64,6 +68,7 @@ class Applier:
                 await self._ground.plan_event.wait()
             # Planning begins here, so that nobody takes this disk for level by what was counted before the news.
             self._ground.plan_event, self._ground.is_planning = trio.Event(), True
+            self._planned_at = self._clock.monotonic()
             try:
                 has_planned = await self._plan()
             finally:
@@ -171,7 +176,9 @@ class Applier:
         if committed.moved:
             self._work.deep.update(committed.moved)
             self._work.event.set()
-        if not is_swept:
+        # While contents come in group after group, nothing new can be done after most of them.
+        is_over = not self._puller.busy or committed.is_left or committed.failed or committed.look_again
+        if not is_swept and (is_over or self._clock.monotonic() >= self._planned_at + PLAN_S):
             self._ground.wake_plan()
         self._ground.tell()
 

@@ -4,19 +4,20 @@ flush, and then the rows say so."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
 from syncd.engine.rates import Rates, work_of
 from syncd.seams import Lane, Workers
-from syncd.store.apply import put_in_place
+from syncd.store.apply import Done, name_staged, put_in_place
 from syncd.store.commit import Committed
 from syncd.store.folder import FolderStore
 from syncd.store.prepare import Want
 from syncd.store.staging import Staging
-from syncd.treetypes import TreeError
+from syncd.treetypes import Path, TreeError
 
-MAX_GROUP = 4096
+MAX_GROUP = 2048
 """Contents put in place behind one flush: what has come while the group before them was."""
 FEW = 16
 """So few take so little time that they go the whole way in one visit to the rows."""
@@ -28,10 +29,13 @@ class Finisher:
     def __init__(self, store: FolderStore, workers: Workers, lane: Lane, rates: Rates) -> None:
         self.rates = rates
         self._store = store
-        self._workers = workers
-        self._lane = lane
+        self._blocking = workers.run_blocking
+        self._db = partial(workers.run_blocking, lane=lane)
         self._ready: list[Staging] = []
         self._ready_event = trio.Event()
+        self._unsure: list[Staging] = []
+        """Of these it is not certain yet that they are in place: what the disk refuses now concerns them."""
+        self._began = 0.0
         self.disk = trio.Lock()
         """Held while names on the disk are changed and until the rows say so: paths hold still meanwhile."""
         self.on_done: Callable[[Sequence[Staging]], None] = lambda group: None
@@ -39,6 +43,11 @@ class Finisher:
         self.on_failed: Callable[[Sequence[Staging]], Awaitable[None]] | None = None
         """The disk refused: all of them have to be staged again. Each bears the error."""
         self.on_committed: Callable[[Committed], Awaitable[None]] | None = None
+
+    @property
+    def paths(self) -> set[Path]:
+        """Where names appear that no row knows yet."""
+        return {staging.want.path for staging in self._unsure}
 
     def add(self, staging: Staging) -> None:
         """Put a complete content in place soon."""
@@ -49,45 +58,85 @@ class Finisher:
         """Group after group, until cancelled; a group that was begun is finished."""
         while True:
             await self._ready_event.wait()
-            group, self._ready = self._ready[:MAX_GROUP], self._ready[MAX_GROUP:]
-            if not self._ready:
-                self._ready_event = trio.Event()
             with trio.CancelScope(shield=True):
-                await self._finish(group, now)
+                try:
+                    await self._finish(self._take(), now)
+                except TreeError as error:
+                    await self._give_up(error)
+                finally:
+                    self._settle(self._unsure)
 
-    async def _finish(self, group: Sequence[Staging], now: Callable[[], float]) -> None:
-        tokens = [staging.want.token for staging in group]
-        began = trio.current_time()
-        try:
-            await self._workers.run_blocking(self._store.tree.flush, tokens)
-            async with self.disk:
-                committed = await self._put_in_place([staging.want for staging in group], now)
-        except TreeError as error:
-            # The disk reported a failure: nothing of this group may be believed, and all of it is staged again. What
-            # has its name already is found by its intent, or by the scan.
-            for staging in group:
-                staging.error = error
-            if self.on_failed is not None:
-                await self.on_failed(group)
-            return
-        size = sum(staging.want.size for staging in group)
-        self.rates.place.note(work_of(len(group), size), trio.current_time() - began)
+    def _take(self) -> list[Staging]:
+        group, self._ready = self._ready[:MAX_GROUP], self._ready[MAX_GROUP:]
+        if not self._ready:
+            self._ready_event = trio.Event()
+        self._unsure = self._unsure + group
+        return group
+
+    async def _finish(self, group: list[Staging], now: Callable[[], float]) -> None:
+        """Put these in place, and what is ready by then: the flush before one group gets its names is also the one
+        that the names of the group before it need."""
+        self._began = trio.current_time()
+        await self._blocking(self._store.tree.flush, _tokens(group))
+        async with self.disk:
+            if len(group) <= FEW:
+                self._begin(group)
+                await self._note(group, await self._db(self._db_put_in_place, _wants(group), now))
+                return
+            done = await self._name(group, await self._db(self._store.db_intents, self._begin(group)))
+            while self._ready and not self.disk.statistics().tasks_waiting:
+                before, group = group, self._take()
+                await self._blocking(self._store.tree.flush, _tokens(group), _directories(before))
+                committed, wanted = await self._db(self._store.db_commit_and_intend, done, now(), self._begin(group))
+                await self._note(before, committed)
+                done = await self._name(group, wanted)
+            await self._blocking(self._store.tree.flush_dirs, _directories(group))
+            await self._note(group, await self._db(self._store.db_commit, done, now()))
+
+    def _begin(self, group: Sequence[Staging]) -> list[Want]:
+        wants = _wants(group)
+        self._store.moving.update(want.node for want in wants)
+        return wants
+
+    async def _name(self, group: Sequence[Staging], wanted: Sequence[Want]) -> list[Done]:
+        return await self._blocking(name_staged, self._store.tree, wanted)
+
+    async def _note(self, group: Sequence[Staging], committed: Committed) -> None:
+        """The rows say of these that they are in place."""
+        began, self._began = self._began, trio.current_time()
+        self.rates.place.note(work_of(len(group), sum(staging.want.size for staging in group)), self._began - began)
+        self._settle(group)
         self.on_done(group)
         if self.on_committed is not None:
             await self.on_committed(committed)
 
-    async def _put_in_place(self, wants: Sequence[Want], now: Callable[[], float]) -> Committed:
-        nodes = {want.node for want in wants}
-        self._store.moving |= nodes
-        try:
-            if len(wants) <= FEW:
-                return await self._workers.run_blocking(self._db_put_in_place, wants, now, lane=self._lane)
-            wanted = await self._workers.run_blocking(self._store.db_intents, wants, lane=self._lane)
-            done = await self._workers.run_blocking(put_in_place, self._store.tree, wanted)
-            return await self._workers.run_blocking(self._store.db_commit, done, now(), lane=self._lane)
-        finally:
-            self._store.moving -= nodes
+    def _settle(self, group: Sequence[Staging]) -> None:
+        over = set(group)
+        self._unsure = [staging for staging in self._unsure if staging not in over]
+        self._store.moving -= {staging.want.node for staging in group} - {staging.want.node for staging in self._unsure}
+
+    async def _give_up(self, error: TreeError) -> None:
+        """The disk reported a failure: nothing of what is not certain may be believed, and all of it is staged again.
+        What has its name already is found by its intent, or by the scan."""
+        failed = self._unsure
+        self._settle(failed)
+        for staging in failed:
+            staging.error = error
+        if self.on_failed is not None:
+            await self.on_failed(failed)
 
     def _db_put_in_place(self, wants: Sequence[Want], now: Callable[[], float]) -> Committed:
         done = put_in_place(self._store.tree, self._store.db_intents(wants))
         return self._store.db_commit(done, now())
+
+
+def _wants(group: Sequence[Staging]) -> list[Want]:
+    return [staging.want for staging in group]
+
+
+def _tokens(group: Sequence[Staging]) -> list[bytes]:
+    return [staging.want.token for staging in group]
+
+
+def _directories(group: Sequence[Staging]) -> list[Path]:
+    return sorted({staging.want.path[:-1] for staging in group})

@@ -43,7 +43,9 @@ from syncd.workers import Buffers
 POLL_AGAIN_S = 3.0
 STARVED_MAX_S = 60.0
 BUSY_S = 1.0
-MAX_STAGED_FILES = 4096
+MAX_STAGED_FILES = 6144
+MAX_SMALL_BYTES = 128 << 20
+"""Of contents of one block each. So much, on its way to its name or staged in part, comes again after a power cut."""
 FEW_LARGE = 32
 MAX_LARGE_BYTES = 256 << 20
 """More than a few contents of several blocks are on their way at a time as long as they are not larger together."""
@@ -101,6 +103,7 @@ class Puller:
         self._large: dict[Staging, None] = {}
         """Contents of several blocks on their way, and how large they are together."""
         self._large_bytes = 0
+        self._small_bytes = 0
         self._room = trio.Event()
         self._work = trio.Event()
         self._links: dict[DeviceId, Link] = {}
@@ -145,11 +148,13 @@ class Puller:
         if want.size > SMALL_FILE_BYTES:
             self._large[staging] = None
             self._large_bytes += want.size
+        else:
+            self._small_bytes += want.size
         return staging
 
     def _has_room(self) -> bool:
         is_much = len(self._large) >= FEW_LARGE and self._large_bytes >= MAX_LARGE_BYTES
-        return len(self.busy) < MAX_STAGED_FILES and not is_much
+        return len(self.busy) < MAX_STAGED_FILES and self._small_bytes < MAX_SMALL_BYTES and not is_much
 
     async def _make_room(self) -> None:
         room = self._room
@@ -493,6 +498,7 @@ class Puller:
         if staging in known:
             known.remove(staging)
             staging.is_gone = True
+            self._let_room(staging)
             self._tokens.discard(staging.want.token)
         self._partial.discard(staging)
         if staging in self._waiting_parts:
@@ -500,9 +506,13 @@ class Puller:
         if not known:
             self._stagings.pop(staging.want.node, None)
             self.busy.discard(staging.want.node)
+
+    def _let_room(self, staging: Staging) -> None:
         if staging in self._large:
             del self._large[staging]
             self._large_bytes -= staging.want.size
+        else:
+            self._small_bytes -= staging.want.size
 
     def _tell_room(self) -> None:
         self._room.set()

@@ -210,15 +210,23 @@ class Scanner:
         await self._note_trouble(found.trouble)
         if found.left_out:
             await self._db(filtering.db_put_aside, self._store.connection, found.left_out)
-        at = 0
-        while at < len(found.items):
+        at, items = 0, self._without_ours(found.items)
+        while at < len(items):
             part: list[Item] = []
             size = 0
-            while at < len(found.items) and len(part) < EXAMINE_FILES and (size < EXAMINE_BYTES or not part):
-                part.append(found.items[at])
-                size += found.items[at].stat.size if found.items[at].stat.kind is Kind.FILE else 0
+            while at < len(items) and len(part) < EXAMINE_FILES and (size < EXAMINE_BYTES or not part):
+                part.append(items[at])
+                size += items[at].stat.size if items[at].stat.kind is Kind.FILE else 0
                 at += 1
-            await self._take_items(self._waves.without_held(part), previous, is_last=is_last and at == len(found.items))
+            await self._take_items(self._waves.without_held(part), previous, is_last=is_last and at == len(items))
+
+    def _without_ours(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What just gets its name is looked at when the rows know of it, and need not be read for that."""
+        ours = self._ground.finisher.paths if items else set()
+        if ours:
+            self._ground.look_again([item.path for item in items if item.path in ours])
+            items = [item for item in items if item.path not in ours]
+        return items
 
     async def _take_items(self, items: Sequence[Item], known: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
         previous = await self._db(self._store.db_previous, items) if known is None else known

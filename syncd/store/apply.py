@@ -124,10 +124,17 @@ def _check(tree: Tree, step: Step) -> None:
 
 def put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
     """Give staged contents their names; then flush the directories they are in."""
+    done = name_staged(tree, wants)
+    tree.flush_dirs(sorted({want.path[:-1] for want in wants}))
+    return done
+
+
+def name_staged(tree: Tree, wants: Sequence[Want]) -> list[Done]:
+    """Give staged contents their names. A power cut may take these away as long as nothing was flushed."""
     displaced = _displaced(tree, wants)
     done = [Done(want, displaced[want.path[:-1]]) for want in wants if want.path[:-1] in displaced]
     wants = [want for want in wants if want.path[:-1] not in displaced]
-    placed = _put_in_place(tree, wants)
+    placed = _name_staged(tree, wants)
     displaced = _displaced(tree, wants)
     return done + [_unless_displaced(item, displaced) for item in placed]
 
@@ -179,7 +186,7 @@ def _carried_over(tree: Tree, done: Done, added: dict[bytes, bytes]) -> Done:
     return Done(want, outcome._replace(new=new))
 
 
-def _put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
+def _name_staged(tree: Tree, wants: Sequence[Want]) -> list[Done]:
     creations = [want for want in wants if want.what is not What.REPLACE]
     replacements = [want for want in wants if want.what is What.REPLACE]
     done: list[Done] = []
@@ -190,5 +197,4 @@ def _put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
     replaced = tree.exchange_many(triples)
     for want, outcome, more in zip(replacements, replaced, added, strict=True):
         done.append(_carried_over(tree, Done(want, outcome), more))
-    tree.flush_dirs(sorted({want.path[:-1] for want in wants}))
     return done

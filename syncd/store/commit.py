@@ -50,6 +50,8 @@ class Committed:
     edited: list[int] = field(default_factory=list)
     """Rows of `old` that hold a local edit nobody has published yet."""
     applied: int = 0
+    is_left: bool = False
+    """Something that was put in place waits for more than that."""
 
 
 class Committer:
@@ -320,6 +322,8 @@ class Committer:
         )
         if settled:
             row.pending = 0
+        else:
+            self.committed.is_left = True
 
 
 def _as_compared(outcome: Replaced) -> tuple[int | None, int | None, int | None, int | None]:

@@ -378,16 +378,29 @@ class FolderStore:
     def db_commit(self, done: Sequence[Done], now: float) -> Committed:
         """Note what was done to the disk."""
         with Transaction(self.connection):
-            return Committer(self.connection, self.journal.sources, now, tick_of(self.tree)).note(done)
+            return self._commit(done, now)
 
     def db_intents(self, wants: Sequence[Want]) -> list[Want]:
         """Say what is about to be put in place; the contents for which there still is one."""
         with Transaction(self.connection):
-            survey = Survey(self.connection, self.journal.sources)
-            survey.expect(want.node for want in wants)
-            wanted = [want for want in wants if still_wanted(self.connection, survey, want)]
-            write_intents(self.connection, wanted)
-            return wanted
+            return self._intend(wants)
+
+    def db_commit_and_intend(
+        self, done: Sequence[Done], now: float, wants: Sequence[Want]
+    ) -> tuple[Committed, list[Want]]:
+        """Note what was done, and say what comes next: both become durable together."""
+        with Transaction(self.connection):
+            return self._commit(done, now), self._intend(wants)
+
+    def _commit(self, done: Sequence[Done], now: float) -> Committed:
+        return Committer(self.connection, self.journal.sources, now, tick_of(self.tree)).note(done)
+
+    def _intend(self, wants: Sequence[Want]) -> list[Want]:
+        survey = Survey(self.connection, self.journal.sources)
+        survey.expect(want.node for want in wants)
+        wanted = [want for want in wants if still_wanted(self.connection, survey, want)]
+        write_intents(self.connection, wanted)
+        return wanted
 
     def db_outdated(self, wants: Sequence[Want]) -> list[Want]:
         """Of contents on their way, those that nobody needs any more: something newer has come, or it was deleted."""

@@ -625,12 +625,14 @@ class DirTree:
     # Durability.
 
     @_verb
-    def flush(self, tokens: Sequence[bytes] = ()) -> None:
+    def flush(self, tokens: Sequence[bytes] = (), names_in: Sequence[Path] = ()) -> None:
         places = self._at()
         if self._use_syncfs() or not tokens:
             self._flush_all(places)
-        else:
-            flush_each(places.stage, [check_token(token) for token in tokens])
+            return
+        flush_each(places.stage, [check_token(token) for token in tokens])
+        if names_in:
+            self.flush_dirs(names_in)
 
     def _use_syncfs(self) -> bool:
         return self._monotonic() >= self._slow_until

@@ -456,7 +456,7 @@ class SimTree:
 
     # Durability.
 
-    def flush(self, tokens: Sequence[bytes] = ()) -> None:
+    def flush(self, tokens: Sequence[bytes] = (), names_in: Sequence[Path] = ()) -> None:
         try:
             self._reach("flush", ())
         except TreeError:
