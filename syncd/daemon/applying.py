@@ -53,6 +53,8 @@ class Applier:
         self._waves = waves
         self._counted: Counted | None = None
         """Of the last sweep, if it has changed nothing after that."""
+        self._has_come = False
+        """Contents have come, and been put in place, since the planner looked."""
         self._planned_at = 0.0
         self._space_at = 0.0
         """The disk was full, or failed: when to try again. 0: it was not."""
@@ -64,17 +66,26 @@ class Applier:
         await self._ground.may_work.wait()
         await self._ground.knows_disk.wait()
         while True:
-            with trio.move_on_after(await self._until_retry_s()):
-                await self._ground.plan_event.wait()
+            await self._wait_for_work()
             # Planning begins here, so that nobody takes this disk for level by what was counted before the news.
             self._ground.plan_event, self._ground.is_planning = trio.Event(), True
-            self._planned_at = self._clock.monotonic()
+            self._has_come, self._planned_at = False, trio.current_time()
             try:
                 has_planned = await self._plan()
             finally:
                 self._ground.is_planning = False
             if has_planned:
                 self._ground.tell()
+
+    async def _wait_for_work(self) -> None:
+        """Until something may be left to be done, or is due again."""
+        due_at = trio.current_time() + await self._until_retry_s()
+        while not self._ground.plan_event.is_set():
+            now = trio.current_time()
+            if now >= due_at or (self._has_come and now >= self._planned_at + PLAN_S):
+                return
+            with trio.move_on_at(min(due_at, now + PLAN_S) if self._puller.busy else due_at):
+                await self._ground.plan_event.wait()
 
     async def _plan(self) -> bool:
         """Do what can be done now; False where the root is not there."""
@@ -176,10 +187,11 @@ class Applier:
         if committed.moved:
             self._work.deep.update(committed.moved)
             self._work.event.set()
-        # While contents come in group after group, nothing new can be done after most of them.
-        is_over = not self._puller.busy or committed.is_left or committed.failed or committed.look_again
-        if not is_swept and (is_over or self._clock.monotonic() >= self._planned_at + PLAN_S):
-            self._ground.wake_plan()
+        if not is_swept:
+            # While contents come in group after group, nothing new can be done after most of them.
+            self._has_come = True
+            if not self._puller.busy or committed.is_left or committed.failed or committed.look_again:
+                self._ground.wake_plan()
         self._ground.tell()
 
     def _note_failures(self, committed: Committed) -> None:

@@ -126,6 +126,7 @@ class Committer:
         self.committed.applied += 1
         if want.what is What.COPY:
             self._copy(want, new)
+            self.committed.is_left = True
             return
         row.l_parent, row.l_name, row.l_kind = want.parent, want.name, want.kind
         self._stat(row, new)
