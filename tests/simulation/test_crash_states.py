@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from syncd.daemon import finishing
 from syncd.store import folder
+from syncd.store.apply import Done
+from syncd.store.folder import FolderStore
+from syncd.store.prepare import Want
 from syncd.treetypes import Path, Stat
 from tests.helpers.crashes import BOTH, HERE, THERE, Workload, try_workload, workloads
 from tests.helpers.simdisk import SimDisk
@@ -38,13 +42,56 @@ def test_nothing_is_half_and_nothing_lost_whenever_the_power_fails(workload: Wor
     assert verdict.states >= 3
 
 
+SHARING = [Workload(THERE, ("create", "edit", "link")), Workload(BOTH, ("create", "edit", "attributes"))]
+
+
+@pytest.mark.parametrize(
+    "workload", [SHARING[0], pytest.param(SHARING[1], marks=pytest.mark.long)], ids=lambda workload: workload.name
+)
+def test_nor_where_names_are_flushed_with_the_contents_that_follow(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = _one_at_a_time(monkeypatch)
+    verdict = try_workload(workload)
+    assert verdict is not None
+    assert verdict.bad == ()
+    assert shared
+
+
 def test_there_are_workloads_of_all_operations_on_all_sides() -> None:
     names = [workload.name for workload in workloads(3)]
     assert len(names) == len(set(names)) == 3 * (9 + 9**2 + 9**3 + 2 + 4 * 9)
 
 
 def _no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SimTree, "flush", lambda self, tokens=(): None)
+    monkeypatch.setattr(SimTree, "flush", lambda self, tokens=(), names_in=(): None)
+
+
+def _names_are_not_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the names of one group are to be flushed with the contents of the next, only these are."""
+
+    def flush(self: SimTree, tokens: Sequence[bytes] = (), names_in: Sequence[Path] = ()) -> None:
+        if not names_in:
+            real_flush(self, tokens)
+
+    real_flush = SimTree.flush
+    monkeypatch.setattr(SimTree, "flush", flush)
+    _one_at_a_time(monkeypatch)
+
+
+def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every content is a group of its own; how many others each was noted together with the intent of."""
+    shared: list[int] = []
+
+    def turn(self: FolderStore, done: Sequence[Done], now: float, wants: Sequence[Want]) -> object:
+        shared.append(len(wants))
+        return real_turn(self, done, now, wants)
+
+    real_turn = FolderStore.db_commit_and_intend
+    monkeypatch.setattr(FolderStore, "db_commit_and_intend", turn)
+    monkeypatch.setattr(finishing, "FEW", 0)
+    monkeypatch.setattr(finishing, "MAX_GROUP", 1)
+    return shared
 
 
 def _no_word_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +126,7 @@ def _deletes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MISTAKES: list[tuple[Callable[[pytest.MonkeyPatch], None], Workload, str]] = [
     (_no_flush, Workload(THERE, ("edit",)), "nobody ever wrote"),
+    (_names_are_not_flushed, SHARING[0], "ann has"),
     (_no_word_of_steps, Workload(THERE, ("delete",)), "nobody knows"),
     (_no_intents, Workload(THERE, ("edit",)), "nobody knows"),
     (_half_an_exchange, Workload(THERE, ("edit",)), "nothing stands"),
