@@ -8,13 +8,13 @@ every dirty directory was looked at: a missing name alone is never a deletion.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from ca.values import dataclass
 from syncd.treetypes import Kind, Stat
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What the rows say stands at a name. `row` is a node, or a conflict copy."""
 
     row: int

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ca.values import dataclass
 
@@ -43,8 +43,7 @@ _AGE: Final = re.compile(r"age>([0-9]{1,9})([hdwy])")
 _BEGINNING: Final = re.compile(r"!?(?:size|type|age)[<>:=]")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of a file. `has_entered`: it stands on this disk and is in sync, or was."""
 
     size: int

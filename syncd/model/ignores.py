@@ -46,6 +46,15 @@ class Asking:
         return self.where is None or self.where.match_file(text)
 
 
+def never_synced(path: Path, is_directory: bool = False, facts: Facts | None = None) -> bool:
+    """What holds without any rule: names of syncd's own."""
+    for name in path:  # noqa: SIM110 - `any` would make a generator for each of many names
+        # A test of one byte for almost every name: every other spelling begins with something that is not ASCII.
+        if (name[0] == _DOT or name[0] >= 0x80) and is_reserved(name):
+            return True
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Ignores:
     """Parsed rules. `problems`: one line of text for every rule that was left out."""
@@ -61,10 +70,8 @@ class Ignores:
 
     def match(self, path: Path, is_directory: bool, facts: Facts | None = None, now_ns: int = 0) -> bool:
         """Whether to ignore this path, because of itself or of a directory that it is in. `facts`: of a file."""
-        for name in path:
-            # A test of one byte for almost every name: every other spelling begins with something that is not ASCII.
-            if (name[0] == _DOT or name[0] >= 0x80) and is_reserved(name):
-                return True
+        if never_synced(path, is_directory, facts):
+            return True
         if not self.lines or path == (SHARED_NAME,):
             return False
         if self.asking and facts is not None:
@@ -79,7 +86,9 @@ class Ignores:
         return any(isinstance(one, Age) for asking in self.asking for one in asking.conditions)
 
     def at(self, now_ns: int) -> Callable[[Path, bool, Facts | None], bool]:
-        """`match` as of a moment."""
+        """`match` as of a moment; `never_synced` itself where there are no rules."""
+        if not self.lines:
+            return never_synced
 
         def match(path: Path, is_directory: bool, facts: Facts | None) -> bool:
             return self.match(path, is_directory, facts, now_ns)

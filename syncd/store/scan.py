@@ -18,6 +18,7 @@ from ca.values import dataclass
 from syncd.engine.detect import Known, compare, is_same_object
 from syncd.model.conditions import Facts
 from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
+from syncd.model.ignores import never_synced
 from syncd.model.naming import disk_key, holds_any
 from syncd.seams import Tree
 from syncd.store import rows
@@ -325,6 +326,8 @@ class Walk:
         self, path: Path, listed: list[tuple[bytes, Stat]], known: dict[bytes, Known], found: Found
     ) -> tuple[list[tuple[bytes, Stat]], dict[bytes, Known]]:
         """What rules say something about: a name that they leave out now is not there, and not missing either."""
+        if self._ignored is never_synced and not never_synced((*path, *known, *[name for name, _ in listed])):
+            return listed, known
         stays, left_out = [], set()
         for name, stat in listed:
             was = known.get(name)
@@ -353,7 +356,7 @@ class Walk:
             return False
         # What has another name now has entered as well.
         is_known = not facts.has_entered and self._db.execute(BY_INODE, (stat.ino,)).fetchone() is not None
-        return not is_known or self._ignored(path, False, replace(facts, has_entered=True))
+        return not is_known or self._ignored(path, False, facts._replace(has_entered=True))
 
     def _is_another_directory(self, stat: Stat, was: Known, inodes: Container[int]) -> bool:
         """A directory that has a row of its own was moved to the name of another; or that other one is known to stand

@@ -49,5 +49,4 @@ def facts_of(was: Known) -> Facts | None:
 
 
 def known_of(line: tuple[Any, ...]) -> Known:
-    id_, is_copy, *rest = line
-    return Known(id_, bool(is_copy), *rest)
+    return Known._make(line)
