@@ -52,10 +52,11 @@ def examine(
     # Each is hashed as soon as it is read: its bytes are in the processor's cache then, and their memory is used again.
     paths = [item.path for item, is_small in zip(items, small, strict=True) if is_small]
     reads = tree.read_many(paths, SMALL_FILE_BYTES)
+    says = portable if tree.personality().xattrs else _nothing_said
     for item, is_small in zip(items, small, strict=True):
         read = next(reads) if is_small else None
         try:
-            examined = _examine(tree, hasher, item, previous.get(item.path), read, seen_ns, now_ns)
+            examined = _examine(tree, hasher, item, previous.get(item.path), read, seen_ns, now_ns, says)
         except (LocallyChanged, NotThere):
             result.restless.append(item.path)
         except TreeError as error:
@@ -78,11 +79,12 @@ def _examine(
     read: Read | TreeError | None,
     seen_ns: int,
     now_ns: Callable[[], int],
+    says: Callable[[Mapping[bytes, bytes]], Xattrs | None],
 ) -> Examined:
     if item.stat.kind is not Kind.SYMLINK and (
         item.action in (Action.TOUCHED, Action.MOVED) or item.stat.kind is Kind.DIR
     ):
-        return Examined(item, item.stat, seen_ns, xattrs=_said(tree, tree.xattrs(item.path)))
+        return Examined(item, item.stat, seen_ns, xattrs=says(tree.xattrs(item.path)))
     if item.action in (Action.TOUCHED, Action.MOVED):
         return Examined(item, item.stat, seen_ns)
     if item.stat.kind is Kind.SYMLINK:
@@ -92,7 +94,7 @@ def _examine(
     if read is not None:
         if isinstance(read, TreeError):
             raise read
-        is_noise, xattrs = _is_noise(item, read.content), _said(tree, read.xattrs)
+        is_noise, xattrs = _is_noise(item, read.content), says(read.xattrs)
         return Examined(item, read.stat, seen_ns, hasher.small(read.content, known), is_noise=is_noise, xattrs=xattrs)
     reader = tree.open_read(item.path)
     try:
@@ -100,7 +102,7 @@ def _examine(
         seen_ns = now_ns()
         is_noise = _is_noise_at_front(item, reader)
         hashed = hasher.large(reader, before.size, None if previous is None else previous.cut_class, known)
-        xattrs = _said(tree, reader.xattrs())
+        xattrs = says(reader.xattrs())
         after = reader.stat()
     finally:
         reader.close()
@@ -109,9 +111,8 @@ def _examine(
     return Examined(item, after, seen_ns, hashed, is_noise=is_noise, xattrs=xattrs)
 
 
-def _said(tree: Tree, found: Mapping[bytes, bytes]) -> Xattrs | None:
-    """A disk that has none says nothing of them, also of those that stood where the folder was before."""
-    return portable(found) if tree.personality().xattrs else None
+def _nothing_said(found: Mapping[bytes, bytes]) -> Xattrs | None:
+    """By a disk that has no extended attributes, also of those that stood where the folder was before."""
 
 
 def _is_noise(item: Item, content: bytes | bytearray) -> bool:

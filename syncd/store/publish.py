@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from syncd.model.ids import NodeId, new_node_id
 from syncd.model.naming import holds_any
-from syncd.model.records import Content, Place, Record
+from syncd.model.records import Attributes, Content, Place, Record, file_of
 from syncd.model.xattrs import Xattrs, pack, unpack
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
@@ -68,8 +68,10 @@ class Publisher:
     def _new(self, examined: Examined) -> None:
         item = examined.item
         parent = self._parents.get(item.parent)
-        content = content_of(examined)
         is_orphan = self._is_orphan(item, parent)
+        if not is_orphan and self._bears(examined):
+            return
+        content = content_of(examined)
         if content is not None and not is_orphan and (item.parent, item.name) in self._free:
             self._create(examined, content, parent)
             return
@@ -94,6 +96,20 @@ class Publisher:
             self._adopt(examined, parent, row, content)
         elif not self._adopt_copy(examined, parent, row, expected.copy, content):
             self._create(examined, content, parent)
+
+    def _bears(self, examined: Examined) -> bool:
+        """Draft a file that nobody knew, at a name that nobody has or had; False for anything else. The rest of what is
+        new takes the long way (`_create`)."""
+        item, stat, hashed = examined.item, examined.stat, examined.hashed
+        place = Place(item.parent, item.path[-1])
+        node = self._free.get(place)
+        if node is None or hashed is None or hashed.listed or node in self._desk.drafted or not self._desk.publishes:
+            return False
+        self._desk.drafted.add(node)
+        content = file_of(hashed.cut_class, hashed.size, hashed.payload)
+        attributes = Attributes(stat.mode, stat.mtime_ns, examined.xattrs or ())
+        self._desk.draft.add_birth(Record(node, content, (), place, (), attributes, ()), examined)
+        return True
 
     def _is_orphan(self, item: Item, parent: NodeRow | None) -> bool:
         """Whether no row says that the directory stands on this disk in which it was found. One whose name another has
@@ -140,9 +156,6 @@ class Publisher:
             return
         self._desk.drafted.add(node)
         record = Record(node, content, (), Place(item.parent, item.name), (), attributes_of(examined), ())
-        if examined.stat.kind is Kind.FILE and not content.is_index and (item.parent, item.name) in self._free:
-            self._desk.draft.add_birth(record, examined)
-            return
 
         def settle(row: NodeRow, source: Source, index: int) -> None:
             assert row.parent is not None
