@@ -20,7 +20,7 @@ from syncd.model.changesets import MAX_RECORDS
 from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering, waves
 from syncd.store.draft import Draft
-from syncd.store.examine import Previous, examine
+from syncd.store.examine import Examination, Opened, Previous, examine, is_shared
 from syncd.store.glance import Begun, Seen, db_begin, db_look, db_look_also
 from syncd.store.scan import Found, Gone, Item, Trouble, Walk
 from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
@@ -31,6 +31,8 @@ EXAMINE_BYTES = 64 << 20
 EXAMINE_FILES = MAX_RECORDS
 """One changeset for all that a step of the walk found: at 1,024 rows to a commit the rows of 20,000 files took a third
 longer, as each commit writes nearly every page of their indexes."""
+EXAMINERS = 2
+"""Threads for one large file: reading and cutting it take about as long as hashing and encrypting."""
 FULL_SCAN_S = 3600.0
 RETRY_S = 2.0
 STRAYS_S = 60.0
@@ -215,6 +217,8 @@ class Scanner:
             part: list[Item] = []
             size = 0
             while at < len(items) and len(part) < EXAMINE_FILES and (size < EXAMINE_BYTES or not part):
+                if part and is_shared(items[at]):
+                    break
                 part.append(items[at])
                 size += items[at].stat.size if items[at].stat.kind is Kind.FILE else 0
                 at += 1
@@ -230,9 +234,7 @@ class Scanner:
 
     async def _take_items(self, items: Sequence[Item], known: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
         previous = await self._db(self._store.db_previous, items) if known is None else known
-        result = await self._blocking(
-            lambda: examine(self._store.tree, self._store.keyring.hasher(), items, previous, self._ground.now_ns)
-        )
+        result = await self._examine(items, previous)
         await self._note_trouble(result.trouble)
         self._ground.look_again(result.restless)
         publishable = await self._waves.sift(result.examined, previous)
@@ -246,6 +248,32 @@ class Scanner:
             counts_too = is_last and self._ground.may_count
             draft, newest, self._counted = await self._db(publish)
             await self._after_draft(draft, newest)
+
+    async def _examine(self, items: Sequence[Item], previous: Mapping[Path, Previous]) -> Examination:
+        if len(items) == 1 and is_shared(items[0]):
+            return await self._examine_together(items[0], previous.get(items[0].path))
+        return await self._blocking(
+            lambda: examine(self._store.tree, self._store.keyring.hasher(), items, previous, self._ground.now_ns)
+        )
+
+    async def _examine_together(self, item: Item, previous: Previous | None) -> Examination:
+        """A large file, by several threads."""
+        result, keyring = Examination(), self._store.keyring
+        try:
+            opened = await self._blocking(Opened, self._store.tree, item, previous, self._ground.now_ns)
+        except TreeError as error:
+            result.refuse(item, error)
+            return result
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(EXAMINERS):
+                    nursery.start_soon(self._blocking, lambda: opened.work(keyring.hasher()))
+            result.add(await self._blocking(lambda: opened.finish(keyring.hasher())))
+        except TreeError as error:
+            result.refuse(item, error)
+        finally:
+            opened.close()
+        return result
 
     async def _take_missing(self, missing: Sequence[Gone]) -> bool:
         """Publish what is gone, unless it has to wait. Whether all is known of what was left out."""

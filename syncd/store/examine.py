@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from typing import Final
 
 from ca.values import dataclass
 from syncd.engine.ransom import SAMPLE_BYTES, looks_encrypted
-from syncd.model.cutter import CutClass
+from syncd.model.cutter import CutClass, choose_class
+from syncd.model.lists import BlockList
 from syncd.model.xattrs import Xattrs, portable
 from syncd.seams import Reader, Tree
 from syncd.store.draft import Examined
-from syncd.store.hashing import SMALL_FILE_BYTES, Hasher, entries_by_pid
+from syncd.store.hashing import SMALL_FILE_BYTES, Cutting, Hasher, entries_by_pid
 from syncd.store.scan import Action, Item, Trouble
 from syncd.treetypes import Kind, LocallyChanged, NotThere, Path, Read, TreeError
+
+SHARED_BYTES: Final = 64 << 20
+"""From this size on a file is worth more than one thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,17 @@ class Examination:
     trouble: list[Trouble] = field(default_factory=list)
     read_bytes: int = 0
 
+    def add(self, examined: Examined) -> None:
+        self.examined.append(examined)
+        self.read_bytes += examined.item.stat.size
+
+    def refuse(self, item: Item, error: TreeError) -> None:
+        """It could not be looked into, or not now."""
+        if isinstance(error, (LocallyChanged, NotThere)):
+            self.restless.append(item.path)
+        else:
+            self.trouble.append(Trouble(item.path, error))
+
 
 def examine(
     tree: Tree,
@@ -52,19 +68,56 @@ def examine(
     # Each is hashed as soon as it is read: its bytes are in the processor's cache then, and their memory is used again.
     paths = [item.path for item, is_small in zip(items, small, strict=True) if is_small]
     reads = tree.read_many(paths, SMALL_FILE_BYTES)
-    says = portable if tree.personality().xattrs else _nothing_said
+    says = _sayings_of(tree)
     for item, is_small in zip(items, small, strict=True):
         read = next(reads) if is_small else None
         try:
-            examined = _examine(tree, hasher, item, previous.get(item.path), read, seen_ns, now_ns, says)
-        except (LocallyChanged, NotThere):
-            result.restless.append(item.path)
+            result.add(_examine(tree, hasher, item, previous.get(item.path), read, seen_ns, now_ns, says))
         except TreeError as error:
-            result.trouble.append(Trouble(item.path, error))
-        else:
-            result.examined.append(examined)
-            result.read_bytes += item.stat.size
+            result.refuse(item, error)
     return result
+
+
+def is_shared(item: Item) -> bool:
+    """Whether several threads are to look into this file, by `Opened`."""
+    return _needs_content(item) and item.stat.size >= SHARED_BYTES
+
+
+class Opened:
+    """A file that is being looked into; several threads may do the `work`."""
+
+    def __init__(self, tree: Tree, item: Item, previous: Previous | None, now_ns: Callable[[], int]) -> None:
+        """Raises TreeError."""
+        self._tree, self._item = tree, item
+        self._reader = tree.open_read(item.path)
+        try:
+            self._before = self._reader.stat()
+            self._seen_ns = now_ns()
+            self._is_noise = _is_noise_at_front(item, self._reader)
+        except BaseException:
+            self.close()
+            raise
+        cut_class = choose_class(self._before.size, None if previous is None else previous.cut_class)
+        known = {} if previous is None else entries_by_pid(previous.packed)
+        self._cutting = Cutting(self._reader, cut_class, known)
+
+    def work(self, hasher: Hasher) -> None:
+        """Until nothing is left for another thread to do."""
+        self._cutting.work(hasher)
+
+    def finish(self, hasher: Hasher) -> Examined:
+        """After all who worked have ended. Raises TreeError."""
+        packed = self._cutting.packed()
+        hashed = hasher.finish(BlockList(packed).size, self._cutting.cut_class, packed)
+        xattrs = _sayings_of(self._tree)(self._reader.xattrs())
+        after = self._reader.stat()
+        if not self._before.same(after) or hashed.size != after.size:
+            raise LocallyChanged("it changed while it was read", self._item.path, after)
+        return Examined(self._item, after, self._seen_ns, hashed, is_noise=self._is_noise, xattrs=xattrs)
+
+    def close(self) -> None:
+        """Needed whatever came of it."""
+        self._reader.close()
 
 
 def _needs_content(item: Item) -> bool:
@@ -90,25 +143,23 @@ def _examine(
     if item.stat.kind is Kind.SYMLINK:
         target = tree.read_link(item.path)
         return Examined(item, item.stat, seen_ns, target=target)
-    known = {} if previous is None else entries_by_pid(previous.packed)
     if read is not None:
         if isinstance(read, TreeError):
             raise read
+        known = {} if previous is None else entries_by_pid(previous.packed)
         is_noise, xattrs = _is_noise(item, read.content), says(read.xattrs)
         return Examined(item, read.stat, seen_ns, hasher.small(read.content, known), is_noise=is_noise, xattrs=xattrs)
-    reader = tree.open_read(item.path)
+    opened = Opened(tree, item, previous, now_ns)
     try:
-        before = reader.stat()
-        seen_ns = now_ns()
-        is_noise = _is_noise_at_front(item, reader)
-        hashed = hasher.large(reader, before.size, None if previous is None else previous.cut_class, known)
-        xattrs = says(reader.xattrs())
-        after = reader.stat()
+        opened.work(hasher)
+        return opened.finish(hasher)
     finally:
-        reader.close()
-    if not before.same(after) or hashed.size != after.size:
-        raise LocallyChanged("it changed while it was read", item.path, after)
-    return Examined(item, after, seen_ns, hashed, is_noise=is_noise, xattrs=xattrs)
+        opened.close()
+
+
+def _sayings_of(tree: Tree) -> Callable[[Mapping[bytes, bytes]], Xattrs | None]:
+    """What is said of extended attributes that were found."""
+    return portable if tree.personality().xattrs else _nothing_said
 
 
 def _nothing_said(found: Mapping[bytes, bytes]) -> Xattrs | None:

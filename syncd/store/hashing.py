@@ -7,21 +7,22 @@ it again later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ca.values import dataclass
 from syncd.model.cipher import BlockCipher, BlockKind
-from syncd.model.cutter import CUT_BUFFER_BYTES, CutClass, Cutter, blocks_of, choose_class
+from syncd.model.cutter import MIB, CutClass, Cutter, choose_class, cut_at
 from syncd.model.ids import Pid
 from syncd.model.lists import ENTRY_BYTES, MAX_LIST_ENTRIES, BlockList, pack_entry, split_list
 from syncd.seams import Reader
-from syncd.treetypes import Stat, TooLarge
+from syncd.treetypes import TooLarge, TreeError
 
 SMALL_FILE_BYTES = CutClass.SMALL.minimum
 """Files up to this size are one block whatever they hold, so they are read whole and many at a time."""
 
-HOLE_BYTES: Final = 2 * CUT_BUFFER_BYTES
+HOLE_BYTES: Final = 16 * MIB
 """Smaller holes are read: a hole of this size holds at least one whole block of every class."""
 
 MOST_SPARSE_BYTES: Final = 16 << 40
@@ -47,9 +48,11 @@ class Hashed:
         return BlockList(self.packed).digest()
 
 
-class _Zeros(NamedTuple):
-    packed: bytes
-    size: int
+class _Stretch(NamedTuple):
+    """Blocks at the front of a thread's buffer, and the place of their entries among all."""
+
+    number: int
+    lengths: list[int]
 
 
 class Hasher:
@@ -59,78 +62,45 @@ class Hasher:
         self.cipher = cipher
         self._seed = cut_seed
         self._cutters: dict[CutClass, Cutter] = {}
-        self._buffer: memoryview | None = None
+        self._buffer = memoryview(b"")
 
     def small(self, content: bytes, known: Mapping[Pid, bytes] | None = None) -> Hashed:
         """The list of a file of at most SMALL_FILE_BYTES bytes."""
         if not content:
             return Hashed(0, CutClass.SMALL, b"", b"")
-        entry = self._entry(BlockKind.DATA, content, known or {})
+        entry = self.entry(BlockKind.DATA, content, known or {})
         return Hashed(len(content), CutClass.SMALL, entry, entry)
 
     def large(self, reader: Reader, size: int, previous: CutClass | None, known: Mapping[Pid, bytes]) -> Hashed:
         """The list of an open file, read once from front to end. Raises TooLarge."""
         cut_class = choose_class(size, previous)
-        packed = self._cut(reader, cut_class, known)
+        packed = self.entries(reader, cut_class, known)
         return self.finish(BlockList(packed).size, cut_class, packed)
 
     def finish(self, size: int, cut_class: CutClass, packed: bytes) -> Hashed:
         """A file's content from all its entries: a long list becomes a list of lists."""
         if len(packed) // ENTRY_BYTES <= MAX_LIST_ENTRIES:
             return Hashed(size, cut_class, packed, packed)
-        parts = tuple((self._entry(BlockKind.LIST, part, {}), part) for part in split_list(packed))
+        parts = tuple((self.entry(BlockKind.LIST, part, {}), part) for part in split_list(packed))
         return Hashed(size, cut_class, packed, b"".join(entry for entry, _ in parts), parts)
 
     def entries(self, reader: Reader, cut_class: CutClass, known: Mapping[Pid, bytes]) -> bytes:
         """The packed entries of an open file cut with a given class (to find blocks of it again)."""
-        return self._cut(reader, cut_class, known)
+        cutting = Cutting(reader, cut_class, known)
+        cutting.work(self)
+        return cutting.packed()
 
-    def _cut(self, reader: Reader, cut_class: CutClass, known: Mapping[Pid, bytes]) -> bytes:
+    def tools(self, cut_class: CutClass) -> tuple[Cutter, memoryview]:
+        """What cuts files of a class, and where."""
         cutter = self._cutters.get(cut_class)
         if cutter is None:
             cutter = self._cutters[cut_class] = Cutter(cut_class, self._seed)
-        packed = bytearray()
-        offset = 0
-        while True:
-            zeros = self._zeros(reader, offset, cutter, known)
-            packed += zeros.packed
-            offset += zeros.size
-            for block in self._blocks(reader, offset, cutter):
-                packed += self._entry(BlockKind.DATA, block, known)
-                offset += len(block)
-                if reader.zeros_until(offset) - offset >= HOLE_BYTES:
-                    break
-            else:
-                return bytes(packed)
+        if len(self._buffer) < cut_class.stretch:
+            self._buffer = memoryview(bytearray(cut_class.stretch))
+        return cutter, self._buffer[: cut_class.stretch]
 
-    def _blocks(self, reader: Reader, offset: int, cutter: Cutter) -> Iterator[memoryview]:
-        """The blocks of a file from a place where one begins."""
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(CUT_BUFFER_BYTES))
-
-        def read_into(view: memoryview) -> int:
-            nonlocal offset
-            count = reader.read_into(offset, view)
-            offset += count
-            return count
-
-        return blocks_of(read_into, cutter, self._buffer)
-
-    def _zeros(self, reader: Reader, offset: int, cutter: Cutter, known: Mapping[Pid, bytes]) -> _Zeros:
-        """The blocks of a hole, without reading it: zeros are cut alike wherever a block of them begins, as far as the
-        most that a block can have lies in the hole."""
-        room = reader.zeros_until(offset) - offset
-        if room < HOLE_BYTES:
-            return _Zeros(b"", 0)
-        if offset + room > MOST_SPARSE_BYTES:
-            raise TooLarge(f"a hole in it ends after {offset + room:,} bytes, and after 16 TiB no file is synced")
-        most = cutter.cut_class.maximum
-        content = bytes(most)
-        length = cutter.cut(content, final=False)[0]
-        count = (room - most) // length + 1
-        return _Zeros(self._entry(BlockKind.DATA, content[:length], known) * count, count * length)
-
-    def _entry(self, kind: BlockKind, plain: bytes | memoryview, known: Mapping[Pid, bytes]) -> bytes:
+    def entry(self, kind: BlockKind, plain: bytes | memoryview, known: Mapping[Pid, bytes]) -> bytes:
+        """The entry of one block: that of `known` which has its pid, or a new one."""
         if known:
             entry = known.get(self.cipher.pid(kind, plain))
             if entry is not None:
@@ -139,14 +109,79 @@ class Hasher:
         return pack_entry(sealed.pid, sealed.cid, len(plain), self.cipher.epoch)
 
 
+class Cutting:
+    """An open file on its way to its block list, by as many threads as `work` at it: while one reads and cuts, others
+    seal what they have cut before."""
+
+    def __init__(self, reader: Reader, cut_class: CutClass, known: Mapping[Pid, bytes]) -> None:
+        self.cut_class = cut_class
+        self._reader = reader
+        self._known = known
+        self._lock = threading.Lock()
+        self._offset = 0
+        self._packed: list[bytes] = []
+        self._is_over = False
+        self._error: TreeError | None = None
+
+    def work(self, hasher: Hasher) -> None:
+        """Until nothing is left to be cut. Each thread has a hasher of its own. Raises nothing: `packed` does."""
+        cutter, buffer = hasher.tools(self.cut_class)
+        while stretch := self._maybe_next(hasher, cutter, buffer):
+            entries, start = [], 0
+            for length in stretch.lengths:
+                entries.append(hasher.entry(BlockKind.DATA, buffer[start : start + length], self._known))
+                start += length
+            self._packed[stretch.number] = b"".join(entries)
+
+    def packed(self) -> bytes:
+        """The entries, after all who worked have ended. Raises TreeError."""
+        if self._error is not None:
+            raise self._error
+        return b"".join(self._packed)
+
+    def _maybe_next(self, hasher: Hasher, cutter: Cutter, buffer: memoryview) -> _Stretch | None:
+        with self._lock:
+            if self._is_over:
+                return None
+            try:
+                self._skip_hole(hasher, cutter)
+                lengths = self._cut(cutter, buffer)
+            except TreeError as error:
+                self._error, lengths = error, []
+            if not lengths:
+                self._is_over = True
+                return None
+            self._packed.append(b"")
+            return _Stretch(len(self._packed) - 1, lengths)
+
+    def _cut(self, cutter: Cutter, buffer: memoryview) -> list[int]:
+        """As many blocks as lie before the next hole."""
+        lengths = cut_at(self._reader.read_into, self._offset, cutter, buffer)
+        for count, length in enumerate(lengths, start=1):
+            self._offset += length
+            if self._reader.zeros_until(self._offset) - self._offset >= HOLE_BYTES:
+                return lengths[:count]
+        return lengths
+
+    def _skip_hole(self, hasher: Hasher, cutter: Cutter) -> None:
+        """The blocks of a hole, without reading it: zeros are cut alike wherever a block of them begins, as far as the
+        most that a block can have lies in the hole."""
+        room = self._reader.zeros_until(self._offset) - self._offset
+        if room < HOLE_BYTES:
+            return
+        if self._offset + room > MOST_SPARSE_BYTES:
+            raise TooLarge(f"a hole in it ends after {self._offset + room:,} bytes, and after 16 TiB no file is synced")
+        most = cutter.cut_class.maximum
+        content = bytes(most)
+        length = cutter.cut(content, final=False)[0]
+        count = (room - most) // length + 1
+        self._packed.append(hasher.entry(BlockKind.DATA, content[:length], self._known) * count)
+        self._offset += count * length
+
+
 def entries_by_pid(packed: bytes) -> dict[Pid, bytes]:
     """Packed entries by the pid each begins with."""
     return {
         Pid(packed[start : start + 32]): packed[start : start + ENTRY_BYTES]
         for start in range(0, len(packed), ENTRY_BYTES)
     }
-
-
-def unchanged(before: Stat, after: Stat) -> bool:
-    """Nobody wrote to the file while it was read."""
-    return before.same(after)
