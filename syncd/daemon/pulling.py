@@ -527,6 +527,7 @@ class Puller:
             self._work = trio.Event()
         else:
             self._buffers.clear()
+            self._stager.memory.clear()
 
     def peers_have_more(self, device: DeviceId) -> None:
         """A peer has told news: what it lacked it may have now."""

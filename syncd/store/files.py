@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat as mode_bits
 from collections.abc import Mapping
 
 from syncd.seams import Buffer, Reader
-from syncd.store.syscalls import is_open_for_writing, start_writing
+from syncd.store.syscalls import is_open_for_writing, maybe_open_past_cache, start_writing
 from syncd.treetypes import (
     Attributes,
     IsADirectory,
@@ -26,6 +27,14 @@ _COPY_BYTES = 1 << 20
 START_WRITING_BYTES = 16 << 20
 """After so much the disk begins to write a file of which more is to come. Left to the flush at the end, a gigabyte kept
 everybody waiting there for longer than its transfer had taken."""
+PAST_CACHE_BYTES = 512 << 20
+"""Files of this size and more are written past the page cache: they would drive everything else out of it, and copying
+a gigabyte into it takes more processor time than to receive, decrypt and check it. Smaller ones stay there for whoever
+opens them next, or is served from them."""
+PAGE_BYTES = 4096
+"""What is written past the cache are whole pages, in the file as in memory."""
+LEAST_PAST_CACHE_BYTES = 256 << 10
+"""Less in one call waits too long for the disk."""
 _CANNOT_HOLD = {errno.ENOTSUP, errno.E2BIG, errno.ENOSPC, errno.EDQUOT, errno.ERANGE, errno.EINVAL}
 """How file systems say that they have no room for an extended attribute: most have a block for all of one file."""
 _CANNOT_COPY = (errno.EXDEV, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
@@ -147,23 +156,55 @@ class FileReader:
 class FileWriter(FileReader):
     """seams.Writer on a descriptor, which it owns."""
 
-    __slots__ = ("_held_back", "_with_modes")
+    __slots__ = ("_held_back", "_past_cache", "_with_modes")
 
     def __init__(self, fd: int, path: Path, owners: frozenset[int], *, with_modes: bool) -> None:
         self._with_modes = with_modes
         self._held_back = 0
         """Bytes written since the disk was last told to begin."""
+        self._past_cache: int | None = None
         super().__init__(fd, path, owners)
 
     def write_at(self, offset: int, data: Buffer) -> None:
         try:
-            write_fully(self._fd, offset, data)
+            pages = self._write_pages(self._past_cache, offset, data) if self._past_cache is not None else range(0)
+            if not pages:
+                write_fully(self._fd, offset, data)
+            else:
+                with memoryview(data) as view:  # the ends, of pages that hold something else as well
+                    write_fully(self._fd, offset, view[: pages.start])
+                    write_fully(self._fd, offset + pages.stop, view[pages.stop :])
         except OSError as error:
             raise self._translated(error) from error
-        self._held_back += len(data)
+        self._held_back += len(data) - len(pages)
         if self._held_back >= START_WRITING_BYTES:
             self._held_back = 0
             start_writing(self._fd)
+
+    def _write_pages(self, fd: int, offset: int, data: Buffer) -> range:
+        """Write past the cache what is whole pages of the file, if the memory lies as they do; which bytes that was."""
+        first = -offset % PAGE_BYTES
+        pages = range(first, first + (len(data) - first) // PAGE_BYTES * PAGE_BYTES)
+        if len(pages) < LEAST_PAST_CACHE_BYTES or not _lies_as(offset, data):
+            return range(0)
+        try:
+            with memoryview(data) as view:
+                write_fully(fd, offset + pages.start, view[pages.start : pages.stop])
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._end_past_cache()  # this disk wants it otherwise
+            return range(0)
+        return pages
+
+    def _end_past_cache(self) -> None:
+        fd, self._past_cache = self._past_cache, None
+        if fd is not None:
+            os.close(fd)
+
+    def close(self) -> None:
+        self._end_past_cache()
+        super().close()
 
     def copy_from(self, source: Reader, source_offset: int, offset: int, length: int) -> int:
         if not isinstance(source, FileReader):
@@ -178,6 +219,8 @@ class FileWriter(FileReader):
             os.ftruncate(self._fd, size)
         except OSError as error:
             raise self._translated(error) from error
+        if size >= PAST_CACHE_BYTES and self._past_cache is None:
+            self._past_cache = maybe_open_past_cache(self._fd)
 
     def set_attributes(self, attributes: Attributes) -> None:
         try:
@@ -191,6 +234,14 @@ class FileWriter(FileReader):
             return self.stat()
         finally:
             self.close()
+
+
+def _lies_as(offset: int, data: Buffer) -> bool:
+    """Whether memory begins, within a page, where a place in a file does."""
+    with memoryview(data) as view:
+        if view.readonly:
+            return False
+        return (ctypes.addressof(ctypes.c_char.from_buffer(view)) - offset) % PAGE_BYTES == 0
 
 
 def _has_holes(fd: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import field
 
 from ca.errors import RemoteProtocolError
@@ -21,6 +22,7 @@ from syncd.model.xattrs import unpack
 from syncd.seams import Tree, Writer
 from syncd.store.apply import held_of
 from syncd.store.blocks import SourceKind
+from syncd.store.files import PAGE_BYTES
 from syncd.store.folder import Needed, SourceReader
 from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing, Keyring
@@ -28,9 +30,12 @@ from syncd.store.locating import BlockSource, Places
 from syncd.store.packs import Packs
 from syncd.store.prepare import Want
 from syncd.store.rows import SYMLINK
+from syncd.store.writing import Gathered, Memory
 from syncd.treetypes import Attributes, NotThere, Stat, TreeError
 
 BUFFER_BYTES = 8 * 1024 * 1024
+IDLE_MEMORY = 3
+"""As many lanes bring blocks of one peer."""
 MAX_OPEN = 32
 """Files that stay open while blocks of them are on their way. Others are opened again for each batch."""
 STAGERS = 4
@@ -110,17 +115,10 @@ class _Opened:
         self.entry: Entry | None = None
         self.plain = memoryview(b"")
         self.is_zero = False
-        self._buffer = memoryview(bytearray(0))
 
-    def make_room(self, length: int) -> None:
-        self.ciphertext = self.entry = None
-        if len(self._buffer) < length:
-            self._buffer = memoryview(bytearray(max(length, SMALL_FILE_BYTES)))
-        self.plain = self._buffer[:length]
-
-    def take(self, delivery: Delivery) -> None:
-        self.ciphertext, self.entry = delivery.ciphertext, delivery.entry
-        self.is_zero = _is_zero(self.plain)
+    def take(self, delivery: Delivery, plain: memoryview) -> None:
+        self.ciphertext, self.entry, self.plain = delivery.ciphertext, delivery.entry, plain
+        self.is_zero = _is_zero(plain)
 
 
 class Stager:
@@ -130,6 +128,7 @@ class Stager:
         self._tree = tree
         self._packs = packs
         self.keyring = keyring
+        self.memory = Memory(IDLE_MEMORY)
         self._open: set[Staging] = set()
         """Those with a writer. Changed by many threads, each time in one step."""
 
@@ -137,11 +136,11 @@ class Stager:
         """Begin to stage contents, using what lies on this disk. `resumable`: tokens that were staged before."""
         reader = SourceReader(self._tree, self._packs, self.keyring)
         is_large = any(_is_large(needed) for _, needed in whole)
-        buffer = memoryview(bytearray(BUFFER_BYTES if is_large else SMALL_FILE_BYTES))
         try:
-            for staging, needed in whole:
-                with staging.lock:
-                    self._begin(staging, needed, reader, buffer, staging.want.token in resumable)
+            with self.memory.lend(BUFFER_BYTES) if is_large else nullcontext(_small_memory()) as buffer:
+                for staging, needed in whole:
+                    with staging.lock:
+                        self._begin(staging, needed, reader, buffer, staging.want.token in resumable)
         finally:
             reader.close()
 
@@ -219,7 +218,7 @@ class Stager:
     def _copy_local(
         self, staging: Staging, writer: Writer, needed: Needed, reader: SourceReader, buffer: memoryview
     ) -> None:
-        for run in runs(list(staging.missing.items()), needed.local or {}, min(RUN_BYTES, len(buffer))):
+        for run in runs(list(staging.missing.items()), needed.local or {}, min(RUN_BYTES, len(buffer) - PAGE_BYTES)):
             if run.source is not None and self._copy_run(staging, writer, run, reader, buffer):
                 continue
             for offset, entry in run.blocks:
@@ -231,7 +230,8 @@ class Stager:
     def _copy_run(self, staging: Staging, writer: Writer, run: Run, reader: SourceReader, buffer: memoryview) -> bool:
         """Read many blocks at once and write them at once: half the time of a small read is the call."""
         assert run.source is not None
-        view = buffer[: run.length]
+        first = run.blocks[0][0]
+        view = buffer[first % PAGE_BYTES :][: run.length]
         if not reader.read_plain(run.source, run.at, view):
             return False
         cipher = self.keyring.cipher()
@@ -242,7 +242,6 @@ class Stager:
                 return False  # one by one then, as each may lie elsewhere too
             pieces.append(piece)
             done += entry.length
-        first = run.blocks[0][0]
         for begin, end in _without_holes(staging, pieces):
             writer.write_at(first + begin, view[begin:end])
         for offset, entry in run.blocks:
@@ -255,52 +254,75 @@ class Stager:
         view = buffer[: entry.length]
         return view if reader.read_checked(needed.local.get(entry.pid, ()), entry, view) else None
 
-    def deliver(self, deliveries: Iterable[Delivery]) -> Delivered:
+    def deliver(self, deliveries: Sequence[Delivery]) -> Delivered:
         """Check and write blocks that arrived."""
         result = Delivered()
-        opened = _Opened()
-        touched: dict[Staging, None] = {}
-        for delivery in deliveries:
-            entry = delivery.entry
-            if delivery.ciphertext is not opened.ciphertext or entry != opened.entry:
-                opened.make_room(entry.length)
-                try:
-                    cipher = self.keyring.cipher_of(entry.epoch_prefix)
-                    cipher.open_into_untrusted(
-                        BlockKind.DATA, entry.pid, entry.length, delivery.ciphertext, opened.plain
-                    )
-                except (RemoteProtocolError, EpochKeyMissing):
-                    result.refused.append(entry.cid)
+        with self.memory.lend(max((delivery.entry.length for delivery in deliveries), default=0)) as memory:
+            opened, gathered = _Opened(), Gathered(memory, self._write_run)
+            for delivery in deliveries:
+                is_again = delivery.ciphertext is opened.ciphertext and delivery.entry == opened.entry
+                if not is_again and not self._open_block(delivery, opened, gathered):
+                    result.refused.append(delivery.entry.cid)
                     continue
-                opened.take(delivery)
-            staging = delivery.staging
-            with staging.lock:
-                try:
-                    self._write(staging, delivery.offset, opened)
-                except TreeError as error:
-                    self._fail(staging, error)
+                if is_again or delivery.staging.is_small or opened.is_zero:
+                    gathered.flush()
+                    self._write(delivery.staging, delivery.offset, opened)
+                else:
+                    gathered.keep(delivery.entry.length)
+                result.good.append(delivery)
+            gathered.flush()
+        for staging in dict.fromkeys(delivery.staging for delivery in result.good):
             if staging.writer is not None:
-                touched[staging] = None
-            result.good.append(delivery)
-        for staging in touched:
-            with staging.lock:
-                self._rest(staging)
+                with staging.lock:
+                    self._rest(staging)
         return result
 
+    def _open_block(self, delivery: Delivery, opened: _Opened, gathered: Gathered[Staging]) -> bool:
+        """Decrypt a block to where it is written from; whether it is what its entry says."""
+        entry, opened.entry = delivery.entry, None
+        plain = gathered.room(delivery.staging, delivery.offset, entry.length)
+        try:
+            cipher = self.keyring.cipher_of(entry.epoch_prefix)
+            cipher.open_into_untrusted(BlockKind.DATA, entry.pid, entry.length, delivery.ciphertext, plain)
+        except (RemoteProtocolError, EpochKeyMissing):
+            return False
+        opened.take(delivery, plain)
+        return True
+
     def _write(self, staging: Staging, offset: int, opened: _Opened) -> None:
+        """Write a block by itself."""
         want = staging.want
-        if staging.error is not None or staging.is_gone:
-            return
-        if staging.is_small:
-            staging.staged = self._tree.stage_small(want.token, opened.plain, want.mode, want.mtime_ns)
-        elif not staging.is_complete:
+        with staging.lock, self._failing(staging):
+            if staging.error is not None or staging.is_gone or staging.is_complete:
+                return
+            if staging.is_small:
+                staging.staged = self._tree.stage_small(want.token, opened.plain, want.mode, want.mtime_ns)
+                return
             writer = self._writer_of(staging)
             if not (staging.is_fresh and opened.is_zero):
                 writer.write_at(offset, opened.plain)
-            if offset in staging.unwritten:
-                staging.unwritten.discard(offset)
-                if not staging.unwritten:
-                    self._finish(staging)
+            self._note_written(staging, (offset,))
+
+    def _write_run(self, staging: Staging, offsets: Sequence[int], plain: memoryview) -> None:
+        """Write blocks that follow one another."""
+        with staging.lock, self._failing(staging):
+            if staging.error is None and not staging.is_gone and not staging.is_complete:
+                self._writer_of(staging).write_at(offsets[0], plain)
+                self._note_written(staging, offsets)
+
+    def _note_written(self, staging: Staging, offsets: Sequence[int]) -> None:
+        left = len(staging.unwritten)
+        staging.unwritten.difference_update(offsets)
+        if left and not staging.unwritten:
+            self._finish(staging)
+
+    @contextmanager
+    def _failing(self, staging: Staging) -> Iterator[None]:
+        """What the disk refuses is the end of this content."""
+        try:
+            yield
+        except TreeError as error:
+            self._fail(staging, error)
 
     def _finish(self, staging: Staging) -> None:
         """Everything has been written: give the file its attributes and close it."""
@@ -404,6 +426,10 @@ def _without_holes(staging: Staging, pieces: Iterable[memoryview]) -> Iterator[t
 
 def _is_zero(view: memoryview) -> bool:
     return not any(view[:_FRONT_BYTES]) and not bytes(view).strip(b"\0")
+
+
+def _small_memory() -> memoryview:
+    return memoryview(bytearray(SMALL_FILE_BYTES + PAGE_BYTES))
 
 
 def _is_large(needed: Needed) -> bool:

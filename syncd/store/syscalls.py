@@ -215,6 +215,16 @@ def start_writing(fd: int) -> None:
         _start_writing(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
 
+def maybe_open_past_cache(fd: int) -> int | None:
+    """Another descriptor of an open file, for writing past the page cache; None where that is not to be had."""
+    if not LINUX:
+        return None
+    try:
+        return os.open(b"/proc/self/fd/%d" % fd, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
 # --- watching ------------------------------------------------------------------------------------------------------
 
 
