@@ -36,7 +36,7 @@ from syncd.store.hashing import SMALL_FILE_BYTES
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.locating import BlockSource, Places
 from syncd.store.prepare import Want
-from syncd.store.staging import Delivery, Stager, Staging, shares
+from syncd.store.staging import STAGERS, Delivery, Stager, Staging, shares
 from syncd.treetypes import NotSupported
 from syncd.workers import Buffers
 
@@ -236,6 +236,11 @@ class Puller:
         async with trio.open_nursery() as nursery:
             for share in shares(whole):
                 nursery.start_soon(self._workers.run_blocking, self._stager.begin, share, resumable)
+        if together := [one for one in whole if one[0].to_copy]:
+            async with trio.open_nursery() as nursery:
+                for _ in range(STAGERS):
+                    nursery.start_soon(self._workers.run_blocking, self._stager.copy, together)
+            await self._workers.run_blocking(self._stager.begun, together)
         copied = [staging.copied_bytes for staging, _ in whole if staging.copied_bytes]
         if copied:
             self._finisher.rates.stage.note(work_of(len(copied), sum(copied)), trio.current_time() - began)

@@ -156,18 +156,23 @@ class FileReader:
 class FileWriter(FileReader):
     """seams.Writer on a descriptor, which it owns."""
 
-    __slots__ = ("_held_back", "_past_cache", "_with_modes")
+    __slots__ = ("_held_back", "_past_cache", "_refused", "_with_modes")
 
     def __init__(self, fd: int, path: Path, owners: frozenset[int], *, with_modes: bool) -> None:
         self._with_modes = with_modes
         self._held_back = 0
         """Bytes written since the disk was last told to begin."""
         self._past_cache: int | None = None
+        self._refused = False
         super().__init__(fd, path, owners)
 
     def write_at(self, offset: int, data: Buffer) -> None:
         try:
-            pages = self._write_pages(self._past_cache, offset, data) if self._past_cache is not None else range(0)
+            pages = (
+                self._write_pages(self._past_cache, offset, data)
+                if self._past_cache is not None and not self._refused
+                else range(0)
+            )
             if not pages:
                 write_fully(self._fd, offset, data)
             else:
@@ -193,17 +198,14 @@ class FileWriter(FileReader):
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self._end_past_cache()  # this disk wants it otherwise
+            self._refused = True  # this disk wants it otherwise; the descriptor stays, for who writes to it just now
             return range(0)
         return pages
 
-    def _end_past_cache(self) -> None:
+    def close(self) -> None:
         fd, self._past_cache = self._past_cache, None
         if fd is not None:
             os.close(fd)
-
-    def close(self) -> None:
-        self._end_past_cache()
         super().close()
 
     def copy_from(self, source: Reader, source_offset: int, offset: int, length: int) -> int:

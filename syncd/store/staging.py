@@ -9,6 +9,7 @@ was in flight is fetched anew.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import field
@@ -42,6 +43,8 @@ STAGERS = 4
 """Threads that copy what is on this disk already: reading, decrypting, hashing and writing let the others run."""
 SHARE_BYTES = 16 * 1024 * 1024
 """Less than this is not worth another thread."""
+SHARED_BYTES = 64 * 1024 * 1024
+"""From this size on one content is copied by several threads."""
 RUN_BYTES = 1024 * 1024
 """Of neighbouring blocks that are read and written in one call; more does not stay in the processor's cache."""
 _FRONT_BYTES = 64
@@ -70,8 +73,15 @@ class Staging:
     """Of a large one: where blocks have to be written before it can be finished. Belongs to who holds the lock."""
     arrived: dict[Cid, tuple[int, Entry]] = field(default_factory=dict)
     """Of a large one: blocks that were fetched and lie in its file, and where. Others may have them from there."""
+    to_copy: deque[Run] = field(default_factory=deque)
+    """Of a large one: what lies on this disk and is still to be copied, by several threads."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held by the thread that uses the writer: blocks of one file arrive in several."""
+    """Held by the thread that opens or closes the writer or changes what is known of it: blocks of one file arrive in
+    several."""
+    writing: int = 0
+    """Threads that write to the file at this moment, without the lock. Who closes it waits for them."""
+    written: threading.Condition | None = None
+    """By which they tell that they have; made by the first of them."""
 
     @property
     def wanted_cids(self) -> set[Cid]:
@@ -139,21 +149,46 @@ class Stager:
         try:
             with self.memory.lend(BUFFER_BYTES) if is_large else nullcontext(_small_memory()) as buffer:
                 for staging, needed in whole:
-                    with staging.lock:
-                        self._begin(staging, needed, reader, buffer, staging.want.token in resumable)
+                    self._begin(staging, needed, reader, buffer, staging.want.token in resumable)
+                    if not _is_shared(needed):
+                        self._copy_local(staging, needed, reader, buffer)
+                        self._settle(staging)
         finally:
             reader.close()
 
-    def _begin(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> None:
-        staging.missing = dict(needed.blocks)
+    def copy(self, whole: Sequence[tuple[Staging, Needed]]) -> None:
+        """Copy what `begin` has left to several threads, each of which calls this; then `begun`."""
+        reader = SourceReader(self._tree, self._packs, self.keyring)
         try:
-            self._fill(staging, needed, reader, buffer, resume)
-            staging.unwritten = set() if staging.is_small else set(staging.missing)
-            if not staging.missing and not staging.is_complete:
-                self._finish(staging)
-            self._rest(staging)
-        except TreeError as error:
-            self._fail(staging, error)
+            with self.memory.lend(BUFFER_BYTES) as buffer:
+                for staging, needed in whole:
+                    self._copy_local(staging, needed, reader, buffer)
+        finally:
+            reader.close()
+
+    def begun(self, whole: Sequence[tuple[Staging, Needed]]) -> None:
+        """All of it was copied."""
+        for staging, _ in whole:
+            self._settle(staging)
+
+    def _begin(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> None:
+        with staging.lock:
+            staging.missing = dict(needed.blocks)
+            try:
+                self._fill(staging, needed, reader, buffer, resume)
+            except TreeError as error:
+                self._fail(staging, error)
+
+    def _settle(self, staging: Staging) -> None:
+        """What could be copied is; what is missing now has to arrive."""
+        if staging.is_small:
+            return
+        with staging.lock, self._failing(staging):
+            if staging.error is None and not staging.is_gone and not staging.is_complete:
+                staging.unwritten = set(staging.missing)
+                if not staging.missing:
+                    self._finish(staging)
+                self._rest(staging)
 
     def _fill(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> None:
         want = staging.want
@@ -173,7 +208,8 @@ class Stager:
                 self._keep_verified(staging, writer)
                 writer.set_size(want.size)
             if needed.local:
-                self._copy_local(staging, self._writer_of(staging), needed, reader, buffer)
+                self._writer_of(staging)
+                staging.to_copy.extend(runs(list(staging.missing.items()), needed.local, RUN_BYTES))
 
     def _maybe_resumed(self, staging: Staging) -> Writer | None:
         try:
@@ -186,10 +222,9 @@ class Stager:
         if staging.writer is not None:
             return staging.writer
         token = staging.want.token
-        if staging.is_begun:
-            return self._opened(staging, self._tree.stage_file(token, resume=True))
-        writer = self._opened(staging, self._tree.stage_file(token))
-        staging.is_fresh = True
+        is_new = not staging.is_begun
+        writer = self._opened(staging, self._tree.stage_file(token, resume=not is_new))
+        staging.is_fresh = staging.is_fresh or is_new
         writer.set_size(staging.want.size)
         return writer
 
@@ -200,7 +235,7 @@ class Stager:
 
     def _rest(self, staging: Staging) -> None:
         """Nobody writes to it for now: it stays open if not too many are."""
-        if staging.writer is not None and len(self._open) > MAX_OPEN:
+        if staging.writer is not None and not staging.writing and len(self._open) > MAX_OPEN:
             self._close(staging)
 
     def _keep_verified(self, staging: Staging, writer: Writer) -> None:
@@ -215,24 +250,21 @@ class Stager:
             if cipher.pid(BlockKind.DATA, view) == entry.pid:
                 del staging.missing[offset]
 
-    def _copy_local(
-        self, staging: Staging, writer: Writer, needed: Needed, reader: SourceReader, buffer: memoryview
-    ) -> None:
-        for run in runs(list(staging.missing.items()), needed.local or {}, min(RUN_BYTES, len(buffer) - PAGE_BYTES)):
-            if run.source is not None and self._copy_run(staging, writer, run, reader, buffer):
+    def _copy_local(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview) -> None:
+        while (run := _maybe_next(staging.to_copy)) is not None and staging.error is None and not staging.is_gone:
+            if run.source is not None and self._copy_run(staging, run, reader, buffer):
                 continue
             for offset, entry in run.blocks:
                 view = self._local(needed, entry, reader, buffer)
-                if view is not None:
-                    _put(staging, writer, offset, view)
-                    _got(staging, offset, entry)
+                if view is not None and self._put(staging, offset, (view,), view):
+                    self._note_copied(staging, ((offset, entry),))
 
-    def _copy_run(self, staging: Staging, writer: Writer, run: Run, reader: SourceReader, buffer: memoryview) -> bool:
+    def _copy_run(self, staging: Staging, run: Run, reader: SourceReader, buffer: memoryview) -> bool:
         """Read many blocks at once and write them at once: half the time of a small read is the call."""
         assert run.source is not None
         first = run.blocks[0][0]
         view = buffer[first % PAGE_BYTES :][: run.length]
-        if not reader.read_plain(run.source, run.at, view):
+        if len(view) < run.length or not reader.read_plain(run.source, run.at, view):
             return False
         cipher = self.keyring.cipher()
         pieces, done = [], 0
@@ -242,11 +274,24 @@ class Stager:
                 return False  # one by one then, as each may lie elsewhere too
             pieces.append(piece)
             done += entry.length
-        for begin, end in _without_holes(staging, pieces):
-            writer.write_at(first + begin, view[begin:end])
-        for offset, entry in run.blocks:
-            _got(staging, offset, entry)
+        if self._put(staging, first, pieces, view):
+            self._note_copied(staging, run.blocks)
         return True
+
+    def _put(self, staging: Staging, offset: int, pieces: Sequence[memoryview], whole: memoryview) -> bool:
+        """Write neighbouring pieces, which make up `whole`, as far as they are no holes. Whether that was done."""
+        with self._writing(staging) as writer:
+            if writer is None:
+                return False
+            for begin, end in _without_holes(staging, pieces):
+                writer.write_at(offset + begin, whole[begin:end])
+        return staging.error is None
+
+    def _note_copied(self, staging: Staging, blocks: Sequence[tuple[int, Entry]]) -> None:
+        with staging.lock:
+            for offset, entry in blocks:
+                del staging.missing[offset]
+                staging.copied_bytes += entry.length
 
     def _local(self, needed: Needed, entry: Entry, reader: SourceReader, buffer: memoryview) -> memoryview | None:
         if not needed.local:
@@ -292,29 +337,53 @@ class Stager:
     def _write(self, staging: Staging, offset: int, opened: _Opened) -> None:
         """Write a block by itself."""
         want = staging.want
-        with staging.lock, self._failing(staging):
-            if staging.error is not None or staging.is_gone or staging.is_complete:
-                return
-            if staging.is_small:
-                staging.staged = self._tree.stage_small(want.token, opened.plain, want.mode, want.mtime_ns)
-                return
-            writer = self._writer_of(staging)
-            if not (staging.is_fresh and opened.is_zero):
-                writer.write_at(offset, opened.plain)
-            self._note_written(staging, (offset,))
+        if not staging.is_small:
+            if self._put(staging, offset, (opened.plain,), opened.plain):
+                self._note_written(staging, (offset,))
+            return
+        with staging.lock:
+            if staging.error is None and not staging.is_gone:
+                try:
+                    staging.staged = self._tree.stage_small(want.token, opened.plain, want.mode, want.mtime_ns)
+                except TreeError as error:
+                    self._fail(staging, error)
 
     def _write_run(self, staging: Staging, offsets: Sequence[int], plain: memoryview) -> None:
-        """Write blocks that follow one another."""
-        with staging.lock, self._failing(staging):
-            if staging.error is None and not staging.is_gone and not staging.is_complete:
-                self._writer_of(staging).write_at(offsets[0], plain)
-                self._note_written(staging, offsets)
+        """Write blocks that follow one another, none of them zeros."""
+        if self._put(staging, offsets[0], (plain,), plain):
+            self._note_written(staging, offsets)
 
     def _note_written(self, staging: Staging, offsets: Sequence[int]) -> None:
-        left = len(staging.unwritten)
-        staging.unwritten.difference_update(offsets)
-        if left and not staging.unwritten:
-            self._finish(staging)
+        with staging.lock, self._failing(staging):
+            left = len(staging.unwritten)
+            staging.unwritten.difference_update(offsets)
+            if left and not staging.unwritten:
+                self._finish(staging)
+
+    @contextmanager
+    def _writing(self, staging: Staging) -> Iterator[Writer | None]:
+        """Its file, which stays open meanwhile: None if nothing is to be written to it any more. What the disk refuses
+        is the end of this content."""
+        writer = None
+        with staging.lock, self._failing(staging):
+            if staging.error is None and not staging.is_gone and not staging.is_complete:
+                writer = self._writer_of(staging)
+                staging.writing += 1
+                staging.written = staging.written or threading.Condition(staging.lock)
+        if writer is None or staging.written is None:
+            yield None
+            return
+        error: TreeError | None = None
+        try:
+            yield writer
+        except TreeError as caught:
+            error = caught
+        finally:
+            with staging.lock:
+                staging.writing -= 1
+                staging.written.notify_all()
+                if error is not None:
+                    self._fail(staging, error)
 
     @contextmanager
     def _failing(self, staging: Staging) -> Iterator[None]:
@@ -326,6 +395,9 @@ class Stager:
 
     def _finish(self, staging: Staging) -> None:
         """Everything has been written: give the file its attributes and close it."""
+        self._wait_for_others(staging)
+        if staging.error is not None or staging.is_gone:
+            return
         want, writer = staging.want, self._writer_of(staging)
         xattrs = None if want.xattrs is None else dict(unpack(want.xattrs))
         writer.set_attributes(Attributes(want.mode, want.mtime_ns, xattrs))
@@ -340,7 +412,12 @@ class Stager:
             with staging.lock:
                 self._close(staging)
 
+    def _wait_for_others(self, staging: Staging) -> None:
+        while staging.writing and staging.written is not None:
+            staging.written.wait()
+
     def _close(self, staging: Staging) -> None:
+        self._wait_for_others(staging)
         if staging.writer is not None:
             try:
                 staging.writer.close()
@@ -385,9 +462,11 @@ def runs(blocks: Sequence[tuple[int, Entry]], local: Mapping[Pid, Places], most:
     return found
 
 
-def _got(staging: Staging, offset: int, entry: Entry) -> None:
-    del staging.missing[offset]
-    staging.copied_bytes += entry.length
+def _maybe_next(left: deque[Run]) -> Run | None:
+    try:
+        return left.popleft()
+    except IndexError:  # another thread was faster
+        return None
 
 
 def shares(whole: Sequence[tuple[Staging, Needed]]) -> list[list[tuple[Staging, Needed]]]:
@@ -405,14 +484,9 @@ def shares(whole: Sequence[tuple[Staging, Needed]]) -> list[list[tuple[Staging, 
     return divided
 
 
-def _put(staging: Staging, writer: Writer, offset: int, view: memoryview) -> None:
-    """Zeros in a file that was made just now are there already: not written, they stay a hole."""
-    if not (staging.is_fresh and _is_zero(view)):
-        writer.write_at(offset, view)
-
-
 def _without_holes(staging: Staging, pieces: Iterable[memoryview]) -> Iterator[tuple[int, int]]:
-    """Where neighbouring pieces begin and end that have to be written, as in `_put`."""
+    """Where neighbouring pieces begin and end that have to be written: zeros in a file that was made just now are there
+    already, and stay a hole."""
     begin = end = 0
     for piece in pieces:
         if staging.is_fresh and _is_zero(piece):
@@ -430,6 +504,10 @@ def _is_zero(view: memoryview) -> bool:
 
 def _small_memory() -> memoryview:
     return memoryview(bytearray(SMALL_FILE_BYTES + PAGE_BYTES))
+
+
+def _is_shared(needed: Needed) -> bool:
+    return bool(needed.local) and needed.want.size >= SHARED_BYTES
 
 
 def _is_large(needed: Needed) -> bool:

@@ -220,7 +220,8 @@ def maybe_open_past_cache(fd: int) -> int | None:
     if not LINUX:
         return None
     try:
-        return os.open(b"/proc/self/fd/%d" % fd, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+        place = b"/proc/self/fd/%d" % fd  # the same inode, whatever its name is by now
+        return os.open(place, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
     except OSError:
         return None
 
