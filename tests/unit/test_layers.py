@@ -365,6 +365,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.tree": BLOCKING,
     "syncd.store.watch": ASYNC,
     "syncd.store.waves": BLOCKING,
+    "syncd.store.writing": BLOCKING,
     "syncd.sidebyside": PURE,
     "syncd.tables": PURE,
     "syncd.treetypes": PURE,
@@ -423,6 +424,7 @@ BEHIND_SEAMS: dict[str, set[str]] = {
     "threading": {
         "syncd.store.keyring",
         "syncd.store.listening",
+        "syncd.store.hashing",
         "syncd.store.staging",
     },  # ciphers of a thread, locks on a file and on the watches of several folders; starts no thread
     "time": {  # the real clock, that of the service manager, the doctor's look at it
