@@ -52,4 +52,6 @@ def explain_lines(found: Json) -> list[str]:
 
 def _has(peer: Json) -> str:
     has = {True: "has it", False: "does not have it", None: "not known"}[peer["has"]]
-    return has if peer["connected"] else f"{has}; not connected"
+    if peer["connected"]:
+        return has
+    return f"{has}; reached {text.through(peer['through'])}" if peer["through"] else f"{has}; not connected"

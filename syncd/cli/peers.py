@@ -25,7 +25,7 @@ def peer_lines(peers: list[Json], now: datetime) -> list[str]:
     rows = [
         [
             text.escape(peer["name"]),
-            "● connected" if peer["connected"] else f"○ {text.ago(peer['last_seen'], now)}",
+            text.seen(peer, now),
             _WAYS.get(peer["how"], ""),
             text.escape(peer["address"] or ""),
             "" if peer["rtt_ms"] is None else f"{peer['rtt_ms']:.0f} ms",

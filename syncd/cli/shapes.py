@@ -21,7 +21,10 @@ _WORDS = {"text": "string", "int": "integer", "num": "number", "bool": "boolean"
 _STATE = ("starting", "scanning", "syncing", "synced", "waiting", "paused", "stopped")
 _COUNTED = {"files": "int", "bytes": "int"}
 _PROBLEM = {"id": "text", "path": "text?", "why": "text", "try": "text?"}
-_PEER = {"id": "text", "name": "text", "connected": "bool", "last_seen": "text?", "have_ratio": "num?", "role": "text?"}
+_PEER = {
+    "id": "text", "name": "text", "connected": "bool", "through": ["text"], "last_seen": "text?", "have_ratio": "num?",
+    "role": "text?",
+}  # fmt: skip
 _FOLDER = {
     "id": "text", "name": "text", "path": "text", "role": "text?", "state": _STATE, "epoch": "int", "epoch_id": "text",
     **_COUNTED, "need": _COUNTED, "conflicts": "int", "requests": "int", "problems": [_PROBLEM], "peers": [_PEER],
@@ -144,6 +147,7 @@ SHAPES: dict[str, Any] = {
                 "words": "text",
                 "folders": ["text"],
                 "connected": "bool",
+                "through": ["text"],
                 "how": "text?",
                 "address": "text?",
                 "last_seen": "text?",
@@ -228,7 +232,7 @@ SHAPES: dict[str, Any] = {
         "rule": "text?",
         "stays_here": ["text"],
         "not_here": ["text"],
-        "peers": [{"name": "text", "connected": "bool", "has": "bool?"}],
+        "peers": [{"name": "text", "connected": "bool", "through": ["text"], "has": "bool?"}],
     },
     "syncd.history/1": {
         **_OF_FOLDER,

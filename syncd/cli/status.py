@@ -85,7 +85,11 @@ def _folder_row(folder: Json, now: datetime) -> list[str]:
 
 def _peer(peer: Json, now: datetime) -> str:
     name = text.escape(peer["name"])
-    return f"{name} ●" if peer["connected"] else f"{name} ○ last seen {text.ago(peer['last_seen'], now)}"
+    if peer["connected"]:
+        return f"{name} ●"
+    if peer["through"]:
+        return f"{name} ◐ {text.through(peer['through'])}"
+    return f"{name} ○ last seen {text.ago(peer['last_seen'], now)}"
 
 
 def _request_lines(found: Json) -> list[str]:
@@ -136,7 +140,7 @@ def _problems(found: Json) -> Iterator[tuple[str, Json]]:
 def peer_lines(found: Json, now: datetime) -> list[str]:
     """`--peers`: who has how much of what."""
     rows = [
-        [text.escape(folder["name"]), text.escape(peer["name"]), peer.get("role", ""), _has(peer), _seen(peer, now)]
+        [text.escape(folder["name"]), text.escape(peer["name"]), peer.get("role", ""), _has(peer), text.seen(peer, now)]
         for folder in found["folders"]
         for peer in folder["peers"]
     ]
@@ -145,10 +149,6 @@ def peer_lines(found: Json, now: datetime) -> list[str]:
 
 def _has(peer: Json) -> str:
     return "?" if peer["have_ratio"] is None else text.share(peer["have_ratio"], 1)
-
-
-def _seen(peer: Json, now: datetime) -> str:
-    return "● connected" if peer["connected"] else f"○ {text.ago(peer['last_seen'], now)}"
 
 
 def _old_versions(history: Json | None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from syncd.wording import (
     ago,
@@ -33,9 +35,11 @@ __all__ = [
     "parse_duration",
     "parse_time",
     "rate",
+    "seen",
     "share",
     "size",
     "table",
+    "through",
     "until",
     "width",
 ]
@@ -48,6 +52,19 @@ _ASCII = str.maketrans(
 def escape_line(line: str) -> str:
     """A whole message as one safe line. Backslashes stay: what went into it was escaped already, or is our own text."""
     return line if line.isprintable() else "\\".join(escape(part) for part in line.split("\\"))
+
+
+def through(names: Sequence[str]) -> str:
+    """Over whom a device is reached that is not connected to this one."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"through {escape(names[0])}{more}"
+
+
+def seen(peer: Mapping[str, Any], now: datetime) -> str:
+    """Whether a device is there: connected, reached through others, or away."""
+    if peer["connected"]:
+        return "● connected"
+    return f"◐ {through(peer['through'])}" if peer["through"] else f"○ {ago(peer['last_seen'], now)}"
 
 
 def argument(name: str) -> str:

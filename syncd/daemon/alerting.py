@@ -122,7 +122,7 @@ def _folder(daemon: Daemon, folder: RunningFolder, memory: Memory) -> FolderSitu
     peers = []
     for device in folder.membership.devices():
         contact = contacts.get(device.id)
-        connected = contact is not None and contact.connected
+        connected = contact is not None and contact.is_reached
         seen = None if contact is None else contact.last_seen
         peers.append(PeerSituation(folder.membership.member_name(device.id), connected, seen))
     return FolderSituation(

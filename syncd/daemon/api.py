@@ -54,6 +54,7 @@ from syncd.daemon.views import (
     have_ratio,
     is_in_sync,
     moment,
+    names_through,
 )
 from syncd.daemon.waiting import wait_for
 from syncd.errors import ConfigError, SyncdError
@@ -272,6 +273,7 @@ class DaemonApi:
                     "name": folder.membership.member_name(device.id),
                     "role": None if role is None else role.name.lower(),
                     "connected": contact is not None and contact.connected,
+                    "through": [] if contact is None else names_through(folder, contact.through),
                     "last_seen": None if contact is None else moment(contact.last_seen),
                     "have_ratio": have_ratio(folder.task, device.id),
                 }
@@ -368,6 +370,7 @@ class DaemonApi:
                         "words": device_words(device.id),
                         "folders": [],
                         "connected": False,
+                        "through": [],
                         "how": None,
                         "address": None,
                         "last_seen": None,
@@ -377,6 +380,8 @@ class DaemonApi:
                 peer["folders"].append(folder.name)
                 if contact is not None:
                     peer["connected"] = peer["connected"] or contact.connected
+                    through = peer["through"] or names_through(folder, contact.through)
+                    peer["through"] = [] if peer["connected"] else through
                     peer["how"] = peer["how"] or contact.how
                     peer["address"] = peer["address"] or contact.address
                     peer["last_seen"] = peer["last_seen"] or moment(contact.last_seen)

@@ -240,6 +240,8 @@ class Daemon:
         keeper = PeerKeeper(self.surroundings, folder.membership, task.server, task.follower.run_link)
         self._started[folder.id].keeper = keeper
         task.on_roster_needed = keeper.catch_up_soon
+        task.reach_out = keeper.reaching_out
+        task.puller.on_starving = keeper.starves
         task.on_audit = partial(self.audit.note, folder=folder.id)
         nursery.start_soon(keeper.run)
         nursery.start_soon(run_duties, folder.membership, self.installation, task.journal_heads)

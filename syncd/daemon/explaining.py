@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ca.ids import DeviceId
 from syncd.daemon.folder import FolderTask, State
 from syncd.daemon.running import RunningFolder
-from syncd.daemon.views import as_text, copies_json, folder_problems
+from syncd.daemon.views import as_text, copies_json, folder_problems, names_through
 from syncd.model.conditions import Facts
 from syncd.model.xattrs import portable, travels, unpack
 from syncd.store import counts, rows
@@ -27,6 +27,9 @@ class Contact(Protocol):
 
     @property
     def connected(self) -> bool: ...
+
+    @property
+    def through(self) -> Sequence[DeviceId]: ...
 
 
 # --- explain ---------------------------------------------------------------------------------------------------------
@@ -78,6 +81,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
             {
                 "name": folder.membership.member_name(device),
                 "connected": contact.connected,
+                "through": names_through(folder, contact.through),
                 "has": None if task is None or is_ignored or not task.peer_is_level(device) else True,
             }
             for device, contact in contacts.items()

@@ -25,6 +25,14 @@ PATIENCE_S = 30.0
 
 async def held_by_peers(task: Ground, entries: Sequence[Entry]) -> set[bytes]:
     """Cids that a connected peer says it has."""
+    found = await _held_by_linked(task, entries)
+    if len(found) == len(entries):
+        return found
+    async with task.reach_out():  # those who are not linked now may have the rest
+        return found | await _held_by_linked(task, [entry for entry in entries if entry.cid not in found])
+
+
+async def _held_by_linked(task: Ground, entries: Sequence[Entry]) -> set[bytes]:
     found: set[bytes] = set()
     for state in list(task.links.values()):
         found.update(await _held(state.link, [entry.cid for entry in entries if entry.cid not in found]))
@@ -51,6 +59,15 @@ async def _held(link: Link, cids: Sequence[Cid]) -> set[Cid]:
 async def fetch(task: Ground, entries: Sequence[Entry], parts: frozenset[bytes]) -> int:
     """Fetch blocks, and `parts` of lists, from whoever has them; how many came."""
     left = {entry.cid: entry for entry in entries}
+    await _fetch_from_linked(task, left, parts)
+    if left:
+        async with task.reach_out():  # those who are not linked now may have the rest
+            await _fetch_from_linked(task, left, parts)
+    return len(entries) - len(left)
+
+
+async def _fetch_from_linked(task: Ground, left: dict[Cid, Entry], parts: frozenset[bytes]) -> None:
+    """What comes is taken out of `left`."""
     for state in list(task.links.values()):
         held = await _held(state.link, list(left))
         wanted = [entry for cid, entry in left.items() if cid in held]
@@ -64,7 +81,6 @@ async def fetch(task: Ground, entries: Sequence[Entry], parts: frozenset[bytes])
             task.rates.fetch.note(sum(entry.length for entry, _ in got), trio.current_time() - began)
             for entry, _ in got:
                 left.pop(entry.cid, None)
-    return len(entries) - len(left)
 
 
 def _batches(entries: Sequence[Entry]) -> Iterable[list[Entry]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import field
 from math import inf
 from typing import NamedTuple, TypeVar, TypeVarTuple
@@ -210,6 +211,8 @@ class Ground:
         self.progress = Progress()
         self.ignores: Ignores = parse_ignores(b"")
         """The rules of `.syncd/ignore`, as of the last scan."""
+        self.reach_out: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        """While it is entered, there are links to as many members as may be."""
         self.on_roster_needed: Callable[[DeviceId], None] = lambda device: None
         self.on_change: Callable[[], None] = lambda: None
         self.on_audit: Callable[[str, str], Awaitable[None]] = _no_audit
@@ -300,7 +303,7 @@ class Ground:
             if by is not None:
                 self.hearsay.note(self.newest, newest, by, frozenset(told))
             self.newest = newest
-            self._wake_askers()
+            self.wake_askers()
 
     def news_for(self, device: DeviceId) -> int:
         """The newest arrival number that may be news to a device."""
@@ -314,16 +317,17 @@ class Ground:
     def tell_now(self, device: DeviceId) -> None:
         """Tell a device also what it is said to know from others: so it says before long how far it is with that."""
         self.hearsay.forget(device)
-        self._wake_askers()
+        self.wake_askers()
 
-    def _wake_askers(self) -> None:
+    def wake_askers(self) -> None:
+        """Whoever waits for news here may have something to hear."""
         self.news.set()
         self.news = trio.Event()
 
     def roster_moved(self) -> None:
         """The roster has a new head: whoever waits for news is to learn it, and what was accepted is judged again."""
         self.is_judged = False
-        self._wake_askers()
+        self.wake_askers()
         self.wake_plan()
 
     def tell(self) -> None:

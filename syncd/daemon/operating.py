@@ -109,7 +109,11 @@ def _folder_checks(daemon: Daemon, folder: RunningFolder) -> list[Check]:
         why = f"none of its {len(others)} other devices is connected"
         fix = "start syncd there; if it runs, see that one of the two can reach the other:  syncd peers"
         found.append(Check(name, False, why, fix, "SY-PEER-01"))
+    keeper = daemon.keeper(folder.id)
+    through = 0 if keeper is None else sum(bool(contact.through) for contact in keeper.contacts().values())
     reached = f"{connected} of {len(others)} other devices are connected" if others else "nobody else is a member"
+    if through:
+        reached += f", {through} more are reached through them"
     found += _drill_check(name, folder)
     found += key_checks(_keys(daemon, folder), daemon.seams.clock.now())
     found += [Check(name, True, told) for told in apart_lines(folder)]
@@ -132,7 +136,7 @@ def _keys(daemon: Daemon, folder: RunningFolder) -> Keys:
             device_text(device.id),
             "" if (role := membership.role_of(device.id)) is None else role.name.lower(),
             _since(members, device.id),
-            contact is not None and contact.connected,
+            contact is not None and contact.is_reached,
         )
         for device in membership.devices()
     ]

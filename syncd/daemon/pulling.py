@@ -117,6 +117,8 @@ class Puller:
         self.resumable: set[bytes] = set()
         """Tokens under which parts of contents lie in the stage."""
         self.on_failed: Callable[[Staging], Awaitable[None]] | None = None
+        self.on_starving: Callable[[bool], None] = lambda is_so: None
+        """Whether somebody else than those who are linked may have what they lack."""
         self.on_fed: Callable[[], None] = lambda: None
         """What was put aside may be planned again."""
 
@@ -554,11 +556,14 @@ class Puller:
         """While blocks are wanted that no connected peer had when it was asked, ask again now and then."""
         while True:
             if not self.pull.wanted_bytes and not self.starved:
+                self.on_starving(False)
                 await self._work.wait()
             await trio.sleep(POLL_AGAIN_S)
             if not self._links:
                 continue
-            if self.pull.unavailable(self._links):
+            is_lacking = bool(self.pull.unavailable(self._links))
+            self.on_starving(is_lacking or bool(self.starved))
+            if is_lacking:
                 for device in self._links:
                     self.pull.poll_again(device)
                 self._new_work()

@@ -6,7 +6,7 @@ Bytes leave only as `store.folder.seal_served` lets them: read into a buffer, co
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import trio
 
@@ -72,9 +72,16 @@ class Server:
         heads."""
 
     async def heads_after(
-        self, device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool
+        self,
+        device: DeviceId,
+        log_id: bytes,
+        after: int,
+        wait_s: float,
+        is_level: bool,
+        is_due: Callable[[], bool] = lambda: False,
     ) -> HeadsPage:
-        """What was accepted here after a number; waits up to `wait_s` for news. `is_level`: the peer lacks nothing."""
+        """What was accepted here after a number; waits up to `wait_s` for news, or until something else `is_due`.
+        `is_level`: the peer lacks nothing."""
         if log_id == self.log_id and after > self._ground.newest and not self._is_doubted:
             # It has read further than we have written: this database is an older one, and its numbers mean nothing.
             self._is_doubted = True
@@ -87,7 +94,7 @@ class Server:
         if not is_known:
             after = 0
         else:
-            await self._wait_for_news(device, after, wait_s)
+            await self._wait_for_news(device, after, wait_s, is_due)
         body_bytes = MAX_BODY_BYTES if self._ground.rights.exchanges else 0
         moved = await self._db(self._store.journal.moved_after, after, HEADS_PER_PAGE, body_bytes)
         self._ground.announce(
@@ -117,12 +124,24 @@ class Server:
         self._ground.meter.traffic.note(device, 0, sent)
         return tuple(bodies) if sent else ()
 
-    async def _wait_for_news(self, device: DeviceId, after: int, wait_s: float) -> None:
+    def look_again(self) -> None:
+        """Whoever waits for heads may have something else to hear."""
+        self._ground.wake_askers()
+
+    def asker_gone(self, device: DeviceId) -> None:
+        """A device asks here no longer."""
+        self._ground.peer_read.pop(device, None)  # nobody is told that it hears from us
+
+    async def _wait_for_news(
+        self, device: DeviceId, after: int, wait_s: float, is_due: Callable[[], bool] = lambda: False
+    ) -> None:
         """Until something was accepted that a device does not know from elsewhere, or the roster has moved. The rest it
         hears with the next news, or a little later."""
         roster_head = self._store.membership.head
         with trio.move_on_after(wait_s) as patience:
             while self._ground.news_for(device) <= after and self._store.membership.head == roster_head:
+                if is_due():
+                    return
                 if self._ground.newest > after:
                     patience.deadline = min(patience.deadline, trio.current_time() + ECHO_S)
                 await self._ground.news.wait()

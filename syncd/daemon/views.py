@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -213,6 +213,11 @@ def has_twin(folder: RunningFolder) -> bool:
 
 def _device_problem(code: str, why: str, fix: str) -> Json:
     return {"id": code, "path": None, "why": why, "try": fix}
+
+
+def names_through(folder: RunningFolder, through: Sequence[DeviceId]) -> list[str]:
+    """Members to whom a device is connected that is not connected to us: through them it gets what is changed here."""
+    return sorted(folder.membership.member_name(device) for device in through)
 
 
 def have_ratio(task: FolderTask | None, device: DeviceId) -> float | None:

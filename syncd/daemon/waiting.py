@@ -8,6 +8,7 @@ this start.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import trio
@@ -69,7 +70,7 @@ async def _until_done(daemon: Daemon, folder: RunningFolder, goal: str, done: di
             await daemon.changed.wait()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_with, task, daemon, folder, nursery.cancel_scope)
-            await _wait_task(folder, task, goal)
+            await _wait_task(daemon, folder, task, goal)
             done[folder.id] = True
             nursery.cancel_scope.cancel()
 
@@ -80,16 +81,18 @@ async def _end_with(task: FolderTask, daemon: Daemon, folder: RunningFolder, sco
     scope.cancel()
 
 
-async def _wait_task(folder: RunningFolder, task: FolderTask, goal: str) -> None:
+async def _wait_task(daemon: Daemon, folder: RunningFolder, task: FolderTask, goal: str) -> None:
     device = _device_named(folder, goal.removeprefix(PEER)) if goal.startswith(PEER) else None
     await _scanned(task)
     if goal == "scanned":
         return
     await _everything_asked_of_peers(task)
-    while has_twin(folder) or not _is_reached(folder, task, device):
-        if device is not None and task.is_settled:
-            task.tell_now(device)
-        await task.changed()
+    keeper = daemon.keeper(folder.id)
+    with nullcontext() if device is None or keeper is None else keeper.asking_for(device):
+        while has_twin(folder) or not _is_reached(folder, task, device):
+            if device is not None and task.is_settled:
+                task.tell_now(device)
+            await task.changed()
 
 
 def _is_reached(folder: RunningFolder, task: FolderTask, device: Any) -> bool:

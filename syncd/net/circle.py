@@ -6,7 +6,9 @@ neither knows the other's insides.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import field, replace
 from math import inf
 from typing import Final
@@ -25,7 +27,7 @@ from syncd.net.greeting import Others
 from syncd.net.link import Line, PeerLink
 from syncd.net.selection import Distance, Selection
 from syncd.net.serve import Server
-from syncd.protocol.messages import MAX_ADDRESSES_OF_OTHER, MAX_OTHERS, Hello
+from syncd.protocol.messages import MAX_ADDRESSES_OF_OTHER, MAX_OTHERS, Hello, Near
 from syncd.protocol.refusals import Refusals
 from syncd.protocol.twins import Twins
 from syncd.seams import Clock, Network, Random
@@ -65,6 +67,13 @@ class Contact:
     address: str | None = None
     how: str | None = None
     rtt_ms: float | None = None
+    through: tuple[DeviceId, ...] = ()
+    """Of whom is not connected: those who are, and say that it is connected to them."""
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether what is changed here gets there now, be it through others."""
+        return self.connected or bool(self.through)
 
 
 @dataclass(eq=False, slots=True)
@@ -87,6 +96,19 @@ class Peer:
     strikes: int = 0
     shunned_until: float = -inf
     """We neither call nor ask a peer with whom it went wrong, for a time that grows with each time."""
+    near: frozenset[DeviceId] = frozenset()
+    """Who is connected to it, as it said on the link that we have to it."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is connected to us, on either side's call."""
+        return self.link is not None or self.calls
+
+    @property
+    def calls(self) -> bool:
+        """Whether it asks us. Who asked for news and left is still being answered: that alone is noticed when there is
+        something to say."""
+        return any(not one.stream.is_left for one in self.callers)
 
 
 class Circle:
@@ -97,9 +119,15 @@ class Circle:
         self.membership = membership
         self.contacts = Contacts(self.luck)
         self.peers: dict[DeviceId, Peer] = {}
-        self.selection = Selection(around.random.token(16))
+        self.selection = Selection(membership.device, around.random.token(16))
         self.woken = trio.Event()
         """Somebody may be worth a call now."""
+        self.is_starved = False
+        """What is wanted nobody has whom we have a link to."""
+        self.wants = 0
+        """How many more need what those of our choice may not have."""
+        self.asked_for: Counter[DeviceId] = Counter()
+        """Devices from whom somebody wants to hear."""
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -149,20 +177,21 @@ class Circle:
 
     # what others say -----------------------------------------------------------------------------------------
 
-    def told(self, connection: Connection, device: DeviceId, hello: Hello) -> bool:
-        """A proved device says where it listens (perhaps that is where it calls from), and where it saw others.
-
-        Whether it is anywhere that we did not know of.
-        """
+    def told(self, connection: Connection, device: DeviceId, hello: Hello) -> None:
+        """A proved device says where it listens (perhaps that is where it calls from), and where it saw others."""
         host, is_near = connection.address.rpartition(":")[0], place_of(connection.address) is Place.HERE
         guesses = [f"{host}:{one.rpartition(':')[2]}" for one in hello.addresses] if connection.accepted else []
-        is_new = self._note_told(device, [*hello.addresses, *guesses], is_near)
-        for other, addresses in hello.others:
+        self._note_told(device, [*hello.addresses, *guesses], is_near)
+        self.note_others(connection, hello.others)
+
+    def note_others(self, connection: Connection, others: Near) -> None:
+        """What a proved device says of where others are."""
+        is_near = place_of(connection.address) is Place.HERE
+        for other, addresses in others:
             if other != self.membership.device and self.membership.role_of(other) is not None:
                 self._note_told(other, list(addresses), is_near)
-        return is_new
 
-    def _note_told(self, device: DeviceId, addresses: list[str], is_near: bool) -> bool:
+    def _note_told(self, device: DeviceId, addresses: list[str], is_near: bool) -> None:
         """Addresses of this computer itself mean something only to those who are on it."""
         fresh = [
             one
@@ -170,11 +199,10 @@ class Circle:
             if (is_near or place_of(one) is not Place.HERE) and self.contacts.device_at(one) != device
         ]
         if not fresh or self._nursery is None:
-            return False
+            return
         self.contacts.note(fresh, Source.TOLD, trio.current_time(), device)
         self.wake()
         self.start(self.around.book.note, device, fresh, "told")
-        return True
 
     def others(self, device: DeviceId | None) -> Others:
         """Where members are to whom we have a link, for another member."""
@@ -193,37 +221,82 @@ class Circle:
         """The devices to whom we have a link."""
         return sorted(device for device, peer in self.peers.items() if peer.link is not None)
 
+    def connected(self) -> list[DeviceId]:
+        """Members who are connected, on either side's call."""
+        here = (device for device, peer in self.peers.items() if peer.is_here)
+        return sorted(device for device in here if self.membership.role_of(device) is not None)
+
+    def unlinked(self) -> set[DeviceId]:
+        """Members to whom we could have a link, and have none."""
+        devices = (device.id for device in self.membership.devices())
+        return {device for device in devices if self.peer(device).link is None and not self.is_shunned(device)}
+
     def lacking(self) -> set[DeviceId]:
-        """Members to whom we have no link, as long as we may and want to have more: when all places are taken, those
-        only who are worth more than somebody linked."""
+        """Members to whom we have no link and should have one: those of our choice, whoever has chosen us, and all as
+        long as somebody is in want. When all places are taken, only who is worth more than somebody linked."""
         if self.membership.is_out:
             return set()
-        devices = {device.id for device in self.membership.devices()}
-        free = {device for device in devices if self.peer(device).link is None and not self.is_shunned(device)}
-        linked = self.linked()
-        if not free or len(linked) < self.selection.most:
+        free, linked = self.unlinked(), self.linked()
+        if not free:
             return free
         chosen = self._chosen()
-        return free & chosen if set(linked) - chosen else set()
+        if len(linked) >= self.selection.places.most:
+            return free & chosen if set(linked) - chosen else set()
+        if self.wants or self.is_starved:
+            return free
+        is_full = len(linked) >= self.selection.places.usual
+        return free & chosen | {device for device in free if not is_full and self.peer(device).calls}
 
     def shed(self) -> None:
         """End the link that is worth least, if there is one too many."""
         linked = self.linked()
-        if len(linked) > self.selection.most:
-            surplus = self.selection.maybe_surplus(linked, self._chosen(), self._distance)
+        if len(linked) > self.selection.places.most:
+            surplus = self.selection.maybe_surplus(linked, self._chosen(), self._distances())
             link = None if surplus is None else self.peer(surplus).link
             if link is not None:
                 link.scope.cancel()
 
-    def _chosen(self) -> set[DeviceId]:
-        members = [device.id for device in self.membership.devices() if device.id != self.membership.device]
-        return self.selection.chosen(members, self._distance)
+    @contextmanager
+    def in_want(self) -> Iterator[None]:
+        """While the block runs, have links to as many as may be: one of them may have what the chosen ones have not."""
+        self.wants += 1
+        self.wake()
+        try:
+            yield
+        finally:
+            self.wants -= 1
 
-    def _distance(self, device: DeviceId) -> Distance:
-        """How far a member is, by where it is and was."""
-        addresses = self.contacts.addresses_of(device)
-        order = [Place.HERE, Place.LAN, Place.WAN]
-        return min((order.index(place_of(address)) for address in addresses), default=len(order))
+    def starves(self, is_so: bool) -> None:
+        """Whether blocks are wanted that nobody has whom we have a link to."""
+        if is_so != self.is_starved:
+            self.is_starved = is_so
+            self.wake()
+
+    @contextmanager
+    def asking_for(self, device: DeviceId) -> Iterator[None]:
+        """While the block runs, have a link to this device before all others."""
+        self.asked_for[device] += 1
+        self.wake()
+        try:
+            yield
+        finally:
+            self.asked_for[device] -= 1
+            self.asked_for += Counter()
+
+    def may_link(self) -> set[DeviceId]:
+        """Members to whom we should have a link, have none, and may soon have one."""
+        return self.lacking() & self.contacts.promising()
+
+    def _chosen(self) -> set[DeviceId]:
+        """The best members, as many as are to be had, and those that are better and cannot be reached just now."""
+        members = [device.id for device in self.membership.devices()]
+        promising = self.contacts.promising() | set(self.linked())
+        return self.selection.chosen(members, self._distances(), promising.__contains__) | self.asked_for.keys()
+
+    def _distances(self) -> Callable[[DeviceId], Distance]:
+        """How far members are, by where they are and were."""
+        places = self.contacts.places()
+        return lambda device: places.get(device, len(Place))
 
     def is_shunned(self, device: DeviceId) -> bool:
         """Whether we have nothing to do with a device for now."""
@@ -231,7 +304,14 @@ class Circle:
 
     def in_view(self) -> dict[DeviceId, Contact]:
         """Every device that was ever seen, as it stands now."""
-        return {device: _contact(peer) for device, peer in self.peers.items()}
+        through: dict[DeviceId, list[DeviceId]] = {}
+        for device in self.linked():
+            for other in self.peers[device].near:
+                through.setdefault(other, []).append(device)
+        return {
+            device: _contact(self.peer(device), through.get(device, ()))
+            for device in sorted(self.peers.keys() | through.keys())
+        }
 
     # chance --------------------------------------------------------------------------------------------------
 
@@ -249,10 +329,10 @@ def how(address: str) -> str:
     return "wan" if place_of(address) is Place.WAN else "lan"
 
 
-def _contact(peer: Peer) -> Contact:
-    # Who asked for news and left is still being answered: that alone is noticed when there is something to say.
-    callers = [] if peer.contact.connected else [one.address for one in peer.callers if not one.stream.is_left]
-    if callers:
-        address = min(callers)
+def _contact(peer: Peer, through: Sequence[DeviceId]) -> Contact:
+    if peer.contact.connected:
+        return peer.contact
+    if peer.calls:
+        address = min(one.address for one in peer.callers if not one.stream.is_left)
         return replace(peer.contact, connected=True, address=address, how=how(address))
-    return peer.contact
+    return replace(peer.contact, through=tuple(through))

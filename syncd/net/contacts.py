@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterable
-from enum import Enum, IntEnum
+from dataclasses import field
+from enum import IntEnum
 from math import inf
 from typing import Final
 
@@ -42,12 +43,12 @@ class Source(IntEnum):
     FOUND = 3
 
 
-class Place(Enum):
+class Place(IntEnum):
     """How far away an address is."""
 
-    HERE = "here"
-    LAN = "lan"
-    WAN = "wan"
+    HERE = 0
+    LAN = 1
+    WAN = 2
 
 
 def place_of(address: str) -> Place:
@@ -70,6 +71,10 @@ class _Address:
     failures: int = 0
     reached_at: float = -inf
     under_way: bool = False
+    place: Place = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = place_of(self.text)
 
 
 class Contacts:
@@ -106,6 +111,19 @@ class Contacts:
     def addresses_of(self, device: DeviceId) -> list[str]:
         """Where a device may be, best first."""
         return [one.text for one in sorted(self._known.values(), key=_rank) if one.device == device]
+
+    def promising(self) -> set[DeviceId]:
+        """The devices of which it is known where they may be, and the last attempt at some such address did not
+        fail."""
+        return {one.device for one in self._known.values() if one.device is not None and not one.failures}
+
+    def places(self) -> dict[DeviceId, Place]:
+        """How far each device is, by the nearest of its addresses."""
+        found: dict[DeviceId, Place] = {}
+        for one in self._known.values():
+            if one.device is not None and (one.device not in found or one.place < found[one.device]):
+                found[one.device] = one.place
+        return found
 
     def unknown(self) -> list[str]:
         """Addresses of which nobody knows yet who is there, best first."""

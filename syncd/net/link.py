@@ -4,8 +4,9 @@ HTTP/1.1 answers one request at a time, so what waits (the next heads) and what 
 A line that was idle may be dead without our knowing, so a request that fails on it is asked again on a fresh one. What
 fails on a fresh one ends the whole link: a peer that can announce but not deliver is dialled anew.
 
-Lines belong to an epoch. When another one opens, the link stays: its next requests go over lines of the new epoch, and
-those of the old one are closed as soon as they are idle.
+Lines belong to an epoch. When another one opens without anybody's leaving, the link stays, and its lines go on for a
+while, as they drain: whoever renews them within a minute, and not at once, dials once for many newcomers. `is_fresh`
+says which ones may still be used; what is not is closed as soon as it is idle.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import field
+from math import ceil, inf
 from typing import Final
 
 import trio
@@ -157,13 +159,21 @@ class Lines:
 class PeerLink:
     """Implements `protocol.exchange.Link`. Run what uses it inside `scope`: it is cancelled when the peer is lost."""
 
-    def __init__(self, news: Line, lines: Lines, on_page: Callable[[Line, HeadsPage, float], None]) -> None:
-        """`on_page` hears of every page: on which line it came, and when it had been asked for."""
+    def __init__(
+        self,
+        news: Line,
+        lines: Lines,
+        on_page: Callable[[Line, HeadsPage, float], None],
+        renew_at: Callable[[Line], float] = lambda line: inf,
+    ) -> None:
+        """`on_page` hears of every page: on which line it came, and when it had been asked for. `renew_at`: from when
+        on a fresh line is to be replaced nevertheless, as its epoch is over."""
         self.scope = trio.CancelScope()
         self.rtt_ms = round(news.rtt_s * 1000, 2)
         self._news = news
         self._lines = lines
         self._on_page = on_page
+        self._renew_at = renew_at
 
     @property
     def device(self) -> DeviceId:
@@ -187,7 +197,8 @@ class PeerLink:
     async def _renew_news(self) -> int:
         """Have a news line of the current epoch, if the peer knows that too; how long to wait for news on it."""
         if self._lines.is_fresh(self._news) and not self._news.connection.stream.is_worn:
-            return NEWS_WAIT_S
+            left_s = self._renew_at(self._news) - trio.current_time()
+            return max(1, ceil(min(NEWS_WAIT_S, left_s)))
         try:
             fresh = await self._lines.open()
         except PeerUnavailable:

@@ -7,7 +7,7 @@ something to pass on. They part with the same roster. Whatever happens in a meet
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Final, TypeVar
@@ -20,12 +20,11 @@ from syncd.engine.membership import Update
 from syncd.errors import PeerUnavailable, TrustError
 from syncd.http import Client
 from syncd.net.circle import CLIENT_LIMITS, FAILURE, Circle
-from syncd.net.connections import Connection
 from syncd.net.contacts import Source
 from syncd.net.control import settle
 from syncd.net.dial import dial_first
 from syncd.net.greeting import greet, head_of
-from syncd.protocol.messages import Hello, RosterSubmit
+from syncd.protocol.messages import RosterSubmit
 from syncd.protocol.requests import Route, target_of
 
 log = logging.getLogger(__name__)
@@ -34,11 +33,11 @@ PUSH_S: Final = 4.0
 PASS_ON_S: Final = 0.5
 """Who learns an entry from another device waits up to so long before passing it on: mostly its author was quicker."""
 MEETING_S: Final = 20.0
+ASK_NEXT_S: Final = 1.0
+"""Who has not answered by then is not waited for: the next who knows more is asked."""
 MEET_AGAIN_S: Final = 1.0
 STRANGERS_ASKED: Final = 8
 """Devices that an address of unknown owner is asked for on the control channel, each time others."""
-INTRODUCTIONS: Final = 8
-INTRODUCE_S: Final = 0.5
 
 MAX_ANSWER_BYTES: Final = 64 << 10
 
@@ -48,7 +47,7 @@ Answer = TypeVar("Answer")
 
 
 class Meetings:
-    """The meetings of one folder. `push_forever` for its whole life."""
+    """The meetings of one folder. `push_forever` and `catch_up_forever` for its whole life."""
 
     def __init__(self, circle: Circle) -> None:
         self._circle = circle
@@ -56,15 +55,24 @@ class Meetings:
         self._contacts = circle.contacts
         self._push_at = inf
         self._push_woken = trio.Event()
+        self._tells_everybody = False
         self._learning = 0
+        self._ahead: dict[DeviceId, EntryHash | None] = {}
+        """Devices that know more of the roster than we do and are to be asked, and what shows that."""
+        self._ahead_woken = trio.Event()
         self._asked_strangers = 0
 
     # passing on ----------------------------------------------------------------------------------------------
 
-    def roster_moved(self) -> None:
-        """There is something to pass on: at once if it is our own doing."""
+    def roster_moved(self, *, evicts: bool) -> None:
+        """There is something to pass on: at once if it is our own doing.
+
+        What is our own doing, or takes connections from somebody, is told to everybody. Of the rest its author tells
+        everybody, and whoever learns it those alone who are connected, and have not shown that they know it.
+        """
         wait_s = self._circle.chance(PASS_ON_S) if self._learning else 0.0
         self._push_at = min(self._push_at, trio.current_time() + wait_s)
+        self._tells_everybody |= evicts or not self._learning
         self._push_woken.set()
 
     async def submit_untrusted(self, submit: RosterSubmit) -> Update:
@@ -86,15 +94,18 @@ class Meetings:
             self._push_woken = trio.Event()
             if self._push_at <= trio.current_time():
                 self._push_at = inf
-                await self.push()
+                to_everybody, self._tells_everybody = self._tells_everybody, False
+                await (self.push() if to_everybody else self._push_to(self._circle.connected()))
                 continue
             with trio.move_on_at(self._push_at):
                 await self._push_woken.wait()
 
     async def push(self) -> set[DeviceId]:
         """Give what is new in our roster to every device that can be reached now, for a few seconds; who has it."""
+        return await self._push_to([device.id for device in (*self._membership.devices(), *self._quarrelling())])
+
+    async def _push_to(self, devices: Sequence[DeviceId]) -> set[DeviceId]:
         head = self._membership.head
-        devices = [device.id for device in (*self._membership.devices(), *self._quarrelling())]
         with trio.move_on_after(PUSH_S):
             async with trio.open_nursery() as nursery:
                 for device in devices:
@@ -107,31 +118,40 @@ class Meetings:
         for member in roster.quarrel:
             yield from (device for id, device in roster.members[member].devices.items() if id != us)
 
-    # getting to know -----------------------------------------------------------------------------------------
-
-    def told(self, connection: Connection, device: DeviceId, hello: Hello) -> None:
-        """A proved device says where it listens: if that is news, others who are connected should hear of it."""
-        if self._circle.told(connection, device, hello):
-            self._circle.start(self._introduce, device)
-
-    async def _introduce(self, newcomer: DeviceId) -> None:
-        """Make a device that just said where it is known to some of those who are connected."""
-        circle = self._circle
-        await trio.sleep(circle.chance(INTRODUCE_S))
-        linked = [device for device in circle.linked() if device != newcomer]
-        linked.sort(key=lambda device: circle.luck())
-        for device in linked[:INTRODUCTIONS]:
-            circle.start(self._meet, device, self._contacts.addresses_of(device), FORCED)
-
     # meeting -------------------------------------------------------------------------------------------------
 
-    def catch_up_soon(self, device: DeviceId) -> None:
-        """That device knows roster entries, or has keys, that we lack: ask it."""
-        self._circle.start(self._catch_up, device)
+    def catch_up_soon(self, device: DeviceId, *, goes_by: EntryHash | None = None) -> None:
+        """That device knows roster entries, or has keys, that we lack: ask it. `goes_by`: because of this head."""
+        if goes_by is None or self._ahead.get(device, goes_by) is not None:
+            self._ahead[device] = goes_by
+        self._ahead_woken.set()
 
-    async def _catch_up(self, device: DeviceId) -> None:
-        if not self._circle.peer(device).meeting.locked():
-            await self._meet(device, self._contacts.addresses_of(device))
+    async def catch_up_forever(self) -> None:
+        """Ask those who know more, until cancelled: one after the other, since what the first one tells need not be
+        asked of the next, and not at once, since mostly somebody is about to tell us."""
+        while True:
+            if not self._ahead:
+                self._ahead_woken = trio.Event()
+                await self._ahead_woken.wait()
+                await trio.sleep(self._circle.chance(PASS_ON_S))
+            device = next(iter(self._ahead))
+            goes_by = self._ahead.pop(device)
+            if goes_by is None or not self._has_all_of(goes_by):
+                asked = trio.Event()
+                self._circle.start(self._catch_up, device, asked)
+                with trio.move_on_after(ASK_NEXT_S):
+                    await asked.wait()
+
+    def _has_all_of(self, head: EntryHash) -> bool:
+        membership = self._membership
+        return membership.roster.knows(head) and membership.is_complete and membership.is_current
+
+    async def _catch_up(self, device: DeviceId, asked: trio.Event) -> None:
+        try:
+            if not self._circle.peer(device).meeting.locked():
+                await self._meet(device, self._contacts.addresses_of(device))
+        finally:
+            asked.set()
 
     async def consult(self, address: str) -> bool:
         """Nobody there knows our label: meet whoever may be there; whether that changed anything."""
@@ -148,7 +168,7 @@ class Meetings:
 
     def _strangers(self) -> list[DeviceId]:
         """Some of the devices without a link, each time others."""
-        devices = sorted(self._circle.lacking())
+        devices = sorted(self._circle.unlinked())
         start = self._asked_strangers % max(1, len(devices))
         self._asked_strangers += STRANGERS_ASKED
         return (devices[start:] + devices[:start])[:STRANGERS_ASKED]
@@ -221,7 +241,7 @@ class Meetings:
             if public.id != device:
                 raise TrustError("another device answered the control connection")
             connection.device = device
-            self.told(connection, device, hello)
+            self._circle.told(connection, device, hello)
             peer = self._circle.peer(device)
             head = await settle(client, head_of(hello), membership, peer.branches)
             if head == membership.head:

@@ -13,8 +13,8 @@ Whatever a peer does, or our own work does with its link, ends that connection a
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -35,11 +35,12 @@ from syncd.net.folders import Membership
 from syncd.net.greeting import Others, greet, head_of
 from syncd.net.link import Line, Lines, PeerLink
 from syncd.net.meetings import Meetings
+from syncd.net.nearby import Nearby
 from syncd.net.serve import where
 from syncd.protocol import announcements
 from syncd.protocol.exchange import FolderServer, Link
 from syncd.protocol.hello import Reflection, Twin
-from syncd.protocol.messages import HeadsPage, Hello, RosterSubmit
+from syncd.protocol.messages import HeadsPage, Hello, Near, RosterSubmit
 from syncd.protocol.refusals import Event
 from syncd.protocol.requests import Route
 from syncd.protocol.tls import Kind, UnknownLabel
@@ -49,12 +50,15 @@ from syncd.seams import Found
 log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 120.0
+RENEW_S: Final = 60.0
+"""Of these. Whoever asks is told within `NEWS_WAIT_S`, and is through with an old connection before it is cut."""
 SWAPPED_LINES: Final = 3
 UNCALLED_S: Final = 10.0
 """A peer that has not called us for so long after we reached it is taken for one that cannot."""
 OFFER_WAIT_S: Final = 10.0
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 60.0
+REACH_OUT_S: Final = 3.0
 
 
 class PeerKeeper:
@@ -75,7 +79,10 @@ class PeerKeeper:
         self._circle = Circle(around, membership)
         self._contacts = self._circle.contacts
         self._meetings = Meetings(self._circle)
+        self._nearby = Nearby(self._circle, server.look_again)
         self._draining: dict[EpochId, float] = {}
+        self._renew_at: dict[EpochId, float] = {}
+        """When what we dialled under an epoch that drains is to be replaced, if it is in use still."""
         self._nursery: trio.Nursery | None = None
         self._troubles: dict[str, str] = {}
         membership.on_update.insert(0, self._membership_moved)  # connections are cut before anybody else hears of it
@@ -97,6 +104,8 @@ class PeerKeeper:
                 nursery.start_soon(self._circle.load)
                 nursery.start_soon(self._dial_forever)
                 nursery.start_soon(self._meetings.push_forever)
+                nursery.start_soon(self._meetings.catch_up_forever)
+                nursery.start_soon(self._nearby.tell_forever)
         finally:
             self._nursery = None
             self._circle.close()
@@ -117,7 +126,7 @@ class PeerKeeper:
             self._contacts.kick(trio.current_time())
             self._circle.wake()
         if update.changed:
-            self._meetings.roster_moved()
+            self._meetings.roster_moved(evicts=update.evicts)
         if update.admitted:
             self._circle.start(self._circle.remember, sorted(update.admitted - {self.membership.device}))
 
@@ -129,9 +138,12 @@ class PeerKeeper:
             for epoch in self._epochs_in_use(update):
                 connections.close_epoch(folder, epoch)
             self._draining.clear()
+            self._renew_at.clear()
         elif update.old_epoch is not None:
             connections.drain_epoch(folder, update.old_epoch, DRAIN_S)
-            self._draining[update.old_epoch] = trio.current_time() + DRAIN_S
+            now = trio.current_time()
+            self._draining[update.old_epoch] = now + DRAIN_S
+            self._renew_at[update.old_epoch] = now + RENEW_S * (0.5 + self._circle.chance(0.5))
         for device in sorted(update.removed):
             connections.close_device(folder, device)
         if not (self.membership.roster.quarrel or self.membership.is_out):
@@ -155,6 +167,10 @@ class PeerKeeper:
         return epoch == self.membership.epoch.id or (
             epoch is not None and trio.current_time() < self._draining.get(epoch, -inf)
         )
+
+    def near(self, device: DeviceId) -> Near:
+        """Who else is connected to us, for one who is (`serve.Host`)."""
+        return self._nearby.others(device)
 
     # addresses -----------------------------------------------------------------------------------------------
 
@@ -308,14 +324,14 @@ class PeerKeeper:
             raise TrustError("the device that answered is not a member that we know")
         self._check_rules(connection.address, public.id)
         self.server.own_journal_seen(hello.newest)
-        self._meetings.told(connection, public.id, hello)
+        self._circle.told(connection, public.id, hello)
         return Line(client, connection, public.id, trio.current_time() - stream.opened_at), hello
 
     def _heard(self, device: DeviceId, hello: Hello) -> None:
         """How far along somebody says to be."""
-        self._circle.peer(device).head = EntryHash(hello.roster_head)
+        head = self._circle.peer(device).head = EntryHash(hello.roster_head)
         if self.membership.relation(head_of(hello)) is Relation.UNKNOWN:
-            self.catch_up_soon(device)
+            self._meetings.catch_up_soon(device, goes_by=head)
 
     # links ---------------------------------------------------------------------------------------------------
 
@@ -338,11 +354,18 @@ class PeerKeeper:
             nursery.cancel_scope.cancel()
 
     def _is_fresh(self, line: Line) -> bool:
-        return line.connection.epoch_id == self.membership.epoch.id
+        return trio.current_time() < self._fresh_until(line)
+
+    def _fresh_until(self, line: Line) -> float:
+        """Until when it may be used. The next one is dialled under the newest epoch, so this cannot be for ever."""
+        epoch = line.connection.epoch_id
+        if epoch is None or epoch == self.membership.epoch.id:
+            return inf
+        return self._renew_at.get(epoch, -inf)
 
     async def _run_link(self, news: Line, lines: Lines, address: str, *, is_offered: bool) -> None:
         """Let the folder work with a link, whatever comes of it."""
-        link = PeerLink(news, lines, self._page_came)
+        link = PeerLink(news, lines, self._page_came, self._fresh_until)
         with self._linked(link, address, is_offered):
             try:
                 async with trio.open_nursery() as nursery:
@@ -377,10 +400,13 @@ class PeerKeeper:
         peer.contact = Contact(True, self._around.clock.now(), address, how(address), link.rtt_ms)
         log.info("connected to %s", address)
         self._circle.shed()
+        self._circle.wake()
+        self._nearby.moved()
         try:
             yield
         finally:
-            peer.link = None
+            peer.link, peer.near = None, frozenset()
+            self._nearby.moved()
             peer.contact = replace(peer.contact, connected=False, last_seen=self._around.clock.now())
             log.info("no longer connected to %s", address)
             self._circle.wake()
@@ -397,13 +423,16 @@ class PeerKeeper:
                 await book.seen(folder, device)
 
     def _page_came(self, line: Line, page: HeadsPage, asked_at: float) -> None:
-        """What a page says beside its heads: the roster head that the peer goes by, and whether it hears us twice."""
+        """What a page says beside its heads: the roster head that the peer goes by, who is connected to it, and whether
+        it hears us twice."""
         now = trio.current_time()
         self._around.twins.answered(line.device, line.connection.run, asked_at, now)
         self._around.twins.told(line.device, page.twin, now)
         self._circle.peer(line.device).head = page.roster_head
+        if page.near is not None:
+            self._nearby.heard(line.connection, line.device, page.near)
         if not self.membership.roster.knows(page.roster_head):
-            self.catch_up_soon(line.device)
+            self._meetings.catch_up_soon(line.device, goes_by=page.roster_head)
 
     # peers that cannot reach us ------------------------------------------------------------------------------
 
@@ -413,22 +442,25 @@ class PeerKeeper:
             await trio.sleep(UNCALLED_S)
             if not self._circle.peer(device).callers:
                 break
-        for _ in range(SWAPPED_LINES):
-            nursery.start_soon(self._offer_line, address, device)
+        is_wanted = trio.Event()
+        nursery.start_soon(self._offer_line, address, device, is_wanted)
+        await is_wanted.wait()  # it may have all the links that it needs
+        for _ in range(SWAPPED_LINES - 1):
+            nursery.start_soon(self._offer_line, address, device, is_wanted)
 
-    async def _offer_line(self, address: str, device: DeviceId) -> None:
+    async def _offer_line(self, address: str, device: DeviceId, is_wanted: trio.Event) -> None:
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                accepted = await self._serve_there(address, device)
+                accepted = await self._serve_there(address, device, is_wanted)
             except FAILURE as error:
                 log.debug("%s: %s", address, error)
                 accepted = False
-            wait_s = FIRST_WAIT_S if accepted else min(wait_s * 2, LONGEST_WAIT_S)
+            wait_s = FIRST_WAIT_S if accepted else LONGEST_WAIT_S  # who has links enough will not soon want more
             await trio.sleep(wait_s / 2 + self._circle.chance(wait_s / 2))
 
-    async def _serve_there(self, address: str, device: DeviceId) -> bool:
-        """Dial, and answer what the other side asks; whether it wanted to ask."""
+    async def _serve_there(self, address: str, device: DeviceId, asks: trio.Event) -> bool:
+        """Dial, and answer what the other side asks; whether it wanted to ask. Then it `asks`."""
         around = self._around
         is_wanted = True
         self._check_rules(address, device)
@@ -437,6 +469,7 @@ class PeerKeeper:
             line, hello = await self._greet(connection, device, swap=True)
             is_wanted = line.device == device and hello.swap and around.server is not None
             if is_wanted and around.server is not None:
+                asks.set()
                 await around.server.serve(connection, self, line.client.hand_over())
         return is_wanted
 
@@ -476,7 +509,7 @@ class PeerKeeper:
 
         while peer.offered and peer.link is None and not self._circle.is_shunned(device):
             news = peer.offered.pop()
-            lines = Lines(open_line, lambda line: self.serves_epoch(line.connection.epoch_id))
+            lines = Lines(open_line, lambda line: self.serves_epoch(line.connection.epoch_id))  # only they can dial
             await self._run_link(news, lines, news.connection.address, is_offered=True)
             await trio.sleep(FIRST_WAIT_S)
 
@@ -494,7 +527,8 @@ class PeerKeeper:
             peer.callers.add(connection)
             peer.contact = replace(peer.contact, last_seen=self._around.clock.now())
             self.server.own_journal_seen(hello.newest)
-        self._meetings.told(connection, device, hello)
+        self._nearby.moved()
+        self._circle.told(connection, device, hello)
         if peer.link is None:
             self._contacts.kick(trio.current_time(), device)
             self._circle.wake()
@@ -524,7 +558,11 @@ class PeerKeeper:
     def gone(self, connection: Connection) -> None:
         """A connection on which we answered has ended."""
         if connection.device is not None:
-            self._circle.peer(connection.device).callers.discard(connection)
+            callers = self._circle.peer(connection.device).callers
+            callers.discard(connection)
+            if not callers:
+                self.server.asker_gone(connection.device)
+            self._nearby.moved()
 
     async def submit_untrusted(self, submit: RosterSubmit) -> Update:
         """An entry was pushed to us. Raises TrustError, RemoteProtocolError."""
@@ -556,6 +594,27 @@ class PeerKeeper:
         Raises: PeerUnavailable, TrustError, RemoteProtocolError.
         """
         return await self._meetings.ask(device, route, make_body, nonce)
+
+    # who needs more than the usual links ----------------------------------------------------------------------
+
+    def starves(self, is_so: bool) -> None:
+        """Whether blocks are wanted that nobody has whom we have a link to."""
+        self._circle.starves(is_so)
+
+    @asynccontextmanager
+    async def reaching_out(self) -> AsyncIterator[None]:
+        """While the block runs, have links to as many members as may be; who answers soon has one when it begins."""
+        with self._circle.in_want():
+            with trio.move_on_after(REACH_OUT_S):
+                while self._circle.may_link():
+                    await self._circle.woken.wait()
+            yield
+
+    @contextmanager
+    def asking_for(self, device: DeviceId) -> Iterator[None]:
+        """While the block runs, have a link to this device if it can be reached."""
+        with self._circle.asking_for(device):
+            yield
 
     # looking in from outside ---------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
 from syncd.protocol.exchange import FolderServer
 from syncd.protocol.frames import FrameReader, FrameStatus
 from syncd.protocol.hello import Twin, check_hello
-from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Needs, RosterSubmit
+from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Near, Needs, RosterSubmit
 from syncd.protocol.pairing import THINKING_S
 from syncd.protocol.possession import ProveRequest
 from syncd.protocol.refusals import Event, Refusals
@@ -96,6 +96,10 @@ class Host(Protocol):
 
     def others(self, device: DeviceId) -> Others:
         """Where members were seen, for one of them."""
+        ...
+
+    def near(self, device: DeviceId) -> Near:
+        """Who else is connected to us, for one who is."""
         ...
 
     def catch_up_soon(self, device: DeviceId) -> None:
@@ -258,6 +262,7 @@ class _Exchange:
         self._listening = listening
         self._gates = gates
         self._news_asked = False
+        self._near_told: Near | None = None
         self._answered_at = -inf
 
     async def handle(self, request: Request, body: Body) -> Response:
@@ -364,13 +369,22 @@ class _Exchange:
         wait_s = float(request.wait_s) if self._news_asked else 0.0
         self._news_asked = True
         log_id = request.log_id or b""
-        server = self._host.server
-        page = await server.heads_after(self._device, log_id, request.number, wait_s, request.is_level)
+        host, device = self._host, self._device
+        page = await host.server.heads_after(
+            device,
+            log_id,
+            request.number,
+            wait_s,
+            request.is_level,
+            lambda: host.near(device) != self._near_told,
+        )
         verdict = self._judge(Route.HEADS)  # much can happen in a minute
         if isinstance(verdict, Refuse):
             return Response(verdict.status, close=True)
         twin = self._host.answered(self._connection, self._answered_at)
-        return Response(200, replace(page, twin=twin).encode())
+        near, told = self._host.near(self._device), self._near_told
+        self._near_told = near
+        return Response(200, replace(page, twin=twin, near=None if near == told else near).encode())
 
     async def _have(self, body: Body) -> Response:
         wanted = HaveRequest.decode_untrusted(await body.read(Route.HAVE.max_body_bytes))

@@ -6,7 +6,7 @@ addresses.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -78,8 +78,24 @@ class FolderServer(Protocol):
         ...
 
     async def heads_after(
-        self, device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool
-    ) -> HeadsPage: ...
+        self,
+        device: DeviceId,
+        log_id: bytes,
+        after: int,
+        wait_s: float,
+        is_level: bool,
+        is_due: Callable[[], bool] = lambda: False,
+    ) -> HeadsPage:
+        """`is_due`: there is something else to be told; asked anew after every `look_again`."""
+        ...
+
+    def look_again(self) -> None:
+        """Whoever waits for heads may have something else to hear."""
+        ...
+
+    def asker_gone(self, device: DeviceId) -> None:
+        """A device asks here no longer."""
+        ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes: ...
 

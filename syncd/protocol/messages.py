@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ca.codec import (
     Check,
@@ -40,6 +40,7 @@ FORMAT: Final = 1
 
 MAX_ADDRESSES: Final = 16
 MAX_OTHERS: Final = 32  # other members whose addresses one hello tells
+MAX_NEAR: Final = 64  # other members who are connected to the answerer of a heads page
 MAX_ADDRESSES_OF_OTHER: Final = 2
 MAX_ADDRESS_BYTES: Final = 255 + 8  # a host name, brackets, a port
 
@@ -55,6 +56,10 @@ MAX_COUNT: Final = (1 << 63) - 1
 
 MAX_PAGE_BYTES: Final = 16 << 20
 """A page of roster entries stops before it, but holds at least one entry: an entry is at most 4 MiB."""
+
+
+Near: TypeAlias = tuple[tuple[DeviceId, tuple[str, ...]], ...]
+"""Devices and where they were seen, ascending by id."""
 
 
 # --- hello -----------------------------------------------------------------------------------------------------------
@@ -155,6 +160,10 @@ class HeadsPage:
     told: tuple[DeviceId, ...] = ()
     """Other devices that are told these heads as well, just now, or know them already."""
 
+    near: Near | None = None
+    """Other members who are connected to this device, and where they were seen, ascending by id; None: as it said last
+    on this connection."""
+
     def encode(self) -> bytes:
         return encode(
             {
@@ -166,20 +175,24 @@ class HeadsPage:
                 6: self.twin,
                 7: self.bodies,
                 8: b"".join(self.told),
+                9: self.near,
             }
         )
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> HeadsPage:
         """Raises CodecError. No head in it has been checked, and no body."""
-        log, last, newest, heads, roster_head, twin, bodies, told = _fields(data, MAX_HEADS_PAGE_BYTES, _HEADS_PAGE)
+        log, last, newest, heads, roster_head, twin, bodies, packed, near = _fields(
+            data, MAX_HEADS_PAGE_BYTES, _HEADS_PAGE
+        )
         if last > newest:
             raise CodecError("a page of heads that ends behind the newest")
         if bodies and len(bodies) != len(heads):
             raise CodecError("not one body for each head")
         if sum(map(len, bodies)) > MAX_BODIES_BYTES:
             raise CodecError("more bodies than a page takes")
-        return cls(log, last, newest, heads, EntryHash(roster_head), twin, bodies, _devices_untrusted(told))
+        told = _devices_untrusted(packed)
+        return cls(log, last, newest, heads, EntryHash(roster_head), twin, bodies, told, near)
 
 
 def _devices_untrusted(packed: bytes) -> tuple[DeviceId, ...]:
@@ -188,8 +201,14 @@ def _devices_untrusted(packed: bytes) -> tuple[DeviceId, ...]:
     return tuple(DeviceId(packed[at : at + HASH_BYTES]) for at in range(0, len(packed), HASH_BYTES))
 
 
+_NEAR_BYTES: Final = HASH_BYTES + MAX_ADDRESSES_OF_OTHER * (MAX_ADDRESS_BYTES + 3) + 8
 MAX_HEADS_PAGE_BYTES: Final = (
-    MAX_HEADS_IN_PAGE * (MAX_HEAD_BYTES + 6) + MAX_BODIES_BYTES + MAX_TOLD * HASH_BYTES + MAX_ADDRESS_BYTES + 256
+    MAX_HEADS_IN_PAGE * (MAX_HEAD_BYTES + 6)
+    + MAX_BODIES_BYTES
+    + MAX_TOLD * HASH_BYTES
+    + MAX_NEAR * _NEAR_BYTES
+    + MAX_ADDRESS_BYTES
+    + 256
 )
 
 _HEADS_PAGE: Final[dict[int, Check[Any]]] = {
@@ -201,6 +220,7 @@ _HEADS_PAGE: Final[dict[int, Check[Any]]] = {
     6: optional(_address),
     7: list_of(bytes_up_to(MAX_BODY_BYTES), MAX_HEADS_IN_PAGE),
     8: bytes_up_to(MAX_TOLD * HASH_BYTES),
+    9: optional(list_of(array(_hash, list_of(_address, MAX_ADDRESSES_OF_OTHER)), MAX_NEAR)),
 }
 
 

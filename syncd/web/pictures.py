@@ -107,7 +107,8 @@ def line_width(rate: float) -> float:
 
 
 def _spoke_words(peer: Json, rate: float) -> str:
-    state = f"connected, {wording.rate(rate)}" if peer["connected"] else "not connected"
+    away = f"reached through {', '.join(peer['through'])}" if peer.get("through") else "not connected"
+    state = f"connected, {wording.rate(rate)}" if peer["connected"] else wording.escape(away)
     return f"{wording.escape(peer['name'])}: {state}"
 
 

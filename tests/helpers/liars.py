@@ -61,8 +61,15 @@ def old_heads(server: Server, chance: Random) -> None:
     honest = server.heads_after
     told: list[bytes] = []
 
-    async def heads_after(device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool) -> HeadsPage:
-        page = await honest(device, log_id, after, wait_s, is_level)
+    async def heads_after(
+        device: DeviceId,
+        log_id: bytes,
+        after: int,
+        wait_s: float,
+        is_level: bool,
+        is_due: Callable[[], bool] = lambda: False,
+    ) -> HeadsPage:
+        page = await honest(device, log_id, after, wait_s, is_level, is_due)
         told.extend(page.heads)
         heads = tuple(chance.sample(told, min(len(told), 8)))
         return HeadsPage(page.log, page.last, page.newest, heads, page.roster_head)

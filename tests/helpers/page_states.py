@@ -18,8 +18,15 @@ MILLION = 1_000_000
 
 
 def peer(id_: str, name: str, *, connected: bool = True, has: float | None = 1.0, role: str = "editor") -> Json:
-    seen = NOW if connected else EARLIER
-    return {"id": id_, "name": name, "role": role, "connected": connected, "last_seen": seen, "have_ratio": has}
+    return {
+        "id": id_,
+        "name": name,
+        "role": role,
+        "connected": connected,
+        "through": [],
+        "last_seen": NOW if connected else EARLIER,
+        "have_ratio": has,
+    }
 
 
 def folder(id_: str, name: str, state: str, peers: list[Json], **more: Any) -> Json:
@@ -72,6 +79,7 @@ def contact(id_: str, name: str, words: str, *, connected: bool = True, rtt: flo
         "words": words,
         "folders": ["Photos", "Work"],
         "connected": connected,
+        "through": [],
         "how": "lan" if connected else None,
         "address": "192.168.1.23:22067" if connected else None,
         "last_seen": NOW if connected else EARLIER,

@@ -112,15 +112,28 @@ class ScriptedFolder:
     def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
         self.needs[device] = (files, size)
 
+    def look_again(self) -> None:
+        self.tell()
+
+    def asker_gone(self, device: DeviceId) -> None:
+        """Nothing is claimed of anybody here."""
+
     async def heads_after(
-        self, device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool
+        self,
+        device: DeviceId,
+        log_id: bytes,
+        after: int,
+        wait_s: float,
+        is_level: bool,
+        is_due: Callable[[], bool] = lambda: False,
     ) -> HeadsPage:
         if log_id != self.log_id:
-            after = 0
-        elif after >= len(self.order):
-            with trio.move_on_after(wait_s):
-                await self._news.wait()
+            after, wait_s = 0, 0.0
         assert self.membership is not None
+        head = self.membership.head
+        with trio.move_on_after(wait_s):
+            while after >= len(self.order) and self.membership.head == head and not is_due():
+                await self._news.wait()
         newest = len(self.order)
         return HeadsPage(self.log_id, newest, newest, tuple(self.order[after:]), self.membership.head)
 

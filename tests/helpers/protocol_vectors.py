@@ -94,6 +94,8 @@ def _messages() -> Iterable[tuple[str, Any]]:
     yield "heads", HeadsPage(log, 5, 70_000, (b"one", b"two"), head)
     told = (DeviceId(b"\x01" * 32), DeviceId(b"\x02" * 32))
     yield "heads", HeadsPage(log, 5, 70_000, (b"one", b"two"), head, "192.0.2.1:22067", (b"", b"sealed two"), told)
+    near = ((DeviceId(b"\x01" * 32), ("192.0.2.1:22067",)), (DeviceId(b"\x02" * 32), ()))
+    yield "heads", HeadsPage(log, 5, 5, (), head, near=near)
     yield "have", HaveRequest(CIDS, hold=True)
     yield "bitmap of 9", Bitmap.of([True, False, False, True, False, False, False, False, True])
     yield "prove", ProveRequest(b"\x9a" * 32, CIDS, hold=True)

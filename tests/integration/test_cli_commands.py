@@ -45,7 +45,7 @@ ANSWERS: Script = {
     "folder.leave": LEFT,
     "peers": {"schema": "syncd.peers/1", "peers": [
         {"id": "K4", "name": "anna-laptop", "words": "tulip-orbit", "folders": ["Photos"], "connected": True,
-         "how": "lan", "address": "10.0.0.2:22067", "rtt_ms": 1.2, "last_seen": None}]},
+         "through": [], "how": "lan", "address": "10.0.0.2:22067", "rtt_ms": 1.2, "last_seen": None}]},
     "members": {"schema": "syncd.members/1", "folder": FOLDER_ID, "name": "Photos", "members": [ANNA]},
     "member.remove": REMOVED,
     "rotate": stream({"schema": "syncd.rotate/1", "folder": FOLDER_ID, "name": "Photos", "from": 2, "epoch": 3,
@@ -65,7 +65,7 @@ ANSWERS: Script = {
     "explain": {"schema": "syncd.explain/1", "folder": FOLDER_ID, "name": "Photos", "path": "plan.xlsx",
                 "state": "waiting", "id": "SY-FILE-03", "why": "It is open and changing.", "try": "wait", "rule": None,
                 "stays_here": [], "not_here": [],
-                "peers": [{"name": "nas", "connected": False, "has": True}]},
+                "peers": [{"name": "nas", "connected": False, "through": [], "has": True}]},
     "wait": stream({"schema": "syncd.wait/1", "done": True, "waited_s": 0.1, "folders": []}),
     "key.show": {"schema": "syncd.key/1", "id": "K4-BEN", "words": "lemon-comet", "name": "ben-desktop"},
 }  # fmt: skip

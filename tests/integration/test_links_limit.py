@@ -7,19 +7,19 @@ import trio
 from trio.testing import MockClock
 
 from syncd.net import circle
-from syncd.net.selection import Selection
+from syncd.net.selection import Places, Selection
 from tests.helpers.peers import Node, village
 
 pytestmark = pytest.mark.slowest
 
 NEAR = [f"10.0.0.{number}" for number in range(1, 4)]
 FAR = [f"8.8.0.{number}" for number in range(1, 7)]
-MOST = 4
+PLACES = Places(on_each_side=1, nearest=2, by_chance=0, usual=4, most=5)
 
 
 @pytest.fixture
 def few_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circle, "Selection", lambda luck: Selection(luck, most=MOST, by_chance=2))
+    monkeypatch.setattr(circle, "Selection", lambda own, luck: Selection(own, luck, PLACES))
 
 
 def most_linked(nodes: list[Node]) -> int:
@@ -30,9 +30,9 @@ async def test_limit_is_kept_and_news_reach_everybody(autojump_clock: MockClock,
     async with village(*NEAR, *FAR) as (_, nodes):
         for _ in range(60):
             await trio.sleep(1)
-            assert most_linked(nodes) <= MOST + 1  # for the moment in which one takes another's place
+            assert most_linked(nodes) <= PLACES.most + 1  # for the moment in which one takes another's place
         await trio.sleep(60)
-        assert most_linked(nodes) <= MOST
+        assert most_linked(nodes) <= PLACES.most
         assert min(len(node.linked()) for node in nodes) >= 2
         begun = sum(node.folder.links_begun for node in nodes)
         await trio.sleep(120)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 import trio
@@ -22,8 +22,15 @@ def told_by(site: SimSite, pages: list[tuple[DeviceId, HeadsPage]]) -> None:
     """From now on, what this site hands to whom."""
     honest = site.task.server.heads_after
 
-    async def heads_after(device: DeviceId, log_id: bytes, after: int, wait_s: float, is_level: bool) -> HeadsPage:
-        page = await honest(device, log_id, after, wait_s, is_level)
+    async def heads_after(
+        device: DeviceId,
+        log_id: bytes,
+        after: int,
+        wait_s: float,
+        is_level: bool,
+        is_due: Callable[[], bool] = lambda: False,
+    ) -> HeadsPage:
+        page = await honest(device, log_id, after, wait_s, is_level, is_due)
         pages.append((device, page))
         return page
 

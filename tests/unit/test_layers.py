@@ -265,6 +265,7 @@ COLOURS: dict[str, str] = {
     "syncd.net.link": ASYNC,
     "syncd.net.listen": ASYNC,
     "syncd.net.meetings": ASYNC,
+    "syncd.net.nearby": ASYNC,
     "syncd.net.peers": ASYNC,
     "syncd.net.selection": PURE,
     "syncd.net.serve": ASYNC,

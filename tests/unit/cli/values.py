@@ -14,6 +14,7 @@ def peer(name: str = "anna-laptop", **changed: Any) -> dict[str, Any]:
         "name": name,
         "role": "editor",
         "connected": True,
+        "through": [],
         "last_seen": "2026-11-20T11:00:00Z",
         "have_ratio": 1.0,
     } | changed
