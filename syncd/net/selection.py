@@ -51,10 +51,13 @@ class Places:
         return 2 * self.on_each_side + self.nearest + self.by_chance
 
 
+PLACES: Final = Places()
+
+
 class Selection:
     """The choice of one device in one folder."""
 
-    def __init__(self, own: DeviceId, luck: bytes, places: Places = Places()) -> None:
+    def __init__(self, own: DeviceId, luck: bytes, places: Places = PLACES) -> None:
         """`luck`: some random bytes of this device."""
         self.places = places
         self._own = own
