@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from enum import IntEnum
+from struct import Struct
 from typing import Final, NamedTuple, TypeVar, cast
 
 from syncd.model.ids import HASH_BYTES, Cid, Pid
@@ -18,6 +19,9 @@ from syncd.store import rows
 
 MAX_PLACES: Final = 4
 """Of one kind: a block of a file that changes often lies in every old version of it, and one place is enough."""
+
+_KEYS: Final = Struct(">q24xq24xI")
+"""Of a packed entry: what `rows.prefix` makes of its pid and of its cid, and its length."""
 
 Name = TypeVar("Name", bound=bytes)
 
@@ -59,9 +63,9 @@ def add(connection: sqlite3.Connection, items: Iterable[tuple[int, bytes]]) -> N
         for source, packed in items:
             offset = 0
             for start in range(0, len(packed), ENTRY_BYTES):
-                entry = packed[start : start + ENTRY_BYTES]
-                yield rows.prefix(entry[32:40]), rows.prefix(entry[:8]), source, offset, entry
-                offset += int.from_bytes(entry[64:68], "big")
+                pid_key, cid_key, length = _KEYS.unpack_from(packed, start)
+                yield cid_key, pid_key, source, offset, packed[start : start + ENTRY_BYTES]
+                offset += length
 
     connection.executemany("INSERT INTO block VALUES (?,?,?,?,?)", lines())
 

@@ -63,7 +63,7 @@ class Committer:
         self._sources = sources
         self._now = now
         self._tick_ns = tick_ns
-        self._solved: list[tuple[int]] = []
+        self._solved: list[int] = []
         """Nodes of which nothing is wrong any more."""
         self._emptied: set[int] = set()
         self._placed: list[tuple[int, bytes]] = []
@@ -87,18 +87,19 @@ class Committer:
                 self._step(item.of, item.outcome, row)
         rows.write_disk(self._db, known.values())
         blocks.add(self._db, self._placed)
-        self._db.executemany("DELETE FROM problem WHERE node=?", self._solved)
+        self._forget("problem", "node", self._solved)
         self._placed, self._solved = [], []
         for parent in self._emptied:
             # A directory that Global has deleted may be empty now.
             self._db.execute("UPDATE node SET pending=1 WHERE id=? AND kind<>2 AND l_kind=2 AND pending=0", (parent,))
-        self._db.executemany(
-            "DELETE FROM intent WHERE token=?",
-            [(item.of.token.decode(),) for item in done if isinstance(item.of, Want)],
-        )
+        self._forget("intent", "token", [item.of.token.decode() for item in done if isinstance(item.of, Want)])
         if any(isinstance(item.of, Step) for item in done):
             forget_steps(self._db)
         return self.committed
+
+    def _forget(self, table: str, column: str, values: Sequence[object]) -> None:
+        for part in rows.chunks(values):
+            self._db.execute(f"DELETE FROM {table} WHERE {column} IN ({rows.marks(part)})", part)
 
     def _failed(self, item: Done, node: int, error: TreeError) -> None:
         path = item.of.path
@@ -150,7 +151,7 @@ class Committer:
             row.l_blocks, row.l_listed, row.l_cls = want.blocks, want.listed, want.cls
         self._placed.append((source_of(SourceKind.NODE, row.id), want.packed))
         self._maybe_done(row, want.generation)
-        self._solved.append((row.id,))
+        self._solved.append(row.id)
 
     def _copy(self, want: Want, stat: Stat) -> None:
         cursor = self._db.execute(
@@ -245,7 +246,7 @@ class Committer:
                 if (step.mode, step.mtime_ns, step.xattrs) == said:
                     row.s_acs, row.s_aidx = row.a_cs, row.a_idx
                 self._maybe_done(row, step.generation)
-        self._solved.append((row.id,))
+        self._solved.append(row.id)
 
     def _copy_step(self, operation: object, step: Step, outcome: Outcome, copy: int) -> None:
         if isinstance(operation, Retire):

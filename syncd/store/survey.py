@@ -25,6 +25,9 @@ from syncd.store.rows import DELETED, DIR, FILE, NONE, PARKED_ROW, ROOT_ROW, SYM
 from syncd.store.scan import Ignored
 from syncd.treetypes import Path
 
+_KINDS = tuple(Kind)
+"""By the number that a row has."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
@@ -48,6 +51,10 @@ class Survey:
     """Nodes that turned out to have to be looked at as well."""
     _plain: frozenset[int] = frozenset()
     """Nodes under a name that nobody else claims or holds, so that the row alone says all."""
+    _paths: dict[int, Path | None] = field(default_factory=dict)
+    """Where directories stand on this disk, as far as that was asked; None: not to be reached."""
+    _parked: dict[int, int | None] = field(default_factory=dict)
+    """The same of what is parked above them."""
     _claims: dict[int, Counter[bytes]] = field(default_factory=dict)
     _standing: dict[int, dict[bytes, list[_Standing]]] = field(default_factory=dict)
 
@@ -157,7 +164,7 @@ class Survey:
     def case(self, row: NodeRow, is_busy: bool = False) -> Case:
         """One node as the planner sees it."""
         lives = self.lineage.lives(row)
-        kind = Kind.DIR if lives and row.kind in (NONE, DELETED) else Kind(row.kind)
+        kind = Kind.DIR if lives and row.kind in (NONE, DELETED) else _KINDS[row.kind]
         parent = self.lineage.directory(row)
         is_plain = self._is_plain(row)
         named = self.named(row) if lives else Named(self.lineage.name(row))
@@ -172,7 +179,7 @@ class Survey:
             parent_ready=self._is_ready(parent),
             wanted_name=named.name,
             holder=self._holder(parent, named.name, row.id, None) if lives and not is_plain else None,
-            disk_kind=Kind(row.l_kind),
+            disk_kind=_KINDS[row.l_kind],
             disk_parent=row.l_parent,
             disk_name=row.l_name,
             same_content=same_content(row),
@@ -195,13 +202,19 @@ class Survey:
         """Where something stands on this disk; None when a directory above does not."""
         if parent is None or name is None:
             return None
-        parts = [name]
-        while parent != ROOT_ROW:
-            row = self.row(parent)
-            if row is None or row.l_kind != DIR or row.l_parent is None or row.l_name is None or len(parts) > MAX_DEPTH:
+        if parent not in self._paths:
+            self._paths[parent] = self._path_of(parent)
+        above = self._paths[parent]
+        return None if above is None else (*above, name)
+
+    def _path_of(self, directory: int) -> Path | None:
+        parts: list[bytes] = []
+        while directory != ROOT_ROW:
+            row = self.row(directory) if len(parts) < MAX_DEPTH else None
+            if row is None or row.l_kind != DIR or row.l_parent is None or row.l_name is None:
                 return None
             parts.append(row.l_name)
-            parent = row.l_parent
+            directory = row.l_parent
         return tuple(reversed(parts))
 
     def inode(self, directory: int) -> int | None:
@@ -233,6 +246,11 @@ class Survey:
 
     def _parked_above(self, directory: int) -> int | None:
         """The directory at or above this one on this disk that is parked."""
+        if directory not in self._parked:
+            self._parked[directory] = self._find_parked(directory)
+        return self._parked[directory]
+
+    def _find_parked(self, directory: int) -> int | None:
         row = None if directory == ROOT_ROW else self.row(directory)
         for _ in range(MAX_DEPTH):
             if row is None or row.l_parent is None or row.l_parent == ROOT_ROW:
