@@ -41,6 +41,7 @@ Pieces: TypeAlias = "Buffer | Sequence[Buffer]"
 Fields: TypeAlias = "tuple[tuple[str, str], ...]"
 
 READ_BYTES: Final = 64 * 1024
+HEAD_BYTES: Final = 4 * 1024  # what nearly all heads fit in, with a short body behind it
 DRAIN_BYTES: Final = 64 * 1024  # what is worth reading away to keep a connection
 LINGER_S: Final = 1.0  # how long a refused peer has to read our answer
 LINGER_BYTES: Final = 1 << 20  # and how much we let it finish sending meanwhile
@@ -218,7 +219,7 @@ class _Pipe:
         data = self.rest
         if not data:
             with trio.move_on_after(begin_s), _translated():
-                data = bytes(await self.stream.receive_some(READ_BYTES))
+                data = bytes(await self.stream.receive_some(HEAD_BYTES))
             if not data:
                 return None
         if (end := data.find(END_OF_HEAD)) < 0:  # nearly always it is here whole, and no deadline has to be set up
@@ -236,7 +237,7 @@ class _Pipe:
                 if len(data) > MAX_HEAD_BYTES:
                     raise RequestRefused(431, "head too long")
                 searched = max(0, len(data) - len(END_OF_HEAD))
-                more = await self.stream.receive_some(READ_BYTES)
+                more = await self.stream.receive_some(HEAD_BYTES)
                 if not more:
                     raise PeerUnavailable("the connection ended inside a head")
                 data += more
@@ -564,7 +565,7 @@ async def _send_message(
     if isinstance(body, (bytes, bytearray, memoryview)):
         waiting += _written(machine, h11.Data(data=_Joined((body,))))  # type: ignore[arg-type]  # see _Joined
     else:
-        async with _closing(body):
+        async with closing_body(body):
             async for item in body:
                 pieces = (item,) if isinstance(item, (bytes, bytearray, memoryview)) else item
                 waiting += _written(machine, h11.Data(data=_Joined(pieces)))  # type: ignore[arg-type]  # see _Joined
@@ -608,7 +609,7 @@ def _field(fields: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes | None
 
 
 @asynccontextmanager
-async def _closing(body: AsyncIterator[Pieces]) -> AsyncIterator[None]:
+async def closing_body(body: AsyncIterator[Pieces]) -> AsyncIterator[None]:
     """A generator left half-way must clean up now, not when it is collected."""
     try:
         yield

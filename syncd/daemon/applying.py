@@ -6,22 +6,26 @@ What is to be done is decided by `engine.plan`, how by `store.apply`; here is wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import trio
 
-from syncd.daemon.ground import STALE_S, Counted, Ground
+from syncd.daemon.finishing import FEW
+from syncd.daemon.ground import STALE_S, Ground
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.waves import Waves
 from syncd.engine.plan import Waiting
 from syncd.store import counts
-from syncd.store.apply import carry_out
+from syncd.store.apply import Done, carry_out
 from syncd.store.commit import Committed
-from syncd.store.prepare import Round
+from syncd.store.glance import RootMoved, demand_root
+from syncd.store.prepare import Round, Step
 from syncd.store.recovery import publish_late_edits
 from syncd.store.staging import Staging
+from syncd.store.tally import Counted
 from syncd.treetypes import ROOT, LocallyChanged, NameTaken, NoSpace, NotThere, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
@@ -35,6 +39,14 @@ mode when all that is in them is there."""
 FRESH_S = 0.25
 """A root that was there so lately need not be looked for again before planning: what changes the disk finds out anyway,
 and that something is gone is decided by the scan alone."""
+
+
+class _Carried(NamedTuple):
+    """What became of some steps. `counted`: what the rows say then, if nothing is left."""
+
+    done: list[Done]
+    committed: Committed
+    counted: Counted | None
 
 
 class Applier:
@@ -59,6 +71,7 @@ class Applier:
         self._space_at = 0.0
         """The disk was full, or failed: when to try again. 0: it was not."""
         ground.finisher.on_committed = self._after_commit
+        ground.finisher.db_count = self._db_count
         ground.puller.on_failed = self._after_failure
         ground.puller.on_fed = ground.wake_plan
 
@@ -89,12 +102,18 @@ class Applier:
 
     async def _plan(self) -> bool:
         """Do what can be done now; False where the root is not there."""
-        if self._ground.root_state is not RootState.OK or not await self._keeper.check_root(fresh_s=FRESH_S):
+        if self._ground.root_state is not RootState.OK:
+            return False
+        if not self._ground.is_recovered and not await self._keeper.check_root():
             return False  # it also notes what was done to the disk and never written down
         self._ground.tell()
         try:
             while await self._sweep():
                 pass
+        except RootMoved:
+            if await self._keeper.check_root():
+                self._ground.wake_plan()  # it is back already
+            return False
         except TreeError as error:
             log.warning("folder %s: the disk failed: %s", self._ground.name, error)
             self._counted = None
@@ -124,8 +143,11 @@ class Applier:
         while after is not None:
             async with self._finisher.disk:
                 plan = partial(self._store.db_plan, after, now, self._puller.engaged, ignored, waiting)
-                visit = partial(self._db_plan, plan, self._ground.may_count)
+                looks = not after and not self._keeper.is_root_fresh(FRESH_S)
+                visit = partial(self._db_plan, plan, self._ground.may_count, looks)
                 page, after, self._counted = await (self._db(visit) if after else self._waves.judged(visit))
+                if looks:
+                    self._keeper.root_was_there()
                 progress = await self._carry_out(page) or progress
                 is_left = is_left or page.is_left
             if page.wants and self._ground.rights.exchanges and self._clock.monotonic() >= self._space_at:
@@ -133,9 +155,13 @@ class Applier:
         return progress and is_left
 
     def _db_plan(
-        self, plan: Callable[[], tuple[Round, int | None]], may_count: bool
+        self, plan: Callable[[], tuple[Round, int | None]], may_count: bool, looks: bool
     ) -> tuple[Round, int | None, Counted | None]:
-        """Plan a page; and count, where nothing follows that touches rows."""
+        """Plan a page; and count, where nothing follows that touches rows. `looks`: at first whether the root is there.
+
+        Raises RootMoved."""
+        if looks:
+            demand_root(self._store.tree, self._ground.marker)
         page, following = plan()
         goes_on = following is not None or page.steps or page.blocked or (page.is_left and page.settled + page.woken)
         return page, following, self._ground.db_count() if may_count and not goes_on else None
@@ -159,24 +185,41 @@ class Applier:
             nodes = {step.operation.node for step in page.steps}
             self._store.moving |= nodes
             try:
-                done = await self._blocking(carry_out, self._store.tree, page.steps)
-                committed = await self._db(self._store.db_commit, done, self._clock.now())
+                if len(page.steps) > FEW:
+                    done = await self._blocking(carry_out, self._store.tree, page.steps)
+                commit = partial(self._db_commit, page.steps, done, self._ground.may_count)
+                done, committed, self._counted = await self._db(commit)
             except TreeError:
                 self._ground.is_recovered = False  # some of it was done: that is found out before anything else is
                 raise
             finally:
                 self._store.moving -= nodes
             is_done = any(not isinstance(item.outcome, TreeError) for item in done)
+            page.is_left = committed.is_pending or bool(committed.edited)
             await self._after_commit(committed, is_swept=is_done)  # then another sweep follows at once
         if page.blocked:
+            self._counted = None
             taken = [(node, path, NameTaken("something that is only here has its name")) for node, path in page.blocked]
             await self._db(self._note_failures, Committed(failed=list(taken)))
         return page.settled + page.woken > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
 
-    async def _after_commit(self, committed: Committed, *, is_swept: bool = False) -> None:
-        """`is_swept`: the planner looks again without being woken."""
-        if committed.applied and self._space_at:
-            self._space_at = 0.0
+    def _db_commit(self, steps: Sequence[Step], done: list[Done], may_count: bool) -> _Carried:
+        """Do the steps, if that has not been done; note what was done; and count, if nothing is left."""
+        done = done or carry_out(self._store.tree, steps)
+        committed = self._store.db_commit(done, self._clock.now())
+        return _Carried(done, committed, self._ground.db_count() if may_count and committed.is_over else None)
+
+    def _db_count(self) -> Counted | None:
+        return self._ground.db_count() if self._ground.may_count else None
+
+    async def _after_commit(
+        self, committed: Committed, counted: Counted | None = None, *, is_swept: bool = False
+    ) -> None:
+        """`counted`: in the same visit to the rows. `is_swept`: the planner looks again without being woken."""
+        self._waves.carried_out(committed.nodes)
+        clears = bool(committed.applied and self._space_at)
+        if clears:
+            self._space_at, self._counted = 0.0, None
             await self._db(counts.db_clear_problems, self._store.connection, [ROOT])
         if committed.edited:
             await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
@@ -187,7 +230,9 @@ class Applier:
         if committed.moved:
             self._work.deep.update(committed.moved)
             self._work.event.set()
-        if not is_swept:
+        if not is_swept and committed.is_over:
+            await self._ground.recount(None if clears else counted)
+        elif not is_swept:
             # While contents come in group after group, nothing new can be done after most of them.
             self._has_come = True
             if not self._puller.busy or committed.is_left or committed.failed or committed.look_again:

@@ -15,6 +15,7 @@ from syncd.store.commit import Committed
 from syncd.store.folder import FolderStore
 from syncd.store.prepare import Want
 from syncd.store.staging import Staging
+from syncd.store.tally import Counted
 from syncd.treetypes import Path, TreeError
 
 MAX_GROUP = 2048
@@ -42,7 +43,9 @@ class Finisher:
         """These are in place, or were found out of date: nothing of them is staged any more."""
         self.on_failed: Callable[[Sequence[Staging]], Awaitable[None]] | None = None
         """The disk refused: all of them have to be staged again. Each bears the error."""
-        self.on_committed: Callable[[Committed], Awaitable[None]] | None = None
+        self.on_committed: Callable[[Committed, Counted | None], Awaitable[None]] | None = None
+        self.db_count: Callable[[], Counted | None] = lambda: None
+        """Counts what there is, for who is at the rows anyway, if that may be done now."""
 
     @property
     def paths(self) -> set[Path]:
@@ -81,7 +84,7 @@ class Finisher:
         async with self.disk:
             if len(group) <= FEW:
                 self._begin(group)
-                await self._note(group, await self._db(self._db_put_in_place, _wants(group), now))
+                await self._note(group, *await self._db(self._db_put_in_place, _wants(group), now))
                 return
             done = await self._name(group, await self._db(self._store.db_intents, self._begin(group)))
             while self._ready and not self.disk.statistics().tasks_waiting:
@@ -101,14 +104,14 @@ class Finisher:
     async def _name(self, group: Sequence[Staging], wanted: Sequence[Want]) -> list[Done]:
         return await self._blocking(name_staged, self._store.tree, wanted)
 
-    async def _note(self, group: Sequence[Staging], committed: Committed) -> None:
+    async def _note(self, group: Sequence[Staging], committed: Committed, counted: Counted | None = None) -> None:
         """The rows say of these that they are in place."""
         began, self._began = self._began, trio.current_time()
         self.rates.place.note(work_of(len(group), sum(staging.want.size for staging in group)), self._began - began)
         self._settle(group)
         self.on_done(group)
         if self.on_committed is not None:
-            await self.on_committed(committed)
+            await self.on_committed(committed, counted)
 
     def _settle(self, group: Sequence[Staging]) -> None:
         over = set(group)
@@ -125,9 +128,10 @@ class Finisher:
         if self.on_failed is not None:
             await self.on_failed(failed)
 
-    def _db_put_in_place(self, wants: Sequence[Want], now: Callable[[], float]) -> Committed:
+    def _db_put_in_place(self, wants: Sequence[Want], now: Callable[[], float]) -> tuple[Committed, Counted | None]:
         done = put_in_place(self._store.tree, self._store.db_intents(wants))
-        return self._store.db_commit(done, now())
+        committed = self._store.db_commit(done, now())
+        return committed, self.db_count() if committed.is_over else None
 
 
 def _wants(group: Sequence[Staging]) -> list[Want]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import compress
 from math import inf
 
 import trio
@@ -33,7 +34,6 @@ NEEDS_S = 1.0
 LEVEL_S = 0.25
 """So long a peer waits at most to be asked for more, after it has told all that it had."""
 MUCH_BYTES = 1 << 20
-RECENT = 256
 CURSOR_STEP = 64
 """Heads that were all known move the place where we go on after a restart only so often: each time is a flush."""
 FIRST_WAIT_S = 1.0
@@ -74,8 +74,6 @@ class Follower:
         self._blocking = ground.workers.run_blocking
         self._puller = ground.puller
         self._intake = trio.Lock()
-        self._recent: dict[bytes, None] = {}
-        """Heads that were taken in lately, as they travel: each comes once more from every other peer."""
 
     async def run_link(self, link: Link) -> None:
         """Exchange with one peer until its connection is lost or cancelled."""
@@ -182,20 +180,34 @@ class Follower:
     async def _take_page(self, state: LinkState, page: HeadsPage) -> Taken:
         if not page.heads:
             return Taken.WHOLE
-        news = [raw for raw in page.heads if raw not in self._recent]
+        news = [raw for raw in page.heads if raw not in self._ground.known_heads]
         if not news:
             return Taken.WHOLE
         heads = [self._check_head_untrusted(state.link, raw) for raw in news]
         bodies = dict(zip(page.heads, page.bodies, strict=True)) if page.bodies else {}
         along = {head.cid: bodies[raw] for head, raw in zip(heads, news, strict=True) if bodies.get(raw)}
+        if any(len(along.get(head.cid, b"")) > max_ciphertext(head.length) for head in heads):
+            raise RemoteProtocolError("a changeset longer than its head announces")
+        self._ground.meter.received_bytes += sum(map(len, along.values()))
         async with self._intake:
-            unknown = await self._db(self._store.db_unknown, heads, state.called, self._ground.now_ms())
+            unknown, intake = await self._db(self._db_look, state, heads, along, page)
+            if intake is not None:
+                return await self._taken(state, unknown, intake, page)
             parts = list(_batches_of_heads(unknown))
             for part in parts:
                 taken = await self._take_heads(state, part, along, page, is_last=part is parts[-1])
                 if taken is not Taken.WHOLE:
                     return taken
         return Taken.WHOLE
+
+    def _db_look(
+        self, state: LinkState, heads: Sequence[Head], along: Mapping[Cid, bytes], page: HeadsPage
+    ) -> tuple[Sequence[Head], _Intake | None]:
+        """Of these heads those that are not known here; they are taken in at once if their bodies have come as well."""
+        unknown = self._store.db_unknown(heads, state.called, self._ground.now_ms())
+        if not unknown or any(head.cid not in along for head in unknown):
+            return unknown, None
+        return unknown, self._db_take(state, unknown, along, page)
 
     def _check_head_untrusted(self, link: Link, raw: bytes) -> Head:
         head = decode_head_untrusted(raw)
@@ -215,9 +227,14 @@ class Follower:
         self, state: LinkState, heads: Sequence[Head], along: Mapping[Cid, bytes], page: HeadsPage, *, is_last: bool
     ) -> Taken:
         """`along`: bodies that came with the page. `is_last`: with these heads all of it is taken in."""
-        link = state.link
-        bodies = await self._bodies(link, heads, along)
+        lacking = [head for head in heads if head.cid not in along]
+        bodies = {**along, **await self._fetch_bodies(state.link, lacking)} if lacking else along
         intake = await self._db(self._db_take, state, heads, bodies, page if is_last else None)
+        return await self._taken(state, heads, intake, page)
+
+    async def _taken(self, state: LinkState, heads: Sequence[Head], intake: _Intake, page: HeadsPage) -> Taken:
+        """Tell of what was taken in; how far these heads were."""
+        link = state.link
         if intake.lacks_key:
             self._ground.on_roster_needed(link.device)
         if not intake.verdicts:
@@ -226,10 +243,8 @@ class Follower:
             return Taken.LATER
         for head, accepted in zip(heads, intake.verdicts, strict=False):
             self._note_verdict(head, accepted)
-            if accepted.verdict is Verdict.APPLIED:
-                self._recent[encode_head(head)] = None
-        while len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
+        applied = [one.verdict is Verdict.APPLIED for one in intake.verdicts]
+        self._ground.note_heads(map(encode_head, compress(heads, applied)))
         by = link.device if self._ground.newest >= intake.newest_before else None
         self._ground.announce(intake.newest, by, page.told)
         self._ground.wake_plan()
@@ -286,14 +301,6 @@ class Follower:
         )
         if accepted.verdict is Verdict.REFUSED:
             raise RemoteProtocolError(f"a changeset refused: {accepted.verdict.value}")
-
-    async def _bodies(self, link: Link, heads: Sequence[Head], along: Mapping[Cid, bytes]) -> Mapping[Cid, bytes]:
-        bodies = {head.cid: along[head.cid] for head in heads if head.cid in along}
-        if any(len(bodies.get(head.cid, b"")) > max_ciphertext(head.length) for head in heads):
-            raise RemoteProtocolError("a changeset longer than its head announces")
-        self._ground.meter.received_bytes += sum(map(len, bodies.values()))
-        lacking = [head for head in heads if head.cid not in bodies]
-        return bodies | await self._fetch_bodies(link, lacking) if lacking else bodies
 
     async def _fetch_bodies(self, link: Link, heads: Sequence[Head]) -> dict[Cid, bytes]:
         cids = [head.cid for head in heads]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import field
 from math import inf
-from typing import NamedTuple, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
@@ -34,7 +34,7 @@ from syncd.store import counts
 from syncd.store.apart import Apart, Called
 from syncd.store.commit import ANYTHING
 from syncd.store.folder import FolderStore
-from syncd.store.tally import Standing, Tally, db_standing
+from syncd.store.tally import Counted, Tally, db_standing
 from syncd.treetypes import Dirty, Marker, Path, RootState
 
 Result = TypeVar("Result")
@@ -44,6 +44,7 @@ LEVEL = (0, 0)
 STALE_S = 1.0
 """How old what `status` says may be while contents arrive."""
 COUNTING_SHARE = 20.0
+RECENT_HEADS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +145,6 @@ async def _no_audit(action: str, about: str) -> None:
     """Where nobody keeps an audit log."""
 
 
-class Counted(NamedTuple):
-    """What was counted, and how long that took."""
-
-    standing: Standing
-    took_s: float
-
-
 class Ground:
     """What the parts of one folder's work share."""
 
@@ -234,6 +228,8 @@ class Ground:
         self.news = trio.Event()
         self.newest = 0
         self.hearsay = Hearsay()
+        self.known_heads: dict[bytes, None] = {}
+        """Heads that were taken in or told lately, as they travel: each comes back from every other peer."""
         self.may_scan = trio.Event()
         self.may_work = trio.Event()
         self.may_work.set()
@@ -247,7 +243,8 @@ class Ground:
         self.puller = Puller(store, workers, lane, transfers, self.pace, store.journal.device[0] % 16, self.finisher)
         self._lane = lane
         self._is_closed = False
-        self._changed = trio.Event()
+        self._changed: trio.Event | None = None
+        """Somebody waits for this folder to change."""
         self._reached_ever = False
 
     # asking ---------------------------------------------------------------------------------------------------
@@ -314,6 +311,12 @@ class Ground:
         readers = (one for one, read in self.peer_read.items() if one in self.links and read >= first - 1)
         return tuple(one for one in readers if one != device)[:MAX_TOLD]
 
+    def note_heads(self, heads: Iterable[bytes]) -> None:
+        """These are in the rows: they need not be looked at when they come again."""
+        self.known_heads.update(dict.fromkeys(heads))
+        while len(self.known_heads) > RECENT_HEADS:
+            del self.known_heads[next(iter(self.known_heads))]
+
     def tell_now(self, device: DeviceId) -> None:
         """Tell a device also what it is said to know from others: so it says before long how far it is with that."""
         self.hearsay.forget(device)
@@ -333,8 +336,9 @@ class Ground:
     def tell(self) -> None:
         """Wake whoever waits for this folder to change."""
         self._reached_ever = self._reached_ever or any(state.reached for state in self.links.values())
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
         needs = self.needs
         self.lacks_since = None if needs == LEVEL else self.lacks_since or trio.current_time()
         for state in self.links.values():
@@ -346,6 +350,8 @@ class Ground:
 
     async def changed(self) -> None:
         """Wait until something of this folder's state may have changed."""
+        if self._changed is None:
+            self._changed = trio.Event()
         await self._changed.wait()
 
     # what is known --------------------------------------------------------------------------------------------

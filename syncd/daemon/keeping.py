@@ -52,7 +52,7 @@ class Keeper:
         """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind.
 
         `fresh_s`: what was found so lately is good enough. Whoever takes what is missing for gone looks anew."""
-        if self._ground.is_recovered and self._clock.monotonic() < self._checked_at + fresh_s:
+        if self._ground.is_recovered and self.is_root_fresh(fresh_s):
             return self._ground.root_state is RootState.OK
         async with self._root_lock:
             state = await self._blocking(self._store.tree.check_root, self._ground.marker)
@@ -74,6 +74,10 @@ class Keeper:
                 await self._ground.recount()
                 self._ground.tell()
             return state is RootState.OK
+
+    def is_root_fresh(self, fresh_s: float) -> bool:
+        """Whether the root was looked for so lately."""
+        return self._clock.monotonic() < self._checked_at + fresh_s
 
     def root_was_there(self) -> None:
         """Somebody has just looked."""

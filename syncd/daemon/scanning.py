@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import trio
 
-from syncd.daemon.ground import Counted, Ground
+from syncd.daemon.ground import Ground
 from syncd.daemon.keeping import Keeper
 from syncd.daemon.problems import problem_of
 from syncd.daemon.retrying import Retries
@@ -19,10 +20,11 @@ from syncd.daemon.waves import Waves
 from syncd.model.changesets import MAX_RECORDS
 from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering, waves
-from syncd.store.draft import Draft
+from syncd.store.draft import Draft, Examined
 from syncd.store.examine import Examination, Opened, Previous, examine, is_shared
 from syncd.store.glance import Begun, Seen, db_begin, db_look, db_look_also
 from syncd.store.scan import Found, Gone, Item, Trouble, Walk
+from syncd.store.tally import Counted
 from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
@@ -45,6 +47,14 @@ before it took, so that several reports are looked at together."""
 COOKIE_S = 5.0
 HEARD_S = 0.5
 """After a long look: what was moved behind its back has come to rest by then, and a watch has told where it went."""
+
+
+class _Published(NamedTuple):
+    """What was published. `is_left`: something is pending now."""
+
+    draft: Draft
+    newest: int
+    is_left: bool
 
 
 class Scanner:
@@ -160,13 +170,18 @@ class Scanner:
     async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._ground.retries.clear()
         ground, may_count = self._ground, dirty is not None and self._ground.may_count
-        look = partial(db_begin, self._store, ground.marker, ground.ignores, ground.now_ns(), dirty, deep)
+        look = partial(db_begin, self._store, ground.marker, ground.ignores, ground.now_ns, dirty, deep)
+        rights = ground.rights
 
-        def begin() -> tuple[Begun, Counted | None]:
-            begun = look()
-            return begun, ground.db_count() if may_count and begun.first.is_all_well else None
+        def begin() -> tuple[Begun, tuple[_Published | None, Counted | None]]:
+            begun, published = look(), None
+            if begun.is_as_known and not rights.waits:
+                assert begun.glimpse is not None
+                published = self._db_publish(begun.glimpse.examined, publishes=rights.publishes)
+            is_over = begun.first.is_all_well or (published is not None and begun.walk.misses_nothing)
+            return begun, (published, ground.db_count() if may_count and is_over else None)
 
-        begun, self._counted = await self._waves.begin_scan(begin)
+        begun, (published, self._counted) = await self._waves.begin_scan(begin)
         self._keeper.root_was_there()
         rules, walk, seen = begun.rules, begun.walk, begun.first
         if rules != self._ground.ignores:
@@ -176,7 +191,10 @@ class Scanner:
             self._ground.wake_plan()
         if dirty is None:
             self._full_at = self._clock.monotonic() + FULL_SCAN_S
-        missing = await self._take_all_found(walk, seen)
+        if published is not None:
+            self._after_draft(published)
+            seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
+        missing = await self._take_all_found(walk, seen, begun.glimpse if published is None else None)
         if missing and walk.is_long:
             await trio.sleep(HEARD_S)
             seen = await self._db(db_look_also, self._store, walk, dict(self._work.names))
@@ -200,10 +218,14 @@ class Scanner:
         await self._db(reconsider)
         self._ground.wake_plan()
 
-    async def _take_all_found(self, walk: Walk, seen: Seen) -> Sequence[Gone]:
-        """Go on until all was looked at; what is missing then."""
+    async def _take_all_found(self, walk: Walk, seen: Seen, glimpse: Examination | None = None) -> Sequence[Gone]:
+        """Go on until all was looked at; what is missing then. `glimpse`: what is in what was seen."""
         while seen.found is not None:
-            await self._take_found(seen.found, seen.previous, is_last=walk.misses_nothing)
+            if glimpse is not None:
+                await self._take_examined(glimpse, seen.previous or {}, is_last=walk.misses_nothing)
+                glimpse = None
+            else:
+                await self._take_found(seen.found, seen.previous, is_last=walk.misses_nothing)
             seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
         return seen.missing
 
@@ -235,19 +257,24 @@ class Scanner:
     async def _take_items(self, items: Sequence[Item], known: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
         previous = await self._db(self._store.db_previous, items) if known is None else known
         result = await self._examine(items, previous)
+        await self._take_examined(result, previous, is_last=is_last)
+
+    async def _take_examined(self, result: Examination, previous: Mapping[Path, Previous], *, is_last: bool) -> None:
         await self._note_trouble(result.trouble)
         self._ground.look_again(result.restless)
-        publishable = await self._waves.sift(result.examined, previous)
+        publishable, passing = await self._waves.sift(result.examined, previous)
         if publishable:
             publishes = await self._publishes()
 
-            def publish() -> tuple[Draft, int, Counted | None]:
-                draft = self._store.db_publish(publishable, self._ground.now_ms(), publishes=publishes)
-                return draft, self._store.journal.newest_seq(), self._ground.db_count() if counts_too else None
+            def publish() -> tuple[_Published, Counted | None]:
+                if passing:
+                    waves.db_pass(self._store.connection, waves.SCAN_ORIGIN, passing, self._clock.now())
+                published = self._db_publish(publishable, publishes=publishes)
+                return published, self._ground.db_count() if counts_too else None
 
             counts_too = is_last and self._ground.may_count
-            draft, newest, self._counted = await self._db(publish)
-            await self._after_draft(draft, newest)
+            published, self._counted = await self._db(publish)
+            self._after_draft(published)
 
     async def _examine(self, items: Sequence[Item], previous: Mapping[Path, Previous]) -> Examination:
         if len(items) == 1 and is_shared(items[0]):
@@ -287,14 +314,18 @@ class Scanner:
         if await self._waves.holds_missing(nodes, rows, len(vanished)):
             missing = [gone for gone in missing if gone.is_left_out]
         publishes = await self._publishes()
-        draft, newest = await self._db(
-            lambda: (
-                self._store.db_delete(missing, self._ground.now_ms(), publishes=publishes),
-                self._store.journal.newest_seq(),
-            )
+        now_ms = self._ground.now_ms()
+        published = await self._db(
+            lambda: self._db_published(self._store.db_delete(missing, now_ms, publishes=publishes))
         )
-        await self._after_draft(draft, newest)
-        return not draft.again
+        self._after_draft(published)
+        return not published.draft.again
+
+    def _db_publish(self, found: Sequence[Examined], *, publishes: bool) -> _Published:
+        return self._db_published(self._store.db_publish(found, self._ground.now_ms(), publishes=publishes))
+
+    def _db_published(self, draft: Draft) -> _Published:
+        return _Published(draft, self._store.journal.newest_seq(), self._store.is_pending())
 
     async def _publishes(self) -> bool:
         """Whether what was found is published or only here, once that is certain: only here is for good."""
@@ -302,11 +333,12 @@ class Scanner:
             await self._ground.changed()
         return self._ground.rights.publishes
 
-    async def _after_draft(self, draft: Draft, newest: int) -> None:
+    def _after_draft(self, published: _Published) -> None:
+        draft = published.draft
         self._ground.look_again(draft.again)
         if draft.records:
-            self._ground.announce(newest)
-        if draft.records or draft.unchanged:
+            self._ground.announce(published.newest)
+        if published.is_left and (draft.records or draft.unchanged):
             self._ground.wake_plan()
 
     async def _note_trouble(self, trouble: Sequence[Trouble]) -> None:

@@ -106,6 +106,7 @@ class Server:
             return HeadsPage(self.log_id, last, moved.newest, heads, roster_head)
         if self._ground.peer_needs.get(device) == LEVEL:
             self._ground.peer_needs[device] = (1, 0)  # it says so anew when it has taken this in
+        self._ground.note_heads(heads)
         bodies, told = self._bodies(device, moved), self._ground.hear_too(device, moved.heads[0][0])
         return HeadsPage(self.log_id, last, moved.newest, heads, roster_head, bodies=bodies, told=told)
 

@@ -8,7 +8,7 @@ told.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import trio
@@ -75,12 +75,15 @@ class Waves:
             await self._db(waves.db_pass, self._store.connection, SCAN_ORIGIN, files, self._clock.now())
         return False
 
-    async def sift(self, found: Sequence[Examined], previous: Mapping[Path, Previous]) -> list[Examined]:
-        """Of findings, those that may be published now; the others wait."""
+    async def sift(
+        self, found: Sequence[Examined], previous: Mapping[Path, Previous]
+    ) -> tuple[list[Examined], list[int]]:
+        """Of findings, those that may be published now; the others wait. And the rows of which it is to be noted
+        (`waves.db_pass`), before that, that they pass."""
         written = [one for one in found if _is_overwrite(one, previous)]
         disguised = [one for one in found if _is_disguise(one)]
         if not written and not disguised:
-            return list(found)
+            return list(found), []
         ransom = [one for one in written if one.is_noise] + disguised
         held: list[Examined] = []
         if self._holds(SCAN_ORIGIN, Change(0, 0, 0, is_stroke=False, ransom=len(ransom))):
@@ -93,10 +96,8 @@ class Waves:
             await self._hold_found(written, Why.CHANGED)
             held += written
             written = []
-        if written or disguised:
-            rows = [_row(one) for one in (*written, *disguised)]
-            await self._db(waves.db_pass, self._store.connection, SCAN_ORIGIN, rows, self._clock.now())
-        return [one for one in found if one not in held] if held else list(found)
+        passing = [_row(one) for one in (*written, *disguised)]
+        return [one for one in found if one not in held] if held else list(found), passing
 
     def _count_written(self, written: Sequence[Examined]) -> list[int]:
         now = self._clock.monotonic()
@@ -121,19 +122,34 @@ class Waves:
         async with self._deciding:
             own, counted = self._store.journal.device, frozenset(self._counted)
             look = await self._db(waves.db_arrive, self._store.connection, own, counted, go_on)
-            self._counted &= {node for one in look.arriving.values() for node in one.nodes}
+            self._counted &= set() if look.is_over else {node for one in look.arriving.values() for node in one.nodes}
             if look.went_on is not None:
                 return look.went_on
             if look.freed:
                 log.warning("folder %s: somebody has decided about %s files that waited", self._ground.name, look.freed)
                 await self._ground.recount()
                 self._ground.tell()
-            for device, one in sorted(look.arriving.items()):
-                if device != own:
-                    await self._judge(device.hex(), one)
-        return await self._db(go_on)
+            passing = [
+                (device.hex(), await self._judge(device.hex(), one))
+                for device, one in sorted(look.arriving.items())
+                if device != own
+            ]
+        now = self._clock.now()
 
-    async def _judge(self, origin: str, arriving: Arriving) -> None:
+        def note_and_go_on() -> Result:
+            for origin, nodes in passing:
+                if nodes:
+                    waves.db_pass(self._store.connection, origin, nodes, now)
+            return go_on()
+
+        return await self._db(note_and_go_on)
+
+    def carried_out(self, nodes: Iterable[int]) -> None:
+        """What was decided elsewhere about these has been done: the next decision is another one."""
+        self._counted.difference_update(nodes)
+
+    async def _judge(self, origin: str, arriving: Arriving) -> list[int]:
+        """Hold what is too much; the nodes that pass."""
         gone, written, disguised = (
             [node for node in nodes if node not in self._counted]
             for nodes in (arriving.gone, arriving.overwritten, arriving.disguised)
@@ -149,9 +165,8 @@ class Waves:
                 await self._hold(origin, why, every)
             else:
                 passing += news
-        if passing:
-            self._counted.update(passing)
-            await self._db(waves.db_pass, self._store.connection, origin, passing, self._clock.now())
+        self._counted.update(passing)
+        return passing
 
     # both ----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ its hello.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from math import inf
 from typing import Final, Protocol
@@ -22,7 +22,7 @@ from ca.values import dataclass
 from syncd import http
 from syncd.engine.membership import Update
 from syncd.errors import RemoteProtocolError, TrustError
-from syncd.http import Body, Limits, Response
+from syncd.http import Body, LastPiece, Limits, Response, closing_body
 from syncd.model.cipher import MAX_BLOCK_BYTES, max_ciphertext
 from syncd.model.ids import Cid
 from syncd.net.connections import Connection
@@ -41,6 +41,7 @@ from syncd.protocol.requests import Request, Route, request_untrusted
 from syncd.protocol.rescue import EXPORTER_BYTES, EXPORTER_LABEL
 from syncd.protocol.tls import Kind
 from syncd.protocol.twins import NO_RUN
+from syncd.seams import Buffer
 
 log = logging.getLogger(__name__)
 
@@ -401,7 +402,12 @@ class _Exchange:
 
     async def _blocks(self, body: Body) -> Response:
         wanted = BlocksRequest.decode_untrusted(await body.read(Route.BLOCKS.max_body_bytes))
-        return Response(200, self._host.server.serve_blocks(wanted.cids, self._device))
+        frames = self._host.server.serve_blocks(wanted.cids, self._device)
+        first = await anext(frames, b"")
+        if not isinstance(first, LastPiece):
+            return Response(200, _with_first(first, frames))
+        await anext(frames, None)  # to its end: it has files open
+        return Response(200, first)
 
     async def _block(self, request: Request) -> Response:
         assert request.cid is not None
@@ -453,6 +459,13 @@ class _Exchange:
         if update.behind:
             self._host.catch_up_soon(self._device)
         return Response(204)
+
+
+async def _with_first(first: Buffer, frames: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
+    async with closing_body(frames):
+        yield first
+        async for piece in frames:
+            yield piece
 
 
 def where(connection: Connection, hello: Hello) -> str:

@@ -52,6 +52,15 @@ class Committed:
     applied: int = 0
     is_left: bool = False
     """Something that was put in place waits for more than that."""
+    nodes: list[int] = field(default_factory=list)
+    """With which something was done."""
+    is_pending: bool = True
+    """There may be something for the planner now that this was noted."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is left to be done, here or anywhere."""
+        return not (self.is_pending or self.failed or self.edited)
 
 
 class Committer:
@@ -80,7 +89,9 @@ class Committer:
                 continue
             if isinstance(item.outcome, TreeError):
                 self._failed(item, node, item.outcome)
-            elif isinstance(item.of, Want):
+                continue
+            self.committed.nodes.append(node)
+            if isinstance(item.of, Want):
                 assert row is not None
                 self._want(item.of, item.outcome, row)
             else:

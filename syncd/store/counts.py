@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.store import rows
+from syncd.store.totals import db_totals
 from syncd.treetypes import Path
 
 MAX_RETRY_S = 600
@@ -47,26 +48,21 @@ class Problem:
 
 def db_counts(connection: sqlite3.Connection) -> Counts:
     """Counted anew from the rows."""
-    files, size = connection.execute(
-        "SELECT count(*), coalesce(sum(l_size),0) FROM node WHERE l_kind IN (1,3)"
-    ).fetchone()
+    files, size, old_files, old_bytes = db_totals(connection)
     # Not needed is what waits for a person or for its next try, what nothing is known of yet, and a directory that
     # stands here: it only waits for what is in it, which counts itself.
     need_files, need_bytes = connection.execute(
         "SELECT count(*), coalesce(sum(CASE WHEN kind=1 AND (l_kind=0 OR s_ccs IS NOT c_cs OR s_cidx IS NOT c_idx) "
-        "THEN size ELSE 0 END),0) FROM node WHERE pending=1 AND NOT (kind IN (0,2,4) AND l_kind=2) "
+        "THEN size ELSE 0 END),0) FROM node WHERE pending=1 AND pending<>0 AND NOT (kind IN (0,2,4) AND l_kind=2) "
         "AND NOT (kind=0 AND l_kind=0) AND id NOT IN (SELECT node FROM held_node) "
         "AND id NOT IN (SELECT node FROM problem WHERE tries>=?)",
         (LASTING_TRIES,),
     ).fetchone()
-    (conflicts,) = connection.execute("SELECT count(*) FROM copy").fetchone()
-    old_files, old_bytes = connection.execute("SELECT count(*), coalesce(sum(size),0) FROM old").fetchone()
-    packs, packed_bytes, read_since = connection.execute(
-        "SELECT count(*), coalesce(sum(size),0), min(verified) FROM pack"
+    packs, packed_bytes, read_since, conflicts, only_here, held = connection.execute(
+        "SELECT count(*), coalesce(sum(size),0), min(verified), (SELECT count(*) FROM copy), "
+        "(SELECT count(*) FROM node WHERE pending=2 AND pending<>0), "
+        "(SELECT count(*) FROM held_node h CROSS JOIN node n ON n.id=h.node WHERE n.l_kind IN (1,3)) FROM pack"
     ).fetchone()
-    (only_here,) = connection.execute("SELECT count(*) FROM node WHERE pending=2 AND pending<>0").fetchone()
-    held_files = "SELECT count(*) FROM held_node h JOIN node n ON n.id=h.node WHERE n.l_kind IN (1,3)"
-    (held,) = connection.execute(held_files).fetchone()
     return Counts(
         files,
         size,
@@ -103,14 +99,15 @@ def db_problem_of(connection: sqlite3.Connection, node: int) -> Problem | None:
     return None if found is None else Problem(*found)
 
 
-def db_drop_solved(connection: sqlite3.Connection) -> None:
-    """Forget problems of nodes about which nothing is left to be done."""
-    if connection.execute("SELECT 1 FROM problem WHERE node<>0 LIMIT 1").fetchone() is None:
-        return
+def db_drop_solved(connection: sqlite3.Connection) -> bool:
+    """Forget problems of nodes about which nothing is left to be done. False if there was no problem at all."""
+    if connection.execute("SELECT 1 FROM problem LIMIT 1").fetchone() is None:
+        return False
     connection.execute(
         "DELETE FROM problem WHERE node<>0 "
         "AND NOT EXISTS (SELECT 1 FROM node n WHERE n.id=problem.node AND n.pending=1)"
     )
+    return True
 
 
 def db_note_problem(

@@ -46,7 +46,7 @@ from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk, tick_of
 from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
-from syncd.treetypes import NotThere, Path, TreeError
+from syncd.treetypes import NotThere, Path, Personality, TreeError
 
 MAX_CASES = 4096
 
@@ -122,6 +122,8 @@ class FolderStore:
         """The other devices of the folder, now."""
         self.moving: set[int] = set()
         """Nodes with which something is being done on the disk that no row says yet. The scan leaves them alone."""
+        self._noted: Personality | None = None
+        """How the disk treats names, as it is written down."""
 
     def db_begin(self) -> None:
         """Make sure that the root has its row."""
@@ -145,9 +147,12 @@ class FolderStore:
         ignored_before: Ignored | None = None,
     ) -> Walk:
         """Begin a pass (`db_`: its steps read rows)."""
-        with Transaction(self.connection):
-            if note_personality(self.connection, self.tree.personality()):  # every name may be another one here
-                self.connection.execute("UPDATE node SET pending=? WHERE pending=0 AND id<>?", (PENDING, ROOT_ROW))
+        disk = self.tree.personality()
+        if disk != self._noted:
+            with Transaction(self.connection):
+                if note_personality(self.connection, disk):  # every name may be another one here
+                    self.connection.execute("UPDATE node SET pending=? WHERE pending=0 AND id<>?", (PENDING, ROOT_ROW))
+            self._noted = disk
         return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty, deep, ignored_before)
 
     def db_previous(self, items: Sequence[Item]) -> dict[Path, Previous]:
@@ -338,7 +343,7 @@ class FolderStore:
         `ignored`: the rules, if there are any; what they match is put aside (`IGNORED`). `waiting`: the same for all
         pages of one sweep.
         """
-        if not self._is_pending():
+        if not self.is_pending():
             return Round(), None
         with Transaction(self.connection):
             survey = Survey(self.connection, self.journal.sources)
@@ -352,12 +357,12 @@ class FolderStore:
             round_.woken = survey.woken
             found = ((node, survey.row(node)) for node in planned.blocked)
             round_.blocked += [(node, survey.shared_path(row)) for node, row in found if row is not None]
-            round_.is_left = self._is_pending()
+            round_.is_left = self.is_pending()
             return round_, following
 
-    def _is_pending(self) -> bool:
-        query = "SELECT 1 FROM node WHERE pending=1 AND pending<>0 LIMIT 1"
-        return self.connection.execute(query).fetchone() is not None
+    def is_pending(self) -> bool:
+        """Whether anything waits for the planner."""
+        return rows.is_pending(self.connection)
 
     def _give_copies_attributes(self, wants: Sequence[Want]) -> None:
         """A conflict copy has the attributes that its author published with it: what the node itself has by now
@@ -378,7 +383,9 @@ class FolderStore:
     def db_commit(self, done: Sequence[Done], now: float) -> Committed:
         """Note what was done to the disk."""
         with Transaction(self.connection):
-            return self._commit(done, now)
+            committed = self._commit(done, now)
+            committed.is_pending = self.is_pending()
+            return committed
 
     def db_intents(self, wants: Sequence[Want]) -> list[Want]:
         """Say what is about to be put in place; the contents for which there still is one."""

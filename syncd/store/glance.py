@@ -6,20 +6,24 @@ asked together: the rules, what waits for a person, the rows of those names, and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 
 from ca.values import dataclass
 from syncd.model.ignores import Ignores
+from syncd.seams import Tree
 from syncd.store import counts, filtering
-from syncd.store.examine import Previous
+from syncd.store.draft import Examined
+from syncd.store.examine import Examination, Previous, examine
 from syncd.store.folder import FolderStore
-from syncd.store.scan import Found, Gone, Walk
+from syncd.store.scan import Action, Found, Gone, Walk
 from syncd.store.waves import db_held_nodes
 from syncd.treetypes import ROOT, Marker, Path, RootState, TreeError
 
 STEP = 2048
 """Names that are looked at before others may ask the rows something."""
+HANDFUL, HANDFUL_BYTES = 8, 128 << 10
+"""So few, and so little, is read where it was found: it takes less time than another visit to the rows."""
 FEW = 64
 """What stood before under so many names is read along with them; of more it may be too much at a time."""
 
@@ -48,17 +52,32 @@ class Begun:
     held: frozenset[int]
     walk: Walk
     first: Seen
+    glimpse: Examination | None = None
+    """What is in the few small files that the first step found, where nothing stands in the way of any of them."""
+
+    @property
+    def is_as_known(self) -> bool:
+        """All that was found is small files that hold what they held: nobody has written anything over."""
+        if self.glimpse is None or self.glimpse.trouble or self.glimpse.restless:
+            return False
+        return all(_holds_what_it_held(one, self.first.previous or {}) for one in self.glimpse.examined)
 
 
 class RootMoved(TreeError):
     """The folder's directory is not what it was."""
 
 
+def demand_root(tree: Tree, marker: Marker) -> None:
+    """Raises RootMoved if the root is not there or not ours."""
+    if tree.check_root(marker) is not RootState.OK:
+        raise RootMoved("the folder's directory has gone", ROOT)
+
+
 def db_begin(
     store: FolderStore,
     marker: Marker,
     known: Ignores,
-    now_ns: int,
+    now_ns: Callable[[], int],
     dirty: Mapping[Path, frozenset[bytes] | None] | None,
     deep: Collection[Path],
 ) -> Begun:
@@ -66,21 +85,41 @@ def db_begin(
 
     Raises TreeError, `RootMoved` if the root is not there or not ours.
     """
-    if store.tree.check_root(marker) is not RootState.OK:
-        raise RootMoved("the folder's directory has gone", ROOT)
+    demand_root(store.tree, marker)
     connection = store.connection
     rules = filtering.read_rules(store.tree)
     if rules != known:
         filtering.db_reconsider_elsewhere(connection)
     held, before = db_held_nodes(connection), filtering.db_rules_before(connection, rules)
-    walk = store.walk(rules.at(now_ns), dirty, deep, None if before is None else before.at(now_ns))
+    began_ns = now_ns()
+    walk = store.walk(rules.at(began_ns), dirty, deep, None if before is None else before.at(began_ns))
     if dirty is None:
         counts.db_clear_all_problems(connection)
     else:
         whole = [path for path, names in dirty.items() if names is None]
         paths = [(*path, name) for path, names in dirty.items() for name in names or ()]
         counts.db_clear_problems(connection, [*deep, *whole, *paths])
-    return Begun(rules, before, held, walk, db_look(store, walk))
+    first = db_look(store, walk)
+    return Begun(rules, before, held, walk, first, _maybe_glimpse(store, first, held, now_ns))
+
+
+def _maybe_glimpse(
+    store: FolderStore, first: Seen, held: frozenset[int], now_ns: Callable[[], int]
+) -> Examination | None:
+    found = first.found
+    if found is None or first.previous is None or found.trouble or found.left_out or len(found.items) > HANDFUL:
+        return None
+    size = sum(item.stat.size for item in found.items)
+    if size > HANDFUL_BYTES or any(item.known is not None and item.known.row in held for item in found.items):
+        return None
+    return examine(store.tree, store.keyring.hasher(), found.items, first.previous, now_ns)
+
+
+def _holds_what_it_held(found: Examined, previous: Mapping[Path, Previous]) -> bool:
+    item, before = found.item, previous.get(found.item.path)
+    if item.action is not Action.CHANGED or item.known is None or item.known.is_copy:
+        return False
+    return found.hashed is not None and before is not None and found.hashed.packed == before.packed
 
 
 def db_look(store: FolderStore, walk: Walk) -> Seen:

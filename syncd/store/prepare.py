@@ -153,6 +153,7 @@ class _Preparation:
         self._db = connection
         self._survey = survey
         self._any_old = connection.execute("SELECT 1 FROM old LIMIT 1").fetchone() is not None
+        self._any_problems = connection.execute("SELECT 1 FROM problem LIMIT 1").fetchone() is not None
         self._made: dict[int, Path] = {}
         self._moved: set[Path] = set()
         self.round = Round()
@@ -238,14 +239,18 @@ class _Preparation:
             row.s_acs, row.s_aidx = row.a_cs, row.a_idx
             row.l_blocks = row.l_listed = row.l_cls = None
         row.pending = PENDING if self._copies_unsettled(row) else 0
-        rows.write(self._db, [row])
+        rows.write_disk(self._db, [row])
         if row.pending == 0:
             self.round.settled += 1
-            self._db.execute("DELETE FROM problem WHERE node=?", (row.id,))
+            if self._any_problems:
+                self._db.execute("DELETE FROM problem WHERE node=?", (row.id,))
 
     def _copies_unsettled(self, row: NodeRow) -> bool:
         if row.heads <= 1:
-            return self._db.execute("SELECT 1 FROM copy WHERE node=? LIMIT 1", (row.id,)).fetchone() is not None
+            return (
+                self._survey.any_copies
+                and self._db.execute("SELECT 1 FROM copy WHERE node=? LIMIT 1", (row.id,)).fetchone() is not None
+            )
         case = self._survey.case(row)
         return any(
             copy.copy is None

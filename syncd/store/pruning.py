@@ -65,7 +65,12 @@ def db_effective(store: FolderStore) -> Policy:
 
 def db_copies(store: FolderStore) -> int:
     """On how many other devices a block has to be before it goes early: never more than there are."""
-    return min(db_effective(store).copies, len(store.others))
+    return copies(store, db_policy(store))
+
+
+def copies(store: FolderStore, own: Policy) -> int:
+    """The same, by what this device promises."""
+    return min(max(own.copies, store.asked_copies), len(store.others))
 
 
 def db_set_policy(store: FolderStore, policy: Policy) -> None:

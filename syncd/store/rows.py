@@ -129,6 +129,11 @@ def read(connection: sqlite3.Connection, where: str, arguments: Sequence[object]
     return [NodeRow(*row) for row in connection.execute(SELECT + where, arguments)]
 
 
+def is_pending(connection: sqlite3.Connection) -> bool:
+    """Whether any row waits for the planner."""
+    return connection.execute("SELECT 1 FROM node WHERE pending=1 AND pending<>0 LIMIT 1").fetchone() is not None
+
+
 def read_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, NodeRow]:
     """Rows by id; ids that do not exist are missing from the answer."""
     found: dict[int, NodeRow] = {}

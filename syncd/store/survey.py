@@ -55,6 +55,7 @@ class Survey:
     """Where directories stand on this disk, as far as that was asked; None: not to be reached."""
     _parked: dict[int, int | None] = field(default_factory=dict)
     """The same of what is parked above them."""
+    _any_copies: bool | None = None
     _claims: dict[int, Counter[bytes]] = field(default_factory=dict)
     _standing: dict[int, dict[bytes, list[_Standing]]] = field(default_factory=dict)
 
@@ -111,7 +112,7 @@ class Survey:
 
     def _find_plain(self, nodes: Sequence[int]) -> None:
         """Which nodes live by themselves under a name that no other node claims, wants or holds."""
-        if self.lineage.odd() or self.connection.execute("SELECT 1 FROM copy LIMIT 1").fetchone():
+        if self.lineage.odd() or self.any_copies:
             return
         plain: set[int] = set()
         for part in rows.chunks(nodes):
@@ -345,7 +346,16 @@ class Survey:
         found = self.connection.execute("SELECT 1 FROM node WHERE parent=? AND pending=1 LIMIT 1", (node,)).fetchone()
         return found is not None
 
+    @property
+    def any_copies(self) -> bool:
+        """Whether there is a conflict copy on this disk at all."""
+        if self._any_copies is None:
+            self._any_copies = self.connection.execute("SELECT 1 FROM copy LIMIT 1").fetchone() is not None
+        return self._any_copies
+
     def _copies(self, row: NodeRow, parent: int, named: Named) -> tuple[CopyCase, ...]:
+        if not named.copies and not self.any_copies:
+            return ()
         standing = {
             (cs, idx): (copy, kind, l_parent, l_name)
             for copy, cs, idx, kind, l_parent, l_name in self.connection.execute(

@@ -287,11 +287,12 @@ def db_release_decided(connection: sqlite3.Connection) -> int:
 @dataclass(frozen=True, slots=True)
 class Look(Generic[Result]):
     """What is about to go. `freed`: so many nodes wait no more. `went_on`: what came of going on at once; None where
-    somebody has to be judged first."""
+    somebody has to be judged first. `is_over`: nothing is pending after that."""
 
     freed: int
     arriving: Mapping[bytes, Arriving]
     went_on: Result | None
+    is_over: bool
 
 
 def db_arrive(
@@ -302,7 +303,8 @@ def db_arrive(
     freed, arriving = db_release_decided(connection), db_arriving(connection)
     others = [node for device, one in arriving.items() if device != own for node in one.nodes]
     is_judged = not freed and all(node in counted for node in others)
-    return Look(freed, arriving, go_on() if is_judged else None)
+    went_on = go_on() if is_judged else None
+    return Look(freed, arriving, went_on, is_judged and not rows.is_pending(connection))
 
 
 def db_let_pass(store: FolderStore, held: Held, now: float) -> tuple[bool, list[int]]:

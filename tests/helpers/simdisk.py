@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import trio
 
@@ -265,10 +266,14 @@ class SimDisk:
         return {path: _seen(node) for path, node in self.walk(ROOT, self.root) if path[0] != PRIVATE}
 
     def walk(self, path: Path, node: Node) -> Iterator[tuple[Path, Node]]:
-        for name, below in sorted(node.names.values(), key=lambda item: item[0]):
-            yield (*path, name), below
-            if below.kind is Kind.DIR:
-                yield from self.walk((*path, name), below)
+        """All that is below, each directory before what is in it, names in their order."""
+        left = [(path, *item) for item in _last_first(node)]
+        while left:
+            above, name, below = left.pop()
+            here = (*above, name)
+            yield here, below
+            if below.names:
+                left += [(here, *item) for item in _last_first(below)]
 
     # The physics.
 
@@ -694,3 +699,8 @@ def _is_utf8(name: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _last_first(node: Node) -> list[tuple[bytes, Node]]:
+    """What is in a directory, for a stack."""
+    return sorted(node.names.values(), key=itemgetter(0), reverse=True)

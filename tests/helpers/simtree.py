@@ -13,6 +13,7 @@ from itertools import count
 from typing import TypeVar
 
 from syncd.seams import Buffer, Reader, Tree, TreeEvents
+from syncd.store.db import STATEMENTS
 from syncd.treetypes import (
     PRIVATE,
     Attributes,
@@ -547,7 +548,7 @@ class SimDatabases:
 
     def open(self, name: str) -> sqlite3.Connection:
         if name not in self._kept:
-            address = f"file:sim-{next(_database_numbers)}?mode=memory&cache=shared"
+            address = f"file:/sim-{next(_database_numbers)}?vfs=memdb"
             self._kept[name] = (address, _connect(address))  # memory lives as long as one connection is open
         lent = _connect(self._kept[name][0])
         self._lent.append(lent)
@@ -653,7 +654,9 @@ class SimTrees:
 
 
 def _connect(address: str) -> sqlite3.Connection:
-    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
+    )
 
 
 def _attempt(function: Callable[[], _Result]) -> _Result | TreeError:

@@ -63,6 +63,7 @@ LATENCY_S = 0.002
 QUIET_S = 3
 CONFLICT = b" (conflict "
 LINES_KEPT = 40
+HASHED_AT_ONCE = 256
 
 
 class Trace:
@@ -75,17 +76,25 @@ class Trace:
         self.shapes: Counter[str] = Counter()
         """Of what the planners' rounds consisted."""
         self._hash = blake2b(digest_size=16)
+        self._unhashed: list[str] = []
 
     def note(self, who: str, what: str) -> None:
         """One more event, now."""
         line = f"{trio.current_time():.6f} {who}: {what}"
         self.lines.append(line)
         self.events += 1
-        self._hash.update(line.encode("utf-8", "surrogateescape") + b"\n")
+        self._unhashed.append(line)
+        if len(self._unhashed) >= HASHED_AT_ONCE:
+            self._hash_lines()
 
     def digest(self) -> str:
         """Names the history so far."""
+        self._hash_lines()
         return self._hash.hexdigest()
+
+    def _hash_lines(self) -> None:
+        self._hash.update("".join(f"{line}\n" for line in self._unhashed).encode("utf-8", "surrogateescape"))
+        self._unhashed.clear()
 
 
 class LogTrace(logging.Handler):

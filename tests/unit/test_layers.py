@@ -361,6 +361,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.steps": BLOCKING,
     "syncd.store.survey": BLOCKING,
     "syncd.store.tally": BLOCKING,
+    "syncd.store.totals": BLOCKING,
     "syncd.store.timing": BLOCKING,
     "syncd.store.syscalls": BLOCKING,
     "syncd.store.tree": BLOCKING,
