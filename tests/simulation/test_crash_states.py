@@ -39,7 +39,7 @@ def test_nothing_is_half_and_nothing_lost_whenever_the_power_fails(workload: Wor
     verdict = try_workload(workload)
     assert verdict is not None
     assert verdict.bad == ()
-    assert verdict.states >= 3
+    assert verdict.states >= (2 if workload.side == HERE else 3)  # what is found here is published in one step
 
 
 SHARING = [Workload(THERE, ("create", "edit", "link")), Workload(BOTH, ("create", "edit", "attributes"))]
