@@ -216,6 +216,8 @@ class Puller:
         whole: list[tuple[Staging, Needed]] = []
         for item in needed:
             staging = by_token[item.want.token]
+            if staging.is_gone:
+                continue
             if item.is_false:
                 staging.error = NotSupported("its author published it with a list of blocks that is not its own")
                 await self._give_up(staging)
@@ -251,6 +253,8 @@ class Puller:
         for staging, needed in whole:
             self.resumable.add(staging.want.token)
             self.meter.copied_bytes += staging.copied_bytes
+            if staging.is_gone:
+                continue
             if staging.error is not None:
                 await self._give_up(staging)
             elif staging.is_complete:

@@ -39,6 +39,8 @@ IDLE_MEMORY = 3
 """As many lanes bring blocks of one peer."""
 MAX_OPEN = 32
 """Files that stay open while blocks of them are on their way. Others are opened again for each batch."""
+MAX_OPEN_IN_BATCH = 96
+"""And while a batch is written: one of its blocks may belong into every file that is on its way."""
 STAGERS = 4
 """Threads that copy what is on this disk already: reading, decrypting, hashing and writing let the others run."""
 SHARE_BYTES = 16 * 1024 * 1024
@@ -173,6 +175,8 @@ class Stager:
 
     def _begin(self, staging: Staging, needed: Needed, reader: SourceReader, buffer: memoryview, resume: bool) -> None:
         with staging.lock:
+            if staging.is_gone:
+                return
             staging.missing = dict(needed.blocks)
             try:
                 self._fill(staging, needed, reader, buffer, resume)
@@ -233,9 +237,9 @@ class Stager:
         self._open.add(staging)
         return writer
 
-    def _rest(self, staging: Staging) -> None:
+    def _rest(self, staging: Staging, most: int = MAX_OPEN) -> None:
         """Nobody writes to it for now: it stays open if not too many are."""
-        if staging.writer is not None and not staging.writing and len(self._open) > MAX_OPEN:
+        if staging.writer is not None and not staging.writing and len(self._open) > most:
             self._close(staging)
 
     def _keep_verified(self, staging: Staging, writer: Writer) -> None:
@@ -359,6 +363,7 @@ class Stager:
             staging.unwritten.difference_update(offsets)
             if left and not staging.unwritten:
                 self._finish(staging)
+            self._rest(staging, MAX_OPEN_IN_BATCH)
 
     @contextmanager
     def _writing(self, staging: Staging) -> Iterator[Writer | None]:

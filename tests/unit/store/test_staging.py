@@ -15,7 +15,7 @@ from syncd.store.locating import BlockSource, Places
 from syncd.store.packs import Packs
 from syncd.store.prepare import Want, What
 from syncd.store.rows import FILE
-from syncd.store.staging import SHARE_BYTES, STAGERS, Stager, Staging, runs, shares
+from syncd.store.staging import SHARE_BYTES, STAGERS, Delivery, Stager, Staging, runs, shares
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.simtree import SimDatabases, SimTree
 from tests.helpers.tasks import FOLDER_ID, device_keys, keyring, marker_of
@@ -116,3 +116,65 @@ def test_block_that_is_not_what_it_should_be_is_missing_and_the_others_are_writt
         got = bytearray(want.size)
         assert reader.read_into(0, got) == want.size
         assert bytes(got) == b"".join(contents)
+
+
+def simulated() -> SimTree:
+    tree = SimTree(SimDisk(), SimDatabases())
+    marker = marker_of(device_keys("x"))
+    tree.check_root(marker)
+    tree.write_marker(marker)
+    return tree
+
+
+def stager_of(tree: SimTree) -> Stager:
+    return Stager(tree, keyring(), Packs(tree.open_database("folder.db"), tree.open_shelf("shelf"), FOLDER_ID))
+
+
+def begun(stager: Stager, contents: list[bytes], count: int) -> list[Staging]:
+    """The same content in so many files, of which nothing is here."""
+    stagings = []
+    for number in range(count):
+        want = wanted(contents)
+        want.token, want.node = b"%032x" % number, number
+        stagings.append(Staging(want))
+    stager.begin([(one, Needed(one.want, blocks=placed(one.want))) for one in stagings], frozenset())
+    return stagings
+
+
+def test_block_that_belongs_into_very_many_files_opens_few_of_them_at_a_time() -> None:
+    tree = simulated()
+    contents = [random.Random(1).randbytes(LENGTH), random.Random(2).randbytes(LENGTH)]
+    stager = stager_of(tree)
+    stagings = begun(stager, contents, 500)
+    most = 0
+
+    def count(step: str, path: object) -> None:
+        nonlocal most
+        most = max(most, sum(node.opens for _, node in tree.disk.directory((b".syncd", b"stage")).names.values()))
+
+    tree.disk.hook = count
+    for content in contents:
+        sealed = keyring().cipher().seal(BlockKind.DATA, content)
+        ciphertext = bytes(sealed.ciphertext)
+        places = [(one, offset, entry) for one in stagings for offset, entry in one.missing.items()]
+        found = [Delivery(one, offset, entry, ciphertext) for one, offset, entry in places if entry.cid == sealed.cid]
+        assert len(stager.deliver(found).good) == len(stagings)
+    assert all(one.is_complete for one in stagings)
+    assert 0 < most < 200
+    tree.disk.hook = None
+    assert not sum(node.opens for _, node in tree.disk.directory((b".syncd", b"stage")).names.values())
+    assert tree.disk.read((b".syncd", b"stage", stagings[-1].want.token)) == b"".join(contents)
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    tree = simulated()
+    stager = stager_of(tree)
+    want = wanted([bytes(LENGTH), bytes(LENGTH)])
+    here = {entry.pid: ((HERE, offset),) for offset, entry in placed(want)}
+    tree.disk.write((b"here",), bytes(LENGTH))
+    staging = Staging(want)
+    staging.is_gone = True
+    stager.abandon([staging])  # before its turn to be begun came
+    stager.begin([(staging, Needed(want, blocks=placed(want), local=here))], frozenset())
+    assert not tree.list_staged()
+    assert not staging.missing
