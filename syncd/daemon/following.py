@@ -11,7 +11,7 @@ from math import inf
 import trio
 
 from ca.values import dataclass
-from syncd.daemon.ground import LEVEL, Ground, LinkState
+from syncd.daemon.ground import COUNTED_BITS, LEVEL, Ground, LinkState
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.model.cipher import max_ciphertext
 from syncd.model.heads import Head, decode_head_untrusted, encode_head, verify_head
@@ -77,7 +77,7 @@ class Follower:
 
     async def run_link(self, link: Link) -> None:
         """Exchange with one peer until its connection is lost or cancelled."""
-        state = self._ground.links[link.device] = LinkState(link)
+        state = self._ground.links[link.device] = LinkState(link, words=self._ground.now_ms() << COUNTED_BITS)
         self._ground.tell()
         try:
             async with trio.open_nursery() as nursery:
@@ -103,10 +103,11 @@ class Follower:
         wait_s = 0.0
         while True:
             asked_at = trio.current_time()
-            is_level = self._ground.needs == LEVEL
-            if is_level:
-                state.told_needs = LEVEL
-            page = await link.heads(log_id, after, is_level)
+            state.words += 1
+            word, is_level = (state.words, self._ground.needs == LEVEL) if log_id else (0, False)
+            if is_level or state.told_needs == LEVEL:
+                state.told_needs = LEVEL if is_level else None
+            page = await link.heads(log_id, after, word, is_level)
             if page.log != log_id:
                 log_id, after = page.log, 0
                 if page.last and not page.heads:
@@ -169,7 +170,8 @@ class Follower:
                 needs = needs[0], max(0, needs[1] - (self._puller.partial_bytes if lacks_too else 0))
             if needs != state.told_needs and due <= now and not (needs == LEVEL and state.comes_level):
                 state.told_needs, state.told_at = needs, state.told_at if needs == LEVEL else now
-                await state.link.tell_needs(*needs)
+                state.words += 1
+                await state.link.tell_needs(*needs, state.words)
                 continue
             if due > now:
                 state.patience_bytes = inf if due == state.told_at + NEEDS_S else MUCH_BYTES

@@ -41,6 +41,8 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 LEVEL = (0, 0)
+COUNTED_BITS = 20
+"""Of the number of a word on what is lacking: the lowest bits count, the others name the link that it is counted on."""
 STALE_S = 1.0
 """How old what `status` says may be while contents arrive."""
 COUNTING_SHARE = 20.0
@@ -74,6 +76,8 @@ class LinkState:
     told_needs: tuple[int, int] | None = None
     """What we said last that we lack; None when there was news from it since, and it is to be told anew."""
     told_at: float = -inf
+    words: int = 0
+    """Number of our last word on that."""
     comes_level: bool = False
     """What it told is being done, and it is to hear with our next question that we lack nothing: nobody else need say
     so."""

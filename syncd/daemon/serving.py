@@ -12,7 +12,7 @@ import trio
 
 from ca.ids import DeviceId
 from ca.values import dataclass
-from syncd.daemon.ground import LEVEL, Ground
+from syncd.daemon.ground import COUNTED_BITS, LEVEL, Ground
 from syncd.daemon.pacing import PIECE_BYTES, Pacers
 from syncd.daemon.proving import Prover
 from syncd.http import LastPiece
@@ -51,6 +51,8 @@ class Server:
         self._blocking = ground.workers.run_blocking
         self._buffers = Buffers(IDLE_BUFFERS)
         self._prover = Prover(ground)
+        self._words: dict[DeviceId, int] = {}
+        """The number of the latest word of each device on what it lacks."""
         self._is_doubted = False
         """A peer has shown that this database is an older one. Believed once: it costs everybody a new numbering."""
 
@@ -77,11 +79,12 @@ class Server:
         log_id: bytes,
         after: int,
         wait_s: float,
+        word: int,
         is_level: bool,
         is_due: Callable[[], bool] = lambda: False,
     ) -> HeadsPage:
         """What was accepted here after a number; waits up to `wait_s` for news, or until something else `is_due`.
-        `is_level`: the peer lacks nothing."""
+        `word`, if not 0, numbers the peer's word on whether it lacks nothing."""
         if log_id == self.log_id and after > self._ground.newest and not self._is_doubted:
             # It has read further than we have written: this database is an older one, and its numbers mean nothing.
             self._is_doubted = True
@@ -90,7 +93,9 @@ class Server:
         is_known = log_id == self.log_id and after <= self._ground.newest
         self._ground.peer_read[device] = after if is_known else 0
         if is_level:
-            self.peer_needs_now(device, *LEVEL)
+            self.peer_needs_now(device, *LEVEL, word)
+        elif word and self._is_latest(device, word) and self._ground.peer_needs.get(device) == LEVEL:
+            self._ground.peer_needs[device] = (1, 0)  # that was before it took in what it asks no more for
         if not is_known:
             after = 0
         else:
@@ -160,8 +165,18 @@ class Server:
         """See `FolderServer.prove`."""
         return await self._prover.answer(device, request)
 
-    def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
+    def _is_latest(self, device: DeviceId, word: int) -> bool:
+        """Whether nothing that a device said later was here before: it says it on several connections."""
+        known = self._words.get(device, 0)
+        if known >> COUNTED_BITS == word >> COUNTED_BITS and word < known:
+            return False
+        self._words[device] = word
+        return True
+
+    def peer_needs_now(self, device: DeviceId, files: int, size: int, word: int) -> None:
         """A peer tells what it still lacks."""
+        if not self._is_latest(device, word):
+            return
         if self._ground.peer_needs.get(device) != (files, size):
             self._ground.puller.peers_have_more(device)  # what it lacked it may have now
         self._ground.peer_needs[device] = (files, size)

@@ -183,11 +183,11 @@ class PeerLink:
     def lanes(self) -> int:
         return self._lines.most
 
-    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, word: int, is_level: bool) -> HeadsPage:
         """See `Link.heads`."""
         with self._or_lost():
             wait_s = await self._renew_news()
-            fields = heads_fields(log, wait_s, is_level=is_level) if log else ()
+            fields = heads_fields(log, wait_s, word=word, is_level=is_level) if log else ()
             asked_at = trio.current_time()
             reply = await self._news.ask(Route.HEADS, number=after, fields=fields, answer_s=wait_s + ANSWER_S)
             page = HeadsPage.decode_untrusted(await reply.body.read(MAX_HEADS_PAGE_BYTES))
@@ -226,10 +226,10 @@ class PeerLink:
                 raw = await reply.body.read(answer_limit(count))
         return ProveAnswer.decode_untrusted(raw, count)
 
-    async def tell_needs(self, files: int, size: int) -> None:
+    async def tell_needs(self, files: int, size: int, word: int) -> None:
         """See `Link.tell_needs`."""
         with self._or_lost():
-            async with self._lines.ask(Route.NEEDS, Needs(files, size).encode()) as reply:
+            async with self._lines.ask(Route.NEEDS, Needs(files, size, word).encode()) as reply:
                 await reply.body.drain()
 
     @asynccontextmanager

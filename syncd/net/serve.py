@@ -376,6 +376,7 @@ class _Exchange:
             log_id,
             request.number,
             wait_s,
+            request.word,
             request.is_level,
             lambda: host.near(device) != self._near_told,
         )
@@ -397,7 +398,7 @@ class _Exchange:
 
     async def _needs(self, body: Body) -> Response:
         needs = Needs.decode_untrusted(await body.read(Route.NEEDS.max_body_bytes))
-        self._host.server.peer_needs_now(self._device, needs.files, needs.size_bytes)
+        self._host.server.peer_needs_now(self._device, needs.files, needs.size_bytes, needs.word)
         return Response(204)
 
     async def _blocks(self, body: Body) -> Response:

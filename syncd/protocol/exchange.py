@@ -31,9 +31,9 @@ class Link(Protocol):
         """How many requests for blocks may be under way at once."""
         ...
 
-    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, word: int, is_level: bool) -> HeadsPage:
         """What the peer accepted after a number of its log; the first call answers at once, later ones wait for news.
-        `is_level`: tell it as well that we lack nothing."""
+        `word`, if not 0, tells it as well whether we lack nothing, as `tell_needs` would."""
         ...
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
@@ -44,8 +44,8 @@ class Link(Protocol):
         """The peer's proofs that it holds these blocks, not judged yet."""
         ...
 
-    async def tell_needs(self, files: int, size: int) -> None:
-        """Tell the peer what we still lack; size in bytes."""
+    async def tell_needs(self, files: int, size: int, word: int) -> None:
+        """Tell the peer what we still lack; size in bytes. `word`: greater than with all that was told before."""
         ...
 
     def blocks(
@@ -83,6 +83,7 @@ class FolderServer(Protocol):
         log_id: bytes,
         after: int,
         wait_s: float,
+        word: int,
         is_level: bool,
         is_due: Callable[[], bool] = lambda: False,
     ) -> HeadsPage:
@@ -103,7 +104,7 @@ class FolderServer(Protocol):
         """Proofs for a device that these blocks are here, as far as they are and time allows."""
         ...
 
-    def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None: ...
+    def peer_needs_now(self, device: DeviceId, files: int, size: int, word: int) -> None: ...
 
     def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         """The frames that answer, in the order asked, many in a buffer. A buffer holds good until the next one is asked

@@ -296,14 +296,16 @@ class Needs:
 
     files: int
     size_bytes: int
+    word: int
+    """Number of this word among all that the sender says of it: they may arrive in another order."""
 
     def encode(self) -> bytes:
-        return encode({1: self.files, 2: self.size_bytes})
+        return encode({1: self.files, 2: self.size_bytes, 3: self.word})
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Needs:
         """Raises CodecError."""
-        return cls(*_fields(data, Route.NEEDS.max_body_bytes, {1: uint(MAX_COUNT), 2: uint(MAX_COUNT)}))
+        return cls(*_fields(data, Route.NEEDS.max_body_bytes, dict.fromkeys((1, 2, 3), uint(MAX_COUNT))))
 
 
 _HAVE: Final[dict[int, Check[Any]]] = {1: bytes_up_to(MAX_CIDS_IN_HAVE * HASH_BYTES), 2: boolean}

@@ -19,6 +19,7 @@ LOG_ID_BYTES: Final = 16
 LOG_FIELD: Final = b"syncd-log"
 WAIT_FIELD: Final = b"syncd-wait"
 LEVEL_FIELD: Final = b"syncd-level"
+WORD_FIELD: Final = b"syncd-word"
 
 
 class Route(Enum):
@@ -61,6 +62,7 @@ class Request:
     log_id: bytes | None = None  # HEADS: whose count of heads `number` belongs to
     wait_s: int = 0  # HEADS: how long to wait for news
     is_level: bool = False  # HEADS: the client lacks nothing of what it knows
+    word: int = 0  # HEADS: number of that word among all that the client says of what it lacks; 0: it says nothing
 
     @property
     def method(self) -> str:
@@ -83,6 +85,7 @@ def request_untrusted(head: Head, label: str) -> Request:
         log_id=_log_id(head) if route is Route.HEADS else None,
         wait_s=_wait_s(head) if route is Route.HEADS else 0,
         is_level=route is Route.HEADS and _is_level(head),
+        word=_word(head) if route is Route.HEADS else 0,
     )
 
 
@@ -103,10 +106,14 @@ def target_of(route: Route, *, number: int = 0, cid: Cid | None = None, nonce: b
             return route.form.pattern.decode("ascii")
 
 
-def heads_fields(log_id: bytes, wait_s: int, *, is_level: bool = False) -> tuple[tuple[str, str], ...]:
+def heads_fields(log_id: bytes, wait_s: int, *, word: int = 0, is_level: bool = False) -> tuple[tuple[str, str], ...]:
     """The header fields of a request for heads."""
-    fields = (LOG_FIELD.decode(), log_id.hex()), (WAIT_FIELD.decode(), str(wait_s))
-    return (*fields, (LEVEL_FIELD.decode(), "1")) if is_level else fields
+    fields = [(LOG_FIELD, log_id.hex()), (WAIT_FIELD, str(wait_s))]
+    if word:
+        fields.append((WORD_FIELD, str(word)))
+    if is_level:
+        fields.append((LEVEL_FIELD, "1"))
+    return tuple((name.decode(), value) for name, value in fields)
 
 
 def _check_host(head: Head, label: str) -> None:
@@ -177,3 +184,12 @@ def _is_level(head: Head) -> bool:
     if value not in (None, b"1"):
         raise RequestRefused(400, "malformed level")
     return value is not None
+
+
+def _word(head: Head) -> int:
+    value = head.maybe_field(WORD_FIELD)
+    if value is None:
+        return 0
+    if not re.fullmatch(rb"[1-9][0-9]{0,18}", value):
+        raise RequestRefused(400, "malformed word")
+    return int(value)

@@ -66,10 +66,11 @@ def old_heads(server: Server, chance: Random) -> None:
         log_id: bytes,
         after: int,
         wait_s: float,
+        word: int,
         is_level: bool,
         is_due: Callable[[], bool] = lambda: False,
     ) -> HeadsPage:
-        page = await honest(device, log_id, after, wait_s, is_level, is_due)
+        page = await honest(device, log_id, after, wait_s, word, is_level, is_due)
         told.extend(page.heads)
         heads = tuple(chance.sample(told, min(len(told), 8)))
         return HeadsPage(page.log, page.last, page.newest, heads, page.roster_head)

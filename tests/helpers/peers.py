@@ -109,7 +109,7 @@ class ScriptedFolder:
     def own_journal_seen(self, raw_head: bytes | None) -> None:
         self.own_seen.append(raw_head)
 
-    def peer_needs_now(self, device: DeviceId, files: int, size: int) -> None:
+    def peer_needs_now(self, device: DeviceId, files: int, size: int, word: int) -> None:
         self.needs[device] = (files, size)
 
     def look_again(self) -> None:
@@ -124,6 +124,7 @@ class ScriptedFolder:
         log_id: bytes,
         after: int,
         wait_s: float,
+        word: int,
         is_level: bool,
         is_due: Callable[[], bool] = lambda: False,
     ) -> HeadsPage:
@@ -168,13 +169,13 @@ class ScriptedFolder:
             log_id, after = b"", 0
             told = False
             while True:
-                page = await link.heads(log_id, after, False)
+                page = await link.heads(log_id, after, 0, False)
                 if self.fault is not None:
                     raise self.fault
                 log_id, after = page.log, page.last
                 await self._take([Cid(head) for head in page.heads if Cid(head) not in self.blocks], link)
                 if page.heads or not told:
-                    await link.tell_needs(0, 0)
+                    await link.tell_needs(0, 0, 1)
                     told = True
         except PeerUnavailable:
             return

@@ -208,6 +208,8 @@ def request_inputs() -> Iterable[Json]:
         f"GET {block} HTTP/1.1\r\n{host}{host}\r\n",
         f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Log: {'0a' * 16}\r\nSyncd-Wait: 25\r\n\r\n",
         f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Level: 1\r\n\r\n",
+        f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Word: 70000\r\nSyncd-Level: 1\r\n\r\n",
+        f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Word: 0\r\n\r\n",
         f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Level: 0\r\n\r\n",
         f"GET /v1/heads/017 HTTP/1.1\r\n{host}\r\n",
         f"GET /v1/heads/17 HTTP/1.1\r\n{host}Syncd-Wait: 56\r\n\r\n",

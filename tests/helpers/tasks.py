@@ -179,15 +179,15 @@ class DirectLink:
                 self._scopes.discard(scope)
         raise PeerUnavailable("the connection was cut")
 
-    async def tell_needs(self, files: int, size: int) -> None:
-        await self._ask(self._tell, files, size)
+    async def tell_needs(self, files: int, size: int, word: int) -> None:
+        await self._ask(self._tell, files, size, word)
 
-    async def _tell(self, files: int, size: int) -> None:
-        self._other.server.peer_needs_now(self._here, files, size)
+    async def _tell(self, files: int, size: int, word: int) -> None:
+        self._other.server.peer_needs_now(self._here, files, size, word)
 
-    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, word: int, is_level: bool) -> HeadsPage:
         wait_s, self._first = 0.0 if self._first else 55.0, False
-        return await self._ask(self._other.server.heads_after, self._here, log, after, wait_s, is_level)
+        return await self._ask(self._other.server.heads_after, self._here, log, after, wait_s, word, is_level)
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return await self._ask(self._other.server.have, cids)

@@ -42,7 +42,7 @@ class Hostile:
         self.last = len(arrived)
         self.sends_along = False
 
-    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, word: int, is_level: bool) -> HeadsPage:
         self.asked += 1
         if log == LOG and after >= self.last:
             await trio.sleep_forever()
@@ -55,7 +55,7 @@ class Hostile:
     async def prove(self, request: ProveRequest) -> ProveAnswer:
         return ProveAnswer((FrameStatus.OK,) * len(request.cids), (bytes(32),) * len(request.cids))
 
-    async def tell_needs(self, files: int, size: int) -> None:
+    async def tell_needs(self, files: int, size: int, word: int) -> None:
         await trio.lowlevel.checkpoint()
 
     @asynccontextmanager
@@ -76,7 +76,7 @@ class Hostile:
 class Endless(Hostile):
     """Answers at once, for ever, and never with anything."""
 
-    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, word: int, is_level: bool) -> HeadsPage:
         self.asked += 1
         await trio.lowlevel.checkpoint()
         return HeadsPage(LOG, self.last, self.last, (), ROSTER_HEAD)
@@ -85,7 +85,7 @@ class Endless(Hostile):
 class Backwards(Hostile):
     """Sends the same page again and again."""
 
-    async def heads(self, log: bytes, after: int, is_level: bool) -> HeadsPage:
+    async def heads(self, log: bytes, after: int, word: int, is_level: bool) -> HeadsPage:
         self.asked += 1
         await trio.lowlevel.checkpoint()
         return HeadsPage(LOG, 1, 9, self.heads_sent, ROSTER_HEAD)
@@ -208,10 +208,10 @@ async def test_numbering_of_an_older_database_is_given_up(autojump_clock: MockCl
     async with alone() as ann:
         await follow(ann, Hostile(bob.device, bob.publish(directory(1))), seconds=5)
         before = ann.task.server.log_id
-        page = await ann.task.server.heads_after(bob.device, before, 1_000, 0, False)
+        page = await ann.task.server.heads_after(bob.device, before, 1_000, 0, 0, False)
         assert page.log != before and page.last == page.newest > 0 and page.heads
         again = await ann.task.server.heads_after(
-            bob.device, page.log, 1_000, 0, False
+            bob.device, page.log, 1_000, 0, 0, False
         )  # a liar's word is not taken twice
         assert again.log == page.log
 

@@ -15,7 +15,7 @@ from syncd.model.heads import decode_head_untrusted
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import HeadsPage
 from syncd.seams import Buffer
-from tests.helpers.tasks import SimSite, World
+from tests.helpers.tasks import DirectLink, SimSite, World
 
 
 def told_by(site: SimSite, pages: list[tuple[DeviceId, HeadsPage]]) -> None:
@@ -27,10 +27,11 @@ def told_by(site: SimSite, pages: list[tuple[DeviceId, HeadsPage]]) -> None:
         log_id: bytes,
         after: int,
         wait_s: float,
+        word: int,
         is_level: bool,
         is_due: Callable[[], bool] = lambda: False,
     ) -> HeadsPage:
-        page = await honest(device, log_id, after, wait_s, is_level, is_due)
+        page = await honest(device, log_id, after, wait_s, word, is_level, is_due)
         pages.append((device, page))
         return page
 
@@ -50,7 +51,7 @@ def asked_of(site: SimSite, asked: list[Cid]) -> None:
 
 
 async def first_page(site: SimSite, device: DeviceId) -> HeadsPage:
-    return await site.task.server.heads_after(device, b"another numbering".ljust(16), 0, 0.0, False)
+    return await site.task.server.heads_after(device, b"another numbering".ljust(16), 0, 0.0, 0, False)
 
 
 async def test_small_changeset_needs_no_request_of_its_own(autojump_clock: MockClock) -> None:
@@ -145,3 +146,72 @@ async def test_who_waits_for_a_peer_need_not_wait_for_the_echo(autojump_clock: M
         bob.tell_now(cat)
         await trio.sleep(ECHO_S / 4)
         assert bob.peer_is_level(cat)
+
+
+def delayed(monkeypatch: pytest.MonkeyPatch, lag_s: float) -> None:
+    """What somebody lacks is told on a slower connection than what there is."""
+    honest = DirectLink.tell_needs
+
+    async def tell_needs(self: DirectLink, files: int, size: int, word: int) -> None:
+        await trio.sleep(lag_s)
+        await honest(self, files, size, word)
+
+    monkeypatch.setattr(DirectLink, "tell_needs", tell_needs)
+
+
+@pytest.mark.parametrize("lag_s", [0.2, 0.5, 1.0])
+async def test_word_that_comes_late_does_not_count_after_a_later_one(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lag_s: float
+) -> None:
+    """Much is lacking, which is told at once; it comes before that was heard, which is told with the next question."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        await world.settle()
+        delayed(monkeypatch, lag_s)
+        world["ann"].disk.write((b"file",), bytes(2 << 20))
+        await trio.sleep(20)
+        world.demand_equal()
+        assert world["ann"].task.peer_is_level(world["bob"].device)
+
+
+@pytest.mark.parametrize("lag_s", [0.3, 1.0])
+async def test_word_from_before_some_news_is_not_taken_for_one_about_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lag_s: float
+) -> None:
+    world = World(["ann", "bob"])
+    async with world.running(), trio.open_nursery() as nursery:
+        ann, bob = world["ann"], world["bob"]
+        await world.settle()
+        delayed(monkeypatch, lag_s)
+        gate = trio.Event()
+        honest = ann.task.server.serve_blocks
+
+        async def serve_blocks(cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
+            await gate.wait()
+            async for frames in honest(cids, device):
+                yield frames
+
+        ann.task.server.serve_blocks = serve_blocks  # type: ignore[method-assign]
+        seen: list[bool] = []
+
+        async def look() -> None:
+            while True:
+                await trio.sleep(0.01)
+                if ann.task.counts.files == 2:
+                    seen.append(ann.task.peer_is_level(bob.device))
+
+        ann.disk.write((b"one",), b"1")
+        await trio.sleep(3)
+        gate.set()
+        while (b"one",) not in bob.disk.contents():
+            await bob.task.changed()
+        gate = trio.Event()
+        ann.disk.write((b"two",), b"2")
+        nursery.start_soon(look)
+        await trio.sleep(10)
+        assert seen and not any(seen)
+        gate.set()
+        await trio.sleep(10)
+        world.demand_equal()
+        assert seen[-1]
+        nursery.cancel_scope.cancel()

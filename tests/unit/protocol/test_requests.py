@@ -148,6 +148,7 @@ def test_what_we_ask_is_what_we_understand(route: Route) -> None:
 
 
 def test_our_fields_are_what_we_understand() -> None:
-    fields = tuple((name.encode(), value.encode()) for name, value in heads_fields(b"\x01" * 16, 25))
+    ours = heads_fields(b"\x01" * 16, 25, word=7, is_level=True)
+    fields = tuple((name.encode(), value.encode()) for name, value in ours)
     asked = request_untrusted(Head(b"GET", b"/v1/heads/0", ((b"host", LABEL.encode()), *fields)), LABEL)
-    assert (asked.log_id, asked.wait_s) == (b"\x01" * 16, 25)
+    assert (asked.log_id, asked.wait_s, asked.word, asked.is_level) == (b"\x01" * 16, 25, 7, True)
