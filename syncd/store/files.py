@@ -198,7 +198,7 @@ class FileWriter(FileReader):
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self._refused = True  # this disk wants it otherwise; the descriptor stays, for who writes to it just now
+            self._refused = True  # this disk wants it otherwise
             return range(0)
         return pages
 

@@ -31,7 +31,7 @@ from syncd.store.locating import BlockSource, Places
 from syncd.store.packs import Packs
 from syncd.store.prepare import Want
 from syncd.store.rows import SYMLINK
-from syncd.store.writing import Gathered, Memory
+from syncd.store.writing import GATHERED_BYTES, Gathered, Memory
 from syncd.treetypes import Attributes, NotThere, Stat, TreeError
 
 BUFFER_BYTES = 8 * 1024 * 1024
@@ -78,12 +78,8 @@ class Staging:
     to_copy: deque[Run] = field(default_factory=deque)
     """Of a large one: what lies on this disk and is still to be copied, by several threads."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held by the thread that opens or closes the writer or changes what is known of it: blocks of one file arrive in
-    several."""
-    writing: int = 0
-    """Threads that write to the file at this moment, without the lock. Who closes it waits for them."""
-    written: threading.Condition | None = None
-    """By which they tell that they have; made by the first of them."""
+    """Held by the thread that uses the writer: blocks of one file arrive in several. Only one of them writes: four that
+    wrote past the page cache at a time were a fifth as fast as one (220 against 1,200 MB/s on ext4)."""
 
     @property
     def wanted_cids(self) -> set[Cid]:
@@ -213,7 +209,8 @@ class Stager:
                 writer.set_size(want.size)
             if needed.local:
                 self._writer_of(staging)
-                staging.to_copy.extend(runs(list(staging.missing.items()), needed.local, RUN_BYTES))
+                most = GATHERED_BYTES if _is_shared(needed) else RUN_BYTES
+                staging.to_copy.extend(runs(list(staging.missing.items()), needed.local, most))
 
     def _maybe_resumed(self, staging: Staging) -> Writer | None:
         try:
@@ -239,7 +236,7 @@ class Stager:
 
     def _rest(self, staging: Staging, most: int = MAX_OPEN) -> None:
         """Nobody writes to it for now: it stays open if not too many are."""
-        if staging.writer is not None and not staging.writing and len(self._open) > most:
+        if staging.writer is not None and len(self._open) > most:
             self._close(staging)
 
     def _keep_verified(self, staging: Staging, writer: Writer) -> None:
@@ -367,28 +364,11 @@ class Stager:
 
     @contextmanager
     def _writing(self, staging: Staging) -> Iterator[Writer | None]:
-        """Its file, which stays open meanwhile: None if nothing is to be written to it any more. What the disk refuses
+        """Its file, for this thread alone: None if nothing is to be written to it any more. What the disk refuses
         is the end of this content."""
-        writer = None
         with staging.lock, self._failing(staging):
-            if staging.error is None and not staging.is_gone and not staging.is_complete:
-                writer = self._writer_of(staging)
-                staging.writing += 1
-                staging.written = staging.written or threading.Condition(staging.lock)
-        if writer is None or staging.written is None:
-            yield None
-            return
-        error: TreeError | None = None
-        try:
-            yield writer
-        except TreeError as caught:
-            error = caught
-        finally:
-            with staging.lock:
-                staging.writing -= 1
-                staging.written.notify_all()
-                if error is not None:
-                    self._fail(staging, error)
+            is_wanted = staging.error is None and not staging.is_gone and not staging.is_complete
+            yield self._writer_of(staging) if is_wanted else None
 
     @contextmanager
     def _failing(self, staging: Staging) -> Iterator[None]:
@@ -400,9 +380,6 @@ class Stager:
 
     def _finish(self, staging: Staging) -> None:
         """Everything has been written: give the file its attributes and close it."""
-        self._wait_for_others(staging)
-        if staging.error is not None or staging.is_gone:
-            return
         want, writer = staging.want, self._writer_of(staging)
         xattrs = None if want.xattrs is None else dict(unpack(want.xattrs))
         writer.set_attributes(Attributes(want.mode, want.mtime_ns, xattrs))
@@ -417,12 +394,7 @@ class Stager:
             with staging.lock:
                 self._close(staging)
 
-    def _wait_for_others(self, staging: Staging) -> None:
-        while staging.writing and staging.written is not None:
-            staging.written.wait()
-
     def _close(self, staging: Staging) -> None:
-        self._wait_for_others(staging)
         if staging.writer is not None:
             try:
                 staging.writer.close()

@@ -14,8 +14,9 @@ from syncd.store import staging as staging_module
 from syncd.store.files import FileWriter
 from syncd.store.folder import Needed
 from syncd.store.packs import Packs
-from syncd.store.staging import RUN_BYTES, Stager, Staging
+from syncd.store.staging import Stager, Staging
 from syncd.store.tree import DirTree
+from syncd.store.writing import GATHERED_BYTES
 from syncd.treetypes import NoSpace
 from tests.helpers.tasks import FOLDER_ID, device_keys, keyring, marker_of
 from tests.unit.store.test_staging import HERE, LENGTH, placed, wanted
@@ -30,7 +31,7 @@ class Bench:
         monkeypatch.setattr(staging_module, "SHARED_BYTES", 0)
         root = place / "root"
         root.mkdir()
-        self.content = random.Random(1).randbytes(8 * RUN_BYTES)
+        self.content = random.Random(1).randbytes(8 * GATHERED_BYTES)
         (root / "here").write_bytes(self.content)
         self.tree = DirTree(bytes(root), str(place / "home"), time.monotonic)
         marker = marker_of(device_keys("x"))
@@ -80,18 +81,18 @@ def test_all_of_it_is_there_and_it_is_finished(bench: Bench) -> None:
 
 
 def test_who_lets_go_of_it_waits_for_those_who_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_at, all_write = FileWriter.write_at, threading.Barrier(THREADS + 1)
+    write_at, in_the_middle = FileWriter.write_at, threading.Barrier(2)
     gone, closed = threading.Event(), threading.Event()
     after_closing: list[bool] = []
 
     def write(writer: FileWriter, offset: int, data: memoryview) -> None:
-        all_write.wait(60)
+        in_the_middle.wait(60)
         gone.wait(60)
         write_at(writer, offset, data)
         after_closing.append(closed.is_set())
 
     def let_go() -> None:
-        all_write.wait(60)
+        in_the_middle.wait(60)
         bench.staging.is_gone = True
         gone.set()
         bench.stager.abandon([bench.staging])
@@ -99,7 +100,7 @@ def test_who_lets_go_of_it_waits_for_those_who_write(bench: Bench, monkeypatch: 
 
     monkeypatch.setattr(FileWriter, "write_at", write)
     bench.copy(meanwhile=let_go)
-    assert after_closing == [False] * THREADS
+    assert after_closing == [False]
     assert bench.staging.writer is None
     assert not bench.staging.is_complete
     assert bench.staging.error is None
@@ -109,7 +110,7 @@ def test_disk_that_refuses_one_run_ends_all_of_it(bench: Bench, monkeypatch: pyt
     write_at = FileWriter.write_at
 
     def write(writer: FileWriter, offset: int, data: memoryview) -> None:
-        if offset >= 2 * RUN_BYTES:
+        if offset >= 2 * GATHERED_BYTES:
             raise NoSpace("full", (b"new",))
         write_at(writer, offset, data)
 
