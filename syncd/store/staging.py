@@ -281,9 +281,10 @@ class Stager:
 
     def _put(self, staging: Staging, offset: int, pieces: Sequence[memoryview], whole: memoryview) -> bool:
         """Write neighbouring pieces, which make up `whole`, as far as they are no holes. Whether that was done."""
-        with self._writing(staging) as writer:
-            if writer is None:
+        with staging.lock, self._failing(staging):
+            if staging.error is not None or staging.is_gone or staging.is_complete:
                 return False
+            writer = self._writer_of(staging)
             for begin, end in _without_holes(staging, pieces):
                 writer.write_at(offset + begin, whole[begin:end])
         return staging.error is None
@@ -361,14 +362,6 @@ class Stager:
             if left and not staging.unwritten:
                 self._finish(staging)
             self._rest(staging, MAX_OPEN_IN_BATCH)
-
-    @contextmanager
-    def _writing(self, staging: Staging) -> Iterator[Writer | None]:
-        """Its file, for this thread alone: None if nothing is to be written to it any more. What the disk refuses
-        is the end of this content."""
-        with staging.lock, self._failing(staging):
-            is_wanted = staging.error is None and not staging.is_gone and not staging.is_complete
-            yield self._writer_of(staging) if is_wanted else None
 
     @contextmanager
     def _failing(self, staging: Staging) -> Iterator[None]:

@@ -120,3 +120,11 @@ def test_disk_that_refuses_one_run_ends_all_of_it(bench: Bench, monkeypatch: pyt
     assert bench.staging.writer is None
     assert not bench.staging.is_complete
     assert bench.staging.missing
+
+
+def test_file_that_cannot_be_made_again_ends_all_of_it(bench: Bench) -> None:
+    bench.stager.abandon([bench.staging])
+    bench.tree.drop_staged(bench.staging.want.token)
+    bench.copy()
+    assert bench.staging.error is not None
+    assert not bench.staging.is_complete
