@@ -102,6 +102,11 @@ class FolderTask(Ground):
             nursery.start_soon(self.doubter.run)
             nursery.start_soon(Lacking(self).run)
 
+    def give_back_buffers(self) -> None:
+        """Nothing has been sent or fetched for a while."""
+        self.puller.give_back_buffers()
+        self.server.give_back_buffers()
+
     def hold(self) -> None:
         """Before `run`: take in what peers tell, but neither look at the disk nor change it until `go`."""
         self.may_work = trio.Event()

@@ -540,6 +540,10 @@ class Puller:
             self._buffers.clear()
             self._stager.memory.clear()
 
+    def give_back_buffers(self) -> None:
+        """Those that came back after the last of the work, too."""
+        self._buffers.clear()
+
     def peers_have_more(self, device: DeviceId) -> None:
         """A peer has told news: what it lacked it may have now."""
         self.pull.poll_again(device)

@@ -38,8 +38,9 @@ async def _rest(daemon: Daemon) -> None:
 
 
 async def _shrink(folder: RunningFolder) -> None:
-    """The pages of its database that SQLite keeps in memory are read again when they are needed."""
+    """Buffers for bulk, and the pages of its database that SQLite keeps: both come again when they are needed."""
     if (task := folder.task) is not None:
+        task.give_back_buffers()
         with suppress(SyncdError):  # it stops in this moment, and what it kept in memory goes with it
             await task.db(_shrink_cache, task.store.connection)
 

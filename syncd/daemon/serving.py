@@ -56,6 +56,10 @@ class Server:
         self._is_doubted = False
         """A peer has shown that this database is an older one. Believed once: it costs everybody a new numbering."""
 
+    def give_back_buffers(self) -> None:
+        """They are made again when somebody fetches blocks."""
+        self._buffers.clear()
+
     @property
     def log_id(self) -> bytes:
         """Names the numbering of this database: a fresh or doubtful one has a new incarnation, and so a new log."""
