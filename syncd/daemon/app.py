@@ -58,6 +58,8 @@ LIMITED_BUDGET_BYTES = 32 << 20
 PORTS_TO_TRY = 10
 FOUND_WAITING = 64
 MARKER_BYTES = 16
+SAMPLE_S, IDLE_SAMPLE_S = 1.0, 5.0
+"""How often is noted what moved, while something moves and while nothing does."""
 
 
 @dataclass(slots=True)
@@ -420,11 +422,13 @@ class Daemon:
             raise ConfigError(f"the directory cannot be made: {error}", id="SY-ROOT-05") from error
 
     async def _sample(self) -> None:
+        moved = 0
         while True:
             self.meter.sample(self.seams.clock.monotonic())
             if note_twins(self.folders, self.surroundings.twins, trio.current_time()):
                 self._tell()
-            await trio.sleep(1)
+            before, moved = moved, self.meter.received_bytes + self.meter.sent_bytes
+            await trio.sleep(SAMPLE_S if moved != before else IDLE_SAMPLE_S)
 
     def _tell(self) -> None:
         self.changed.set()

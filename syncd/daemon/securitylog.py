@@ -34,6 +34,11 @@ class SecurityLog:
     def __init__(self, installation: Installation) -> None:
         self.refusals = Refusals(installation.clock, _say)
         self._installation = installation
+        self._has_news = trio.Event()
+        self.refusals.on_changed = self._note_news
+
+    def _note_news(self) -> None:
+        self._has_news.set()
 
     async def run(self) -> None:
         """Bring back what is on disk, and write what comes, until cancelled. Without a home there is nothing to do."""
@@ -44,7 +49,9 @@ class SecurityLog:
         self.refusals.restore(await own.workers.run_blocking(read, path))
         try:
             while True:
-                await trio.sleep(WRITE_S)
+                await self._has_news.wait()
+                await trio.sleep(WRITE_S)  # what comes in a crowd is written together
+                self._has_news = trio.Event()
                 await self._write(path)
         finally:
             with trio.CancelScope(shield=True):

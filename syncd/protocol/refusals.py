@@ -85,6 +85,8 @@ class Refusals:
         self._open: dict[tuple[Event, str], tuple[Burst, float]] = {}
         self._changed: dict[int, Burst] = {}
         self._next = 0
+        self.on_changed: Callable[[], None] = lambda: None
+        """`take_changed` has something again."""
 
     def note(self, event: Event, address: str, why: str) -> None:
         """Something was refused to whoever is at `address` (`host:port`)."""
@@ -103,7 +105,10 @@ class Refusals:
             self._kept.append(burst)
             self._open[key] = (burst, now)
             self._on_new(burst)
+        is_first = not self._changed
         self._changed[burst.number] = burst
+        if is_first:
+            self.on_changed()
 
     def recent(self) -> list[Burst]:
         """What is kept, oldest first."""

@@ -21,6 +21,18 @@ class HandClock:
         return self.moment
 
 
+def test_who_writes_them_down_is_called_once_for_all_that_is_to_be_written() -> None:
+    refusals, called = Refusals(HandClock()), list[int]()
+    refusals.on_changed = lambda: called.append(1)
+    for _ in range(3):
+        refusals.note(Event.LABEL, "10.0.0.1:1", "no such name")
+    assert len(called) == 1
+    (burst,) = refusals.take_changed()
+    assert burst.count == 3
+    refusals.note(Event.LABEL, "10.0.0.1:1", "no such name")
+    assert len(called) == 2 and refusals.take_changed() == [burst]
+
+
 def test_a_burst_is_told_once_and_counted() -> None:
     clock, told = HandClock(), list[Burst]()
     refusals = Refusals(clock, told.append)
