@@ -40,6 +40,8 @@ from syncd.store.staging import STAGERS, Delivery, Stager, Staging, shares
 from syncd.treetypes import NotSupported
 from syncd.workers import Buffers
 
+FIRST_POLL_AGAIN_S = 0.1
+"""Mostly somebody else is about to have it. Each time in a row it is twice as long."""
 POLL_AGAIN_S = 3.0
 STARVED_MAX_S = 60.0
 BUSY_S = 1.0
@@ -270,7 +272,7 @@ class Puller:
                     written.append((needed.author, [entry.cid for entry in staging.missing.values()]))
         self.pull.want(wanted)
         for author, cids in written:
-            if self._pace.down(author).rate != 0:
+            if author in self._links and self._pace.down(author).rate != 0:
                 self.pull.assume(author, cids)
 
     # what others may have of it ------------------------------------------------------------------------------
@@ -546,7 +548,8 @@ class Puller:
 
     def peers_have_more(self, device: DeviceId) -> None:
         """A peer has told news: what it lacked it may have now."""
-        self.pull.poll_again(device)
+        if device in self._links:  # whoever only asks us is not to be asked, and so has nothing for us
+            self.pull.poll_again(device)
         self._feed_again()
         self._new_work()
 
@@ -562,15 +565,18 @@ class Puller:
 
     async def poll_again_forever(self) -> None:
         """While blocks are wanted that no connected peer had when it was asked, ask again now and then."""
+        wait_s = FIRST_POLL_AGAIN_S
         while True:
             if not self.pull.wanted_bytes and not self.starved:
                 self.on_starving(False)
                 await self._work.wait()
-            await trio.sleep(POLL_AGAIN_S)
+                wait_s = FIRST_POLL_AGAIN_S
+            await trio.sleep(wait_s)
             if not self._links:
                 continue
             is_lacking = bool(self.pull.unavailable(self._links))
-            self.on_starving(is_lacking or bool(self.starved))
+            self.on_starving(wait_s >= POLL_AGAIN_S and (is_lacking or bool(self.starved)))
+            wait_s = min(2 * wait_s, POLL_AGAIN_S)
             if is_lacking:
                 for device in self._links:
                     self.pull.poll_again(device)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.net.selection import MAX_LINKS
+from syncd.net import circle
+from syncd.net.selection import MAX_LINKS, Places, Selection
 from tests.simulation.crowd import Crowd, gather
 
 NEWS_S = 0.5
@@ -24,6 +25,14 @@ def demand(found: Crowd) -> None:
 @pytest.mark.long
 def test_six_devices() -> None:
     demand(gather(6))
+
+
+@pytest.mark.long
+def test_change_gets_also_to_who_is_not_linked_to_its_author(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The author is linked to somebody who is not linked back: what it needs it says there all the same."""
+    few = Places(on_each_side=1, nearest=1, by_chance=1, usual=5, most=8)
+    monkeypatch.setattr(circle, "Selection", lambda own, luck: Selection(own, luck, few))
+    assert gather(8).change_s <= NEWS_S
 
 
 @pytest.mark.slowest
