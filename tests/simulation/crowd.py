@@ -39,7 +39,7 @@ class Crowd:
     def __str__(self) -> str:
         return (
             f"{self.devices} devices: {self.connections} connections and {self.joined_cpu_s:.1f} s of processor time "
-            f"to join ({self.joining[-1]} for the last), at most {self.links_each} links each, a change is everywhere "
+            f"to join ({self.joining[-1]} for the last), at most {self.links_each} links each, a change is everywhere"
             f" in {self.change_s:.2f} s, a removed member cut everywhere in {self.cut_s:.2f} s"
         )
 
