@@ -22,6 +22,7 @@ async def give_back_at_rest(daemon: Daemon) -> None:
     keep_few_arenas()
     while True:
         await _rest(daemon)
+        daemon.connections.give_back()
         for folder in daemon.folders:
             await _shrink(folder)
         await daemon.seams.workers.run_blocking(_give_back)

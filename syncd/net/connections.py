@@ -86,6 +86,11 @@ class Connections:
                 self._open.discard(connection)
                 stream.abort()
 
+    def give_back(self) -> None:
+        """Let all of them go of memory that they need only while much is moved."""
+        for connection in self:
+            connection.stream.give_back()
+
     def close_epoch(self, folder_id: FolderId, epoch_id: EpochId) -> int:
         """Cut every connection of an epoch of a folder, now and until it is reopened; how many. Never waits."""
         self._closed_epochs.add((folder_id, epoch_id))

@@ -31,7 +31,7 @@ WRITE_BYTES = 256 * 1024  # measured: larger writes leave the processor's cache 
 READ_BYTES = 256 * 1024
 BULK_BYTES = 64 * 1024
 """A connection that once sends or brings so much at a time gets memory of its own for that: making new memory for each
-piece costs more than encrypting it. Most connections never do."""
+piece costs more than encrypting it. Most connections never do. It stays until `give_back`."""
 _RECORD_EXTRA = 256
 """At most what a record adds to its content (RFC 8446 §5.2)."""
 
@@ -289,6 +289,10 @@ class TlsStream(trio.abc.Stream):
             raise trio.BrokenResourceError("the peer sends records without content")
         self._connection.bio_write(data)
         self._is_drained, self._is_answer_due = False, True
+
+    def give_back(self) -> None:
+        """Let go of memory for bulk; what is under way in it keeps it to its end, and the next bulk gets new."""
+        self._leaving = self._arriving = memoryview(b"")
 
     # --- ending ---
 

@@ -296,3 +296,42 @@ async def test_connection_ends_after_a_day(autojump_clock: trio.testing.MockCloc
     assert worn == [False, True]
     with pytest.raises(trio.BrokenResourceError, match="end of life"):
         await client.send_all(b"x")
+
+
+async def test_memory_for_bulk_goes_back_when_nothing_moves_and_comes_again() -> None:
+    client, server = await tls_pair(FOLDER)
+    bulk = bytes(range(256)) * (3 * WRITE_BYTES // 256)
+
+    def kept() -> int:
+        return sum(len(memory) for end in (client, server) for memory in (end._leaving, end._arriving))
+
+    async def receive() -> None:
+        arrived = bytearray()
+        while len(arrived) < len(bulk):
+            arrived += await client.receive_some(WRITE_BYTES)
+            client.give_back()
+        assert arrived == bulk
+
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await server.send_all(bulk)
+        assert kept() > WRITE_BYTES
+        for end in (client, server):
+            end.give_back()
+        assert kept() == 0
+
+
+async def test_memory_that_is_given_back_in_the_middle_of_a_sending_is_sent_whole(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    client, server = await clogged()
+    bulk = bytes(range(256)) * (8 * WINDOW_BYTES // 256)
+    arrived = bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.send_all, bulk)
+        while len(arrived) < len(bulk):
+            await trio.sleep(1)
+            server.give_back()
+            arrived += await client.receive_some(WRITE_BYTES)
+    assert arrived == bulk
