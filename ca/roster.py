@@ -28,9 +28,10 @@ from ca.ids import DeviceId, EntryHash, EpochId, FolderId, MemberId
 from ca.membership import Fold, begin_fold
 from ca.recovery import PublicRecovery
 from ca.roles import Role
-from ca.state import NOBODY, EpochInfo, LinkedEpoch, Member, Recipient, Rights, State, Status
+from ca.state import NOBODY, EpochInfo, LinkedEpoch, Member, Recipient, Rights, State, Status, share_of
 from ca.tree import last_shared
 from ca.values import dataclass
+from ca.wraps import Share
 
 __all__ = [
     "Draft",
@@ -311,6 +312,15 @@ class Roster:
         """The cuts through this device's journals, each with the number of the entry that made it."""
         return self._seen.journals.get(device, ())
 
+    def barred(self) -> frozenset[DeviceId]:
+        """Devices that could read at some time and may not now: removed, or left with a role that does not read. They
+        know every epoch's secret up to that moment, whenever they came."""
+        return frozenset(
+            device
+            for device, history in self._seen.rights.items()
+            if not _reads(history[-1][1]) and any(_reads(rights) for _, rights in history)
+        )
+
     def recipients(self) -> list[Recipient]:
         """Whom an epoch opened now is sealed to, ordered by id."""
         return self._seen.recipients()
@@ -431,6 +441,10 @@ class Roster:
         member, _ = fold.signer(device, changes, now)
         opens = fold.change(device, member, changes, len(self._state.entries), now)
         return Draft(opens, tuple(fold.state.recipients()))
+
+
+def _reads(rights: Rights | None) -> bool:
+    return rights is not None and share_of(rights) is Share.MEMBER
 
 
 @dataclass(frozen=True, slots=True)

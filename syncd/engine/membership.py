@@ -25,6 +25,7 @@ class Update:
     old_epoch: EpochId | None = None
     admitted: frozenset[DeviceId] = frozenset()
     removed: frozenset[DeviceId] = frozenset()
+    barred: frozenset[DeviceId] = frozenset()  # could read and may not any more, if only for a moment that we slept
     keys_arrived: bool = False  # the current epoch's secret is open now
     we_are_out: bool = False
     fork: bool = False  # two owners have taken out each other, so that nobody knows which history is right
@@ -38,7 +39,7 @@ class Update:
     @property
     def evicts(self) -> bool:
         """Somebody has to lose their connections at once; else old ones may drain."""
-        return bool(self.removed) or self.we_are_out or self.fork or self.switched
+        return bool(self.removed or self.barred) or self.we_are_out or self.fork or self.switched
 
     def __or__(self, later: Update) -> Update:
         """Both, one after the other."""
@@ -47,6 +48,7 @@ class Update:
             self.old_epoch or later.old_epoch,
             (self.admitted | later.admitted) - later.removed,
             (self.removed | later.removed) - later.admitted,
+            self.barred | later.barred,
             self.keys_arrived or later.keys_arrived,
             self.we_are_out or later.we_are_out,
             self.fork or later.fork,
@@ -65,6 +67,7 @@ def compare(before: Roster, after: Roster, us: DeviceId) -> Update:
         old_epoch=before.epoch.id if before.epoch.id != after.epoch.id else None,
         admitted=frozenset(devices_after - devices_before),
         removed=frozenset(devices_before - devices_after),
+        barred=after.barred() - before.barred(),
         we_are_out=us in devices_before and us not in devices_after and not after.quarrel,
         fork=bool(after.quarrel) and not before.quarrel,
         switched=not after.contains(before.head_at),

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from ca.ids import DeviceId, FolderId
-from ca.roles import Role
+from ca.roles import Capability, Role
 from syncd.errors import PeerUnavailable, SyncdError
 from syncd.http import Client
 from syncd.net.dial import dial
@@ -161,6 +161,43 @@ async def test_a_device_loses_its_rights_with_the_entry_that_takes_them(autojump
         async with call(bob, ann, bob.membership.outgoing_control(ann.device)) as (stream, client):  # bob still works
             await hello(bob, stream, client)
             assert await status_of(client, Route.READ_ROSTER) == 200
+
+
+async def test_who_came_and_went_while_we_slept_keeps_no_connection_of_our_old_epoch(
+    autojump_clock: MockClock,
+) -> None:
+    """Its admission told it the secret of the epoch in which we still are: both entries reach us on one page."""
+    async with village("ann", "bob", start=False) as (made, (ann, bob)):
+        await made.start(bob)
+        cid, eve = bob.folder.publish(b"content"), made.devices.device("eve")
+        old_epoch = ann.membership.outgoing_member()
+        await ann.membership.admit(eve.keys.public, "eve", Role.EDITOR)
+        async with call(ann, bob, old_epoch) as (_, client):  # as eve may
+            assert await status_of(client, Route.BLOCKS) == 403
+        async with call(ann, bob, old_epoch) as (_, client):
+            reply = await client.request("GET", target_of(Route.BLOCK, cid=cid))
+            assert (reply.status, await reply.body.read(100)) == (200, b"content")
+            gone = ann.membership.roster.member_of(eve.keys.id)
+            assert gone is not None
+            await ann.membership.remove(gone.id)
+            news = tuple(ann.membership.roster.raw_after(bob.membership.roster.number))
+            await bob.membership.receive_untrusted(RosterPage(news, ann.membership.roster.number))
+            assert bob.membership.head == ann.membership.head
+            with pytest.raises(PeerUnavailable):
+                await client.request("GET", target_of(Route.BLOCK, cid=cid))
+
+
+async def test_who_may_read_no_longer_loses_its_connections_at_once(autojump_clock: MockClock) -> None:
+    async with village("ann", "bob", start=False) as (made, (ann, bob)):
+        await made.start(ann)
+        cid, member = ann.folder.publish(b"content"), ann.membership.roster.member_of(bob.device)
+        assert member is not None
+        async with call(bob, ann, bob.membership.outgoing_member()) as (stream, client):
+            await hello(bob, stream, client)
+            assert await status_of(client, Route.BLOCKS, BlocksRequest((cid,)).encode()) == 200
+            await ann.membership.change_role(member.id, Role.ADMIN, Capability.ADMIT)
+            with pytest.raises(PeerUnavailable):
+                await status_of(client, Route.BLOCKS, BlocksRequest((cid,)).encode())
 
 
 async def test_a_connection_that_nobody_cut_is_judged_by_the_roster_of_now(

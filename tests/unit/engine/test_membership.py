@@ -7,7 +7,7 @@ import pytest
 from ca.entries import decode_entry_untrusted
 from ca.errors import TrustError
 from ca.ids import DeviceId, EpochId
-from ca.roles import Role
+from ca.roles import Capability, Role
 from syncd.engine.membership import Update, compare, free_name, takes_out
 from tests.helpers.rosters import Company
 
@@ -37,6 +37,32 @@ def test_comparison_tells_who_came_and_who_went(company: Company) -> None:
 def test_admission_evicts_nobody(company: Company) -> None:
     before = company.roster
     company.admit("dan", Role.VIEWER)
+    assert not compare(before, company.roster, company.id("ann")).evicts
+
+
+def test_who_came_and_went_between_two_looks_is_evicted_too(company: Company) -> None:
+    """With the epoch that let it in it got the secrets of those before, that of ours included."""
+    before = company.roster
+    company.admit("dan", Role.VIEWER)
+    company.remove("dan")
+    update = compare(before, company.roster, company.id("ann"))
+    assert update.barred == {company.id("dan")} and not update.admitted and update.evicts
+    slept = company.roster
+    company.admit("eve", Role.VIEWER)
+    assert not compare(slept, company.roster, company.id("ann")).evicts  # an old removal evicts nobody again
+
+
+@pytest.mark.parametrize(("role", "capabilities"), [(Role.VAULT, None), (Role.ADMIN, Capability.ADMIT)])
+def test_who_may_read_no_longer_is_evicted(company: Company, role: Role, capabilities: Capability | None) -> None:
+    before = company.roster
+    company.change_role("bob", role, capabilities)
+    assert compare(before, company.roster, company.id("ann")).evicts
+
+
+def test_another_role_that_reads_evicts_nobody(company: Company) -> None:
+    before = company.roster
+    company.change_role("bob", Role.VIEWER)
+    company.admit("dan", Role.VAULT)
     assert not compare(before, company.roster, company.id("ann")).evicts
 
 
