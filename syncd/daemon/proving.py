@@ -8,7 +8,7 @@ device is asked about a block, it gets that block from here neither by its own n
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import trio
 
@@ -120,21 +120,40 @@ class Copies:
         async with self._asking:
             now = ground.clock.now()
             known = await ground.db(proofs.db_known, store, sizes, now)
-            answered = 0
-            for state in list(ground.links.values()):
-                device = state.link.device
-                if device not in store.others:
-                    continue
-                due = [cid for cid in sizes if _is_due(known.get(cid, {}), device, wanted, now)]
-                judged = await self._ask(state.link, due, sizes, hold)
-                answered += judged is not None
-                if hold and judged:
-                    await ground.db(proofs.db_note, store, device, judged, now)
-                _take_in(known, device, judged or {}, now)
+            asked = await self._ask_linked(sizes, known, wanted, set(), hold)
+            lacks = any(len(known.get(cid, {})) < wanted for cid in sizes)
+            if lacks and not store.others <= asked.keys():
+                async with ground.reach_out():  # those who are not linked now may hold the rest
+                    asked |= await self._ask_linked(sizes, known, wanted, asked.keys(), hold)
+            answered = sum(asked.values())
         given = {cid: sorted(known.get(cid, {}).values()) for cid in sizes}
         enough = {cid: times for cid, times in given.items() if len(times) >= wanted}
         oldest = min((times[-wanted] for times in enough.values()), default=None)
         return Proved(frozenset(enough), oldest, _why(len(sizes) - len(enough), wanted, len(store.others), answered))
+
+    async def _ask_linked(
+        self,
+        sizes: Mapping[Cid, int],
+        known: dict[Cid, dict[DeviceId, float]],
+        wanted: int,
+        but: Collection[DeviceId],
+        hold: bool,
+    ) -> dict[DeviceId, bool]:
+        """Ask who is linked and was not asked before; who could be asked, and whether it answered. What is proved goes
+        into `known`."""
+        ground, store, now = self._ground, self._ground.store, self._ground.clock.now()
+        asked: dict[DeviceId, bool] = {}
+        for state in list(ground.links.values()):
+            device = state.link.device
+            if device not in store.others or device in but:
+                continue
+            due = [cid for cid in sizes if _is_due(known.get(cid, {}), device, wanted, now)]
+            judged = await self._ask(state.link, due, sizes, hold)
+            asked[device] = judged is not None
+            if hold and judged:
+                await ground.db(proofs.db_note, store, device, judged, now)
+            _take_in(known, device, judged or {}, now)
+        return asked
 
     async def _ask(
         self, link: Link, cids: Sequence[Cid], sizes: Mapping[Cid, int], hold: bool

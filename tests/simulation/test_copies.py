@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
 
@@ -62,6 +63,29 @@ def lacks(site: SimSite, moments: list[int]) -> list[int]:
 def lose(site: SimSite) -> None:
     """All packs are gone, and the device does not know it."""
     shelf(site.task.store).files.clear()
+
+
+async def test_who_is_not_linked_is_reached_for_its_proof(
+    autojump_clock: MockClock, world: tuple[World, list[int]]
+) -> None:
+    net, _ = world
+    bob, cyd = net["bob"], net["cyd"]
+    wires = net.between(bob, cyd)
+    for wire in wires:
+        wire.cut()
+    await trio.sleep(5)
+    assert await prune(bob) > 0
+
+    @asynccontextmanager
+    async def reach_out() -> AsyncIterator[None]:
+        for wire in wires:
+            wire.mend()
+        while cyd.device not in bob.task.links:
+            await bob.task.changed()
+        yield
+
+    bob.task.reach_out = reach_out
+    assert await prune(bob) == 0
 
 
 async def test_what_another_has_proved_goes_and_is_kept_there(
