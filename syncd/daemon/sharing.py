@@ -214,6 +214,8 @@ class Sharing:
             await progress(
                 transfer.line(task.counts.files - files, task.counts.files, task.counts.size - size, task.counts.size)
             )
+            if task.is_settled:
+                task.tell_now(event.device)  # also what it is said to know from others: it answers the sooner
             with trio.move_on_after(PROGRESS_S):
                 await task.changed()
         await progress(transfer.line(task.counts.files, task.counts.files, task.counts.size, task.counts.size))
