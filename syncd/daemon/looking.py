@@ -201,6 +201,7 @@ class Looking:
             raise ConfigError(f"{span} is not a time of which traffic is kept", id="SY-USE-01", fix="15m, 24h or 30d")
         daemon = self._daemon
         clock = daemon.seams.clock
+        daemon.meter.traffic.sample(clock.monotonic())  # also what moved since the last look at it
         series = daemon.meter.traffic.series(span, clock.monotonic())
         step_s, steps = SPANS[span].step_s, SPANS[span].steps
         names = {

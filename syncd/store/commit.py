@@ -19,7 +19,7 @@ from syncd.store.contents import disk_value, packed_entries, packed_on_disk
 from syncd.store.joining import PENDING, Sources
 from syncd.store.prepare import Step, Want, What, forget_steps
 from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
-from syncd.store.survey import same_attributes
+from syncd.store.survey import mtime_of, same_attributes
 from syncd.treetypes import (
     Displaced,
     Kind,
@@ -153,7 +153,7 @@ class Committer:
         _note_place(row)
         row.l_xattrs = want.held
         is_like_global = (row.mode is None or row.l_mode == row.mode) and (
-            want.kind != FILE or (row.l_mtime == row.mtime and row.l_xattrs == row.xattrs)
+            want.kind != FILE or (row.l_mtime == mtime_of(self._db, row) and row.l_xattrs == row.xattrs)
         )
         row.s_acs, row.s_aidx = (row.a_cs, row.a_idx) if is_like_global else (None, None)
         if (row.c_cs, row.c_idx) == (want.cs, want.idx):
@@ -253,7 +253,7 @@ class Committer:
                     # Somebody here added to them, or this disk has no room for all: the next look tells which.
                     row.l_ctime = _LOOK
                     self.committed.look_again.append(step.path)
-                said = (-1 if row.mode is None else row.mode, row.mtime, row.xattrs)
+                said = (-1 if row.mode is None else row.mode, mtime_of(self._db, row), row.xattrs)
                 if (step.mode, step.mtime_ns, step.xattrs) == said:
                     row.s_acs, row.s_aidx = row.a_cs, row.a_idx
                 self._maybe_done(row, step.generation)
@@ -331,7 +331,7 @@ class Committer:
             and row.heads <= 1
             and (row.s_ccs, row.s_cidx) == (row.c_cs, row.c_idx)
             and (row.s_pcs, row.s_pidx) == (row.p_cs, row.p_idx)
-            and same_attributes(row)
+            and same_attributes(self._db, row)
         )
         if settled:
             row.pending = 0

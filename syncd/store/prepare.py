@@ -29,7 +29,7 @@ from syncd.engine.plan import (
 from syncd.store import rows
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
-from syncd.store.survey import Survey
+from syncd.store.survey import Survey, mtime_of, time_of
 from syncd.treetypes import Kind, Path, Stat
 
 DIR_MODE = 0o700
@@ -217,7 +217,7 @@ class _Preparation:
             head.blocks or b"",
             head.cls,
             COPY_MODE if is_copy or row.mode is None else row.mode,
-            _time_of(self._db, version[0]) if is_copy or row.mtime is None else row.mtime,
+            time_of(self._db, version[0]) if is_copy or row.mtime is None else row.mtime,
             parent,
             name,
             path,
@@ -293,7 +293,7 @@ class _Preparation:
         nid = b"copy%d" % copy if copy is not None else (row.nid if row is not None else b"")
         token = _unused(self._db, blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode())
         wanted_mode = -1 if row is None or row.mode is None else row.mode
-        wanted_mtime = None if row is None else row.mtime
+        wanted_mtime = None if row is None else mtime_of(self._db, row)
         generation = self._survey.sources.generation
         self.round.steps.append(
             Step(
@@ -301,14 +301,6 @@ class _Preparation:
                 *((None, None) if row is None else (row.xattrs, row.l_xattrs)),
             )
         )
-
-
-def _time_of(connection: sqlite3.Connection, seq: int) -> int | None:
-    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version.
-
-    Also of a file that was a directory for others."""
-    found = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (seq,)).fetchone()
-    return None if found is None else int(found[0]) * 1_000_000
 
 
 def token_of(nid: bytes, version: bytes, copy: bool) -> bytes:

@@ -184,7 +184,7 @@ class Survey:
             disk_parent=row.l_parent,
             disk_name=row.l_name,
             same_content=same_content(row),
-            same_attributes=same_attributes(row),
+            same_attributes=same_attributes(self.connection, row),
             disk_children=self._disk_children(row.id) if gives_way else 0,
             copies=() if is_plain else self._copies(row, parent, named),
             whole_subtree_ready=row.l_kind != DIR or not self._waits_below(row.id),
@@ -396,10 +396,25 @@ def same_content(row: NodeRow) -> bool:
     return row.l_blocks is None or rows.same_blocks(row.kind, row.l_listed, row.l_blocks, row.listed, row.blocks)
 
 
-def same_attributes(row: NodeRow) -> bool:
+def time_of(connection: sqlite3.Connection, seq: int) -> int | None:
+    """When a version was published: the mtime of its conflict copy, as the node's own belongs to another version."""
+    found = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (seq,)).fetchone()
+    return None if found is None else int(found[0]) * 1_000_000
+
+
+def mtime_of(connection: sqlite3.Connection, row: NodeRow) -> int | None:
+    """The mtime that Global says. Of a file whose attributes are from who had a directory there, it is when the file was
+    published: the same on all disks."""
+    if row.mtime is not None or row.kind != FILE or row.c_cs is None:
+        return row.mtime
+    return time_of(connection, row.c_cs)
+
+
+def same_attributes(connection: sqlite3.Connection, row: NodeRow) -> bool:
     """The disk has the attributes that Global says, as far as this kind and this disk have any."""
     if row.l_kind == SYMLINK or row.a_cs is None or (row.s_acs, row.s_aidx) == (row.a_cs, row.a_idx):
         return True
     if (row.mode is not None and row.l_mode != row.mode) or row.l_xattrs != row.xattrs:
         return False
-    return row.l_kind == DIR or row.mtime is None or row.l_mtime == row.mtime
+    mtime = mtime_of(connection, row)
+    return row.l_kind == DIR or mtime is None or row.l_mtime == mtime

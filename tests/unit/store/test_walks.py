@@ -9,13 +9,14 @@ import trio
 from trio.testing import MockClock
 
 from syncd.engine.plan import MakeDir, Place
+from syncd.store import rows
 from syncd.store.apply import execute, put_in_place
 from syncd.store.draft import Draft
 from syncd.store.examine import examine
 from syncd.store.folder import FolderStore
 from syncd.store.prepare import NEVER, Step, Want, What, still_wanted
 from syncd.store.scan import Action, Item, Walk
-from syncd.store.survey import Survey
+from syncd.store.survey import Survey, mtime_of, same_attributes
 from syncd.treetypes import Displaced, IoFailed, Path, Stat
 from tests.helpers.tasks import MOMENT, SimSite, World
 
@@ -222,3 +223,18 @@ async def test_file_that_moves_behind_a_look_at_everything_is_not_taken_for_dele
     assert ann.disk.read((*listed[0], b"moved")) == before[listed[1]]
     assert {nid for (nid,) in store.connection.execute("SELECT nid FROM node WHERE l_kind<>0")} == nids
     assert row(store, b"moved", "l_name") == (b"moved",)
+
+
+async def test_file_whose_attributes_are_a_directorys_has_the_mtime_of_its_version(
+    ann: SimSite, autojump_clock: MockClock
+) -> None:
+    """A directory has no mtime; each device would keep another one. (Seed 58 of the random stories, once.)"""
+    db = ann.task.store.connection
+    (file,) = rows.read(db, "WHERE name=?", FILE)
+    file.mtime = file.s_acs = file.s_aidx = None
+    assert file.c_cs is not None
+    (published_ms,) = db.execute("SELECT time_ms FROM changeset WHERE seq=?", (file.c_cs,)).fetchone()
+    assert mtime_of(db, file) == published_ms * 1_000_000 != file.l_mtime
+    assert not same_attributes(db, file)
+    file.l_mtime = published_ms * 1_000_000
+    assert same_attributes(db, file)
