@@ -403,8 +403,8 @@ def time_of(connection: sqlite3.Connection, seq: int) -> int | None:
 
 
 def mtime_of(connection: sqlite3.Connection, row: NodeRow) -> int | None:
-    """The mtime that Global says. Of a file whose attributes are from who had a directory there, it is when the file was
-    published: the same on all disks."""
+    """The mtime that Global says. Of a file whose attributes are from who had a directory there: when that version was
+    published, which is the same on all disks."""
     if row.mtime is not None or row.kind != FILE or row.c_cs is None:
         return row.mtime
     return time_of(connection, row.c_cs)
