@@ -14,6 +14,7 @@ from math import inf
 from typing import Final
 
 import trio
+from blake3 import blake3
 
 from ca.device import DeviceKeys
 from ca.ids import DeviceId, EntryHash
@@ -31,6 +32,9 @@ from syncd.protocol.messages import MAX_ADDRESSES_OF_OTHER, MAX_OTHERS, Hello, N
 from syncd.protocol.refusals import Refusals
 from syncd.protocol.twins import Twins
 from syncd.seams import Clock, Network, Random
+
+UNREAD_S: Final = 10.0
+"""Who has called for so long is called back also by one that has links enough, if it falls to that one."""
 
 CLIENT_LIMITS: Final = Limits(answer_s=30.0)
 
@@ -109,6 +113,10 @@ class Peer:
         """Whether it asks us. Who asked for news and left is still being answered: that alone is noticed when there is
         something to say."""
         return any(not one.stream.is_left for one in self.callers)
+
+    def called_at(self) -> float:
+        """Since when it asks us."""
+        return min((one.stream.opened_at for one in self.callers if not one.stream.is_left), default=inf)
 
 
 class Circle:
@@ -244,8 +252,25 @@ class Circle:
             return free & chosen if set(linked) - chosen else set()
         if self.wants or self.is_starved:
             return free
-        is_full = len(linked) >= self.selection.places.usual
-        return free & chosen | {device for device in free if not is_full and self.peer(device).calls}
+        callers = {device for device in free if self.peer(device).calls}
+        if len(linked) >= self.selection.places.usual:
+            callers = {device for device in callers if self._falls_to_us(device)}
+        return free & chosen | callers
+
+    def _falls_to_us(self, device: DeviceId) -> bool:
+        """Whether it is for us to read who calls, whatever links we have: who reaches few others may have chosen those
+        alone who have links enough, and nobody would ever hear of what it changes. Of all to whom it is connected, the
+        first in an order of its own sees nobody before itself."""
+        if trio.current_time() < self.peer(device).called_at() + UNREAD_S:
+            return False
+        own = _order(device, self.membership.device)
+        return all(own < _order(device, one) for one in self.linked() if device in self.peers[one].near)
+
+    def next_unread(self) -> float:
+        """When somebody will have called for long enough next; infinity for never."""
+        now = trio.current_time()
+        free = (peer for peer in self.peers.values() if peer.link is None and peer.calls)
+        return min((at for peer in free if (at := peer.called_at() + UNREAD_S) > now), default=inf)
 
     def shed(self) -> None:
         """End the link that is worth least, if there is one too many."""
@@ -327,6 +352,11 @@ class Circle:
 def how(address: str) -> str:
     """`lan` for private and local addresses, `wan` for others."""
     return "wan" if place_of(address) is Place.WAN else "lan"
+
+
+def _order(device: DeviceId, other: DeviceId) -> bytes:
+    """Where another stands among those who are connected to a device."""
+    return blake3(device + other).digest()
 
 
 def _contact(peer: Peer, through: Sequence[DeviceId]) -> Contact:

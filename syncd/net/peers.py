@@ -202,7 +202,7 @@ class PeerKeeper:
                 for address in self._contacts.take_due(trio.current_time(), lacking):
                     self._circle.start(self._call, address)
             due = self._contacts.next_due(lacking) if lacking else inf
-            with trio.move_on_at(min(due, self._end_of_shunning())):
+            with trio.move_on_at(min(due, self._end_of_shunning(), self._circle.next_unread())):
                 await self._circle.woken.wait()
 
     def _end_of_shunning(self) -> float:

@@ -45,3 +45,22 @@ async def test_the_near_ones_have_places(autojump_clock: MockClock, few_links: N
         near = {node.device: node for node in nodes if node.name in NEAR}
         for node in near.values():
             assert node.linked() >= near.keys() - {node.device}
+
+
+async def test_who_reaches_nobody_but_a_busy_one_is_read_by_that(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Places(on_each_side=1, nearest=0, by_chance=0, usual=2, most=6)
+    monkeypatch.setattr(circle, "Selection", lambda own, luck: Selection(own, luck, few))
+    async with village("hub", *(f"near{number}" for number in range(5)), "alone", start=False) as (made, nodes):
+        hub, *others, alone = nodes
+        for other in others:
+            made.internet.block(alone.name, other.name)
+            made.internet.block(other.name, alone.name)
+        await made.start(hub, *others)
+        await trio.sleep(60)
+        assert len(hub.linked()) >= few.usual
+        await made.start(alone)
+        cid = alone.folder.publish(b"from far out")
+        with trio.fail_after(60):
+            await hub.folder.wait_for(cid)
