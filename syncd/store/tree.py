@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
+from itertools import islice
 from typing import Concatenate, ParamSpec, TypeVar
 
 from syncd.model.naming import disk_key
@@ -66,6 +67,7 @@ from syncd.treetypes import (
 SLOW_SYNCFS_S = 2.0  # other programs' data is flushed with ours: above this, our files one by one are quicker
 RETRY_SYNCFS_S = 600.0
 FEW_DIRS = 8  # up to so many directories are flushed one by one
+READ_TOGETHER = 64  # small files by one open directory: one that leaves the folder meanwhile is still read from
 IGNORE_MAX_BYTES = 1 << 20
 
 _FORMS = Personality(normalising=True)
@@ -270,10 +272,11 @@ class DirTree:
         return FileReader(open_beneath(places.root, path, O_READ), path, places.owners)
 
     def read_many(self, paths: Iterable[Path], limit: int) -> Iterator[Read | TreeError]:
-        places = self._at()
-        with Parents(places) as parents:
-            for path in paths:
-                yield attempt(path, read_whole, places, parents, path, limit)
+        places, rest = self._at(), iter(paths)
+        while run := list(islice(rest, READ_TOGETHER)):
+            with Parents(places) as parents:
+                for path in run:
+                    yield attempt(path, read_whole, places, parents, path, limit)
 
     @_verb
     def read_link(self, path: Path) -> bytes:

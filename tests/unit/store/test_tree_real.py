@@ -16,7 +16,7 @@ from pathlib import Path as FilePath
 import pytest
 
 from syncd.store import syscalls
-from syncd.store.tree import DirTree
+from syncd.store.tree import READ_TOGETHER, DirTree
 from syncd.treetypes import (
     ROOT,
     Attributes,
@@ -451,3 +451,14 @@ def test_directory_that_takes_a_name_in_the_last_moment_stays(tmp_path: FilePath
     assert not tree.list_old()
     assert [name for name, _ in tree.list_staged()] == [b"t1"]
     tree.close()
+
+
+def test_directory_that_leaves_the_folder_is_soon_read_no_more(tree: DirTree, root: FilePath) -> None:
+    (root / "d").mkdir()
+    paths = [(b"d", b"%d" % number) for number in range(2 * READ_TOGETHER)]
+    for _, name in paths:
+        (root / "d" / os.fsdecode(name)).write_bytes(b"shared")
+    reads = tree.read_many(paths, 100)
+    assert not isinstance(next(reads), TreeError)
+    (root / "d").rename(root.parent / "private")
+    assert all(isinstance(read, NotThere) for read in list(reads)[READ_TOGETHER - 1 :])
