@@ -148,12 +148,19 @@ class Departures:
     def _take_copies(self, row: NodeRow, copies: Sequence[StandingCopy]) -> set[VersionId]:
         """Forget that these copies stand on the disk; the versions that go with them."""
         replaced: set[VersionId] = set()
+        gone: dict[tuple[int, bool, bytes], None] = {}
         for copy in copies:
             packed = packed_entries(self._db, copy.kind, copy.listed, copy.blocks)
             blocks.drop(self._db, source_of(SourceKind.COPY, copy.id), packed)
             self._db.execute("DELETE FROM copy WHERE id=?", (copy.id,))
             which = rows.identity(copy.kind, copy.listed, copy.blocks)
             if which != rows.identity(row.kind, row.listed, row.blocks):  # else its bytes are those of the file itself
+                gone[which] = None
+        # What another copy still shows was not given up: two names were swapped, and it came back as the newer version.
+        shown = self._db.execute("SELECT l_kind, l_listed, l_blocks FROM copy WHERE node=?", (row.id,)).fetchall()
+        standing = {rows.identity(*other) for other in shown}
+        for which in gone:
+            if which not in standing:
                 replaced |= self._desk.heads_with(row, which)
         return replaced
 
