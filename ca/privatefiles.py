@@ -18,7 +18,7 @@ from ca.errors import ConfigError
 
 MAX_FILE_BYTES: Final = 1 << 16
 _STRAY: Final = re.compile(r"\..+\.([0-9a-f]{16}|new)", re.DOTALL)
-"""What `_aside` names, and `syncd.daemon.linkcert`."""
+"""What `_aside` names, and `syncd.methods.linkcert`."""
 
 Random = Callable[[int], bytes]
 

@@ -29,8 +29,6 @@ from syncd.daemon.host import DeviceProblem, Seams, reachable
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
-from syncd.daemon.metering import ByteBudget, Meter, Transfers
-from syncd.daemon.pacing import Pace
 from syncd.daemon.rescuing import Rescue
 from syncd.daemon.reviving import prepare_roots, take_over
 from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
@@ -38,6 +36,8 @@ from syncd.daemon.securitylog import SecurityLog
 from syncd.daemon.twinning import note_twins
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, SyncdError
+from syncd.folder.metering import ByteBudget, Meter, Transfers
+from syncd.folder.pacing import Pace
 from syncd.net.circle import Surroundings
 from syncd.net.connections import Connections
 from syncd.net.listen import Doorkeeper

@@ -24,15 +24,15 @@ from ca.device import Purpose, device_text, verify
 from ca.ids import DeviceId, FolderId
 from ca.roles import Action
 from syncd.daemon.auditing import AuditLog
-from syncd.daemon.folder import FolderTask
 from syncd.daemon.host import Host
 from syncd.daemon.naming import device_named
-from syncd.daemon.problems import problem_of
 from syncd.daemon.restoring import Brought, Heard, Wish, bring
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.commanding import LIFETIME_MS, Claim, Standing, judge
 from syncd.errors import PeerUnavailable, SyncdError, TrustError
+from syncd.folder.folder import FolderTask
+from syncd.folder.problems import problem_of
 from syncd.model.paths import Path
 from syncd.protocol.commands import NONCE_BYTES, Report, Restore, Rule, Signed, State, issue, signed_untrusted
 from syncd.protocol.refusals import Event

@@ -31,7 +31,6 @@ from ca.roster import Head, Relation, Roster
 from ca.values import dataclass
 from syncd.daemon import standing as steps
 from syncd.daemon.devicedb import Also
-from syncd.daemon.ground import Rights
 from syncd.daemon.installation import Installation
 from syncd.daemon.people import People
 from syncd.daemon.standing import Standing
@@ -39,6 +38,7 @@ from syncd.daemon.tlsfiles import drop_tls_files
 from syncd.engine.duties import Duty, next_duty
 from syncd.engine.membership import Update, free_name
 from syncd.errors import RemoteProtocolError, TrustError
+from syncd.folder.ground import Rights
 from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.protocol import tls
 from syncd.protocol.invitation import one_line

@@ -33,13 +33,13 @@ from ca.roles import Role
 from ca.roster import Roster
 from ca.values import dataclass
 from syncd.daemon.beginning import begin_recovered
-from syncd.daemon.folder import FolderTask
 from syncd.daemon.host import Host
 from syncd.daemon.running import RunningFolder, refuse_root
 from syncd.daemon.views import Json, as_text, moment
 from syncd.engine.membership import free_name
 from syncd.engine.retention import DEFAULT_COPIES, Policy, parse_tiers, show_tiers
 from syncd.errors import PeerUnavailable, RemoteProtocolError, SyncdError, TrustError
+from syncd.folder.folder import FolderTask
 from syncd.home import CONFIG_NAME
 from syncd.http import Client
 from syncd.net.circle import CLIENT_LIMITS

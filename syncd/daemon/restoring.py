@@ -13,15 +13,15 @@ from dataclasses import replace
 import trio
 
 from ca.values import dataclass
-from syncd.daemon.folder import FolderTask
-from syncd.daemon.gathering import fetch, held_by_peers
-from syncd.daemon.ground import Ground
-from syncd.daemon.problems import problem_of
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text
 from syncd.engine.rates import work_of
 from syncd.engine.timeline import Difference, Seen, counts
 from syncd.errors import SyncdError, TrustError
+from syncd.folder.folder import FolderTask
+from syncd.folder.gathering import fetch, held_by_peers
+from syncd.folder.ground import Ground
+from syncd.folder.problems import problem_of
 from syncd.model.lists import Entry
 from syncd.model.paths import Path
 from syncd.model.records import ContentKind

@@ -19,15 +19,15 @@ import trio
 from ca.ids import FolderId
 from ca.values import dataclass
 from syncd.daemon.devicedb import FolderRow
-from syncd.daemon.folder import FolderTask, State
-from syncd.daemon.ground import not_at_work
 from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
-from syncd.daemon.metering import Transfers
-from syncd.daemon.problems import problem_of
 from syncd.engine.membership import Update
 from syncd.engine.retention import copies_untrusted, tiers_untrusted
 from syncd.errors import ConfigError, LocalProtocolError, SyncdError
+from syncd.folder.folder import FolderTask, State
+from syncd.folder.ground import not_at_work
+from syncd.folder.metering import Transfers
+from syncd.folder.problems import problem_of
 from syncd.seams import Lane, Tree, Trees
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore

@@ -9,10 +9,10 @@ from typing import Any
 
 from ca.device import device_text
 from ca.ids import DeviceId
-from syncd.daemon.drilling import Drilled
-from syncd.daemon.folder import FolderTask
-from syncd.daemon.ground import Withheld
 from syncd.daemon.running import RunningFolder
+from syncd.folder.drilling import Drilled
+from syncd.folder.folder import FolderTask
+from syncd.folder.ground import Withheld
 from syncd.model.ignores import SHARED_NAME
 from syncd.store.counts import Problem
 from syncd.treetypes import RootState

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
 
 from ca.ids import DeviceId
-from syncd.daemon.serving import Server
+from syncd.folder.serving import Server
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import FrameStatus, HeadsPage
 from syncd.protocol.frames import HEAD_BYTES, pack_frame

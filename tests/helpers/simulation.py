@@ -26,12 +26,12 @@ import trio
 from ca import recovery
 from ca.device import DeviceKeys
 from syncd.config import Settings
-from syncd.daemon.api import DaemonApi
 from syncd.daemon.app import Daemon
 from syncd.daemon.devicedb import DATABASE_NAME, DeviceDb
 from syncd.daemon.host import Seams
 from syncd.daemon.installation import Installation
 from syncd.daemon.running import RunningFolder
+from syncd.methods.api import DaemonApi
 from syncd.store.prepare import Round
 from syncd.treetypes import Path, Personality
 from syncd.web.methods import parse_params_untrusted

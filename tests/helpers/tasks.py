@@ -20,11 +20,11 @@ import trio
 
 from ca.device import DeviceKeys, generate
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId
-from syncd.daemon.folder import FolderTask
-from syncd.daemon.ground import Rights
-from syncd.daemon.metering import ByteBudget, Meter, Transfers
-from syncd.daemon.pacing import Pace
 from syncd.errors import PeerUnavailable
+from syncd.folder.folder import FolderTask
+from syncd.folder.ground import Rights
+from syncd.folder.metering import ByteBudget, Meter, Transfers
+from syncd.folder.pacing import Pace
 from syncd.model.ids import Cid, Incarnation
 from syncd.protocol.exchange import Frame, HeadsPage
 from syncd.protocol.frames import FrameReader

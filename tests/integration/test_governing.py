@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ca.keyfiles import load_recovery
-from syncd.daemon.enrolling import keys_text
+from syncd.methods.enrolling import keys_text
 from tests.helpers.computers import Computer, computers, join, share, sharing_computers, wait_equal, wait_until
 from tests.helpers.rosters import public_of
 

@@ -10,8 +10,8 @@ import trio
 from trio.testing import MockClock
 
 from ca.ids import DeviceId
-from syncd.daemon.ground import Rights
 from syncd.errors import RemoteProtocolError
+from syncd.folder.ground import Rights
 from syncd.model.changesets import SealedChangeset
 from syncd.model.cipher import BlockKind, Sealed, max_ciphertext
 from syncd.model.cutter import CutClass

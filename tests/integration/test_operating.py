@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.computers import Computer, free_ports, loopback_config, share
-from tests.unit.daemon.test_metrics import parse
+from tests.unit.methods.test_metrics import parse
 
 PORT = free_ports(1)[0]
 

@@ -23,7 +23,7 @@ import pytest
 
 from ca.custody import LINKS_FILE
 from syncd.cli import client
-from syncd.daemon import linkcert
+from syncd.methods import linkcert
 from syncd.web import linkpages, linkseats
 from tests.helpers.computers import Computer, computers, loopback_config, sharing_computers, wait_until
 from tests.helpers.recipients import Answer, Recipient, unverified

@@ -9,8 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from ca.ids import DeviceId
-from syncd.daemon.ground import Rights
-from syncd.daemon.serving import ECHO_S
+from syncd.folder.ground import Rights
+from syncd.folder.serving import ECHO_S
 from syncd.model.heads import decode_head_untrusted
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import HeadsPage

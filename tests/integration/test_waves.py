@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from syncd.daemon.waves import Waves
 from syncd.engine.brake import WINDOW_S
 from syncd.errors import SyncdError
+from syncd.folder.waves import Waves
 from syncd.store.waves import Held, Why
 from tests.helpers.tasks import SimSite, World
 

@@ -22,9 +22,9 @@ MOST_DEEDS = 3
 SOURCES = (
     "syncd/store/*.py",
     "syncd/engine/plan.py",
-    "syncd/daemon/applying.py",
-    "syncd/daemon/finishing.py",
-    "syncd/daemon/keeping.py",
+    "syncd/folder/applying.py",
+    "syncd/folder/finishing.py",
+    "syncd/folder/keeping.py",
     "tests/helpers/crashes.py",
     "tests/helpers/sim*.py",
     "tests/helpers/tasks.py",

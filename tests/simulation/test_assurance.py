@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from syncd.daemon.replicating import LATEST_S, LOOK_S
+from syncd.folder.replicating import LATEST_S, LOOK_S
 from syncd.store.packing import PACK_AFTER_S
 from tests.helpers.simulation import SimComputer, Simulation, simulate
 from tests.helpers.tasks import SeededRandom

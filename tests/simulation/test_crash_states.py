@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from syncd.daemon import finishing
+from syncd.folder import finishing
 from syncd.store import folder
 from syncd.store.apply import Done
 from syncd.store.folder import FolderStore

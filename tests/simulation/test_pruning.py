@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from syncd.daemon import archiving
-from syncd.daemon.archiving import ROUND_S, SCRUB_WITHIN_S
 from syncd.engine.retention import Policy, Step, Tier
+from syncd.folder import archiving
+from syncd.folder.archiving import ROUND_S, SCRUB_WITHIN_S
 from syncd.model.cipher import BlockKind
 from syncd.model.lists import pack_entry
 from syncd.model.packs import PackBuilder

@@ -17,7 +17,7 @@ from ca.custody import LINKS_FILE, Custody
 from ca.device import DeviceKeys
 from ca.errors import ConfigError
 from ca.homekey import is_sealed
-from syncd.daemon.linkcert import open_certificate
+from syncd.methods.linkcert import open_certificate
 from tests.helpers.rosters import seeded
 
 OLD, NEW = "nine tall ships sail", "eight small boats sink"

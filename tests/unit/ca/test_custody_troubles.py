@@ -14,7 +14,7 @@ import pytest
 from ca import homekey, keyfiles, privatefiles
 from ca.custody import Custody
 from ca.errors import ConfigError
-from syncd.daemon.linkcert import open_certificate
+from syncd.methods.linkcert import open_certificate
 from tests.helpers.rosters import seeded
 
 PASSPHRASE = "nine tall ships sail"

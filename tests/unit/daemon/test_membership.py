@@ -20,11 +20,11 @@ from ca.wraps import HpkeSealer
 from syncd.daemon import standing
 from syncd.daemon.beginning import join_folder
 from syncd.daemon.duties import run_duties
-from syncd.daemon.ground import Rights
 from syncd.daemon.membership import FolderMembership, JournalHead
 from syncd.engine.duties import PENDING_STEP_S
 from syncd.engine.membership import Update
 from syncd.errors import CodecError, RemoteProtocolError, StoreCorrupt, TrustError
+from syncd.folder.ground import Rights
 from syncd.model.cipher import BlockKind, BlockRefused
 from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.protocol.messages import RosterPage, RosterSubmit

@@ -18,12 +18,12 @@ from syncd.daemon.answering import Pairing
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent, Joined, Requested
-from syncd.daemon.joining import Invitation, Joiner, listed, network_dial
 from syncd.daemon.membership import FolderMembership
 from syncd.engine import invites as rules
 from syncd.engine.invites import CODE_LIFETIME_S, Claim, Invite, unpack_untrusted
 from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.http import Body, Response, serve
+from syncd.methods.joining import Invitation, Joiner, listed, network_dial
 from syncd.net.stream import accept_tls
 from syncd.protocol.invitation import MAX_REQUEST_BYTES
 from syncd.protocol.joiner import JoinerSession

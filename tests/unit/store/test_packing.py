@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from ca.ids import DeviceId
-from syncd.daemon.keeping import HOUSEKEEPING_S
+from syncd.folder.keeping import HOUSEKEEPING_S
 from syncd.model.lists import BlockList
 from syncd.protocol.frames import FrameStatus
 from syncd.protocol.possession import HOLD_S

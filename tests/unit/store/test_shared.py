@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-from syncd.daemon.handingout import HandedOut, _batches, all_below
-from syncd.daemon.pacing import Pacer, Pacers
+from syncd.folder.pacing import Pacer, Pacers
+from syncd.methods.handingout import HandedOut, _batches, all_below
 from syncd.model.lists import BlockList
 from syncd.model.paths import Path
 from syncd.store import shared

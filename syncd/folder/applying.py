@@ -1,0 +1,259 @@
+"""Async. Bringing this disk to what Global says: plan, do what needs no content, offer the rest to the puller, commit.
+
+What is to be done is decided by `engine.plan`, how by `store.apply`; here is when, and what becomes of a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import trio
+
+from syncd.engine.plan import Waiting
+from syncd.folder.finishing import FEW
+from syncd.folder.ground import STALE_S, Ground
+from syncd.folder.keeping import Keeper
+from syncd.folder.problems import problem_of
+from syncd.folder.waves import Waves
+from syncd.store import counts
+from syncd.store.apply import Done, carry_out
+from syncd.store.commit import Committed
+from syncd.store.glance import RootMoved, demand_root
+from syncd.store.prepare import Round, Step
+from syncd.store.recovery import publish_late_edits
+from syncd.store.staging import Staging
+from syncd.store.tally import Counted
+from syncd.treetypes import ROOT, LocallyChanged, NameTaken, NoSpace, NotThere, RootState, TreeError
+
+log = logging.getLogger("syncd.folder")
+
+LONGEST_SLEEP_S = 3600.0
+RETRY_S = 2.0
+RACE_RETRY_S = 0.25
+PLAN_S = 1.0
+"""How often the planner looks again while contents arrive and nothing else happens: at directories, say, that get their
+mode when all that is in them is there."""
+FRESH_S = 0.25
+"""A root that was there so lately need not be looked for again before planning: what changes the disk finds out anyway,
+and that something is gone is decided by the scan alone."""
+
+
+class _Carried(NamedTuple):
+    """What became of some steps. `counted`: what the rows say then, if nothing is left."""
+
+    done: list[Done]
+    committed: Committed
+    counted: Counted | None
+
+
+class Applier:
+    """Carries out what is left to be done in one folder, whenever there may be something."""
+
+    def __init__(self, ground: Ground, keeper: Keeper, waves: Waves) -> None:
+        self._ground = ground
+        self._keeper = keeper
+        self._store = ground.store
+        self._db = ground.db
+        self._blocking = ground.workers.run_blocking
+        self._clock = ground.clock
+        self._puller = ground.puller
+        self._finisher = ground.finisher
+        self._work = ground.work
+        self._waves = waves
+        self._counted: Counted | None = None
+        """Of the last sweep, if it has changed nothing after that."""
+        self._has_come = False
+        """Contents have come, and been put in place, since the planner looked."""
+        self._planned_at = 0.0
+        self._space_at = 0.0
+        """The disk was full, or failed: when to try again. 0: it was not."""
+        ground.finisher.on_committed = self._after_commit
+        ground.finisher.db_count = self._db_count
+        ground.puller.on_failed = self._after_failure
+        ground.puller.on_fed = ground.wake_plan
+
+    async def run(self) -> None:
+        await self._ground.may_work.wait()
+        await self._ground.knows_disk.wait()
+        while True:
+            await self._wait_for_work()
+            # Planning begins here, so that nobody takes this disk for level by what was counted before the news.
+            self._ground.plan_event, self._ground.is_planning = trio.Event(), True
+            self._has_come, self._planned_at = False, trio.current_time()
+            try:
+                has_planned = await self._plan()
+            finally:
+                self._ground.is_planning = False
+            if has_planned:
+                self._ground.tell()
+
+    async def _wait_for_work(self) -> None:
+        """Until something may be left to be done, or is due again."""
+        due_at = trio.current_time() + await self._until_retry_s()
+        while not self._ground.plan_event.is_set():
+            now = trio.current_time()
+            if now >= due_at or (self._has_come and now >= self._planned_at + PLAN_S):
+                return
+            with trio.move_on_at(min(due_at, now + PLAN_S) if self._puller.busy else due_at):
+                await self._ground.plan_event.wait()
+
+    async def _plan(self) -> bool:
+        """Do what can be done now; False where the root is not there."""
+        if self._ground.root_state is not RootState.OK:
+            return False
+        if not self._ground.is_recovered and not await self._keeper.check_root():
+            return False  # it also notes what was done to the disk and never written down
+        self._ground.tell()
+        try:
+            while await self._sweep():
+                pass
+        except RootMoved:
+            if await self._keeper.check_root():
+                self._ground.wake_plan()  # it is back already
+            return False
+        except TreeError as error:
+            log.warning("folder %s: the disk failed: %s", self._ground.name, error)
+            self._counted = None
+            self._space_at = self._clock.monotonic() + RETRY_S
+        await self._ground.recount(self._counted)
+        return True
+
+    async def _until_retry_s(self) -> float:
+        """How long until something that failed is due again: what the last sweep passed over."""
+        due = self._ground.next_retry
+        if self._ground.counts_are_stale:
+            due = await self._db(counts.db_next_retry, self._store.connection, self._ground.swept_at)
+        wait_s = LONGEST_SLEEP_S if due is None else max(0.05, due - self._clock.now())
+        if self._ground.counts_are_stale:
+            wait_s = min(wait_s, STALE_S)
+        return min(wait_s, max(0.05, self._space_at - self._clock.monotonic())) if self._space_at else wait_s
+
+    async def _sweep(self) -> bool:
+        """Once through all pending nodes; True if that brought anything closer."""
+        self._ground.swept_at = now = self._clock.now()
+        await self._judge_again()
+        if self._puller.busy:
+            await self._puller.let_go(await self._db(self._store.db_outdated, self._puller.on_their_way))
+        ignored = self._ground.ignores.at(self._ground.now_ns()) if self._ground.ignores.lines else None
+        after: int | None = 0
+        progress, waiting, is_left = False, Waiting(), False
+        while after is not None:
+            async with self._finisher.disk:
+                plan = partial(self._store.db_plan, after, now, self._puller.engaged, ignored, waiting)
+                looks = not after and not self._keeper.is_root_fresh(FRESH_S)
+                visit = partial(self._db_plan, plan, self._ground.may_count, looks)
+                page, after, self._counted = await (self._db(visit) if after else self._waves.judged(visit))
+                if looks:
+                    self._keeper.root_was_there()
+                progress = await self._carry_out(page) or progress
+                is_left = is_left or page.is_left
+            if page.wants and self._ground.rights.exchanges and self._clock.monotonic() >= self._space_at:
+                await self._puller.offer(page.wants)
+        return progress and is_left
+
+    def _db_plan(
+        self, plan: Callable[[], tuple[Round, int | None]], may_count: bool, looks: bool
+    ) -> tuple[Round, int | None, Counted | None]:
+        """Plan a page; and count, where nothing follows that touches rows. `looks`: at first whether the root is there.
+
+        Raises RootMoved."""
+        if looks:
+            demand_root(self._store.tree, self._ground.marker)
+        page, following = plan()
+        goes_on = following is not None or page.steps or page.blocked or (page.is_left and page.settled + page.woken)
+        return page, following, self._ground.db_count() if may_count and not goes_on else None
+
+    async def _judge_again(self) -> None:
+        """Once for every state of the roster that lets us exchange: those who were taken out judge nothing."""
+        if self._ground.is_judged or not self._ground.rights.exchanges:
+            return
+        self._ground.is_judged = True
+        async with self._finisher.disk:
+            changed = await self._db(self._store.db_judge_again)
+        if changed:
+            log.warning(
+                "folder %s: %s changesets count otherwise by the roster as it is now", self._ground.name, changed
+            )
+
+    async def _carry_out(self, page: Round) -> bool:
+        """Do what needs no content. The finisher's `disk` is held."""
+        done = []
+        if page.steps:
+            nodes = {step.operation.node for step in page.steps}
+            self._store.moving |= nodes
+            try:
+                if len(page.steps) > FEW:
+                    done = await self._blocking(carry_out, self._store.tree, page.steps)
+                commit = partial(self._db_commit, page.steps, done, self._ground.may_count)
+                done, committed, self._counted = await self._db(commit)
+            except TreeError:
+                self._ground.is_recovered = False  # some of it was done: that is found out before anything else is
+                raise
+            finally:
+                self._store.moving -= nodes
+            is_done = any(not isinstance(item.outcome, TreeError) for item in done)
+            page.is_left = committed.is_pending or bool(committed.edited)
+            await self._after_commit(committed, is_swept=is_done)  # then another sweep follows at once
+        if page.blocked:
+            self._counted = None
+            taken = [(node, path, NameTaken("something that is only here has its name")) for node, path in page.blocked]
+            await self._db(self._note_failures, Committed(failed=list(taken)))
+        return page.settled + page.woken > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
+
+    def _db_commit(self, steps: Sequence[Step], done: list[Done], may_count: bool) -> _Carried:
+        """Do the steps, if that has not been done; note what was done; and count, if nothing is left."""
+        done = done or carry_out(self._store.tree, steps)
+        committed = self._store.db_commit(done, self._clock.now())
+        return _Carried(done, committed, self._ground.db_count() if may_count and committed.is_over else None)
+
+    def _db_count(self) -> Counted | None:
+        return self._ground.db_count() if self._ground.may_count else None
+
+    async def _after_commit(
+        self, committed: Committed, counted: Counted | None = None, *, is_swept: bool = False
+    ) -> None:
+        """`counted`: in the same visit to the rows. `is_swept`: the planner looks again without being woken."""
+        self._waves.carried_out(committed.nodes)
+        clears = bool(committed.applied and self._space_at)
+        if clears:
+            self._space_at, self._counted = 0.0, None
+            await self._db(counts.db_clear_problems, self._store.connection, [ROOT])
+        if committed.edited:
+            await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
+            self._ground.announce(await self._db(self._store.journal.newest_seq))
+        if committed.failed:
+            await self._db(self._note_failures, committed)
+        self._ground.look_again(committed.look_again)
+        if committed.moved:
+            self._work.deep.update(committed.moved)
+            self._work.event.set()
+        if not is_swept and committed.is_over:
+            await self._ground.recount(None if clears else counted)
+        elif not is_swept:
+            # While contents come in group after group, nothing new can be done after most of them.
+            self._has_come = True
+            if not self._puller.busy or committed.is_left or committed.failed or committed.look_again:
+                self._ground.wake_plan()
+        self._ground.tell()
+
+    def _note_failures(self, committed: Committed) -> None:
+        for node, path, error in committed.failed:
+            if isinstance(error, NoSpace):
+                # That concerns all of the folder: nothing more is staged until some time has passed.
+                self._space_at = self._clock.monotonic() + RETRY_S
+                node, path = 0, ROOT
+            code, why, fix = problem_of(error, reading=False)
+            # A local edit got in between: the scan that looks there is on its way, so the next try is close.
+            retry_s = RACE_RETRY_S if isinstance(error, LocallyChanged | NotThere | NameTaken) else RETRY_S
+            counts.db_note_problem(self._store.connection, node, path, code, why, fix, self._clock.now(), retry_s)
+
+    async def _after_failure(self, staging: Staging) -> None:
+        assert staging.error is not None
+        failed = Committed(failed=[(staging.want.node, staging.want.path, staging.error)])
+        await self._db(self._note_failures, failed)
+        # It may have its name already: that is found out before the next look at the disk.
+        self._ground.is_recovered = False
+        self._ground.wake_plan()

@@ -1,0 +1,155 @@
+"""Async. Looking after a folder: whether its root is there and ours, what a crash left behind, what may be let go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from math import inf
+
+import trio
+
+from syncd.folder.ground import Ground
+from syncd.folder.proving import Copies
+from syncd.store import waves
+from syncd.store.packing import Comparison, db_let_go, db_packed_of, db_pressed, db_superseded, pack_superseded
+from syncd.store.past import db_note_past
+from syncd.store.pruning import db_copies
+from syncd.store.recovery import db_adopt_old, db_recheck_old, db_recover_intents, publish_late_edits
+from syncd.store.steps import db_recover_steps
+from syncd.store.timing import db_keep_rates
+from syncd.treetypes import RootState, TreeError
+
+log = logging.getLogger("syncd.folder")
+
+ROOT_CHECK_S = 10.0
+ROOT_BACK_S = 2.0
+"""A root that is there is looked at now and then, and before anything is said to be gone; one that is not, more often:
+somebody waits for it."""
+HOUSEKEEPING_S = 20.0
+ASK_EVERY_S = 300.0
+
+
+class Keeper:
+    """Looks after the root and the leftovers of one folder."""
+
+    def __init__(self, ground: Ground, copies: Copies) -> None:
+        self.on_root_moved: Callable[[], object] = lambda: None
+        """The root is there again, or gone: the disk is to be looked at again."""
+        self._ground = ground
+        self._copies = copies
+        self._asked_at = -inf
+        self._store = ground.store
+        self._db = ground.db
+        self._blocking = ground.workers.run_blocking
+        self._clock = ground.clock
+        self._puller = ground.puller
+        self._finisher = ground.finisher
+        self._root_lock = trio.Lock()
+        self._checked_at = -inf
+        self._measured = ground.rates.as_json()
+
+    async def check_root(self, *, fresh_s: float = 0.0) -> bool:
+        """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind.
+
+        `fresh_s`: what was found so lately is good enough. Whoever takes what is missing for gone looks anew."""
+        if self._ground.is_recovered and self.is_root_fresh(fresh_s):
+            return self._ground.root_state is RootState.OK
+        async with self._root_lock:
+            state = await self._blocking(self._store.tree.check_root, self._ground.marker)
+            self._checked_at = self._clock.monotonic()
+            if state is RootState.OK and not self._ground.is_recovered:
+                await self._recover()
+                self._ground.is_recovered = True
+            if state is not self._ground.root_state:
+                self._ground.root_state = state
+                self._ground.root_moved.set()
+                self._ground.root_moved = trio.Event()
+                log.warning(
+                    "folder %s: its directory is %s",
+                    self._ground.name,
+                    "back" if state is RootState.OK else state.value,
+                )
+                self.on_root_moved()
+                self._ground.wake_plan()
+                await self._ground.recount()
+                self._ground.tell()
+            return state is RootState.OK
+
+    def is_root_fresh(self, fresh_s: float) -> bool:
+        """Whether the root was looked for so lately."""
+        return self._clock.monotonic() < self._checked_at + fresh_s
+
+    def root_was_there(self) -> None:
+        """Somebody has just looked."""
+        self._checked_at = self._clock.monotonic()
+
+    async def _recover(self) -> None:
+        await self._db(lambda: self._store.packs.db_adopt(self._store.keyring, self._clock.now()))
+        await self._db(db_note_past, self._store)
+        staged = await self._blocking(self._store.tree.list_staged)
+        self._puller.resumable = {token for token, _ in staged}
+        async with self._finisher.disk:  # what is being put in place now is no crash
+            now = self._clock.now()
+            committed = await self._db(db_recover_steps, self._store, now)
+            committed.edited += (await self._db(db_recover_intents, self._store, now)).edited
+            strays = await self._db(db_adopt_old, self._store, now)
+        if strays:
+            log.warning("folder %s: %s things in .syncd/old have no row; they are kept", self._ground.name, strays)
+        if committed.edited:
+            await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
+        self._ground.wake_plan()
+
+    async def run(self) -> None:
+        """Look after what was replaced or deleted, and after names with problems, until cancelled."""
+        while True:
+            self._ground.ages.note(
+                self._clock.monotonic(),
+                await self._db(waves.db_newest_row, self._store.connection),
+            )
+            await trio.sleep(HOUSEKEEPING_S)
+            await self._keep_rates()
+            if self._ground.root_state is not RootState.OK:
+                continue
+            try:
+                edits = await self._db(db_recheck_old, self._store, self._clock.now(), self._ground.now_ms())
+                due = await self._db(db_superseded, self._store, self._clock.now())
+                if due:
+                    async with self._ground.packing:
+                        known = await self._db(db_packed_of, self._store, due)
+                        compared = await self._blocking(pack_superseded, self._store, due, known)
+                        await self._have_copies_proved(compared)
+                        edits += await self._db(db_let_go, self._store, compared, self._clock.now())
+                        self._ground.plain_waiting = compared.waiting
+                    await self._ground.recount()  # `status` tells how much is plain, and how much packed
+            except TreeError as error:
+                log.warning("folder %s: %s", self._ground.name, error)
+                continue
+            if edits:
+                self._ground.announce(await self._db(self._store.journal.newest_seq))
+                self._ground.wake_plan()
+            if self._ground.problems:
+                self._ground.look_again([tuple(p.path.split(b"/")) for p in self._ground.problems if p.path])
+
+    async def _have_copies_proved(self, compared: Comparison) -> None:
+        """Before a short disk makes old inodes go that no pack has: whether others have them, asked now and then."""
+        pressed = await self._db(db_pressed, self._store, compared)
+        now = self._clock.monotonic()
+        if not pressed or now < self._asked_at + ASK_EVERY_S:
+            return
+        self._asked_at = now
+        wanted = await self._db(db_copies, self._store)
+        if wanted:
+            await self._copies.prove(pressed, wanted, hold=True)
+
+    async def _keep_rates(self) -> None:
+        measured = self._ground.rates.as_json()
+        if measured != self._measured:
+            self._measured = measured
+            await self._db(db_keep_rates, self._store, self._ground.rates)
+
+    async def watch_root(self) -> None:
+        """Notice a root that goes or comes back, until cancelled."""
+        while True:
+            wait_s = ROOT_CHECK_S if self._ground.root_state is RootState.OK else ROOT_BACK_S
+            await trio.sleep(max(0.0, self._checked_at + wait_s - self._clock.monotonic()))
+            await self.check_root(fresh_s=wait_s / 2)

@@ -1,0 +1,360 @@
+"""Async. Looking at this disk: directory after directory is compared with its rows, what changed is published.
+
+Whether a name that is missing was moved or deleted is decided only after everything dirty was looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import trio
+
+from syncd.folder.ground import Ground
+from syncd.folder.keeping import Keeper
+from syncd.folder.problems import problem_of
+from syncd.folder.retrying import Retries
+from syncd.folder.waves import Waves
+from syncd.model.changesets import MAX_RECORDS
+from syncd.model.ignores import Ignores
+from syncd.store import counts, filtering, waves
+from syncd.store.draft import Draft, Examined
+from syncd.store.examine import Examination, Opened, Previous, examine, is_shared
+from syncd.store.glance import Begun, Seen, db_begin, db_look, db_look_also
+from syncd.store.scan import Found, Gone, Item, Trouble, Walk
+from syncd.store.tally import Counted
+from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
+
+log = logging.getLogger("syncd.folder")
+
+EXAMINE_BYTES = 64 << 20
+EXAMINE_FILES = MAX_RECORDS
+"""One changeset for all that a step of the walk found: at 1,024 rows to a commit the rows of 20,000 files took a third
+longer, as each commit writes nearly every page of their indexes."""
+EXAMINERS = 2
+"""Threads for one large file: reading and cutting it take about as long as hashing and encrypting."""
+FULL_SCAN_S = 3600.0
+RETRY_S = 2.0
+STRAYS_S = 60.0
+"""Something is said to stand where no walk comes: all is looked at this soon."""
+RESTLESS_S = 2.0
+REST_SHARE = 4.0
+LONGEST_REST_S = 1.0
+"""While contents arrive, most of what a watch reports is our own doing: a scan rests four times as long as the one
+before it took, so that several reports are looked at together."""
+COOKIE_S = 5.0
+HEARD_S = 0.5
+"""After a long look: what was moved behind its back has come to rest by then, and a watch has told where it went."""
+
+
+class _Published(NamedTuple):
+    """What was published. `is_left`: something is pending now."""
+
+    draft: Draft
+    newest: int
+    is_left: bool
+
+
+class Scanner:
+    """Looks at the disk of one folder, whenever there is something to look at."""
+
+    def __init__(self, ground: Ground, keeper: Keeper, waves: Waves) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._db = ground.db
+        self._blocking = ground.workers.run_blocking
+        self._clock = ground.clock
+        self._work = ground.work
+        self._keeper = keeper
+        self._waves = waves
+        self._rest_s = 0.0
+        self._counted: Counted | None = None
+        """At the end of the last look, if that was at the rows then."""
+        self._cookies_seen: frozenset[bytes] = frozenset()
+        self._cookies_done: frozenset[bytes] = frozenset()
+        self._retries = Retries()
+        self._full_at = self._clock.monotonic() + FULL_SCAN_S
+
+    def dirty(self, dirty: Dirty) -> None:
+        """What a watch reports."""
+        if dirty.ignore_changed:
+            self._work.everything = True
+        self._cookies_seen |= dirty.cookies
+        self._work.add(dirty)
+
+    def rescan(self) -> int:
+        """Look at everything again; the number of the scan that will have done so (`progress.scans_done`)."""
+        self._work.everything = True
+        self._work.event.set()
+        return self._ground.progress.scans_begun + 1
+
+    async def pass_cookie(self) -> None:
+        """Return when everything that was on the disk at the call has been looked at.
+
+        A cookie file comes back through the watch behind all events before it; where that takes too long (no watch), a
+        full scan answers instead.
+        """
+        while self._ground.progress.scans_done == 0 or self._ground.root_state is not RootState.OK:
+            await self._ground.changed()
+        with trio.move_on_after(COOKIE_S):
+            if await self._cookie_came_back():
+                return
+        number = self.rescan()
+        while self._ground.progress.scans_done < number:
+            await self._ground.changed()
+
+    async def _cookie_came_back(self) -> bool:
+        cookie = self._store.journal.random_name()
+        try:
+            await self._blocking(self._store.tree.write_cookie, cookie)
+        except TreeError as error:  # a full or read-only disk can still be looked at
+            log.debug("folder %s: no cookie: %s", self._ground.name, error)
+            return False
+        while cookie not in self._cookies_done:
+            await self._ground.changed()
+        return True
+
+    async def run(self) -> None:
+        await self._ground.may_scan.wait()
+        await self._ground.may_work.wait()
+        self._work.event.set()  # the first scan waits for no event
+        while True:
+            await self._wait_for_work()
+            if self._ground.puller.busy:
+                await trio.sleep(self._rest_s)
+            if self._ground.root_state is not RootState.OK or not (
+                self._ground.is_recovered or await self._keeper.check_root()
+            ):
+                await trio.sleep(1)
+                self._work.event.set()
+                continue
+            self._ground.progress.scans_begun += 1
+            began = self._clock.monotonic()
+            cookies, self._cookies_seen = self._cookies_seen, frozenset()
+            self._ground.is_scanning = True
+            self._ground.tell()
+            dirty, deep = self._work.take()
+            try:
+                await self._scan(dirty, deep)
+            except TreeError as error:
+                log.warning("folder %s: the scan stopped: %s", self._ground.name, error)
+                self._work.everything = True
+                await self._keeper.check_root()
+            finally:
+                self._ground.is_scanning = False
+            self._ground.progress.scans_done = self._ground.progress.scans_begun
+            self._ground.progress.scan_s = self._clock.monotonic() - began
+            self._rest_s = min(LONGEST_REST_S, REST_SHARE * self._ground.progress.scan_s)
+            self._ground.knows_disk.set()
+            self._cookies_done = cookies
+            await self._ground.recount(self._counted)
+            if self._ground.has_strays and dirty is not None:
+                self._full_at = min(self._full_at, self._clock.monotonic() + STRAYS_S)
+            self._ground.tell()
+            if self._work:
+                self._work.event.set()
+                await trio.sleep(RESTLESS_S if self._ground.retries else 0)
+
+    async def _wait_for_work(self) -> None:
+        """Until something is dirty, or what gave trouble is due; everything is looked at each hour."""
+        due = min(self._full_at, self._retries.next_s())
+        with trio.move_on_after(max(0.0, due - self._clock.monotonic())):
+            await self._work.event.wait()
+        now = self._clock.monotonic()
+        self._work.deep.update(self._retries.take(now))
+        if now >= self._full_at:
+            self._work.everything = True
+
+    async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
+        self._ground.retries.clear()
+        ground, may_count = self._ground, dirty is not None and self._ground.may_count
+        look = partial(db_begin, self._store, ground.marker, ground.ignores, ground.now_ns, dirty, deep)
+        rights = ground.rights
+
+        def begin() -> tuple[Begun, tuple[_Published | None, Counted | None]]:
+            begun, published = look(), None
+            if begun.is_as_known and not rights.waits:
+                assert begun.glimpse is not None
+                published = self._db_publish(begun.glimpse.examined, publishes=rights.publishes)
+            is_over = begun.first.is_all_well or (published is not None and begun.walk.misses_nothing)
+            return begun, (published, ground.db_count() if may_count and is_over else None)
+
+        begun, (published, self._counted) = await self._waves.begin_scan(begin)
+        self._keeper.root_was_there()
+        rules, walk, seen = begun.rules, begun.walk, begun.first
+        if rules != self._ground.ignores:
+            if dirty is not None:  # what was left out so far may be anywhere
+                self._work.everything = True
+            self._ground.ignores = rules
+            self._ground.wake_plan()
+        if dirty is None:
+            self._full_at = self._clock.monotonic() + FULL_SCAN_S
+        if published is not None:
+            self._after_draft(published)
+            seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
+        missing = await self._take_all_found(walk, seen, begun.glimpse if published is None else None)
+        if missing and walk.is_long:
+            await trio.sleep(HEARD_S)
+            seen = await self._db(db_look_also, self._store, walk, dict(self._work.names))
+            missing = await self._take_all_found(walk, seen)
+        is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
+        if dirty is None:
+            await self._reconsider(rules, walk.left_out, has_others=begun.before is not None)
+            if is_taken and not walk.is_blind:
+                await self._db(filtering.db_note_rules, self._store.connection, rules)
+        self._retries.tried(None if dirty is None else deep)
+        self._ground.progress.looked_at += 1
+
+    async def _reconsider(self, rules: Ignores, left_out: set[int], *, has_others: bool) -> None:
+        """After a look at everything: what rules had put aside, and do not leave out any more."""
+
+        def reconsider() -> None:
+            filtering.db_reconsider_here(self._store.connection, left_out, every_kind=has_others)
+            if rules.asks_for_age:  # the clock may have been wrong
+                filtering.db_reconsider_elsewhere(self._store.connection)
+
+        await self._db(reconsider)
+        self._ground.wake_plan()
+
+    async def _take_all_found(self, walk: Walk, seen: Seen, glimpse: Examination | None = None) -> Sequence[Gone]:
+        """Go on until all was looked at; what is missing then. `glimpse`: what is in what was seen."""
+        while seen.found is not None:
+            if glimpse is not None:
+                await self._take_examined(glimpse, seen.previous or {}, is_last=walk.misses_nothing)
+                glimpse = None
+            else:
+                await self._take_found(seen.found, seen.previous, is_last=walk.misses_nothing)
+            seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
+        return seen.missing
+
+    async def _take_found(self, found: Found, previous: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
+        """`is_last`: the look ends with these."""
+        await self._note_trouble(found.trouble)
+        if found.left_out:
+            await self._db(filtering.db_put_aside, self._store.connection, found.left_out)
+        at, items = 0, self._without_ours(found.items)
+        while at < len(items):
+            part: list[Item] = []
+            size = 0
+            while at < len(items) and len(part) < EXAMINE_FILES and (size < EXAMINE_BYTES or not part):
+                if part and is_shared(items[at]):
+                    break
+                part.append(items[at])
+                size += items[at].stat.size if items[at].stat.kind is Kind.FILE else 0
+                at += 1
+            await self._take_items(self._waves.without_held(part), previous, is_last=is_last and at == len(items))
+
+    def _without_ours(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What just gets its name is looked at when the rows know of it, and need not be read for that."""
+        ours = self._ground.finisher.paths if items else set()
+        if ours:
+            self._ground.look_again([item.path for item in items if item.path in ours])
+            items = [item for item in items if item.path not in ours]
+        return items
+
+    async def _take_items(self, items: Sequence[Item], known: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
+        previous = await self._db(self._store.db_previous, items) if known is None else known
+        result = await self._examine(items, previous)
+        await self._take_examined(result, previous, is_last=is_last)
+
+    async def _take_examined(self, result: Examination, previous: Mapping[Path, Previous], *, is_last: bool) -> None:
+        await self._note_trouble(result.trouble)
+        self._ground.look_again(result.restless)
+        publishable, passing = await self._waves.sift(result.examined, previous)
+        if publishable:
+            publishes = await self._publishes()
+
+            def publish() -> tuple[_Published, Counted | None]:
+                if passing:
+                    waves.db_pass(self._store.connection, waves.SCAN_ORIGIN, passing, self._clock.now())
+                published = self._db_publish(publishable, publishes=publishes)
+                return published, self._ground.db_count() if counts_too else None
+
+            counts_too = is_last and self._ground.may_count
+            published, self._counted = await self._db(publish)
+            self._after_draft(published)
+
+    async def _examine(self, items: Sequence[Item], previous: Mapping[Path, Previous]) -> Examination:
+        if len(items) == 1 and is_shared(items[0]):
+            return await self._examine_together(items[0], previous.get(items[0].path))
+        return await self._blocking(
+            lambda: examine(self._store.tree, self._store.keyring.hasher(), items, previous, self._ground.now_ns)
+        )
+
+    async def _examine_together(self, item: Item, previous: Previous | None) -> Examination:
+        """A large file, by several threads."""
+        result, keyring = Examination(), self._store.keyring
+        try:
+            opened = await self._blocking(Opened, self._store.tree, item, previous, self._ground.now_ns)
+        except TreeError as error:
+            result.refuse(item, error)
+            return result
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(EXAMINERS):
+                    nursery.start_soon(self._blocking, lambda: opened.work(keyring.hasher()))
+            result.add(await self._blocking(lambda: opened.finish(keyring.hasher())))
+        except TreeError as error:
+            result.refuse(item, error)
+        finally:
+            opened.close()
+        return result
+
+    async def _take_missing(self, missing: Sequence[Gone]) -> bool:
+        """Publish what is gone, unless it has to wait. Whether all is known of what was left out."""
+        vanished = await self._db(lambda: waves.db_vanished(self._store.connection, missing, self._store.moving))
+        rows = [gone.known.row for gone in vanished if gone.known.kind != Kind.DIR]
+        directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
+        if directories:
+            rows += await self._db(waves.db_files_below, self._store.connection, directories)
+        nodes = [gone.known.row for gone in vanished if not gone.known.is_copy]
+        missing = [gone for gone in missing if gone.known.is_copy or not self._waves.is_held(gone.known.row)]
+        if await self._waves.holds_missing(nodes, rows, len(vanished)):
+            missing = [gone for gone in missing if gone.is_left_out]
+        publishes = await self._publishes()
+        now_ms = self._ground.now_ms()
+        published = await self._db(
+            lambda: self._db_published(self._store.db_delete(missing, now_ms, publishes=publishes))
+        )
+        self._after_draft(published)
+        return not published.draft.again
+
+    def _db_publish(self, found: Sequence[Examined], *, publishes: bool) -> _Published:
+        return self._db_published(self._store.db_publish(found, self._ground.now_ms(), publishes=publishes))
+
+    def _db_published(self, draft: Draft) -> _Published:
+        return _Published(draft, self._store.journal.newest_seq(), self._store.is_pending())
+
+    async def _publishes(self) -> bool:
+        """Whether what was found is published or only here, once that is certain: only here is for good."""
+        while self._ground.rights.waits:
+            await self._ground.changed()
+        return self._ground.rights.publishes
+
+    def _after_draft(self, published: _Published) -> None:
+        draft = published.draft
+        self._ground.look_again(draft.again)
+        if draft.records:
+            self._ground.announce(published.newest)
+        if published.is_left and (draft.records or draft.unchanged):
+            self._ground.wake_plan()
+
+    async def _note_trouble(self, trouble: Sequence[Trouble]) -> None:
+        def note() -> None:
+            for item in trouble:
+                if item.error is not None:
+                    code, why, fix = problem_of(item.error, reading=True)
+                elif item.stat is not None and item.stat.kind is Kind.BROKEN:
+                    code, why, fix = "SY-DISK-03", "the disk does not say what this is", "check the disk"
+                else:
+                    code, why, fix = "SY-FILE-04", "it is a pipe, a socket or a device", "nothing, or move it elsewhere"
+                counts.db_note_problem(self._store.connection, 0, item.path, code, why, fix, self._clock.now(), RETRY_S)
+
+        if trouble:
+            await self._db(note)
+        now = self._clock.monotonic()
+        for item in trouble:
+            if item.error is not None or (item.stat is not None and item.stat.kind is Kind.BROKEN):
+                self._retries.failed(item.path, now)
