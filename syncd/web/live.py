@@ -40,7 +40,6 @@ class Live:
         self._api = api
         self._listeners: set[_Listener] = set()
         self._somebody = trio.Event()
-        self._number = 0
         self._event: dict[str, Any] = {}
 
     @property
@@ -74,17 +73,16 @@ class Live:
         }
         if event != self._event:
             self._event = event
-            self._number += 1
             for listener in self._listeners:
                 listener.news.set()
 
-    async def events(self, last_seen: str | None) -> AsyncGenerator[bytes, None]:
-        """The stream of one browser: the present state unless it has that already, every change, and a beat."""
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """The stream of one browser: the present state, every change, and a beat."""
         listener = _Listener()
         self._listeners.add(listener)
         self._somebody.set()
         try:
-            if self._event and last_seen != str(self._number):
+            if self._event:
                 listener.news.set()
             yield b"retry: 2000\n\n"
             while True:
@@ -102,4 +100,4 @@ class Live:
 
     def _written(self) -> bytes:
         data = json.dumps(self._event, separators=(",", ":"))
-        return f"id: {self._number}\nevent: state\ndata: {data}\n\n".encode()
+        return f"event: state\ndata: {data}\n\n".encode()

@@ -10,9 +10,9 @@ import trio
 
 from syncd.web.live import MAX_LISTENERS
 from syncd.web.server import MAX_CONNECTIONS
-from tests.browser.test_views import come_in
+from tests.browser.test_views import AXE, come_in, worst
 from tests.helpers.chromium import Browser
-from tests.helpers.page import serving
+from tests.helpers.page import Served, serving
 from tests.helpers.page_states import STATES, asks_to_join, busy, status
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.long]
@@ -76,6 +76,54 @@ async def test_another_tab_listens_when_the_one_that_did_is_closed(browser: Brow
         await browser.send("Target.closeTarget", {"targetId": first.target})
         script.update(busy())
         await second.wait_for("document.getElementById('verdict-words').innerText.includes('3,204 files')")
+
+
+async def test_a_connection_that_breaks_and_comes_back_is_not_called_lost(browser: Browser, tmp_path: Path) -> None:
+    script: dict[str, Any] = STATES["empty"]()
+    async with serving(tmp_path, script) as page, browser.profile() as person:
+        tab = await person.tab()
+        await come_in(tab, page)
+        await tab.run(WATCH_LOST)
+        for verdict, state in (("3,204 files", busy()), ("No folders yet.", STATES["empty"]())):
+            await settle(page)
+            assert await page.cut() > 0
+            script.update(state)
+            await tab.wait_for(f"document.getElementById('verdict-words').innerText.includes({verdict!r})")
+        assert await tab.run("[window.shownLost, document.getElementById('lost').hidden]") == [0, True]
+
+
+async def test_a_daemon_that_stays_away_is_told_to_everybody_and_its_page_opens_when_it_is_back(
+    browser: Browser, axe: str, tmp_path: Path
+) -> None:
+    async with browser.profile() as person:
+        async with serving(tmp_path, busy()) as page:
+            tab, other = await person.tab(), await person.tab()
+            await come_in(tab, page)
+            await other.goto(page.url + "/settings")
+            await settle(page)
+        for one in (tab, other):
+            await one.wait_for("!document.getElementById('lost').hidden")
+            assert "was lost" in await one.text()
+            await one.run(axe)
+            assert worst(await one.run(AXE)) == []
+        other.expect_load()  # the one that can be seen
+        async with serving(tmp_path, busy(), page.address):
+            await other.wait_loaded()
+            assert "syncd web" in await other.text()
+
+
+WATCH_LOST = """
+window.shownLost = 0;
+new MutationObserver(() => { window.shownLost += !document.getElementById('lost').hidden; })
+  .observe(document.getElementById('lost'), { attributes: true });
+"""
+
+
+async def settle(page: Served) -> None:
+    """Until a browser listens."""
+    with trio.fail_after(10):
+        while not page.server.listeners:  # noqa: ASYNC110 - a browser is another process
+            await trio.sleep(0.01)
 
 
 async def test_streams_that_nobody_reads_are_bounded_and_end(tmp_path: Path) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import trio
 
-from syncd.net.sockets import SocketNetwork
+from syncd.net.sockets import SocketListener, SocketNetwork, SocketStream
 from syncd.web.server import PageServer
 from syncd.workers import ThreadWorkers
 from tests.helpers.control_server import ScriptedApi
@@ -29,6 +30,25 @@ class RealClock:
         return time.monotonic()
 
 
+class OpenConnections(SocketNetwork):
+    """The real network; it knows what it accepted."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.accepted: list[SocketStream] = []
+
+    async def listen(self, address: str) -> Sequence[SocketListener]:
+        listeners = await super().listen(address)
+        for listener in listeners:
+            listener.accept = partial(self._noting, listener.accept)  # type: ignore[method-assign]
+        return listeners
+
+    async def _noting(self, accept: Callable[[], Awaitable[tuple[SocketStream, str]]]) -> tuple[SocketStream, str]:
+        stream, client = await accept()
+        self.accepted.append(stream)
+        return stream, client
+
+
 @dataclass(slots=True)
 class Served:
     """A page that is being served."""
@@ -36,6 +56,14 @@ class Served:
     server: PageServer
     api: ScriptedApi
     address: str
+    network: OpenConnections
+
+    async def cut(self) -> int:
+        """Every connection there is breaks; how many that were."""
+        there, self.network.accepted[:] = self.network.accepted[:], []
+        for stream in there:
+            await stream.aclose()
+        return len(there)
 
     @property
     def url(self) -> str:
@@ -97,22 +125,23 @@ class Answer:
 
 
 @asynccontextmanager
-async def serving(home: Path, script: Mapping[str, Any]) -> AsyncIterator[Served]:
+async def serving(home: Path, script: Mapping[str, Any], listen: str = "127.0.0.1:0") -> AsyncIterator[Served]:
     """Serve the page before a daemon that answers `script`, while inside the `with`."""
     api = ScriptedApi(script)
+    network = OpenConnections()
     server = PageServer(
         api,
-        SocketNetwork(None),
+        network,
         RealClock(),
         SeededRandom(time.monotonic_ns()),
         ThreadWorkers(2),
         home,
-        listen="127.0.0.1:0",
+        listen=listen,
         listen_configured=True,
         hosts=(),
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         url: str = (await server.open(read_only=False))["url"]
-        yield Served(server, api, url.removeprefix("http://").partition("/")[0])
+        yield Served(server, api, url.removeprefix("http://").partition("/")[0], network)
         nursery.cancel_scope.cancel()

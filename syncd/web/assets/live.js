@@ -3,9 +3,12 @@
 
 const QUIET_MS = 1000; // between two fetches of a page
 const ALWAYS_MS = 2000; // for views that move all the time
+const DOUBT_MS = 6000; // how long the connection may be away before that is said: it comes back by itself within 3 s
+const AGAIN_MS = 10_000; // until a stream that was refused is asked for again
 let digest = document.body.dataset.digest;
 let fetched = performance.now();
 let due = 0;
+let doubt = 0;
 
 function show(state) {
   setText("verdict-words", state.verdict);
@@ -17,7 +20,7 @@ function show(state) {
     document.getElementById("icon").href = `/assets/${state.level}.svg`;
   }
   document.title = `${document.title.split(" · ")[0]} · ${state.verdict}`;
-  setLost(false);
+  isThere();
   if (state.digest !== digest) {
     digest = state.digest;
     refreshSoon(QUIET_MS);
@@ -29,8 +32,15 @@ function setText(id, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function setLost(lost) {
-  document.getElementById("lost").hidden = !lost;
+function isThere() {
+  clearTimeout(doubt);
+  doubt = 0;
+  document.getElementById("lost").hidden = true;
+}
+
+function isAway() {
+  doubt ||= setTimeout(() => { document.getElementById("lost").hidden = false; }, DOUBT_MS);
+  refreshSoon(ALWAYS_MS); // is true without a stream, or says why there is none
 }
 
 function rate(bytes) {
@@ -48,14 +58,16 @@ function refreshSoon(ms) {
 async function refresh() {
   due = 0;
   fetched = performance.now();
-  let answer;
+  let answer, text;
   try {
     answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    text = await answer.text();
   } catch {
-    return setLost(true);
+    return isAway();
   }
   if (answer.status === 401) return location.reload();
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  isThere();
+  const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const part of fresh.querySelectorAll("[data-live]")) {
     const old = document.getElementById(part.id);
     if (old) patch(old, part);
@@ -96,7 +108,7 @@ function always() {
 }
 
 const others = new BroadcastChannel("syncd");
-others.onmessage = ({ data }) => (data ? show(data) : setLost(true));
+others.onmessage = ({ data }) => (data ? show(data) : isAway());
 
 function listen() {
   const stream = new EventSource("/events");
@@ -106,9 +118,9 @@ function listen() {
     others.postMessage(state);
   });
   stream.onerror = () => {
-    setLost(true);
+    isAway();
     others.postMessage(null);
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 10_000);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN_MS); // otherwise the browser asks again
   };
 }
 
