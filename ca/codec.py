@@ -171,21 +171,22 @@ def decode_untrusted(data: bytes, *, max_bytes: int, max_depth: int = 8, max_ite
             position += 1
             argument = initial & 0x1F
             major = initial & 0xE0
-            if argument == 24 and initial < 0xE0:
-                argument = data[position]
-                position += 1
-                if argument < 24:
-                    raise CodecError("number is not in its shortest form")
-            elif argument > 24 and initial < 0xE0:
-                if argument > 27:
+            if argument > 23 and initial < 0xE0:
+                if argument == 24:
+                    argument = data[position]
+                    position += 1
+                    if argument < 24:
+                        raise CodecError("number is not in its shortest form")
+                elif argument > 27:
                     raise CodecError("reserved or indefinite length")
-                width = 1 << (argument - 24)
-                argument = int.from_bytes(data[position : position + width], "big")
-                position += width
-                if position > end:
-                    raise CodecError("message ends early")
-                if argument < _MIN_BY_WIDTH[width]:
-                    raise CodecError("number is not in its shortest form")
+                else:
+                    width = 1 << (argument - 24)
+                    argument = int.from_bytes(data[position : position + width], "big")
+                    position += width
+                    if position > end:
+                        raise CodecError("message ends early")
+                    if argument < _MIN_BY_WIDTH[width]:
+                        raise CodecError("number is not in its shortest form")
             if major == _BYTES:
                 stop = position + argument
                 if stop > end:

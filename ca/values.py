@@ -107,6 +107,8 @@ def _write_init(cls: type) -> Method:
 
 def _assignment(cls: Any, names: dict[str, Any], number: int, name: str, value: str) -> str:
     """Fill a slot by its descriptor, and what is no slot past a `__setattr__` that refuses."""
+    if cls.__setattr__ is object.__setattr__:
+        return f" self.{name} = {value}"
     slot: Any = getattr(cls, name, None)
     if type(slot) is _SLOT:
         names[f"set{number}"] = slot.__set__

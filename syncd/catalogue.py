@@ -756,6 +756,13 @@ _ENTRIES = (
         "Its author went on, or somebody decided about a part of it; an answer holds for what was shown.",
         "syncd requests, then answer with the id that stands there now",
     ),
+    Trouble(
+        "SY-BRAKE-03",
+        Exit.REFUSED,
+        "a part of a wave could not be undone",
+        "The disk refused to give up what was written over; that part waits as before, and nobody else gets it.",
+        "when the disk is well again: syncd requests, then syncd deny ID once more",
+    ),
     # --- the service
     Trouble(
         "SY-HOOK-01",
@@ -940,6 +947,14 @@ _ENTRIES = (
         "space is short, and old versions wait for copies on other devices",
         "What the folder promises goes from here only when other devices have proved that they hold it.",
         "connect another device of the folder, make room, or ask for fewer copies: syncd retention --copies",
+    ),
+    Trouble(
+        "SY-HIST-10",
+        Exit.FAILED,
+        "old files of an earlier database",
+        "What they were called was in a database that is lost or older now. They are kept and never dropped: a program "
+        "may have written into one after it was replaced.",
+        "look through .syncd/old in the folder: take what you need from there, and delete the rest",
     ),
     Trouble(
         "SY-SAFE-01",

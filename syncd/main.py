@@ -78,14 +78,15 @@ class Machine:
     workers: ThreadWorkers
 
 
-def run_until_stopped(settings: Settings) -> None:
-    """See `daemon.run`."""
+def run_until_stopped(settings: Settings, listening: socket.socket | None = None) -> None:
+    """See `cli.run`. `listening`: the control socket, if it is open already; it stays where it is."""
     gc.set_threshold(*COLLECT_AFTER)
     gc.freeze()  # what is there now stays to the end
+    gc.enable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what a crash leaves behind would hold every key
     start_log(settings.log_level, settings.log_format, os.environ)
     manager = service_manager(os.environ, os.getpid())
-    passed = passed_socket(os.environ, os.getpid())
+    passed = passed_socket(os.environ, os.getpid()) or listening
     try:
         trio.run(_main, settings, manager, passed, strict_exception_groups=True)
     except BaseExceptionGroup as group:

@@ -371,7 +371,9 @@ class Tree(Protocol):
         """Give a staged object its name. Raises NameTaken rather than replace anything."""
         ...
 
-    def create_many(self, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]: ...
+    def create_many(self, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]:
+        """The same for many, of which a watch need not tell: whoever calls this notes what came of it."""
+        ...
 
     def exchange(self, token: bytes, path: Path, expected: Stat) -> Replaced:
         """Put a staged object in the place of what is at `path`, which now lies in `.syncd/old/<token>`."""

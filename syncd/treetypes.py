@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum, IntEnum
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ca.errors import SyncdError
 from ca.values import dataclass
@@ -25,7 +25,9 @@ PRIVATE = b".syncd"  # syncd's own directory at the root of every folder; never 
 def show_path(path: Path) -> str:
     """The path for a message to a person: undecodable bytes and control characters are escaped."""
     text = b"/".join(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) or "."
+    if text.isprintable():
+        return text or "."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # --- stats ---------------------------------------------------------------------------------------------------------
@@ -179,6 +181,7 @@ class Dirty:
     limited: bool = False  # the watch does not see everything
     cookies: frozenset[bytes] = frozenset()
     ignore_changed: bool = False
+    more: bool = False  # other names have changed and are not at rest yet
 
 
 # --- errors --------------------------------------------------------------------------------------------------------
@@ -214,6 +217,10 @@ class NotEmpty(TreeError):
 
 class LinkInTheWay(TreeError):
     """A symlink stands where a real directory or file was expected; it was not followed."""
+
+
+ABSENT: Final = (NotThere, NotADirectory, LinkInTheWay)
+"""What says that nothing stands at a path. Every other error leaves open what does: it is no absence."""
 
 
 class NotAFile(TreeError):

@@ -6,6 +6,7 @@ person waits for `syncd status` is mostly the time Python needs to load modules.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -20,18 +21,16 @@ def main() -> NoReturn:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Errors are printed: three lines, or one object with --json."""
-    import typer
-
-    from syncd.cli.root import application
+    gc.disable()  # what is loaded stays: looking for circles in it is a tenth of a command's time (`session.Command`)
+    from syncd.cli.parsing import understood
 
     try:
-        code = application().main(args=list(arguments), prog_name="syncd", standalone_mode=False)
+        run = understood(arguments)
+        code = _with_typer(arguments) if run is None else run()
         return code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, EOFError):
         print(file=sys.stderr)
         return _INTERRUPTED
-    except typer.Exit as end:
-        return end.exit_code
     except BrokenPipeError:
         from syncd.cli.terminal import standard_streams_survive_closing
 
@@ -41,3 +40,16 @@ def execute(arguments: Sequence[str]) -> int:
         from syncd.cli.failure import print_failure
 
         return print_failure(error, arguments)
+
+
+def _with_typer(arguments: Sequence[str]) -> object:
+    import typer
+
+    from syncd.cli.root import application
+
+    try:
+        return application().main(args=list(arguments), prog_name="syncd", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except typer.Exit as end:
+        return end.exit_code

@@ -9,11 +9,10 @@ import time
 from datetime import UTC, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, seconds, usage
 from syncd.wording import COLUMNS_OF_AUDIT, spreadsheet_cell
 
@@ -24,14 +23,14 @@ MOST_EXPORTED = 100_000
 @command(dry_run=False)
 def audit(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all, and this device.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: all, and this device.")] = None,
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", metavar="KIND", help="event, audit, fault, admin, operator.")
+        list[str] | None, Option("--kind", metavar="KIND", help="event, audit, fault, admin, operator.")
     ] = None,
-    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="As 7d: not older than that.")] = None,
-    actor: Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only what this one did.")] = None,
-    last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="How many, the newest.")] = 50,
-    export: Annotated[str | None, typer.Option("--export", metavar="FORM", help="ndjson or csv, on stdout.")] = None,
+    since: Annotated[str | None, Option("--since", metavar="TIME", help="As 7d: not older than that.")] = None,
+    actor: Annotated[str | None, Option("--actor", metavar="NAME", help="Only what this one did.")] = None,
+    last: Annotated[int, Option("--last", min=1, max=100_000, help="How many, the newest.")] = 50,
+    export: Annotated[str | None, Option("--export", metavar="FORM", help="ndjson or csv, on stdout.")] = None,
 ) -> int:
     """List what happened: to files, members and settings, and what went wrong. Exit 13 if the log was changed.
 

@@ -47,7 +47,7 @@ def need_daemon(session: Session) -> None:
 
 def _wait_for_answer(place: Place) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not answers(place.socket):
+    while not _answers_yet(place.socket):
         if time.monotonic() > deadline:
             raise SyncdError("the service does not answer", id="SY-HOME-03", fix="syncd service logs")
         time.sleep(POLL_S)
@@ -60,6 +60,17 @@ def answers(socket: Path) -> bool:
     except NotRunning:
         return False
     return True
+
+
+def _answers_yet(socket: Path) -> bool:
+    """Whether one that is being started answers. It listens before it has loaded; one that ends then has not answered,
+    and says itself why."""
+    try:
+        return answers(socket)
+    except SyncdError as error:
+        if error.id != "SY-HOME-05":
+            raise
+        return False
 
 
 def start(place: Place) -> None:
@@ -77,7 +88,7 @@ def start(place: Place) -> None:
             start_new_session=True,
         )
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not answers(place.socket):
+    while not _answers_yet(place.socket):
         if daemon.poll() is not None:
             raise _failure(log, begin, daemon.returncode)
         if time.monotonic() > deadline:

@@ -6,10 +6,9 @@ import os
 from datetime import UTC, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 
 _SIGNS = {"same": ("  ",), "left": ("- ",), "right": ("+ ",), "changed": ("- ", "+ ")}
@@ -17,7 +16,7 @@ _SIGNS = {"same": ("  ",), "left": ("- ",), "right": ("+ ",), "changed": ("- ", 
 
 @command(dry_run=False)
 def compare(
-    session: Session, path: Annotated[str, typer.Argument(metavar="PATH", help="The file, or one of its copies.")]
+    session: Session, path: Annotated[str, Argument(metavar="PATH", help="The file, or one of its copies.")]
 ) -> None:
     """Show the versions of a file in conflict: who wrote which, and what differs. `--json` prints syncd.compare/1.
 

@@ -10,9 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import typer
-
 from syncd.cli import client
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command, usage
 from syncd.errors import SyncdError
 
@@ -50,10 +49,8 @@ SCHEMA = "syncd.completion/1"
 @command()
 def completion(
     session: Session,
-    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="Whose script is printed.")],
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORD...", help="For the scripts: what was typed.")
-    ] = None,
+    shell: Annotated[str, Argument(metavar="bash|zsh|fish", help="Whose script is printed.")],
+    words: Annotated[list[str] | None, Argument(metavar="WORD...", help="For the scripts: what was typed.")] = None,
 ) -> None:
     """Print a script that lets the Tab key complete commands, flags, folders and code words.
 

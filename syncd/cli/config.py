@@ -12,10 +12,9 @@ import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import NotRunning
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command, usage
 from syncd.config import RELOADABLE_KEYS, parse_settings, read_config, settings_with_origin
 from syncd.configfile import change_setting, known, write_config
@@ -24,7 +23,7 @@ from syncd.home import CONFIG_NAME, prepare_home
 
 SCHEMA = "syncd.config/1"
 
-_Key = Annotated[str, typer.Argument(metavar="KEY", help="As network.listen; syncd config show lists all.")]
+_Key = Annotated[str, Argument(metavar="KEY", help="As network.listen; syncd config show lists all.")]
 
 
 @command()
@@ -54,7 +53,7 @@ def get(session: Session, key: _Key) -> None:
 def put(
     session: Session,
     key: _Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help='A word, true, 3, or a list as ["a:1", "b:2"].')],
+    value: Annotated[str, Argument(metavar="VALUE", help='A word, true, 3, or a list as ["a:1", "b:2"].')],
 ) -> None:
     """Change one setting in the file and let the daemon read it. `--json` prints syncd.config/1."""
     change_key(session, key, value)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 
 
 @command()
 def conflicts(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: all.")] = None,
 ) -> None:
     """List files of which two versions are kept. `compare` shows what differs, `resolve` settles it.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.key import PasswordFile, read_passphrase
+from syncd.cli.options import Option
 from syncd.cli.session import Session, command
 
 
@@ -59,10 +58,10 @@ def _silent(progress: Json) -> None:
 @command()
 def passphrase(
     session: Session,
-    remove: Annotated[bool, typer.Option("--remove", help="Leave the keys to whoever reads this disk.")] = False,
+    remove: Annotated[bool, Option("--remove", help="Leave the keys to whoever reads this disk.")] = False,
     password_file: PasswordFile = None,
     new_password_file: Annotated[
-        str | None, typer.Option("--new-password-file", metavar="FILE", help="Its first line is the new passphrase.")
+        str | None, Option("--new-password-file", metavar="FILE", help="Its first line is the new passphrase.")
     ] = None,
 ) -> None:
     """Change the passphrase of this device's keys, or remove it. `--json` prints syncd.key.passphrase/1.

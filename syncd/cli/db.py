@@ -7,10 +7,9 @@ import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from syncd.catalogue import Exit
 from syncd.cli import text
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 from syncd.errors import SyncdError
 from syncd.home import lock_home
@@ -31,7 +30,7 @@ def check(session: Session) -> int:
 
 @command()
 def backup(
-    session: Session, directory: Annotated[str, typer.Argument(metavar="DIRECTORY", help="Made if it is missing.")]
+    session: Session, directory: Annotated[str, Argument(metavar="DIRECTORY", help="Made if it is missing.")]
 ) -> None:
     """Copy every database to a directory. Keys are not among them. `--json` prints syncd.db/1."""
     target = Path(os.path.abspath(os.path.expanduser(directory)))

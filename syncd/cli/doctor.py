@@ -10,13 +10,12 @@ import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from syncd import __version__
 from syncd.catalogue import Exit
 from syncd.checks import Check, installation_checks, repair
 from syncd.cli import text
 from syncd.cli.client import NotRunning
+from syncd.cli.options import Option
 from syncd.cli.session import Session, command
 from syncd.config import settings_with_origin
 from syncd.errors import ConfigError, SyncdError
@@ -29,9 +28,9 @@ LOG_BYTES = 1 << 20
 @command()
 def doctor(
     session: Session,
-    fix: Annotated[bool, typer.Option("--fix", help="Set right what can be set right without a question.")] = False,
+    fix: Annotated[bool, Option("--fix", help="Set right what can be set right without a question.")] = False,
     bundle: Annotated[
-        str | None, typer.Option("--bundle", metavar="FILE", help="Write a zip for a report: no keys, no contents.")
+        str | None, Option("--bundle", metavar="FILE", help="Write a zip for a report: no keys, no contents.")
     ] = None,
 ) -> int:
     """Look for everything that could be wrong, and say what to do. Exit 1 if something is. `--json` prints

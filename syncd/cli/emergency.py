@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, usage
+from syncd.cli.terminal import read_hidden
 
-_Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="Name, id or path.")]
-_Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Name or id, as `syncd members` shows it.")]
+_Folder = Annotated[str, Argument(metavar="FOLDER", help="Name, id or path.")]
+_Device = Annotated[str, Argument(metavar="DEVICE", help="Name or id, as `syncd members` shows it.")]
 
 
 @command()
@@ -55,7 +55,7 @@ def lockdown(session: Session, device: _Device) -> int:
 def decide(
     session: Session,
     folder: _Folder,
-    keep: Annotated[str, typer.Option("--keep", metavar="MEMBER", help="The owner who is right.")],
+    keep: Annotated[str, Option("--keep", metavar="MEMBER", help="The owner who is right.")],
 ) -> None:
     """Two owners have taken out each other: as another owner, say whose history counts. The other one stays out.
 
@@ -75,10 +75,8 @@ def decide(
 @command()
 def recover(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option("--keep", metavar="MEMBER", help="Who stays besides this device.")
-    ] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    keep: Annotated[list[str] | None, Option("--keep", metavar="MEMBER", help="Who stays besides this device.")] = None,
 ) -> None:
     """Every owner is gone: by the printed recovery key, make this device's member an owner and start anew.
 
@@ -103,7 +101,7 @@ def recover(
 def words(session: Session) -> str:
     """From a person, unseen, or from standard input; never from the command line, where others could see them."""
     if sys.stdin.isatty():
-        return str(typer.prompt("Recovery key", hide_input=True, err=True))
+        return read_hidden("Recovery key")
     given = sys.stdin.readline().strip()
     if not given:
         raise usage("the words of the recovery key are missing", fix="syncd-ca recovery shows where the key is")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.history import absolute
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 
 _STATES = {
@@ -22,9 +21,7 @@ _STATES = {
 
 
 @command()
-def explain(
-    session: Session, path: Annotated[str, typer.Argument(metavar="PATH", help="A file or directory.")]
-) -> None:
+def explain(session: Session, path: Annotated[str, Argument(metavar="PATH", help="A file or directory.")]) -> None:
     """Say why a file is, or is not, in sync: rule, error, who has it. `--json` prints syncd.explain/1.
 
     PATH may start with the name of a folder, as `syncd status` prints it.

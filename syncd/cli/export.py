@@ -6,29 +6,28 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.history import At, Before, SnapshotName, moment_of
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, seconds, usage
 
 
 @command()
 def export(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: the one you stand in.")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="PATH", help="New directory, .tar, or store.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: the one you stand in.")] = None,
+    to: Annotated[str | None, Option("--to", metavar="PATH", help="New directory, .tar, or store.")] = None,
     at: At = None,
     before: Before = None,
     snapshot: SnapshotName = None,
-    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only files that match.")] = None,
-    encrypted: Annotated[bool, typer.Option("--encrypted", help="A store; the recovery key opens it.")] = False,
-    every: Annotated[str | None, typer.Option("--every", metavar="TIME", help="On a schedule: 12h, 7d.")] = None,
-    tar: Annotated[bool, typer.Option("--tar", help="With --every: a tar file each time.")] = False,
-    keep: Annotated[str | None, typer.Option("--keep", metavar="N", help="With --tar: the newest N.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the exports on a schedule, and how they went.")] = False,
-    stop: Annotated[str | None, typer.Option("--stop", metavar="NUMBER", help="End an export on a schedule.")] = None,
+    only: Annotated[str | None, Option("--only", metavar="GLOB", help="Only files that match.")] = None,
+    encrypted: Annotated[bool, Option("--encrypted", help="A store; the recovery key opens it.")] = False,
+    every: Annotated[str | None, Option("--every", metavar="TIME", help="On a schedule: 12h, 7d.")] = None,
+    tar: Annotated[bool, Option("--tar", help="With --every: a tar file each time.")] = False,
+    keep: Annotated[str | None, Option("--keep", metavar="N", help="With --tar: the newest N.")] = None,
+    list_: Annotated[bool, Option("--list", help="List the exports on a schedule, and how they went.")] = False,
+    stop: Annotated[str | None, Option("--stop", metavar="NUMBER", help="End an export on a schedule.")] = None,
 ) -> None:
     """Write a folder as it is, or was, to a directory or tar file, or encrypted. `--json` prints syncd.export/1.
 

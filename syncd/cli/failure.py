@@ -7,14 +7,16 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-
-import typer
+from typing import TYPE_CHECKING
 
 from syncd.catalogue import Exit, Report, report
 from syncd.cli import text
 from syncd.cli.client import Refused
 from syncd.cli.terminal import Terminal, wants_colour
 from syncd.errors import SyncdError
+
+if TYPE_CHECKING:
+    import typer
 
 
 def print_failure(error: Exception, arguments: Sequence[str]) -> int:
@@ -33,8 +35,11 @@ def describe(error: Exception) -> Report:
     """An exception as a Report: the daemon's own, a wrong use of the command line, or what the catalogue says."""
     if isinstance(error, Refused):
         return error.report
-    if isinstance(error, typer.TyperException):
-        return _describe_usage(error)
+    if "typer" in sys.modules:  # else it is none of Typer's, which takes longer to load than to say this
+        import typer
+
+        if isinstance(error, typer.TyperException):
+            return _describe_usage(error)
     return report(error)
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here
 
 SAMPLES = 3
-_Folder = Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Default: where you stand.")]
+_Folder = Annotated[str | None, Option("--folder", metavar="FOLDER", help="Default: where you stand.")]
 _Rules = Annotated[
-    list[str], typer.Argument(metavar="RULE...", help="As in a .gitignore, or `size>50M`; `!` takes one back.")
+    list[str], Argument(metavar="RULE...", help="As in a .gitignore, or `size>50M`; `!` takes one back.")
 ]
-_Local = Annotated[bool, typer.Option("--local", help="In .syncd/ignore, for this computer only.")]
+_Local = Annotated[bool, Option("--local", help="In .syncd/ignore, for this computer only.")]
 
 
 @command()
 def rules(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
 ) -> None:
     """List the rules that hold: those of .syncdignore, which all share, then the local ones of .syncd/ignore."""
     found = session.call("filter", **here(folder), rules=[])
@@ -54,7 +53,7 @@ def add(
 @command()
 def remove(
     session: Session,
-    rules: Annotated[list[str], typer.Argument(metavar="RULE...", help="As `filter list` shows it.")],
+    rules: Annotated[list[str], Argument(metavar="RULE...", help="As `filter list` shows it.")],
     local: _Local = False,
     folder: _Folder = None,
 ) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from syncd.cli import progress as show_progress
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here
 
-_Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Name, id or path; default: where you stand.")]
+_Folder = Annotated[str | None, Argument(metavar="FOLDER", help="Name, id or path; default: where you stand.")]
 
 
 @command()
@@ -35,7 +34,7 @@ def show(session: Session, folder: _Folder = None) -> None:
 def rescan(
     session: Session,
     folder: _Folder = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only start it.")] = False,
+    no_wait: Annotated[bool, Option("--no-wait", help="Only start it.")] = False,
 ) -> None:
     """Look at every file again now, instead of waiting for the next scan."""
     done = session.stream("folder.rescan", lambda told: _draw_scan(session, told), **here(folder), wait=not no_wait)
@@ -47,7 +46,7 @@ def rescan(
 def leave(
     session: Session,
     folder: _Folder = None,
-    keep_files: Annotated[bool, typer.Option("--keep-files", help="What happens anyway; for the careful.")] = True,
+    keep_files: Annotated[bool, Option("--keep-files", help="What happens anyway; for the careful.")] = True,
 ) -> None:
     """Leave a folder: this device stops syncing it and its membership ends. The files stay on this disk."""
     params = here(folder)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import typer
-
 from syncd.catalogue import CATALOGUE, EXIT_MEANING, Exit, Trouble
 from syncd.cli import text
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 from syncd.cli.shapes import document
 from syncd.errors import SyncdError
@@ -99,7 +98,7 @@ TOPICS = {
 @command()
 def help(
     session: Session,
-    topic: Annotated[list[str] | None, typer.Argument(metavar="TOPIC|COMMAND|SY-...")] = None,
+    topic: Annotated[list[str] | None, Argument(metavar="TOPIC|COMMAND|SY-...")] = None,
 ) -> None:
     """Explain a topic, a command, or the id of an error."""
     words = topic or []

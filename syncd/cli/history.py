@@ -6,17 +6,16 @@ import os
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, usage
 from syncd.cli.when import EXAMPLES, parse_when, shown_zone
 
-Path = Annotated[str, typer.Argument(metavar="PATH", help="A file or directory, there or not; or FOLDER/inside.")]
-At = Annotated[str | None, typer.Option("--at", metavar="TIME", help=f"A moment: {EXAMPLES}.")]
-Before = Annotated[str | None, typer.Option("--before", metavar="ID", help="Just before a change (see history).")]
-SnapshotName = Annotated[str | None, typer.Option("--snapshot", metavar="NAME", help="A snapshot.")]
+Path = Annotated[str, Argument(metavar="PATH", help="A file or directory, there or not; or FOLDER/inside.")]
+At = Annotated[str | None, Option("--at", metavar="TIME", help=f"A moment: {EXAMPLES}.")]
+Before = Annotated[str | None, Option("--before", metavar="ID", help="Just before a change (see history).")]
+SnapshotName = Annotated[str | None, Option("--snapshot", metavar="NAME", help="A snapshot.")]
 
 _KEPT = {"here": "kept here", "peer": "kept at a peer", "no": "not kept"}
 
@@ -25,7 +24,7 @@ _KEPT = {"here": "kept here", "peer": "kept at a peer", "no": "not kept"}
 def history(
     session: Session,
     path: Path,
-    most: Annotated[int, typer.Option("-n", "--most", metavar="N", help="At most so many, the newest.")] = 50,
+    most: Annotated[int, Option("-n", "--most", metavar="N", help="At most so many, the newest.")] = 50,
 ) -> None:
     """List the versions of a file: when, by whom, and whether they can be restored. `--json` prints syncd.history/1."""
     found = session.call("history", path=absolute(session, path), most=most)
@@ -67,7 +66,7 @@ def past_lines(session: Session, found: Json) -> list[str]:
 def diff(
     session: Session,
     path: Path,
-    until: Annotated[str | None, typer.Argument(metavar="T2", help="The later moment; default: now.")] = None,
+    until: Annotated[str | None, Argument(metavar="T2", help="The later moment; default: now.")] = None,
     at: At = None,
     before: Before = None,
     snapshot: SnapshotName = None,
@@ -93,9 +92,9 @@ def _diff_lines(found: Json) -> list[str]:
 @command()
 def search(
     session: Session,
-    words: Annotated[str, typer.Argument(metavar="TEXT", help="Part of a name.")],
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: the one you stand in.")] = None,
-    most: Annotated[int, typer.Option("-n", "--most", metavar="N", help="At most so many.")] = 100,
+    words: Annotated[str, Argument(metavar="TEXT", help="Part of a name.")],
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: the one you stand in.")] = None,
+    most: Annotated[int, Option("-n", "--most", metavar="N", help="At most so many.")] = 100,
 ) -> None:
     """Find names, also of what was deleted or moved. `--json` prints syncd.search/1."""
     found = session.call("search", **here(folder), text=words, most=most)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 
 
 @command()
 def invites(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: all.")] = None,
 ) -> None:
     """List open codes and links. `--json` prints syncd.invites/1."""
     found = session.call("invites", folder=folder, cwd=None)
@@ -26,7 +25,7 @@ def invites(
 @command(dry_run=False)
 def revoke(
     session: Session,
-    invite: Annotated[str, typer.Argument(metavar="ID|CODE", help="As `syncd invites` shows it.")],
+    invite: Annotated[str, Argument(metavar="ID|CODE", help="As `syncd invites` shows it.")],
 ) -> None:
     """Take an invitation back: it works no more."""
     done = session.call("invite.revoke", invite=invite)

@@ -6,12 +6,11 @@ import os
 import sys
 from typing import Annotated
 
-import typer
-
 from syncd.cli import progress as show
 from syncd.cli import text
 from syncd.cli.background import need_daemon
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command
 from syncd.cli.terminal import warn_root
 
@@ -21,23 +20,15 @@ LINK_PREFIX = "syncd:"
 @command(dry_run=False)
 def join(
     session: Session,
-    invitation: Annotated[
-        str | None, typer.Argument(metavar="CODE|LINK", help="Asked for if missing; - reads it.")
-    ] = None,
-    path: Annotated[
-        str | None, typer.Argument(metavar="PATH", help="Where the folder shall be; asked if missing.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What the folder is called here.")] = None,
-    as_name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Who you are; default: this host.")
-    ] = None,
-    via: Annotated[
-        list[str] | None, typer.Option("--via", metavar="HOST:PORT", help="Where the other side is.")
-    ] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="End when admitted; fetch in the background.")] = False,
+    invitation: Annotated[str | None, Argument(metavar="CODE|LINK", help="Asked for if missing; - reads it.")] = None,
+    path: Annotated[str | None, Argument(metavar="PATH", help="Where the folder shall be; asked if missing.")] = None,
+    name: Annotated[str | None, Option("--name", help="What the folder is called here.")] = None,
+    as_name: Annotated[str | None, Option("--as", metavar="NAME", help="Who you are; default: this host.")] = None,
+    via: Annotated[list[str] | None, Option("--via", metavar="HOST:PORT", help="Where the other side is.")] = None,
+    no_wait: Annotated[bool, Option("--no-wait", help="End when admitted; fetch in the background.")] = False,
     rules: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="RULE", help="What not to fetch here, as in `filter add --local`."),
+        Option("--filter", metavar="RULE", help="What not to fetch here, as in `filter add --local`."),
     ] = None,
 ) -> None:
     """Join a folder with a code or link from elsewhere.

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
+from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, usage
 
-Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: the one you stand in.")]
+Folder = Annotated[str | None, Argument(metavar="FOLDER", help="Default: the one you stand in.")]
 
 
 @command(dry_run=False)
 def retention(
     session: Session,
     folder: Folder = None,
-    keep: Annotated[str | None, typer.Option("--keep", metavar="TIERS", help='As "all 90d, daily 1y".')] = None,
-    space: Annotated[str | None, typer.Option("--space", metavar="SIZE", help="500M, 20G, none.")] = None,
-    copies: Annotated[str | None, typer.Option("--copies", metavar="NUMBER", help="On so many other devices.")] = None,
-    everybody: Annotated[bool, typer.Option("--everybody", help="Ask every member to keep at least that.")] = False,
+    keep: Annotated[str | None, Option("--keep", metavar="TIERS", help='As "all 90d, daily 1y".')] = None,
+    space: Annotated[str | None, Option("--space", metavar="SIZE", help="500M, 20G, none.")] = None,
+    copies: Annotated[str | None, Option("--copies", metavar="NUMBER", help="On so many other devices.")] = None,
+    everybody: Annotated[bool, Option("--everybody", help="Ask every member to keep at least that.")] = False,
 ) -> None:
     """Show or set how long this device keeps old versions. `--json` prints syncd.retention/1.
 
@@ -94,15 +94,14 @@ def _prune_lines(found: Json) -> list[str]:
 
 
 @command()
-def scrub(session: Session, folder: Folder = None) -> None:
+def scrub(session: Session, folder: Folder = None) -> int:
     """Read every pack of old versions now, and heal what is damaged from a peer. `--json` prints syncd.scrub/1.
 
     Exit 13 if something is lost.
     """
     found = session.stream("scrub", _silent, **here(folder))
     session.show(found, lambda: _scrub_lines(found))
-    if found["lost_blocks"]:
-        raise typer.Exit(13)
+    return Exit.INTEGRITY if found["lost_blocks"] else Exit.DONE
 
 
 def _scrub_lines(found: Json) -> list[str]:
@@ -116,15 +115,14 @@ def _scrub_lines(found: Json) -> list[str]:
 
 
 @command()
-def drill(session: Session, folder: Folder = None) -> None:
+def drill(session: Session, folder: Folder = None) -> int:
     """Restore files of a random past moment to a scratch directory, and compare. `--json` prints syncd.drill/1.
 
     Daily it happens by itself. Exit 13 if something was not as it should be.
     """
     found = session.stream("drill", _silent, **here(folder))
     session.show(found, lambda: _drill_lines(found))
-    if found["why"] is not None:
-        raise typer.Exit(13)
+    return Exit.DONE if found["why"] is None else Exit.INTEGRITY
 
 
 def _drill_lines(found: Json) -> list[str]:

@@ -8,26 +8,26 @@ import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.emergency import words
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, read_first_line, seconds, usage
+from syncd.cli.terminal import read_hidden
 from syncd.errors import SyncdError
 from syncd.home import lock_home, prepare_home
 
 MAX_FILE_BYTES = 1 << 30
-_File = Annotated[str, typer.Argument(metavar="FILE", help="Written or read with mode 0600.")]
+_File = Annotated[str, Argument(metavar="FILE", help="Written or read with mode 0600.")]
 PasswordFile = Annotated[
-    str | None, typer.Option("--password-file", metavar="FILE", help="Its first line is the passphrase.")
+    str | None, Option("--password-file", metavar="FILE", help="Its first line is the passphrase.")
 ]
 
 
 @command()
 def show(
     session: Session,
-    keys: Annotated[bool, typer.Option("--keys", help="Only the public keys, as `member add` takes them.")] = False,
+    keys: Annotated[bool, Option("--keys", help="Only the public keys, as `member add` takes them.")] = False,
 ) -> None:
     """Show the id of this device and the two words that others see. `--json` prints syncd.key/1."""
     found = session.call("key.show")
@@ -38,9 +38,9 @@ def show(
 @command()
 def listed(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Name, id or path; default: all.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Name, id or path; default: all.")] = None,
     unused: Annotated[
-        str | None, typer.Option("--unused", metavar="TIME", help="Call unused who was away so long; default: 90d.")
+        str | None, Option("--unused", metavar="TIME", help="Call unused who was away so long; default: 90d.")
     ] = None,
 ) -> None:
     """List the keys of folders: how old, until when, who has them, and who does not use them. `--json` prints
@@ -79,9 +79,7 @@ def _use(who: Json, now: datetime) -> list[str]:
 def backup(
     session: Session,
     file: _File,
-    recovery: Annotated[
-        bool, typer.Option("--recovery", help="Open it by the recovery key, not a passphrase.")
-    ] = False,
+    recovery: Annotated[bool, Option("--recovery", help="Open it by the recovery key, not a passphrase.")] = False,
     password_file: PasswordFile = None,
 ) -> None:
     """Write the keys, state and settings of this device to a file, sealed. `--json` prints syncd.key.backup/1.
@@ -118,7 +116,7 @@ def restore(
     session: Session,
     file: _File,
     into: Annotated[
-        str | None, typer.Option("--into", metavar="DIR", help="Folders go in here, not where they were.")
+        str | None, Option("--into", metavar="DIR", help="Folders go in here, not where they were.")
     ] = None,
     password_file: PasswordFile = None,
 ) -> None:
@@ -199,7 +197,7 @@ def read_passphrase(file: str | None, *, new: bool, prompt: str = "Passphrase") 
     if file is not None:
         return read_first_line(file)
     if sys.stdin.isatty():
-        return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=new, err=True))
+        return read_hidden(prompt, twice=new)
     given = sys.stdin.readline().rstrip("\n")
     if not given:
         raise usage("the passphrase is missing", fix="type it, or name a file with --password-file")

@@ -6,10 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.config import change_key
+from syncd.cli.options import Option
 from syncd.cli.session import Session, command, usage
 from syncd.config import load_settings, settings_with_origin
 from syncd.engine.limits import UNLIMITED, Speed, local_time, parse_rate
@@ -17,21 +16,21 @@ from syncd.errors import ConfigError
 
 SCHEMA = "syncd.limits/1"
 
-_Rate = typer.Option(metavar="SPEED", help="Such as 500kB/s or 20Mbit/s; none; pause.")
+_SPEED = "Such as 500kB/s or 20Mbit/s; none; pause."
 
 
 @command()
 def limits(
     session: Session,
-    up: Annotated[str | None, _Rate] = None,
-    down: Annotated[str | None, _Rate] = None,
+    up: Annotated[str | None, Option("--up", metavar="SPEED", help=_SPEED)] = None,
+    down: Annotated[str | None, Option("--down", metavar="SPEED", help=_SPEED)] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option("--at", metavar="WINDOW", help='Another limit at times: "mon-fri 08:00-18:00 up=1MB/s".'),
+        Option("--at", metavar="WINDOW", help='Another limit at times: "mon-fri 08:00-18:00 up=1MB/s".'),
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Take all limits away first.")] = False,
-    folder: Annotated[str | None, typer.Option("--folder", metavar="NAME", help="Only of this folder.")] = None,
-    peer: Annotated[str | None, typer.Option("--peer", metavar="NAME", help="Only of this member or device.")] = None,
+    clear: Annotated[bool, Option("--clear", help="Take all limits away first.")] = False,
+    folder: Annotated[str | None, Option("--folder", metavar="NAME", help="Only of this folder.")] = None,
+    peer: Annotated[str | None, Option("--peer", metavar="NAME", help="Only of this member or device.")] = None,
 ) -> None:
     """Show or change how fast content may be sent (`--up`) and received, and when. `--json` prints syncd.limits/1.
 

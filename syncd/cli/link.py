@@ -8,31 +8,30 @@ import sys
 from datetime import UTC, datetime, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, seconds, usage
 from syncd.errors import SyncdError
 
 PASSWORD_VARIABLE = "SYNCD_PASSWORD"
 
-_Link = Annotated[str, typer.Argument(metavar="ID", help="As `syncd link list` shows it.")]
+_Link = Annotated[str, Argument(metavar="ID", help="As `syncd link list` shows it.")]
 
 
 @command()
 def create(
     session: Session,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file or directory in a folder.")],
-    expires: Annotated[str | None, typer.Option("--expires", help="How long it works: 1h, 2d; default 7d.")] = None,
-    password: Annotated[bool, typer.Option("--password", help="Ask for a password that opens it.")] = False,
+    path: Annotated[str, Argument(metavar="PATH", help="A file or directory in a folder.")],
+    expires: Annotated[str | None, Option("--expires", help="How long it works: 1h, 2d; default 7d.")] = None,
+    password: Annotated[bool, Option("--password", help="Ask for a password that opens it.")] = False,
     password_file: Annotated[
-        str | None, typer.Option("--password-file", metavar="FILE", help="Read the password from there; - is stdin.")
+        str | None, Option("--password-file", metavar="FILE", help="Read the password from there; - is stdin.")
     ] = None,
     max_downloads: Annotated[
-        int | None, typer.Option("--max-downloads", min=1, max=1_000_000, help="How often it can be downloaded.")
+        int | None, Option("--max-downloads", min=1, max=1_000_000, help="How often it can be downloaded.")
     ] = None,
-    qr: Annotated[bool, typer.Option("--qr", help="Draw the link as a QR code.")] = False,
+    qr: Annotated[bool, Option("--qr", help="Draw the link as a QR code.")] = False,
 ) -> None:
     """Make a link by which people without syncd download a file or directory.
 
@@ -59,7 +58,7 @@ def create(
 @command()
 def listed(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: all.")] = None,
 ) -> None:
     """List share links, and for a month those that have ended. `--json` prints syncd.links/1."""
     found = session.call("links", folder=folder, cwd=None)
@@ -86,12 +85,12 @@ def revoke(session: Session, link: _Link) -> None:
 @command()
 def policy(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: the one we stand in.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: the one we stand in.")] = None,
     who: Annotated[
         str | None,
-        typer.Option("--who", metavar="members|all|off", help="Members with the right links; all who read; nobody."),
+        Option("--who", metavar="members|all|off", help="Members with the right links; all who read; nobody."),
     ] = None,
-    longest: Annotated[str | None, typer.Option("--longest", metavar="TIME", help="How long a link may live.")] = None,
+    longest: Annotated[str | None, Option("--longest", metavar="TIME", help="How long a link may live.")] = None,
 ) -> None:
     """Show or change who may make share links of a folder. It is signed, and holds on every device.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
+from syncd.cli.options import Option
 from syncd.cli.service import print_log
 from syncd.cli.session import Session, command
 from syncd.cli.supervisors import supervisor
@@ -16,8 +15,8 @@ from syncd.home import LOG_NAME
 @command()
 def log(
     session: Session,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Show the log: of the service, or of the daemon that runs in the background. `--json` prints syncd.log/1."""
     print_log(session, _command(session, lines, follow), follow=follow)

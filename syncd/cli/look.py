@@ -6,11 +6,10 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.history import At, Before, SnapshotName, absolute, moment_of, past_lines
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here
 
 _HAS = {True: "●", False: "○", None: "?"}
@@ -19,9 +18,9 @@ _HAS = {True: "●", False: "○", None: "?"}
 @command()
 def ls(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
-    path: Annotated[str | None, typer.Argument(metavar="PATH", help="A directory in it; default: its root.")] = None,
-    after: Annotated[str | None, typer.Option("--after", help="Go on where a page ended.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    path: Annotated[str | None, Argument(metavar="PATH", help="A directory in it; default: its root.")] = None,
+    after: Annotated[str | None, Option("--after", help="Go on where a page ended.")] = None,
     at: At = None,
     before: Before = None,
     snapshot: SnapshotName = None,
@@ -86,7 +85,7 @@ def transfer_lines(found: Json) -> list[str]:
 @command()
 def traffic(
     session: Session,
-    span: Annotated[str, typer.Option("--span", help="15m, 24h or 30d.")] = "15m",
+    span: Annotated[str, Option("--span", help="15m, 24h or 30d.")] = "15m",
 ) -> None:
     """Show how much came from and went to each peer, since this start at most. `--json` prints syncd.traffic/1."""
     found = session.call("traffic", span=span)
@@ -105,8 +104,8 @@ def traffic_lines(found: Json) -> list[str]:
 @command()
 def changes(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
-    most: Annotated[int, typer.Option("-n", "--most", metavar="N", help="At most so many, the newest.")] = 50,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    most: Annotated[int, Option("-n", "--most", metavar="N", help="At most so many, the newest.")] = 50,
 ) -> None:
     """List the latest changes of a folder: when, by whom, how many files. `--json` prints syncd.changes/1."""
     found = session.call("changes", **here(folder), most=most)

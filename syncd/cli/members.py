@@ -8,10 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, seconds
 
 
@@ -25,9 +24,9 @@ class Role(StrEnum):
     VAULT = "vault"
 
 
-_Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="Name, id or path.")]
-_Member = Annotated[str, typer.Argument(metavar="MEMBER", help="Name or id, as `syncd members` shows it.")]
-_MaybeFolder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")]
+_Folder = Annotated[str, Argument(metavar="FOLDER", help="Name, id or path.")]
+_Member = Annotated[str, Argument(metavar="MEMBER", help="Name or id, as `syncd members` shows it.")]
+_MaybeFolder = Annotated[str | None, Argument(metavar="FOLDER", help="Default: where you stand.")]
 
 
 @command()
@@ -63,7 +62,7 @@ def remove(
 def add(
     session: Session,
     folder: _Folder,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with the columns name, role and keys.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="CSV with the columns name, role and keys.")],
 ) -> None:
     """Admit all devices of a list at once, by their keys (`syncd key show --keys`). They join with any link.
 
@@ -86,9 +85,9 @@ def role(
     session: Session,
     folder: _Folder,
     member: _Member,
-    role: Annotated[Role, typer.Argument(metavar="ROLE", help="owner, admin, editor, viewer or vault.")],
-    can: Annotated[list[str] | None, typer.Option("--can", metavar="RIGHT", help="One more right.")] = None,
-    cannot: Annotated[list[str] | None, typer.Option("--cannot", metavar="RIGHT", help="One right less.")] = None,
+    role: Annotated[Role, Argument(metavar="ROLE", help="owner, admin, editor, viewer or vault.")],
+    can: Annotated[list[str] | None, Option("--can", metavar="RIGHT", help="One more right.")] = None,
+    cannot: Annotated[list[str] | None, Option("--cannot", metavar="RIGHT", help="One right less.")] = None,
 ) -> None:
     """Give a member another role. An editor with `--cannot delete` deletes nothing; every device enforces it.
 
@@ -120,7 +119,7 @@ def expire(
     session: Session,
     folder: _Folder,
     member: _Member,
-    when: Annotated[str, typer.Argument(metavar="WHEN", help="30d, 2027-01-31, or never.")],
+    when: Annotated[str, Argument(metavar="WHEN", help="30d, 2027-01-31, or never.")],
 ) -> None:
     """Say when a membership ends. Then the member is suspended everywhere, and the certificate changes.
 
@@ -161,8 +160,8 @@ def _moment(when: str) -> float | None:
 def rotate(
     session: Session,
     folder: _MaybeFolder = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="A word for the log.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until every connected member has it.")] = False,
+    reason: Annotated[str | None, Option("--reason", help="A word for the log.")] = None,
+    wait: Annotated[bool, Option("--wait", help="Until every connected member has it.")] = False,
 ) -> None:
     """Give a folder a new certificate and content key. `--json` prints syncd.rotate/1."""
     done = session.stream("rotate", lambda _: None, **here(folder), reason=reason, wait=wait)

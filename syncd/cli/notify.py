@@ -8,11 +8,11 @@ import tomllib
 from typing import Annotated, Any
 
 import tomlkit
-import typer
 from tomlkit.items import AoT
 
 from syncd.cli import text
 from syncd.cli.config import write_document
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, usage
 from syncd.config import CONDITIONS, USUAL_CONDITIONS, read_config
 from syncd.errors import SyncdError
@@ -24,16 +24,16 @@ SCHEMA = "syncd.notify/1"
 @command()
 def add(
     session: Session,
-    kind: Annotated[str, typer.Argument(metavar="webhook|command|mail|desktop", help="How.")],
+    kind: Annotated[str, Argument(metavar="webhook|command|mail|desktop", help="How.")],
     target: Annotated[
-        str, typer.Argument(metavar="URL|COMMAND|ADDRESS", help="Whom: a command with its arguments; none for desktop.")
+        str, Argument(metavar="URL|COMMAND|ADDRESS", help="Whom: a command with its arguments; none for desktop.")
     ] = "",
     on: Annotated[
         str | None,
-        typer.Option("--on", metavar="CONDITIONS", help=f"Some of {CONDITIONS}."),
+        Option("--on", metavar="CONDITIONS", help=f"Some of {CONDITIONS}."),
     ] = None,
-    server: Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Who takes the mail.")] = "localhost:25",
-    sender: Annotated[str | None, typer.Option("--sender", metavar="ADDRESS", help="From whom the mail is.")] = None,
+    server: Annotated[str, Option("--server", metavar="HOST:PORT", help="Who takes the mail.")] = "localhost:25",
+    sender: Annotated[str | None, Option("--sender", metavar="ADDRESS", help="From whom the mail is.")] = None,
 ) -> None:
     """Tell a web address, a program, a mail address or your screen when something needs a person.
 
@@ -80,7 +80,7 @@ def show(session: Session) -> None:
 
 
 @command()
-def remove(session: Session, number: Annotated[int, typer.Argument(metavar="NUMBER", help="As listed.")]) -> None:
+def remove(session: Session, number: Annotated[int, Argument(metavar="NUMBER", help="As listed.")]) -> None:
     """Tell somebody no more. `--json` prints syncd.notify/1."""
     document = tomlkit.parse(read_config(session.place.home / CONFIG_NAME))
     hooks: Any = document.get("notify", [])

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command
 
 _WAVES = {
@@ -17,13 +16,13 @@ _WAVES = {
     "encrypted": "look as if ransomware had encrypted them, and would go",
 }
 
-_Id = Annotated[str, typer.Argument(metavar="ID", help="As `syncd requests` shows it.")]
+_Id = Annotated[str, Argument(metavar="ID", help="As `syncd requests` shows it.")]
 
 
 @command()
 def requests(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")] = None,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: all.")] = None,
 ) -> None:
     """List what waits for your yes or no. `--json` prints syncd.requests/1."""
     found = session.call("requests", folder=folder, cwd=None)
@@ -34,9 +33,7 @@ def requests(
 def approve(
     session: Session,
     request: _Id,
-    role: Annotated[
-        str | None, typer.Option("--role", help="Admit with another role than the invitation says.")
-    ] = None,
+    role: Annotated[str | None, Option("--role", help="Admit with another role than the invitation says.")] = None,
 ) -> None:
     """Say yes to a request: admit, or let held or late changes count."""
     done = session.call("approve", id=request, role=role)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.emergency import words
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command
 
 
 @command()
 def rescue(
     session: Session,
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="HOST:PORT of a member who is there.")],
+    address: Annotated[str, Argument(metavar="ADDRESS", help="HOST:PORT of a member who is there.")],
     device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="Whose settings; default: the newest.")
+        str | None, Option("--device", metavar="NAME", help="Whose settings; default: the newest.")
     ] = None,
     into: Annotated[
-        str | None, typer.Option("--into", metavar="DIR", help="Folders go in here, not where they were.")
+        str | None, Option("--into", metavar="DIR", help="Folders go in here, not where they were.")
     ] = None,
 ) -> None:
     """A new machine: by the recovery key, get every folder back from one peer. `--json` prints syncd.rescue/1.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.history import At, Before, Path, SnapshotName, absolute, moment_of
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, usage
 
 _SHOWN = 20
@@ -22,17 +21,17 @@ def restore(
     at: At = None,
     before: Before = None,
     snapshot: SnapshotName = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="DIR", help="Into a new directory, or a new .tar.")] = None,
-    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only files that match.")] = None,
-    keep_newer: Annotated[bool, typer.Option("--keep-newer", help="Only what is gone; what is there stays.")] = False,
+    to: Annotated[str | None, Option("--to", metavar="DIR", help="Into a new directory, or a new .tar.")] = None,
+    only: Annotated[str | None, Option("--only", metavar="GLOB", help="Only files that match.")] = None,
+    keep_newer: Annotated[bool, Option("--keep-newer", help="Only what is gone; what is there stays.")] = False,
     existing: Annotated[
-        str | None, typer.Option("--existing", metavar="RULE", help="With --to: refuse, keep or aside.")
+        str | None, Option("--existing", metavar="RULE", help="With --to: refuse, keep or aside.")
     ] = None,
-    changed: Annotated[bool, typer.Option("--changed", help="With --to: only what differs from now.")] = False,
-    partial: Annotated[bool, typer.Option("--partial", help="Leave out what cannot be restored.")] = False,
-    on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="There, if that device lets you.")] = None,
+    changed: Annotated[bool, Option("--changed", help="With --to: only what differs from now.")] = False,
+    partial: Annotated[bool, Option("--partial", help="Leave out what cannot be restored.")] = False,
+    on: Annotated[str | None, Option("--on", metavar="DEVICE", help="There, if that device lets you.")] = None,
     gone_here: Annotated[
-        bool, typer.Option("--gone-here", help="What was deleted only here, without the right to delete.")
+        bool, Option("--gone-here", help="What was deleted only here, without the right to delete.")
     ] = False,
 ) -> None:
     """Bring a file, directory or folder back as it was. Says first what would happen. `--json` prints syncd.restore/1.
@@ -139,9 +138,9 @@ def _done_lines(found: Json) -> list[str]:
 @command()
 def undo(
     session: Session,
-    id_: Annotated[str | None, typer.Argument(metavar="ID", help="Default: the newest.")] = None,
-    folder: Annotated[str | None, typer.Option("--folder", metavar="FOLDER", help="Default: where you stand.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List what can be undone.")] = False,
+    id_: Annotated[str | None, Argument(metavar="ID", help="Default: the newest.")] = None,
+    folder: Annotated[str | None, Option("--folder", metavar="FOLDER", help="Default: where you stand.")] = None,
+    list_: Annotated[bool, Option("--list", help="List what can be undone.")] = False,
 ) -> None:
     """Take back a restore, a resolve, an undo or a wave of deletions. What was changed since stays.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import typer
 
 from syncd import __version__
-from syncd.cli import session, tree
+from syncd.cli import tree
+from syncd.cli.options import Option, Parameter
+from syncd.cli.session import PLACE_FLAGS, Context, place_of, take_flags
 
 WELCOME = """\
 syncd keeps folders equal on the computers of people who trust each other, without a server in the middle.
@@ -22,7 +23,7 @@ syncd keeps folders equal on the computers of people who trust each other, witho
 
 def _root(context: typer.Context, **values: Any) -> None:
     home, socket, version = (values.pop(name) for name in ("home", "socket", "version"))
-    session.start(context, home, socket, values)
+    context.obj = Context(place_of(home, socket), take_flags(values))
     if version:
         typer.echo(f"syncd {__version__}")
         raise typer.Exit
@@ -30,17 +31,9 @@ def _root(context: typer.Context, **values: Any) -> None:
         typer.echo(WELCOME)
 
 
-def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
 def application() -> Any:
     """The command with everything below it."""
-    own = (
-        _option("home", tree.HomeOption, None),
-        _option("socket", tree.SocketOption, None),
-        _option("version", tree.VersionOption, False),
-    )
-    root = session.with_flags(_root, own)
+    version = Parameter("version", bool, Option("--version", help="Print the version and end."), False)
+    root = tree.with_flags(_root, [*PLACE_FLAGS, version])
     root.__doc__ = "Keep folders equal on the computers of people who trust each other, without a server in the middle."
     return tree.build(root)

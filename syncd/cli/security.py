@@ -6,10 +6,9 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here
 
 _MEANINGS = {
@@ -31,7 +30,7 @@ _MEANINGS = {
 @command()
 def security(
     session: Session,
-    last: Annotated[int, typer.Option("--last", min=1, max=1000, help="How many entries.")] = 50,
+    last: Annotated[int, Option("--last", min=1, max=1000, help="How many entries.")] = 50,
 ) -> None:
     """List what this device refused: who tried, what, how often. `--json` prints syncd.security/1."""
     found = session.call("security", last=last)
@@ -41,11 +40,11 @@ def security(
 @command(dry_run=True)
 def addresses(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
-    allow: Annotated[list[str] | None, typer.Option("--allow", metavar="NETWORK", help="Only from here.")] = None,
-    deny: Annotated[list[str] | None, typer.Option("--deny", metavar="NETWORK", help="Not from here.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="The rules added are for this device alone.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Forget all rules first.")] = False,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    allow: Annotated[list[str] | None, Option("--allow", metavar="NETWORK", help="Only from here.")] = None,
+    deny: Annotated[list[str] | None, Option("--deny", metavar="NETWORK", help="Not from here.")] = None,
+    device: Annotated[str | None, Option("--device", help="The rules added are for this device alone.")] = None,
+    clear: Annotated[bool, Option("--clear", help="Forget all rules first.")] = False,
 ) -> None:
     """Show or add the networks from which a folder may be reached. Every peer enforces them.
 

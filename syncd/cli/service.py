@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from syncd.cli import text
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, usage
 from syncd.cli.supervisors import Supervisor, SystemUnits, UserUnit, supervisor
 from syncd.home import is_locked, prepare_home
@@ -18,8 +17,8 @@ from syncd.home import is_locked, prepare_home
 SCHEMA = "syncd.service/1"
 LOG_SCHEMA = "syncd.log/1"
 
-_User = Annotated[bool, typer.Option("--user", help="The service of this person; what happens anyway.")]
-_System = Annotated[bool, typer.Option("--system", help="The service of the whole machine (root; Linux).")]
+_User = Annotated[bool, Option("--user", help="The service of this person; what happens anyway.")]
+_System = Annotated[bool, Option("--system", help="The service of the whole machine (root; Linux).")]
 
 
 @command()
@@ -27,7 +26,7 @@ def install(
     session: Session,
     user: _User = False,
     system: _System = False,
-    no_linger: Annotated[bool, typer.Option("--no-linger", help="Let it end when you log out.")] = False,
+    no_linger: Annotated[bool, Option("--no-linger", help="Let it end when you log out.")] = False,
 ) -> None:
     """Run syncd as a service: now, at every login, and after a crash. `--json` prints syncd.service/1."""
     chosen = _choose(session, user, system)
@@ -83,8 +82,8 @@ def logs(
     session: Session,
     user: _User = False,
     system: _System = False,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Show what the service wrote to its log. `--json` prints syncd.log/1; with --follow one object per line."""
     print_log(session, _choose(session, user, system).log_command(lines, follow=follow), follow=follow)
@@ -93,7 +92,7 @@ def logs(
 @command()
 def allow(
     session: Session,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A directory that shall be shared.")],
+    path: Annotated[str, Argument(metavar="PATH", help="A directory that shall be shared.")],
     user: _User = False,
     system: _System = False,
 ) -> None:

@@ -1,25 +1,24 @@
 """Blocking. What every command has in hand: the flags that hold everywhere, the terminal, the way to the daemon.
 
-A command is a function whose first parameter is a Session. `command` gives it the flags that every command has; they
+A command is a function whose first parameter is a Session. Every command has the flags of `GLOBAL_FLAGS` as well; they
 may stand before the command or after it, and what was said anywhere holds. Only `--home` and `--socket` stand before.
 """
 
 from __future__ import annotations
 
+import gc
 import getpass
-import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ca.values import dataclass
 from syncd.cli import client, text
 from syncd.cli.client import Json, OnProgress
+from syncd.cli.options import Option, Parameter
 from syncd.cli.terminal import Terminal, wants_colour
 from syncd.errors import SyncdError
 from syncd.home import resolve_home, socket_path
@@ -171,15 +170,14 @@ def working_directory() -> str | None:
         return None
 
 
-# --- the flags -----------------------------------------------------------------------------------------------------
+# --- commands --------------------------------------------------------------------------------------------------------
 
 
-def _flag(name: str, *declarations: str, kind: Any = bool, default: Any = False, **shown: Any) -> inspect.Parameter:
-    annotation = Annotated[kind, typer.Option(*declarations, **shown)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+def _flag(name: str, flag: str, *others: str, kind: Any = bool, default: Any = False, **shown: Any) -> Parameter:
+    return Parameter(name, kind, Option(flag, *others, **shown), default)
 
 
-_GLOBAL_FLAGS = (
+GLOBAL_FLAGS = (
     _flag("json", "--json", help="Print one JSON object; streams print one per line."),
     _flag("quiet", "-q", "--quiet", help="Print results and errors only."),
     _flag("verbose", "-v", "--verbose", help="Print more."),
@@ -191,57 +189,52 @@ _GLOBAL_FLAGS = (
     _flag("dry_run", "--dry-run", help="Show what would happen and change nothing."),
     _flag("timeout", "--timeout", kind=str | None, default=None, metavar="TIME", help="Give up after: 90, 15m, 2h."),
 )
+PLACE_FLAGS = (
+    _flag(
+        "home",
+        "--home",
+        kind=str | None,
+        default=None,
+        metavar="DIR",
+        help="Where keys, databases and the socket are (or SYNCD_HOME).",
+    ),
+    _flag(
+        "socket", "--socket", kind=str | None, default=None, metavar="PATH", help="The control socket, if elsewhere."
+    ),
+)
 
 
-def _take_flags(values: dict[str, Any]) -> Globals:
-    return Globals(**{parameter.name: values.pop(parameter.name) for parameter in _GLOBAL_FLAGS})
+def take_flags(values: dict[str, Any]) -> Globals:
+    """The flags that every command takes, taken out of all that was given; what was not is as ever."""
+    return Globals(**{flag.name: values.pop(flag.name, flag.default) for flag in GLOBAL_FLAGS})
 
 
-def with_flags(function: Callable[..., Any], own: Sequence[inspect.Parameter]) -> Callable[..., Any]:
-    """Give `function(context, **values)` the signature that typer reads: its own parameters, then the global flags."""
-    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [context, *own, *_GLOBAL_FLAGS]
-    vars(function)["__signature__"] = inspect.Signature(parameters)
-    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return function
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a word on the command line does. `dry_run`: it changes nothing, or knows --dry-run; else that is refused."""
+
+    function: Callable[..., int | None]
+    dry_run: bool
+
+    def run(self, given: Context, path: str, values: dict[str, Any]) -> int | None:
+        """Run it with what was given before it, and with its own parameters and flags. `path`: all its words."""
+        session = open_session(given.place, given.flags.merged(take_flags(values)))
+        if session.flags.dry_run and not self.dry_run:
+            raise usage(f"{path} has no --dry-run", why="It cannot tell beforehand what it would do.")
+        gc.freeze()  # all that was loaded stays
+        gc.enable()
+        return self.function(session, **values)
 
 
-def command(*, dry_run: bool = True) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
-    """Make a function a command. `dry_run`: it changes nothing, or knows --dry-run; else that flag is refused."""
-
-    def decorate(function: Callable[..., int | None]) -> Callable[..., int | None]:
-        def run(context: typer.Context, **values: Any) -> int | None:
-            given: Context = context.obj
-            session = open_session(given.place, given.flags.merged(_take_flags(values)))
-            if session.flags.dry_run and not dry_run:
-                raise usage(
-                    f"{context.command_path} has no --dry-run", why="It cannot tell beforehand what it would do."
-                )
-            return function(session, **values)
-
-        signature = inspect.signature(function, eval_str=True)
-        run.__name__, run.__doc__ = function.__name__, function.__doc__
-        return with_flags(run, list(signature.parameters.values())[1:])
-
-    return decorate
+def command(*, dry_run: bool = True) -> Callable[[Callable[..., int | None]], Command]:
+    """Make a function a command."""
+    return lambda function: Command(function, dry_run)
 
 
-def group(table_help: str) -> Callable[..., None]:
-    """The callback of a group such as `folder`: it only collects global flags that stand in front of its command."""
-
-    def collect(context: typer.Context, **values: Any) -> None:
-        given: Context = context.obj
-        context.obj = Context(given.place, given.flags.merged(_take_flags(values)))
-
-    collect.__doc__ = table_help
-    return with_flags(collect, ())
-
-
-def start(context: typer.Context, home: str | None, socket: str | None, values: dict[str, Any]) -> None:
-    """The root's own part: settle which home is meant and collect the flags before the command."""
+def place_of(home: str | None, socket: str | None) -> Place:
+    """Settle which home is meant."""
     place = resolve_home(home, os.environ)
-    at = Path(os.path.abspath(os.path.expanduser(socket))) if socket else socket_path(place)
-    context.obj = Context(Place(place, at), _take_flags(values))
+    return Place(place, Path(os.path.abspath(os.path.expanduser(socket))) if socket else socket_path(place))
 
 
 def open_session(place: Place, flags: Globals) -> Session:

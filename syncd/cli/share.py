@@ -7,12 +7,11 @@ import shlex
 from datetime import UTC, datetime, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import progress as show
 from syncd.cli import text
 from syncd.cli.background import need_daemon
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.requests import join_question
 from syncd.cli.session import Session, command, seconds, usage
 from syncd.cli.terminal import warn_root
@@ -23,18 +22,16 @@ ROLES = ("owner", "admin", "editor", "viewer")
 @command()
 def share(
     session: Session,
-    path: Annotated[str, typer.Argument(metavar="PATH|FOLDER", help="A directory, or a folder that is shared.")] = ".",
-    name: Annotated[
-        str | None, typer.Option("--name", help="What the folder is called; default: as its directory.")
-    ] = None,
+    path: Annotated[str, Argument(metavar="PATH|FOLDER", help="A directory, or a folder that is shared.")] = ".",
+    name: Annotated[str | None, Option("--name", help="What the folder is called; default: as its directory.")] = None,
     role: Annotated[
-        str, typer.Option("--role", help="What the one who joins becomes: editor, viewer, admin, owner.")
+        str, Option("--role", help="What the one who joins becomes: editor, viewer, admin, owner.")
     ] = "editor",
-    expires: Annotated[str | None, typer.Option("--expires", help="How long the link holds (7d); a code: 15m.")] = None,
-    uses: Annotated[int, typer.Option("--uses", min=1, help="How many may join by this link.")] = 1,
-    link: Annotated[bool, typer.Option("--link", help="Make a link for far away, instead of a code.")] = False,
-    qr: Annotated[bool, typer.Option("--qr", help="Draw the link as a QR code (implies --link).")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for somebody to join.")] = False,
+    expires: Annotated[str | None, Option("--expires", help="How long the link holds (7d); a code: 15m.")] = None,
+    uses: Annotated[int, Option("--uses", min=1, help="How many may join by this link.")] = 1,
+    link: Annotated[bool, Option("--link", help="Make a link for far away, instead of a code.")] = False,
+    qr: Annotated[bool, Option("--qr", help="Draw the link as a QR code (implies --link).")] = False,
+    no_wait: Annotated[bool, Option("--no-wait", help="Do not wait for somebody to join.")] = False,
 ) -> None:
     """Share a directory: print a code for the other computer.
 

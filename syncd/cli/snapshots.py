@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, usage
 from syncd.cli.when import EXAMPLES, parse_when, shown_zone
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of your own.")]
-Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: the one you stand in.")]
+Name = Annotated[str, Argument(metavar="NAME", help="A name of your own.")]
+Folder = Annotated[str | None, Argument(metavar="FOLDER", help="Default: the one you stand in.")]
 
 
 @command()
@@ -28,7 +27,7 @@ def add(
     session: Session,
     name: Name,
     folder: Folder = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Default: now.")] = None,
+    at: Annotated[str | None, Option("--at", metavar="TIME", help="Default: now.")] = None,
 ) -> None:
     """Give a moment a name: what was there then is kept until the name is removed."""
     try:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import typer
-
 from syncd.catalogue import Exit
 from syncd.cli import text
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here
 from syncd.verdict import state_of, verdict
 
@@ -26,11 +25,11 @@ Json = Mapping[str, Any]
 @command()
 def status(
     session: Session,
-    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Name, id or path; default: all.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit 4 unless all is in sync.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second until Ctrl-C.")] = False,
-    problems: Annotated[bool, typer.Option("--problems", help="Only the problems.")] = False,
-    peers: Annotated[bool, typer.Option("--peers", help="One line per folder and peer.")] = False,
+    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Name, id or path; default: all.")] = None,
+    check: Annotated[bool, Option("--check", help="Exit 4 unless all is in sync.")] = False,
+    watch: Annotated[bool, Option("--watch", help="Show it again every second until Ctrl-C.")] = False,
+    problems: Annotated[bool, Option("--problems", help="Only the problems.")] = False,
+    peers: Annotated[bool, Option("--peers", help="One line per folder and peer.")] = False,
 ) -> int:
     """Say whether everything is in sync, and what is not. `--json` prints syncd.status/1."""
     params = here(folder) if folder else {"folder": None, "cwd": None}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 
 _LEVELS = {"good": "●", "warn": "◐", "bad": "✗"}
@@ -16,7 +15,7 @@ _LEVELS = {"good": "●", "warn": "◐", "bad": "✗"}
 
 @command(dry_run=False)
 def show(
-    session: Session, folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")] = None
+    session: Session, folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: all.")] = None
 ) -> None:
     """Say how each folder is protected: full copies, old versions, when these were last read, what is promised.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-import typer
-
 from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, seconds, usage
 
-_Folder = Annotated[str | None, typer.Argument(metavar="FOLDER", help="Default: all.")]
+_Folder = Annotated[str | None, Argument(metavar="FOLDER", help="Default: all.")]
 KEEP = ("mine", "theirs", "this", "newest", "both")
 
 
@@ -20,9 +19,7 @@ KEEP = ("mine", "theirs", "this", "newest", "both")
 def pause(
     session: Session,
     folder: _Folder = None,
-    duration: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="Such as 2h; default: until resume.")
-    ] = None,
+    duration: Annotated[str | None, Option("--for", metavar="TIME", help="Such as 2h; default: until resume.")] = None,
 ) -> None:
     """Let a folder, or all, rest: nothing is looked at, sent or received until `resume`. Outlives a restart."""
     for_s = None if duration is None else seconds(duration, "--for")
@@ -42,8 +39,8 @@ def resume(session: Session, folder: _Folder = None) -> None:
 @command(dry_run=False)
 def resolve(
     session: Session,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The file, or one of its conflict copies.")],
-    keep: Annotated[str, typer.Option("--keep", help="mine, theirs, this (the one named), newest, or both.")],
+    path: Annotated[str, Argument(metavar="PATH", help="The file, or one of its conflict copies.")],
+    keep: Annotated[str, Option("--keep", help="mine, theirs, this (the one named), newest, or both.")],
 ) -> None:
     """End a conflict: say which version of a file counts, everywhere. The others stay in its history."""
     if keep not in KEEP:
@@ -56,12 +53,11 @@ def resolve(
 
 
 @command(dry_run=False)
-def check(session: Session, folder: _Folder = None) -> None:
+def check(session: Session, folder: _Folder = None) -> int:
     """Read every file and compare database, disk and blocks. Exit 13 if something is wrong; nothing is deleted."""
     done = session.stream("check", lambda told: None, folder=folder, cwd=os.getcwd())
     session.show(done, lambda: [_check_line(one) for one in done["folders"]])
-    if not done["good"]:
-        raise typer.Exit(Exit.INTEGRITY)
+    return Exit.DONE if done["good"] else Exit.INTEGRITY
 
 
 def _check_line(one: Json) -> str:
@@ -77,8 +73,8 @@ def _check_line(one: Json) -> str:
 @command()
 def move(
     session: Session,
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Name, id or path.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Where it is to lie, or lies already.")],
+    folder: Annotated[str, Argument(metavar="FOLDER", help="Name, id or path.")],
+    path: Annotated[str, Argument(metavar="PATH", help="Where it is to lie, or lies already.")],
 ) -> None:
     """Move a folder to another path on this computer, or tell that you have moved it. Nothing is sent again."""
     done = session.call("folder.move", **here(folder), path=os.path.abspath(path), dry_run=session.flags.dry_run)

@@ -174,6 +174,16 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns
 
 
+def read_hidden(question: str, *, twice: bool = False) -> str:
+    """Ask a person for what nobody else may see, and a second time for what is new. Raises KeyboardInterrupt."""
+    import typer  # only where somebody is asked
+
+    try:
+        return str(typer.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+
+
 def wants_colour(environ: Mapping[str, str]) -> bool:
     """NO_COLOR and TERM=dumb switch colours off for good."""
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"

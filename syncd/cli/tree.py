@@ -1,199 +1,39 @@
-"""Blocking. The tree of commands. A command's module is imported when that command runs, not before.
+"""Blocking. The tree of commands as Typer has it: for what `cli.parsing` leaves to it, for help and for the manual.
 
-Starting Python costs more than most commands do, so `syncd status` may load only what it needs; `TREE` therefore names
-the functions instead of importing them. Typer's own use of rich is switched off in `plain`.
+A command is built when it is looked up. Typer's own use of rich is switched off in `plain`.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
+import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ca.values import dataclass
 from syncd.cli import session
+from syncd.cli.commands import TREE, Branch, Leaf
+from syncd.cli.options import REQUIRED, Argument, Parameter, parameters_of
 
-Command = Any  # typer keeps the class of its commands private
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A command: the module below `syncd.cli` and the function in it."""
-
-    module: str
-    function: str
+Built = Any  # typer keeps the class of its commands private
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A word that needs a second one, as in `folder show`."""
-
-    help: str
-    leaves: Mapping[str, Leaf]
-
-
-TREE: Mapping[str, Leaf | Branch] = {
-    "share": Leaf("share", "share"),
-    "join": Leaf("join", "join"),
-    "status": Leaf("status", "status"),
-    "wait": Leaf("wait", "wait"),
-    "folders": Leaf("folders", "folders"),
-    "ls": Leaf("look", "ls"),
-    "transfers": Leaf("look", "transfers"),
-    "traffic": Leaf("look", "traffic"),
-    "changes": Leaf("look", "changes"),
-    "folder": Branch(
-        "One folder: show, rescan, move, addresses, decide, leave.",
-        {
-            "show": Leaf("folders", "show"),
-            "rescan": Leaf("folders", "rescan"),
-            "move": Leaf("tending", "move"),
-            "leave": Leaf("folders", "leave"),
-            "addresses": Leaf("security", "addresses"),
-            "decide": Leaf("emergency", "decide"),
-        },
-    ),
-    "security": Leaf("security", "security"),
-    "peers": Leaf("peers", "peers"),
-    "members": Leaf("members", "members"),
-    "member": Branch(
-        "One member: add, role, suspend, reactivate, expire, remove.",
-        {
-            "add": Leaf("members", "add"),
-            "role": Leaf("members", "role"),
-            "suspend": Leaf("members", "suspend"),
-            "reactivate": Leaf("members", "reactivate"),
-            "expire": Leaf("members", "expire"),
-            "remove": Leaf("members", "remove"),
-        },
-    ),
-    "device": Branch("One device: archive.", {"archive": Leaf("emergency", "archive")}),
-    "lockdown": Leaf("emergency", "lockdown"),
-    "recover": Leaf("emergency", "recover"),
-    "rescue": Leaf("rescue", "rescue"),
-    "rotate": Leaf("members", "rotate"),
-    "invites": Leaf("invites", "invites"),
-    "invite": Branch("One invitation: revoke.", {"revoke": Leaf("invites", "revoke")}),
-    "link": Branch(
-        "Share links, for people outside the folder: create, list, show, revoke, policy.",
-        {
-            "create": Leaf("link", "create"),
-            "list": Leaf("link", "listed"),
-            "show": Leaf("link", "show"),
-            "revoke": Leaf("link", "revoke"),
-            "policy": Leaf("link", "policy"),
-        },
-    ),
-    "requests": Leaf("requests", "requests"),
-    "approve": Leaf("requests", "approve"),
-    "deny": Leaf("requests", "deny"),
-    "conflicts": Leaf("conflicts", "conflicts"),
-    "compare": Leaf("compare", "compare"),
-    "resolve": Leaf("tending", "resolve"),
-    "pause": Leaf("tending", "pause"),
-    "resume": Leaf("tending", "resume"),
-    "limits": Leaf("limits", "limits"),
-    "check": Leaf("tending", "check"),
-    "filter": Branch(
-        "What is left out of a folder: list, test, add, remove.",
-        {
-            "list": Leaf("filter", "rules"),
-            "test": Leaf("filter", "test"),
-            "add": Leaf("filter", "add"),
-            "remove": Leaf("filter", "remove"),
-        },
-    ),
-    "explain": Leaf("explain", "explain"),
-    "history": Leaf("history", "history"),
-    "diff": Leaf("history", "diff"),
-    "search": Leaf("history", "search"),
-    "restore": Leaf("restore", "restore"),
-    "undo": Leaf("restore", "undo"),
-    "export": Leaf("export", "export"),
-    "storage": Branch("Where contents are kept: list.", {"list": Leaf("storage", "show")}),
-    "audit": Leaf("audit", "audit"),
-    "retention": Leaf("keep", "retention"),
-    "prune": Leaf("keep", "prune"),
-    "scrub": Leaf("keep", "scrub"),
-    "drill": Leaf("keep", "drill"),
-    "snapshot": Branch(
-        "Moments with a name: list, add, remove.",
-        {
-            "list": Leaf("snapshots", "show"),
-            "add": Leaf("snapshots", "add"),
-            "remove": Leaf("snapshots", "remove"),
-        },
-    ),
-    "key": Branch(
-        "Keys of this device and of folders: show, list, backup, restore, lock, unlock, passphrase.",
-        {
-            "show": Leaf("key", "show"),
-            "list": Leaf("key", "listed"),
-            "backup": Leaf("key", "backup"),
-            "restore": Leaf("key", "restore"),
-            "lock": Leaf("custody", "lock"),
-            "unlock": Leaf("custody", "unlock"),
-            "passphrase": Leaf("custody", "passphrase"),
-        },
-    ),
-    "service": Branch(
-        "syncd as a service: install, uninstall, start, stop, restart, logs, allow.",
-        {word: Leaf("service", word) for word in ("install", "uninstall", "start", "stop", "restart", "logs", "allow")},
-    ),
-    "doctor": Leaf("doctor", "doctor"),
-    "config": Branch(
-        "The settings: path, show, get, set, unset, check, edit.",
-        {
-            "path": Leaf("config", "where"),
-            "show": Leaf("config", "show"),
-            "get": Leaf("config", "get"),
-            "set": Leaf("config", "put"),
-            "unset": Leaf("config", "unset"),
-            "check": Leaf("config", "check"),
-            "edit": Leaf("config", "edit"),
-        },
-    ),
-    "notify": Branch(
-        "Whom to tell when something needs a person: add, list, remove, test.",
-        {
-            "add": Leaf("notify", "add"),
-            "list": Leaf("notify", "show"),
-            "remove": Leaf("notify", "remove"),
-            "test": Leaf("notify", "test"),
-        },
-    ),
-    "db": Branch(
-        "The databases of this home: check, backup, rollback, vacuum.",
-        {word: Leaf("db", word) for word in ("check", "backup", "rollback", "vacuum")},
-    ),
-    "completion": Leaf("completion", "completion"),
-    "log": Leaf("log", "log"),
-    "run": Leaf("run", "run"),
-    "stop": Leaf("run", "stop"),
-    "web": Leaf("web", "web"),
-    "version": Leaf("version", "version"),
-    "help": Leaf("help", "help"),
-}
-
-
-class _Commands(MutableMapping[str, Command]):
+class _Commands(MutableMapping[str, Built]):
     """The commands of a group, each built when it is looked up."""
 
     def __init__(self, tree: Mapping[str, Leaf | Branch]) -> None:
         self._tree = dict(tree)
-        self._built: dict[str, Command] = {}
+        self._built: dict[str, Built] = {}
 
-    def __getitem__(self, name: str) -> Command:
+    def __getitem__(self, name: str) -> Built:
         if name not in self._built:
             self._built[name] = _build(name, self._tree[name])
         return self._built[name]
 
-    def __setitem__(self, name: str, command: Command) -> None:
+    def __setitem__(self, name: str, command: Built) -> None:
         self._built[name] = command
 
     def __delitem__(self, name: str) -> None:
@@ -275,32 +115,61 @@ def plain(**options: Any) -> typer.Typer:
     )
 
 
-def build(root: Callable[..., None]) -> Command:
+def build(root: Callable[..., None]) -> Built:
     """The whole tree under the callback `root`."""
     return _build_group("syncd", root, TREE, invoke_without_command=True)
 
 
-def _build(name: str, entry: Leaf | Branch) -> Command:
+def _build(name: str, entry: Leaf | Branch) -> Built:
     if isinstance(entry, Branch):
-        return _build_group(name, session.group(entry.help), entry.leaves)
-    function = getattr(importlib.import_module(f"syncd.cli.{entry.module}"), entry.function)
+        return _build_group(name, _group(entry.help), entry.leaves)
     app = plain()
-    app.command(name, cls=_Command)(function)
+    app.command(name, cls=_Command)(_runs(entry.load()))
     return typer.main.get_command(app)
 
 
-def _build_group(
-    name: str, callback: Callable[..., None], tree: Mapping[str, Leaf | Branch], **options: Any
-) -> Command:
+def _runs(command: session.Command) -> Callable[..., int | None]:
+    """What Typer calls for a command."""
+
+    def run(context: typer.Context, **values: Any) -> int | None:
+        return command.run(context.obj, context.command_path, values)
+
+    run.__name__, run.__doc__ = command.function.__name__, command.function.__doc__
+    return with_flags(run, parameters_of(command.function))
+
+
+def _group(help: str) -> Callable[..., None]:
+    """What Typer calls for a group such as `folder`: it only collects flags that stand in front of its command."""
+
+    def collect(context: typer.Context, **values: Any) -> None:
+        given: session.Context = context.obj
+        context.obj = session.Context(given.place, given.flags.merged(session.take_flags(values)))
+
+    collect.__doc__ = help
+    return with_flags(collect, ())
+
+
+def with_flags(function: Callable[..., Any], own: Sequence[Parameter]) -> Callable[..., Any]:
+    """Give `function(context, **values)` the signature that typer reads: its own parameters, then the global flags."""
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *map(_read_by_typer, [*own, *session.GLOBAL_FLAGS])]
+    vars(function)["__signature__"] = inspect.Signature(parameters)
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return function
+
+
+def _read_by_typer(parameter: Parameter) -> inspect.Parameter:
+    declared = parameter.declared
+    shown = declared.shown
+    info = typer.Argument(**shown) if isinstance(declared, Argument) else typer.Option(*declared.names, **shown)
+    default = inspect.Parameter.empty if parameter.default is REQUIRED else parameter.default
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(parameter.name, kind, default=default, annotation=Annotated[parameter.kind, info])
+
+
+def _build_group(name: str, callback: Callable[..., None], tree: Mapping[str, Leaf | Branch], **options: Any) -> Built:
     app = plain(cls=_Group, name=name)
     app.callback(**options)(callback)
     built = cast(_Group, typer.main.get_command(app))
     built.commands = _Commands(tree)
     return built
-
-
-HomeOption = Annotated[
-    str | None, typer.Option("--home", metavar="DIR", help="Where keys, databases and the socket are (or SYNCD_HOME).")
-]
-SocketOption = Annotated[str | None, typer.Option("--socket", metavar="PATH", help="The control socket, if elsewhere.")]
-VersionOption = Annotated[bool, typer.Option("--version", help="Print the version and end.")]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, usage, working_directory
 from syncd.errors import SyncdError
 
@@ -15,8 +14,8 @@ from syncd.errors import SyncdError
 @command()
 def wait(
     session: Session,
-    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER...", help="Default: all.")] = None,
-    goal: Annotated[str, typer.Option("--for", metavar="GOAL", help="synced, scanned, or peer=NAME.")] = "synced",
+    folders: Annotated[list[str] | None, Argument(metavar="FOLDER...", help="Default: all.")] = None,
+    goal: Annotated[str, Option("--for", metavar="GOAL", help="synced, scanned, or peer=NAME.")] = "synced",
 ) -> None:
     """Wait until all is in sync. Exit 0 then, 4 when --timeout passed first; prints nothing.
 

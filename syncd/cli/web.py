@@ -6,19 +6,18 @@ import getpass
 import webbrowser
 from typing import Annotated
 
-import typer
-
 from syncd.cli import text
+from syncd.cli.options import Option
 from syncd.cli.session import Session, command, usage
 
 
 @command(dry_run=False)
 def web(
     session: Session,
-    show: Annotated[bool, typer.Option("--print", help="Only print the link, which works once.")] = False,
-    read_only: Annotated[bool, typer.Option("--read-only", help="A page that shows and changes nothing.")] = False,
-    pin: Annotated[bool, typer.Option("--pin", help="Set a PIN that has to be typed before a change.")] = False,
-    no_pin: Annotated[bool, typer.Option("--no-pin", help="Take the PIN away.")] = False,
+    show: Annotated[bool, Option("--print", help="Only print the link, which works once.")] = False,
+    read_only: Annotated[bool, Option("--read-only", help="A page that shows and changes nothing.")] = False,
+    pin: Annotated[bool, Option("--pin", help="Set a PIN that has to be typed before a change.")] = False,
+    no_pin: Annotated[bool, Option("--no-pin", help="Take the PIN away.")] = False,
 ) -> None:
     """Open the status page. Its link works once, within five minutes, and only on this computer.
 

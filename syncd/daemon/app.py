@@ -36,6 +36,7 @@ from syncd.daemon.securitylog import SecurityLog
 from syncd.daemon.twinning import note_twins
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, SyncdError
+from syncd.folder.database import OpenDatabases
 from syncd.folder.metering import ByteBudget, Meter, Transfers
 from syncd.folder.pacing import Pace
 from syncd.net.circle import Surroundings
@@ -87,6 +88,7 @@ class Daemon:
         budgets = ByteBudget(PROCESS_BUDGET_BYTES), ByteBudget(LIMITED_BUDGET_BYTES)
         self._transfers = Transfers(*budgets, self.meter, Pace(settings.limits))
         self._transfers.pace.names_of = self._names_of
+        self.databases = OpenDatabases()
         self._started: dict[FolderId, _Started] = {}
         self._heard: dict[bytes, Found] = {}
         self._nursery: trio.Nursery | None = None
@@ -229,6 +231,7 @@ class Daemon:
             self.installation,
             self.seams.trees,
             self._transfers,
+            self.databases,
             wait_for_peer=wait_for_peer,
             held=held,
             attach=self._attach,
@@ -283,6 +286,7 @@ class Daemon:
         )
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self.databases.run)
             nursery.start_soon(self.security_log.run)
             nursery.start_soon(doorkeeper.run, listeners)
             await self._load()

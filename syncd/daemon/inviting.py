@@ -104,6 +104,8 @@ class Inviter:
         self._invites: dict[bytes, Invite] = {}
         self._requests: dict[str, JoinRequest] = {}
         self._labels: dict[str, bytes] = {}
+        self._label_of: dict[bytes, str] = {}
+        """The same by invitation: a label takes a hash, and each change asks for all of them."""
         self._lock = trio.Lock()
         self._decisions: dict[tuple[bytes, DeviceId], trio.Event] = {}
 
@@ -360,7 +362,9 @@ class Inviter:
 
         try:
             if folder.roster.device(device.id) is None:
-                await folder.admit(device, name, role, device_name=host, also=write)
+                await folder.admit(
+                    device, name, role, device_name=host, also=write, is_one_of_several=before.uses_left > 1
+                )
         except BaseException:
             self._give_back(invite.id, device.id)
             raise
@@ -449,7 +453,11 @@ class Inviter:
         """Answer the labels of open invitations, and no others."""
         self._opened.set()
         now = self._installation.now_s()
-        wanted = {_label(invite): invite.id for invite in self._invites.values() if rules.answers(invite, now)}
+        known, self._label_of = self._label_of, {}
+        for invite in self._invites.values():
+            if rules.answers(invite, now):
+                self._label_of[invite.id] = known.get(invite.id) or _label(invite)
+        wanted = {label: invite for invite, label in self._label_of.items()}
         for label in self._labels.keys() - wanted.keys():
             self._table.remove(label)
         for label in wanted.keys() - self._labels.keys():

@@ -49,6 +49,9 @@ log = logging.getLogger("syncd.membership")
 
 TOGETHER_S: Final = 2.0
 """Admissions within this time share an epoch."""
+GATHER_S: Final = 0.5
+"""Where others may follow at once, as by a link that is good for several, the first of them waits so long: those who
+come right behind it would have to wait for two seconds."""
 MAX_TOGETHER: Final = 256
 
 JournalHead: TypeAlias = tuple[DeviceId, Incarnation, int, ChangesetHash]
@@ -84,6 +87,7 @@ class FolderMembership(People):
         self._lock = trio.Lock()
         self._wishes: list[_Wish] = []
         self._admitted_at = -TOGETHER_S
+        self._admits_at = 0.0
         self._moved = trio.Event()
         self._table: tls.LabelTable | None = None
         self._labels: frozenset[str] = frozenset()
@@ -245,17 +249,28 @@ class FolderMembership(People):
     # changes of our own --------------------------------------------------------------------------------------
 
     async def admit(
-        self, device: PublicDevice, name: str, role: Role, *, device_name: str | None = None, also: Also | None = None
+        self,
+        device: PublicDevice,
+        name: str,
+        role: Role,
+        *,
+        device_name: str | None = None,
+        also: Also | None = None,
+        is_one_of_several: bool = False,
     ) -> Update:
         """Make somebody a member; a name that is taken gets a number. `also` is written in the same transaction.
+        `is_one_of_several`: others may be about to be admitted, too.
 
         Raises: TrustError when this device may not.
         """
         name = one_line(name, MAX_NAME_BYTES)
         wish = _Wish(device, name, role, one_line(device_name or name, MAX_NAME_BYTES), also)
+        if not self._wishes:
+            gathers_s = GATHER_S if is_one_of_several else 0.0
+            self._admits_at = max(self._admitted_at + TOGETHER_S, trio.current_time() + gathers_s)
         self._wishes.append(wish)
         try:
-            await trio.sleep_until(self._admitted_at + TOGETHER_S)
+            await trio.sleep_until(self._admits_at)
             async with self._lock:
                 while not wish.is_settled:
                     await self._admit_all()

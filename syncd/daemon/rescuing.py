@@ -146,6 +146,8 @@ class Keepsakes:
 
     async def leave(self) -> None:
         """Give every connected device what it has not of our present settings."""
+        if not any(folder.task is not None and folder.task.links for folder in self._host.folders):
+            return
         plain = await settings_of(self._host)
         name = blake3(plain).digest()
         for folder in self._host.folders:

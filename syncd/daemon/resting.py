@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import sqlite3
-from contextlib import suppress
+from functools import partial
 
 import trio
 
 from syncd.daemon.app import Daemon
 from syncd.daemon.running import RunningFolder
-from syncd.errors import SyncdError
 from syncd.store.syscalls import keep_few_arenas, trim_memory
 
 REST_S = 10.0
@@ -20,6 +18,7 @@ REST_S = 10.0
 async def give_back_at_rest(daemon: Daemon) -> None:
     """Until cancelled. Costs nothing while nothing changes."""
     keep_few_arenas()
+    daemon.databases.give_back = partial(daemon.seams.workers.run_blocking, trim_memory)
     while True:
         await _rest(daemon)
         daemon.connections.give_back()
@@ -42,12 +41,7 @@ async def _shrink(folder: RunningFolder) -> None:
     """Buffers for bulk, and the pages of its database that SQLite keeps: both come again when they are needed."""
     if (task := folder.task) is not None:
         task.give_back_buffers()
-        with suppress(SyncdError):  # it stops in this moment, and what it kept in memory goes with it
-            await task.db(_shrink_cache, task.store.connection)
-
-
-def _shrink_cache(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA shrink_memory")
+        await task.database.shrink()
 
 
 def _give_back() -> None:

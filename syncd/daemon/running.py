@@ -24,6 +24,7 @@ from syncd.daemon.membership import FolderMembership
 from syncd.engine.membership import Update
 from syncd.engine.retention import copies_untrusted, tiers_untrusted
 from syncd.errors import ConfigError, LocalProtocolError, SyncdError
+from syncd.folder.database import FolderDatabase, OpenDatabases
 from syncd.folder.folder import FolderTask, State
 from syncd.folder.ground import not_at_work
 from syncd.folder.metering import Transfers
@@ -33,6 +34,7 @@ from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
 from syncd.store.forms import FOLDER
 from syncd.store.journal import Journal
+from syncd.store.resting import DatabaseChanged
 from syncd.store.watch import watch
 from syncd.treetypes import Dirty, Marker, RootState, TreeError
 
@@ -136,6 +138,7 @@ async def run_folder(
     installation: Installation,
     trees: Trees,
     transfers: Transfers,
+    databases: OpenDatabases,
     *,
     wait_for_peer: bool,
     held: bool = False,
@@ -161,7 +164,7 @@ async def run_folder(
             stop: Stop | None = None
             with trio.CancelScope() as folder.turn:
                 stop = await _run_once(
-                    folder, installation, trees, transfers, wait_for_peer, held, attach, on_change, ready
+                    folder, installation, trees, transfers, databases, wait_for_peer, held, attach, on_change, ready
                 )
             if stop is None:  # paused
                 if folder.task is not None:
@@ -199,6 +202,7 @@ async def _run_once(
     installation: Installation,
     trees: Trees,
     transfers: Transfers,
+    databases: OpenDatabases,
     wait_for_peer: bool,
     held: bool,
     attach: Callable[[RunningFolder, trio.Nursery], None],
@@ -209,7 +213,7 @@ async def _run_once(
     stop: Stop | None = None
     try:
         connection = await _open(folder, installation)
-        task = folder.task = _make_task(folder, installation, connection, transfers)
+        task = folder.task = _make_task(folder, installation, connection, transfers, databases)
         task.on_change = on_change
         _use_policy(folder, task)
         if installation.home is not None:
@@ -221,6 +225,7 @@ async def _run_once(
         waits = wait_for_peer or bool(folder.membership.devices())
         try:
             async with trio.open_nursery() as nursery:
+                task.database.on_failure = lambda error: nursery.start_soon(_fail, error)
                 await nursery.start(lambda *, task_status: task.run(wait_for_peer=waits, task_status=task_status))
                 folder.why_stopped = None
                 nursery.start_soon(_watch, folder, trees, installation)
@@ -260,6 +265,8 @@ def judge(errors: BaseExceptionGroup[BaseException]) -> Stop:
     for error in found:
         if isinstance(error, sqlite3.Error):
             return _judge_database(error)
+        if isinstance(error, DatabaseChanged):  # it is looked at as at a start
+            return Stop(error, again_s=0.0)
     for error in found:
         if isinstance(error, OSError) and error.errno in EXHAUSTED:
             fix = "close other programs, or raise the limit; the folder goes on by itself"
@@ -322,6 +329,7 @@ def _make_task(
     installation: Installation,
     connection: sqlite3.Connection,
     transfers: Transfers,
+    databases: OpenDatabases,
 ) -> FolderTask:
     membership = folder.membership
     author = membership.member_name(installation.id)
@@ -333,10 +341,15 @@ def _make_task(
         folder.marker,
         installation.workers,
         installation.clock,
-        Lane(folder.name),
+        FolderDatabase(connection, installation.workers, Lane(folder.name), databases),
         transfers,
         membership.rights(),
     )
+
+
+async def _fail(error: Exception) -> None:
+    """End the work of a folder whose database cannot be opened again: it begins anew."""
+    raise error
 
 
 def _membership_moved(folder: RunningFolder, update: Update) -> None:
@@ -348,6 +361,7 @@ def _membership_moved(folder: RunningFolder, update: Update) -> None:
     if folder.membership.secrets is not None:
         task.use_keyring(folder.membership.keyring())
     task.roster_moved()
+    task.tell()
 
 
 def _use_policy(folder: RunningFolder, task: FolderTask) -> None:

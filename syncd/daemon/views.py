@@ -159,6 +159,10 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
                 else f"{withheld.blocks} blocks, {withheld.why}"
             )
             problems.append(_device_problem("SY-HIST-09", why, "syncd peers; syncd prune --dry-run"))
+        if task.nameless:
+            why = f"{task.nameless} old files in {as_text(folder.row.path)}/.syncd/old are of an earlier database"
+            fix = "take what you need from there, and delete the rest"
+            problems.append(_device_problem("SY-HIST-10", why, fix))
         if task.replication.is_late and folder.membership.devices():
             why = f"changes since {moment(task.replication.only_here_since)} are on no other device yet"
             problems.append(_device_problem("SY-SAFE-01", why, "syncd peers; start syncd on another device"))

@@ -3,7 +3,10 @@
 Candidates are polled for the whole need in batches; every block is then assigned to exactly one of those that have it,
 and to another one only after a failure. A link asks for its next batch when it has room, so a fast peer takes more than
 a slow one, and no batch is more than its peer sends in about a second. Among what it may take, blocks that few have
-come first, and peers begin at different places, so that several receivers of one source can soon serve one another.
+come first, and peers begin at different places, so that several receivers of one source can soon serve one another. As
+soon as somebody turns out to lack what is wanted here, it is asked for in an order of this device's own: whatever
+others fetch at the same time is something else then, and can be had from them afterwards. While they send enough, who
+has all is asked for one small batch at a time.
 
 Nothing here looks at all wanted blocks to hand out a few. Every peer has queues: of what it is to be asked about, and
 of what it has, by how many have it. Entries are not taken out when they cease to be true; whoever takes them looks.
@@ -32,10 +35,13 @@ SMALL_NEED_BYTES = 64 * 1024
 """A change of every day: it comes from who made it, without asking around first who has it. One way less to wait."""
 POLL_BLOCKS = 4096
 """Cids in one poll."""
+_MASK = (1 << 64) - 1
 COMMON = 4
 """A block that so many peers have is as common as one that more have."""
 BEGINNINGS = 16
 """How many different places there are at which receivers begin."""
+RUN_BLOCKS = 8
+"""So many blocks that follow one another stay together in an order of one's own: about two megabytes of a file."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +71,10 @@ class _Peer:
     to_ask: deque[_Block] = field(default_factory=deque)
     ready: list[deque[_Block]] = field(default_factory=lambda: [deque() for _ in range(COMMON + 1)])
     rate: float | None = None
+    lacks: bool = False
+    """It did not have something that is wanted, when it was asked last: it may be fetching the same."""
+    batches: int = 0
+    """So many are on their way from it."""
 
     @property
     def batch_bytes(self) -> float:
@@ -88,11 +98,13 @@ class Batch:
 class Pull:
     """The wanted blocks of one folder. All methods are quick; none waits."""
 
-    def __init__(self, offset: int = 0) -> None:
-        """`offset`: a number of this device's own, so that receivers of one source begin at different blocks."""
+    def __init__(self, own_number: int = 0) -> None:
+        """`own_number`: of this device alone, so that receivers of one source ask for different blocks."""
         self._blocks: dict[Cid, _Block] = {}
         self._peers: dict[DeviceId, _Peer] = {}
-        self._offset = offset % BEGINNINGS
+        self._offset = own_number % BEGINNINGS
+        self._factor = 2 * own_number + 1
+        self._is_scattered = False
         self._wanted_bytes = 0
 
     def __len__(self) -> int:
@@ -119,6 +131,7 @@ class Pull:
             if block is not None:
                 block.is_wanted = False
                 self._wanted_bytes -= block.length
+        self._is_scattered = self._is_scattered and bool(self._blocks)
 
     def holders(self, cid: Cid) -> tuple[DeviceId | None, int]:
         """Who was asked to send a block just now, and how many connected peers are known to have it."""
@@ -163,26 +176,37 @@ class Pull:
         """A peer's answer: bit i says whether it has cids[i]."""
         known = self._peer(peer)
         bit = known.bit
+        first: list[_Block] = []
+        known.lacks = False
         for index, cid in enumerate(cids):
             block = self._blocks.get(cid)
             if block is None:
                 continue
             block.asked |= bit
-            if index // 8 < len(bitmap) and bitmap[index // 8] & (0x80 >> index % 8) and not block.holders & bit:
+            if index // 8 >= len(bitmap) or not bitmap[index // 8] & (0x80 >> index % 8):
+                known.lacks = True
+            elif not block.holders & bit:
                 before, block.holders = block.holders, block.holders | bit
                 if not before:
-                    known.ready[1].append(block)
+                    first.append(block)
                 elif before.bit_count() < COMMON:
                     self._offer(block)
                 else:
                     known.ready[COMMON].append(block)
-        if self._offset:
+        known.ready[1].extend(self._in_own_order(first) if self._is_scattered else first)
+        if known.lacks and not self._is_scattered:
+            self._scatter()
+        elif self._offset and not self._is_scattered:
             self._begin_elsewhere(peer, len(cids))
 
     def next_batch(self, peer: DeviceId, most_bytes: int = MAX_BATCH_BYTES) -> Batch | None:
         """Assign this peer its next blocks, all of one rarity; None when there is nothing for it now."""
         most_bytes = min(most_bytes, self._most_for(peer))
         known = self._peer(peer)
+        if not known.lacks and self._is_helped(known):
+            if known.batches:
+                return None
+            most_bytes = min(most_bytes, FIRST_BATCH_BYTES)
         for rarity, queue in enumerate(known.ready):
             chosen: list[_Block] = []
             size = 0
@@ -196,8 +220,22 @@ class Pull:
                     chosen.append(block)
                 queue.popleft()
             if chosen:
+                known.batches += 1
                 return Batch(tuple(block.cid for block in chosen), tuple(block.length for block in chosen))
         return None
+
+    def ended(self, peer: DeviceId) -> None:
+        """A batch of it has come, or will not come any more."""
+        known = self._peers.get(peer)
+        if known is not None:
+            known.batches = max(0, known.batches - 1)
+
+    def _is_helped(self, source: _Peer) -> bool:
+        """Whether those who fetch the same send as much at this moment as one batch of this one, who has all. As long
+        as that lasts, little is asked of the source: it is left to those who have nobody else."""
+        sending = [peer for peer in self._peers.values() if peer.lacks and peer.batches]
+        rate = sum((peer.rate or 0.0) * peer.batches for peer in sending)
+        return bool(sending) and rate >= (source.rate or 0.0)
 
     def _most_for(self, peer: DeviceId) -> int:
         """As much as it sends in about a second; less when little is left and others could send some of that."""
@@ -252,6 +290,11 @@ class Pull:
                 block.refused &= ~bit
                 known.to_ask.append(block)
 
+    def lacks(self, peer: DeviceId) -> bool:
+        """Whether it is to be asked again soon, as it may be fetching what is wanted here."""
+        known = self._peers.get(peer)
+        return known is not None and known.lacks
+
     def unavailable(self, peers: Iterable[DeviceId]) -> list[Cid]:
         """Blocks that every one of these peers was asked about and none has."""
         connected = 0
@@ -281,6 +324,18 @@ class Pull:
         for peer in self._peers.values():
             if block.holders & peer.bit:
                 peer.ready[rarity].append(block)
+
+    def _scatter(self) -> None:
+        """Others want the same. What only one has is asked for in an order of our own from here on."""
+        self._is_scattered = True
+        for peer in self._peers.values():
+            peer.ready[1] = deque(self._in_own_order(list(peer.ready[1])))
+
+    def _in_own_order(self, blocks: Sequence[_Block]) -> list[_Block]:
+        """Runs of them in the order of their cids, which are as good as random, each multiplied by our number."""
+        runs = [blocks[start : start + RUN_BLOCKS] for start in range(0, len(blocks), RUN_BLOCKS)]
+        runs.sort(key=lambda run: int.from_bytes(run[0].cid[-8:], "big") * self._factor & _MASK)
+        return [block for run in runs for block in run]
 
     def _begin_elsewhere(self, peer: DeviceId, news: int) -> None:
         """Turn the queues in which `news` blocks came last, so that this device begins with a part of its own."""

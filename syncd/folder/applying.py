@@ -36,6 +36,12 @@ RACE_RETRY_S = 0.25
 PLAN_S = 1.0
 """How often the planner looks again while contents arrive and nothing else happens: at directories, say, that get their
 mode when all that is in them is there."""
+MOST_IDLE_SWEEPS = 200
+"""So often in a row rows may be settled and woken with nothing to do on the disk: twice is usual."""
+PLAN_REST = 20.0
+LONGEST_REST_S = 10.0
+"""But it rests so many times as long as its last look took: looking at ten thousand nodes that wait for their contents
+costs as much as naming a thousand of them."""
 FRESH_S = 0.25
 """A root that was there so lately need not be looked for again before planning: what changes the disk finds out anyway,
 and that something is gone is decided by the scan alone."""
@@ -67,9 +73,15 @@ class Applier:
         """Of the last sweep, if it has changed nothing after that."""
         self._has_come = False
         """Contents have come, and been put in place, since the planner looked."""
+        self._has_stepped = False
+        """The last sweep has done something on the disk."""
         self._planned_at = 0.0
+        self._looked_s = 0.0
+        """So long its last look took, without the wait for room or for the disk."""
         self._space_at = 0.0
-        """The disk was full, or failed: when to try again. 0: it was not."""
+        """The disk was full, or failed: when to try again. 0: it was not, or that was tried since."""
+        self._has_failed = False
+        """The disk was full, or failed, and nothing was put in place since."""
         ground.finisher.on_committed = self._after_commit
         ground.finisher.db_count = self._db_count
         ground.puller.on_failed = self._after_failure
@@ -82,7 +94,7 @@ class Applier:
             await self._wait_for_work()
             # Planning begins here, so that nobody takes this disk for level by what was counted before the news.
             self._ground.plan_event, self._ground.is_planning = trio.Event(), True
-            self._has_come, self._planned_at = False, trio.current_time()
+            self._has_come, self._planned_at, self._looked_s = False, trio.current_time(), 0.0
             try:
                 has_planned = await self._plan()
             finally:
@@ -93,9 +105,10 @@ class Applier:
     async def _wait_for_work(self) -> None:
         """Until something may be left to be done, or is due again."""
         due_at = trio.current_time() + await self._until_retry_s()
+        again_at = self._planned_at + max(PLAN_S, min(PLAN_REST * self._looked_s, LONGEST_REST_S))
         while not self._ground.plan_event.is_set():
             now = trio.current_time()
-            if now >= due_at or (self._has_come and now >= self._planned_at + PLAN_S):
+            if now >= due_at or (self._has_come and now >= again_at):
                 return
             with trio.move_on_at(min(due_at, now + PLAN_S) if self._puller.busy else due_at):
                 await self._ground.plan_event.wait()
@@ -107,9 +120,10 @@ class Applier:
         if not self._ground.is_recovered and not await self._keeper.check_root():
             return False  # it also notes what was done to the disk and never written down
         self._ground.tell()
+        if self._clock.monotonic() >= self._space_at:
+            self._space_at = 0.0
         try:
-            while await self._sweep():
-                pass
+            await self._sweep_until_done()
         except RootMoved:
             if await self._keeper.check_root():
                 self._ground.wake_plan()  # it is back already
@@ -117,9 +131,23 @@ class Applier:
         except TreeError as error:
             log.warning("folder %s: the disk failed: %s", self._ground.name, error)
             self._counted = None
-            self._space_at = self._clock.monotonic() + RETRY_S
+            self._try_again_later()
         await self._ground.recount(self._counted)
         return True
+
+    async def _sweep_until_done(self) -> None:
+        """Sweep as long as that brings anything closer. Two nodes that wake each other must not keep a processor busy
+        for ever: that would be a fault of ours, which is told, and tried again when something has come or is due."""
+        idle = 0
+        while await self._sweep():
+            idle = 0 if self._has_stepped else idle + 1
+            if idle == MOST_IDLE_SWEEPS:
+                log.error("folder %s: planning goes round in a circle; please report this", self._ground.name)
+                return
+
+    def _try_again_later(self) -> None:
+        """That concerns all of the folder: nothing more is staged until some time has passed."""
+        self._space_at, self._has_failed = self._clock.monotonic() + RETRY_S, True
 
     async def _until_retry_s(self) -> float:
         """How long until something that failed is due again: what the last sweep passed over."""
@@ -140,8 +168,10 @@ class Applier:
         ignored = self._ground.ignores.at(self._ground.now_ns()) if self._ground.ignores.lines else None
         after: int | None = 0
         progress, waiting, is_left = False, Waiting(), False
+        self._has_stepped = False
         while after is not None:
             async with self._finisher.disk:
+                began = trio.current_time()
                 plan = partial(self._store.db_plan, after, now, self._puller.engaged, ignored, waiting)
                 looks = not after and not self._keeper.is_root_fresh(FRESH_S)
                 visit = partial(self._db_plan, plan, self._ground.may_count, looks)
@@ -150,7 +180,8 @@ class Applier:
                     self._keeper.root_was_there()
                 progress = await self._carry_out(page) or progress
                 is_left = is_left or page.is_left
-            if page.wants and self._ground.rights.exchanges and self._clock.monotonic() >= self._space_at:
+                self._looked_s += trio.current_time() - began
+            if page.wants and self._ground.rights.exchanges and not self._space_at:
                 await self._puller.offer(page.wants)
         return progress and is_left
 
@@ -201,7 +232,9 @@ class Applier:
             self._counted = None
             taken = [(node, path, NameTaken("something that is only here has its name")) for node, path in page.blocked]
             await self._db(self._note_failures, Committed(failed=list(taken)))
-        return page.settled + page.woken > 0 or any(not isinstance(item.outcome, TreeError) for item in done)
+        has_stepped = any(not isinstance(item.outcome, TreeError) for item in done)
+        self._has_stepped |= has_stepped
+        return has_stepped or page.settled + page.woken > 0
 
     def _db_commit(self, steps: Sequence[Step], done: list[Done], may_count: bool) -> _Carried:
         """Do the steps, if that has not been done; note what was done; and count, if nothing is left."""
@@ -217,9 +250,9 @@ class Applier:
     ) -> None:
         """`counted`: in the same visit to the rows. `is_swept`: the planner looks again without being woken."""
         self._waves.carried_out(committed.nodes)
-        clears = bool(committed.applied and self._space_at)
+        clears = bool(committed.applied and self._has_failed)
         if clears:
-            self._space_at, self._counted = 0.0, None
+            self._space_at, self._has_failed, self._counted = 0.0, False, None
             await self._db(counts.db_clear_problems, self._store.connection, [ROOT])
         if committed.edited:
             await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
@@ -242,8 +275,7 @@ class Applier:
     def _note_failures(self, committed: Committed) -> None:
         for node, path, error in committed.failed:
             if isinstance(error, NoSpace):
-                # That concerns all of the folder: nothing more is staged until some time has passed.
-                self._space_at = self._clock.monotonic() + RETRY_S
+                self._try_again_later()
                 node, path = 0, ROOT
             code, why, fix = problem_of(error, reading=False)
             # A local edit got in between: the scan that looks there is on its way, so the next try is close.
@@ -256,4 +288,6 @@ class Applier:
         await self._db(self._note_failures, failed)
         # It may have its name already: that is found out before the next look at the disk.
         self._ground.is_recovered = False
+        if staging.is_complete:
+            self._ground.look_again([staging.want.path])
         self._ground.wake_plan()

@@ -7,7 +7,9 @@ Everything here is slow and in no hurry; it holds `Ground.packing` only while it
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import inf
 
 import trio
 
@@ -56,6 +58,10 @@ class Archivist:
         self._collected_at = ground.clock.monotonic()
         self._seen_at = (ground.clock.now(), ground.clock.monotonic())
         self._jumped_at: float | None = None
+        self._changes = -1
+        """Of the rows, before it was looked up what is due next."""
+        self._due: tuple[float, float] = -inf, -inf
+        """From when to when nothing is, in unix seconds, unless a row changes."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -64,15 +70,34 @@ class Archivist:
             self._watch_clock()
             if self._ground.root_state is not RootState.OK:
                 continue
+            is_due = self._clock.monotonic() >= self._collected_at + COLLECT_EVERY_S
+            if not is_due and self._is_as_before:  # the rows may rest
+                continue
             try:
                 await self._db(self._take_snapshot)
                 await self.scrub(SCRUB_WITHIN_S, most=1)
-                is_due = self._clock.monotonic() >= self._collected_at + COLLECT_EVERY_S
+                self._changes = self._ground.database.changes
+                self._due = self._clock.now(), await self._db(self._db_next_due)
                 if is_due and self._ground.rights.exchanges:
                     self._collected_at = self._clock.monotonic()
                     await self.prune(dry_run=False)
             except TreeError as error:
                 log.warning("folder %s: its history waits: %s", self._ground.name, error)
+
+    @property
+    def _is_as_before(self) -> bool:
+        """No row has changed since the last round, and by the clock nothing is due."""
+        since, due_at = self._due
+        return self._ground.database.changes == self._changes and since <= self._clock.now() < due_at
+
+    def _db_next_due(self) -> float:
+        """When there is a snapshot to be taken or a pack to be read next, in unix seconds."""
+        taken = [one.made for one in snapshots.db_list(self._store) if one.is_scheduled]
+        read = pruning.db_read_since(self._store)
+        return min(
+            max(taken, default=-inf) + SNAPSHOT_EVERY_S,
+            inf if read is None else read + SCRUB_WITHIN_S,
+        )
 
     def _watch_clock(self) -> None:
         """After a jump of the clock nothing goes for a day: what it says is long ago may be of yesterday."""
@@ -102,19 +127,22 @@ class Archivist:
         """Read packs that were not read for so long, the longest first; heal what is damaged."""
         packs = size = damaged = healed = lost = 0
         before = self._clock.now() - within_s
+        unread: set[str] = set()
         while most is None or packs < most:
-            due = await self._db(pruning.db_to_scrub, self._store, before)
+            due = await self._db(pruning.db_to_scrub, self._store, before, unread)
             if due is None:
                 break
             name, length, blocks = due
-            async with self._ground.packing:
-                found = await self._blocking(pruning.scrub, self._store, name, length, blocks)
-                packs, size = packs + 1, size + length
-                if found.is_good:
-                    await self._db(pruning.db_verified, self._store, name, self._clock.now())
-                    continue
-                rescued = await self._blocking(pruning.rescue, self._store, found)
-                await self._db(pruning.db_retire_damaged, self._store, found, rescued, self._clock.now())
+            try:
+                found = await self._scrub_one(name, length, blocks)
+            except TreeError as error:  # what the disk does not say now it may say later: it stays, others have a turn
+                log.error("folder %s: a pack of old versions cannot be read: %s", self._ground.name, error)
+                unread.add(name)
+                damaged += 1
+                continue
+            packs, size = packs + 1, size + length
+            if found.is_good:
+                continue
             entries = [entry for raw in found.damaged for entry in BlockList(raw)]
             came = await fetch(self._ground, entries, frozenset())
             damaged, healed, lost = damaged + 1, healed + came, lost + len(entries) - came
@@ -129,6 +157,17 @@ class Archivist:
         if packs:
             await self._ground.recount()
         return Scrub(packs, size, damaged, healed, lost)
+
+    async def _scrub_one(self, name: str, size: int, blocks: Sequence[tuple[int, bytes]]) -> pruning.Scrubbed:
+        """Read a pack; what is whole in a damaged one goes to another."""
+        async with self._ground.packing:
+            found = await self._blocking(pruning.scrub, self._store, name, size, blocks)
+            if found.is_good:
+                await self._db(pruning.db_verified, self._store, name, self._clock.now())
+            else:
+                rescued = await self._blocking(pruning.rescue, self._store, found)
+                await self._db(pruning.db_retire_damaged, self._store, found, rescued, self._clock.now())
+            return found
 
     # pruning -------------------------------------------------------------------------------------------------
 

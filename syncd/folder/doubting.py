@@ -14,8 +14,6 @@ from syncd.treetypes import Path, RootState, TreeError, show_path
 
 log = logging.getLogger("syncd.folder")
 
-RETRY_S = 600.0
-
 
 class Doubter:
     """Reads the files of one folder again, a few every ten minutes."""
@@ -33,15 +31,28 @@ class Doubter:
         """Until cancelled."""
         await self._ground.knows_disk.wait()
         while True:
-            self.oldest_reading = await self._db(doubts.db_oldest_reading, self._store)
-            with trio.move_on_after(STEP_S):
-                await self._ground.doubted_event.wait()
+            await self._until_due()
             doubted, self._ground.doubted, self._ground.doubted_event = self._ground.doubted, set(), trio.Event()
             if self._ground.root_state is RootState.OK:
                 try:
                     await (self._look_at(doubted) if doubted else self.step())
                 except TreeError as error:
                     log.warning("folder %s: reading again stopped: %s", self._ground.name, error)
+
+    async def _until_due(self) -> None:
+        """At least for one step, and as long as the rows say that no file is due: so long they may rest."""
+        changes = self._ground.database.changes
+        self.oldest_reading, due_at = await self._db(self._db_oldest_and_due)
+        doubted = self._ground.doubted_event
+        while True:
+            with trio.move_on_after(STEP_S):
+                await doubted.wait()
+            if doubted.is_set() or changes != self._ground.database.changes or self._clock.now() >= due_at:
+                return
+
+    def _db_oldest_and_due(self) -> tuple[float | None, float]:
+        oldest = doubts.db_oldest_reading(self._store)
+        return oldest, doubts.db_next_due(self._store, oldest)
 
     async def step(self, *, everything: bool = False, before: float | None = None) -> Judged:
         """Read what is due; `everything`: all that was not read since `before`."""
@@ -53,8 +64,8 @@ class Doubter:
         await self._look(await self._db(doubts.db_due_at, self._store, paths))
 
     async def _look(self, due: Sequence[Due]) -> Judged:
-        reads = await self._blocking(doubts.read_again, self._store, due, self._clock.now)
-        judged = await self._db(doubts.db_judge, self._store, reads, self._clock.now())
+        looked = await self._blocking(doubts.read_again, self._store, due, self._clock.now)
+        judged = await self._db(doubts.db_judge, self._store, looked, self._clock.now())
         self._ground.look_again(judged.again)
         for path in judged.suspects:
             log.warning("folder %s: %s changed without a trace; suspect", self._ground.name, show_path(path))
@@ -71,7 +82,4 @@ class Doubter:
 
     def _note(self, suspects: Sequence[Path]) -> None:
         for path in suspects:
-            why = "its bytes changed while its times did not: bit rot, or a program that maps the file"
-            fix = "nothing; it is read once more, and then published or healed"
-            now = self._clock.now()
-            counts.db_note_problem(self._store.connection, 0, path, "SY-FILE-10", why, fix, now, RETRY_S)
+            counts.db_note_suspect(self._store.connection, path, self._clock.now())

@@ -4,12 +4,12 @@ flush, and then the rows say so."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 
 import trio
 
 from syncd.engine.rates import Rates, work_of
-from syncd.seams import Lane, Workers
+from syncd.folder.database import FolderDatabase
+from syncd.seams import Workers
 from syncd.store.apply import Done, name_staged, put_in_place
 from syncd.store.commit import Committed
 from syncd.store.folder import FolderStore
@@ -27,15 +27,21 @@ FEW = 16
 class Finisher:
     """Puts the complete contents of one folder in place. `run` for its whole life."""
 
-    def __init__(self, store: FolderStore, workers: Workers, lane: Lane, rates: Rates) -> None:
+    def __init__(self, store: FolderStore, workers: Workers, database: FolderDatabase, rates: Rates) -> None:
         self.rates = rates
         self._store = store
         self._blocking = workers.run_blocking
-        self._db = partial(workers.run_blocking, lane=lane)
+        self._db = database.visit
         self._ready: list[Staging] = []
         self._ready_event = trio.Event()
         self._unsure: list[Staging] = []
         """Of these it is not certain yet that they are in place: what the disk refuses now concerns them."""
+        self.refusals = 0
+        """How often the disk has refused to save what was staged. It forgets what it could not save, of any file, and
+        says so once: whatever was begun before the last time is staged again."""
+        self._stale: list[Staging] = []
+        """Complete by now, but begun before the disk refused."""
+        self._why_stale = TreeError("nothing was refused yet")
         self._began = 0.0
         self.disk = trio.Lock()
         """Held while names on the disk are changed and until the rows say so: paths hold still meanwhile."""
@@ -54,7 +60,7 @@ class Finisher:
 
     def add(self, staging: Staging) -> None:
         """Put a complete content in place soon."""
-        self._ready.append(staging)
+        (self._ready if staging.refusals == self.refusals else self._stale).append(staging)
         self._ready_event.set()
 
     async def run(self, now: Callable[[], float]) -> None:
@@ -63,7 +69,10 @@ class Finisher:
             await self._ready_event.wait()
             with trio.CancelScope(shield=True):
                 try:
-                    await self._finish(self._take(), now)
+                    stale, self._stale = self._stale, []
+                    await self._fail(stale, self._why_stale)
+                    if group := self._take():
+                        await self._finish(group, now)
                 except TreeError as error:
                     await self._give_up(error)
                 finally:
@@ -121,11 +130,15 @@ class Finisher:
     async def _give_up(self, error: TreeError) -> None:
         """The disk reported a failure: nothing of what is not certain may be believed, and all of it is staged again.
         What has its name already is found by its intent, or by the scan."""
-        failed = self._unsure
+        self.refusals, self._why_stale = self.refusals + 1, error
+        failed, self._ready = self._unsure + self._ready, []
         self._settle(failed)
+        await self._fail(failed, error)
+
+    async def _fail(self, failed: Sequence[Staging], error: TreeError) -> None:
         for staging in failed:
             staging.error = error
-        if self.on_failed is not None:
+        if failed and self.on_failed is not None:
             await self.on_failed(failed)
 
     def _db_put_in_place(self, wants: Sequence[Want], now: Callable[[], float]) -> tuple[Committed, Counted | None]:

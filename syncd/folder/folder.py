@@ -14,6 +14,7 @@ import trio
 from ca.ids import DeviceId
 from syncd.folder.applying import Applier
 from syncd.folder.archiving import Archivist
+from syncd.folder.database import FolderDatabase
 from syncd.folder.doubting import Doubter
 from syncd.folder.drilling import Driller
 from syncd.folder.following import Follower
@@ -27,7 +28,7 @@ from syncd.folder.scanning import Scanner
 from syncd.folder.serving import Server
 from syncd.folder.waves import Waves
 from syncd.model.ids import ChangesetHash, Incarnation
-from syncd.seams import Clock, Lane, Workers
+from syncd.seams import Clock, Workers
 from syncd.store.folder import FolderStore
 from syncd.store.keyring import Keyring
 from syncd.store.timing import db_take_rates
@@ -58,11 +59,11 @@ class FolderTask(Ground):
         marker: Marker,
         workers: Workers,
         clock: Clock,
-        lane: Lane,
+        database: FolderDatabase,
         transfers: Transfers,
         rights: Rights,
     ) -> None:
-        super().__init__(name, store, marker, workers, clock, lane, transfers, rights)
+        super().__init__(name, store, marker, workers, clock, database, transfers, rights)
         self.stopped_why: str | None = None
         copies = Copies(self)
         self.keeper = Keeper(self, copies)
@@ -95,6 +96,7 @@ class FolderTask(Ground):
             nursery.start_soon(self.finisher.run, self.clock.now)
             nursery.start_soon(self.keeper.run)
             nursery.start_soon(self.puller.poll_again_forever)
+            nursery.start_soon(self.puller.poll_neighbours_forever)
             nursery.start_soon(self.keeper.watch_root)
             nursery.start_soon(self.archivist.run)
             nursery.start_soon(self.driller.run)

@@ -20,6 +20,7 @@ from ca.values import dataclass
 from syncd.engine.brake import Ages
 from syncd.engine.rates import Rates
 from syncd.errors import SyncdError
+from syncd.folder.database import FolderDatabase, NotOpened
 from syncd.folder.finishing import Finisher
 from syncd.folder.hearsay import Hearsay
 from syncd.folder.metering import Transfers
@@ -29,7 +30,7 @@ from syncd.model.ids import Cid
 from syncd.model.ignores import Ignores, parse_ignores
 from syncd.protocol.exchange import Link
 from syncd.protocol.messages import MAX_TOLD
-from syncd.seams import Clock, Lane, Tree, Workers
+from syncd.seams import Clock, Workers
 from syncd.store import counts
 from syncd.store.apart import Apart, Called
 from syncd.store.commit import ANYTHING
@@ -121,9 +122,12 @@ class Work:
     deep: set[Path] = field(default_factory=set)
     """Directories with all that is in them."""
     everything: bool = True
+    more: bool = False
+    """A watch has heard of more, which is not at rest yet."""
     event: trio.Event = field(default_factory=trio.Event)
 
     def add(self, dirty: Dirty) -> None:
+        self.more = dirty.more
         if dirty.rescan:
             self.everything = True
         for path, names in dirty.names.items():
@@ -159,7 +163,7 @@ class Ground:
         marker: Marker,
         workers: Workers,
         clock: Clock,
-        lane: Lane,
+        database: FolderDatabase,
         transfers: Transfers,
         rights: Rights,
     ) -> None:
@@ -204,6 +208,8 @@ class Ground:
         """What was kept at the last collection takes more than the space that the past is allowed."""
         self.plain_waiting = 0
         """Old inodes that would go, as their disk is short, if other devices had proved to hold what is in them."""
+        self.nameless = 0
+        """Things in `.syncd/old` of which no row says what they are."""
         self.challenged: dict[DeviceId, frozenset[Cid]] = {}
         """Blocks that a peer is being asked to prove: it cannot have them from here meanwhile."""
         self.progress = Progress()
@@ -243,9 +249,11 @@ class Ground:
         """What a crash left behind was seen to. False: before the next look at the disk it has to be."""
         self.rates = Rates()
         """How fast contents came to this disk lately."""
-        self.finisher = Finisher(store, workers, lane, self.rates)
-        self.puller = Puller(store, workers, lane, transfers, self.pace, store.journal.device[0] % 16, self.finisher)
-        self._lane = lane
+        self.finisher = Finisher(store, workers, database, self.rates)
+        own_number = int.from_bytes(store.journal.device[:8], "big")
+        self.puller = Puller(store, workers, database, transfers, self.pace, own_number, self.finisher)
+        self.database = database
+        database.is_needed = lambda: self.is_at_work
         self._is_closed = False
         self._changed: trio.Event | None = None
         """Somebody waits for this folder to change."""
@@ -254,9 +262,11 @@ class Ground:
     # asking ---------------------------------------------------------------------------------------------------
 
     async def db(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        """Run a question about the rows in this folder's lane. Raises SyncdError SY-FIND-05 once it is closed."""
+        """Run a question about the rows, one after the other. Raises SyncdError SY-FIND-05 once they are closed."""
         try:
-            return await self.workers.run_blocking(function, *arguments, lane=self._lane)
+            return await self.database.visit(function, *arguments)
+        except NotOpened as error:
+            raise not_at_work(self.name, "syncd status") from error
         except sqlite3.ProgrammingError:
             if not self._is_closed:
                 raise
@@ -265,7 +275,7 @@ class Ground:
     async def close(self) -> None:
         """Close the database and the tree, behind whatever uses the rows just now. Its tasks have ended."""
         self._is_closed = True
-        await self.workers.run_blocking(_close, self.store.connection, self.store.tree, lane=self._lane)
+        await self.database.close(self.store.tree.close)
 
     async def blocking(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """Run a question about the disk in a worker."""
@@ -391,6 +401,11 @@ class Ground:
         self._recount_at = self.clock.monotonic() + min(STALE_S, COUNTING_SHARE * took_s)
 
     @property
+    def is_at_work(self) -> bool:
+        """Something is under way that asks the rows again and again."""
+        return self.is_scanning or self.is_planning or bool(self.puller.busy) or self.packing.locked()
+
+    @property
     def is_settled(self) -> bool:
         """Nothing is left to be done here, as far as this device knows."""
         return (
@@ -425,8 +440,3 @@ class Ground:
 def not_at_work(name: str, fix: str) -> SyncdError:
     """What is asked of a folder that is closed, or not open yet."""
     return SyncdError(f"{name} is not at work", id="SY-FIND-05", fix=fix)
-
-
-def _close(connection: sqlite3.Connection, tree: Tree) -> None:
-    connection.close()
-    tree.close()

@@ -11,17 +11,26 @@ import trio
 from syncd.folder.ground import Ground
 from syncd.folder.proving import Copies
 from syncd.store import waves
-from syncd.store.packing import Comparison, db_let_go, db_packed_of, db_pressed, db_superseded, pack_superseded
+from syncd.store.packing import (
+    Comparison,
+    Superseded,
+    db_let_go,
+    db_next_due,
+    db_packed_of,
+    db_pressed,
+    db_superseded,
+    pack_superseded,
+)
 from syncd.store.past import db_note_past
 from syncd.store.pruning import db_copies
-from syncd.store.recovery import db_adopt_old, db_recheck_old, db_recover_intents, publish_late_edits
+from syncd.store.recovery import db_adopt_old, db_count_nameless, db_recheck_old, db_recover_intents, publish_late_edits
 from syncd.store.steps import db_recover_steps
 from syncd.store.timing import db_keep_rates
 from syncd.treetypes import RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
-ROOT_CHECK_S = 10.0
+ROOT_CHECK_S = 20.0
 ROOT_BACK_S = 2.0
 """A root that is there is looked at now and then, and before anything is said to be gone; one that is not, more often:
 somebody waits for it."""
@@ -47,6 +56,12 @@ class Keeper:
         self._root_lock = trio.Lock()
         self._checked_at = -inf
         self._measured = ground.rates.as_json()
+        self._newest = 0
+        """The youngest row."""
+        self._changes = -1
+        """Of the rows, before the leftovers were looked at."""
+        self._due_at = -inf
+        """When something of them is due, as far as the rows said then, in unix seconds."""
 
     async def check_root(self, *, fresh_s: float = 0.0) -> bool:
         """Whether the root is there and ours. Whoever finds it come back first sees to what a crash left behind.
@@ -87,32 +102,36 @@ class Keeper:
         await self._db(lambda: self._store.packs.db_adopt(self._store.keyring, self._clock.now()))
         await self._db(db_note_past, self._store)
         staged = await self._blocking(self._store.tree.list_staged)
-        self._puller.resumable = {token for token, _ in staged}
+        self._puller.lies_staged(token for token, _ in staged)
         async with self._finisher.disk:  # what is being put in place now is no crash
             now = self._clock.now()
             committed = await self._db(db_recover_steps, self._store, now)
             committed.edited += (await self._db(db_recover_intents, self._store, now)).edited
-            strays = await self._db(db_adopt_old, self._store, now)
-        if strays:
-            log.warning("folder %s: %s things in .syncd/old have no row; they are kept", self._ground.name, strays)
+            await self._db(db_adopt_old, self._store, now)
+        self._ground.nameless = await self._db(db_count_nameless, self._store)
         if committed.edited:
             await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
         self._ground.wake_plan()
 
     async def run(self) -> None:
         """Look after what was replaced or deleted, and after names with problems, until cancelled."""
+        self._ground.ages.note(self._clock.monotonic(), await self._db(waves.db_newest_row, self._store.connection))
         while True:
-            self._ground.ages.note(
-                self._clock.monotonic(),
-                await self._db(waves.db_newest_row, self._store.connection),
-            )
             await trio.sleep(HOUSEKEEPING_S)
             await self._keep_rates()
-            if self._ground.root_state is not RootState.OK:
+            is_there = self._ground.root_state is RootState.OK
+            if self._is_as_before(is_there):  # the rows may rest
+                self._ground.ages.note(self._clock.monotonic(), self._newest)
+                continue
+            self._changes = self._ground.database.changes
+            self._newest, self._due_at, found = await self._db(self._db_leftovers, is_there)
+            self._ground.ages.note(self._clock.monotonic(), self._newest)
+            if not is_there:
                 continue
             try:
-                edits = await self._db(db_recheck_old, self._store, self._clock.now(), self._ground.now_ms())
-                due = await self._db(db_superseded, self._store, self._clock.now())
+                if isinstance(found, TreeError):
+                    raise found
+                edits, due = found
                 if due:
                     async with self._ground.packing:
                         known = await self._db(db_packed_of, self._store, due)
@@ -129,6 +148,29 @@ class Keeper:
                 self._ground.wake_plan()
             if self._ground.problems:
                 self._ground.look_again([tuple(p.path.split(b"/")) for p in self._ground.problems if p.path])
+
+    def _is_as_before(self, is_there: bool) -> bool:
+        """No row has changed since the leftovers were looked at, and nothing of them is due."""
+        return (
+            self._ground.database.changes == self._changes
+            and self._clock.now() < self._due_at
+            and not (is_there and (self._ground.nameless or self._ground.problems))
+        )
+
+    def _db_leftovers(self, is_there: bool) -> tuple[int, float, tuple[int, list[Superseded]] | TreeError]:
+        """In one visit: the newest row; when something is due next; and of what was replaced or deleted, how many edits
+        were found in it and what is due, or why the disk would not say."""
+        newest = waves.db_newest_row(self._store.connection)
+        if not is_there:
+            return newest, -inf, (0, [])
+        try:
+            if self._ground.nameless:  # a person may have taken some away
+                self._ground.nameless = db_count_nameless(self._store)
+            edits = db_recheck_old(self._store, self._clock.now(), self._ground.now_ms())
+            found = list(db_superseded(self._store, self._clock.now()))
+            return newest, -inf if found else db_next_due(self._store), (edits, found)
+        except TreeError as error:
+            return newest, -inf, error
 
     async def _have_copies_proved(self, compared: Comparison) -> None:
         """Before a short disk makes old inodes go that no pack has: whether others have them, asked now and then."""

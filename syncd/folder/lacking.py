@@ -42,7 +42,7 @@ class Lacking:
 
     async def _look(self) -> None:
         now = trio.current_time()
-        gone = [want for want in self._ground.puller.with_nobody() if self._is_with_its_author(want)]
+        gone = await self._with_their_authors(self._ground.puller.with_nobody())
         self._since = {want.token: self._since.get(want.token, now) for want in gone}
         given_up = [w for w in gone if self._since[w.token] <= now - PATIENCE_S or w.token in self._given_up]
         if given_up:
@@ -53,10 +53,14 @@ class Lacking:
             self._ground.wake_plan()
             self._ground.tell()
 
-    def _is_with_its_author(self, want: Want) -> bool:
-        """Whether whoever wrote it is here to be asked, or we did ourselves."""
-        author = self._ground.store.journal.sources[want.cs].device
-        return author == self._ground.store.journal.device or author in self._ground.links
+    async def _with_their_authors(self, wants: Sequence[Want]) -> list[Want]:
+        """Those of which whoever wrote them is here to be asked, or we did ourselves."""
+        if not wants:
+            return []
+        journal = self._ground.store.journal
+        authors = await self._ground.db(lambda: [journal.sources[want.cs].device for want in wants])
+        here = {journal.device, *self._ground.links}
+        return [want for want, author in zip(wants, authors, strict=True) if author in here]
 
     def _note(self, wants: Sequence[Want]) -> None:
         journal, connection = self._ground.store.journal, self._ground.store.connection

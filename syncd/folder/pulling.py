@@ -10,7 +10,7 @@ moment.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import field
 from math import inf
 
@@ -21,15 +21,16 @@ from ca.values import dataclass
 from syncd.engine.pull import Batch, Pull
 from syncd.engine.rates import work_of
 from syncd.errors import PeerUnavailable, RemoteProtocolError
+from syncd.folder.database import FolderDatabase
 from syncd.folder.finishing import Finisher
 from syncd.folder.metering import Transfers
 from syncd.folder.pacing import FolderPace
 from syncd.model.cipher import max_ciphertext
-from syncd.model.ids import Cid
+from syncd.model.ids import HASH_BYTES, Cid
 from syncd.model.lists import Entry
 from syncd.protocol.exchange import Frame, FrameStatus, Link
 from syncd.protocol.frames import room_for
-from syncd.seams import Lane, Workers
+from syncd.seams import Workers
 from syncd.store.blocks import SourceKind
 from syncd.store.folder import FolderStore, Needed
 from syncd.store.hashing import SMALL_FILE_BYTES
@@ -43,9 +44,15 @@ from syncd.workers import Buffers
 FIRST_POLL_AGAIN_S = 0.1
 """Mostly somebody else is about to have it. Each time in a row it is twice as long."""
 POLL_AGAIN_S = 3.0
+NEIGHBOUR_S = 0.25
+"""Who fetches the same has got more of it by then."""
+NEIGHBOUR_SHARE = 64
+"""And it is asked again only when so many times more bytes have come here than the questions take."""
 STARVED_MAX_S = 60.0
 BUSY_S = 1.0
-MAX_STAGED_FILES = 6144
+MAX_STAGED_FILES = 2560
+"""Each is a handful of objects while it is on its way, and what they leave in the heap stays: of 20,000 small files,
+6,144 at a time left 102 MiB behind, these 93, in the same time; 1,536 took longer."""
 MAX_SMALL_BYTES = 128 << 20
 """Of contents of one block each. So much, on its way to its name or staged in part, comes again after a power cut."""
 FEW_LARGE = 32
@@ -77,7 +84,7 @@ class Puller:
         self,
         store: FolderStore,
         workers: Workers,
-        lane: Lane,
+        database: FolderDatabase,
         transfers: Transfers,
         pace: FolderPace,
         own_number: int,
@@ -85,7 +92,7 @@ class Puller:
     ) -> None:
         self._store = store
         self._workers = workers
-        self._lane = lane
+        self._db = database.visit
         self._transfers = transfers
         self._pace = pace
         self.meter = transfers.meter
@@ -110,19 +117,27 @@ class Puller:
         self._work = trio.Event()
         self._links: dict[DeviceId, Link] = {}
         self._polling: set[DeviceId] = set()
+        self._since_asked_bytes = 0
+        """What has come since neighbours were asked what they have got."""
         self._buffers = Buffers(IDLE_BUFFERS)
         self._patience_s = POLL_AGAIN_S
         self._feed_at = 0.0
         self._finisher = finisher
         finisher.on_done = self._in_place
         finisher.on_failed = self._not_in_place
-        self.resumable: set[bytes] = set()
+        self._resumable: set[bytes] = set()
         """Tokens under which parts of contents lie in the stage."""
         self.on_failed: Callable[[Staging], Awaitable[None]] | None = None
         self.on_starving: Callable[[bool], None] = lambda is_so: None
         """Whether somebody else than those who are linked may have what they lack."""
         self.on_fed: Callable[[], None] = lambda: None
         """What was put aside may be planned again."""
+
+    def lies_staged(self, tokens: Iterable[bytes]) -> None:
+        """Under these tokens parts of contents lie in the stage. None of them is believed once the disk has refused to
+        save anything."""
+        if not self._finisher.refusals:
+            self._resumable = set(tokens)
 
     @property
     def engaged(self) -> frozenset[int]:
@@ -145,7 +160,7 @@ class Puller:
             await self._begin(part)
 
     def _staging(self, want: Want) -> Staging:
-        staging = Staging(want)
+        staging = Staging(want, refusals=self._finisher.refusals)
         self.busy.add(want.node)
         self._tokens.add(want.token)
         self._stagings.setdefault(want.node, []).append(staging)
@@ -214,7 +229,7 @@ class Puller:
     async def _begin(self, stagings: Sequence[Staging]) -> None:
         by_token = {staging.want.token: staging for staging in stagings}
         wants = [staging.want for staging in stagings]
-        needed = await self._workers.run_blocking(self._store.db_needed, wants, lane=self._lane)
+        needed = await self._db(self._store.db_needed, wants)
         whole: list[tuple[Staging, Needed]] = []
         for item in needed:
             staging = by_token[item.want.token]
@@ -237,7 +252,7 @@ class Puller:
         self._new_work()
 
     async def _stage(self, whole: Sequence[tuple[Staging, Needed]]) -> None:
-        resumable = frozenset(self.resumable)
+        resumable = frozenset(self._resumable)
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
             for share in shares(whole):
@@ -251,10 +266,12 @@ class Puller:
         if copied:
             self._finisher.rates.stage.note(work_of(len(copied), sum(copied)), trio.current_time() - began)
         wanted: list[tuple[Cid, int]] = []
-        written: list[tuple[DeviceId, list[Cid]]] = []
+        written: dict[DeviceId, list[Cid]] = {}
+        goals = self._goals
+        is_believed = self._finisher.refusals
+        self._resumable.update(staging.want.token for staging, _ in whole if staging.refusals == is_believed)
+        self.meter.copied_bytes += sum(copied)
         for staging, needed in whole:
-            self.resumable.add(staging.want.token)
-            self.meter.copied_bytes += staging.copied_bytes
             if staging.is_gone:
                 continue
             if staging.error is not None:
@@ -262,16 +279,18 @@ class Puller:
             elif staging.is_complete:
                 self._complete(staging)
             else:
+                cids = []
                 for offset, entry in staging.missing.items():
-                    goal = self._goals.get(entry.cid)
+                    goal = goals.get(cid := entry.cid)
                     if goal is None:
-                        goal = self._goals[entry.cid] = _Goal(entry)
+                        goal = goals[cid] = _Goal(entry)
                     goal.places[staging, offset] = None
-                    wanted.append((entry.cid, entry.length))
+                    wanted.append((cid, entry.length))
+                    cids.append(cid)
                 if needed.author is not None:
-                    written.append((needed.author, [entry.cid for entry in staging.missing.values()]))
+                    written.setdefault(needed.author, []).extend(cids)
         self.pull.want(wanted)
-        for author, cids in written:
+        for author, cids in written.items():
             if author in self._links and self._pace.down(author).rate != 0:
                 self.pull.assume(author, cids)
 
@@ -342,8 +361,11 @@ class Puller:
                 continue
             has_own_limit = self._pace.down(link.device).has_own
             budget = self._transfers.limited if has_own_limit else self._transfers.budget
-            async with budget.take(batch.size):
-                is_busy = await self._fetch(link, batch)
+            try:
+                async with budget.take(batch.size):
+                    is_busy = await self._fetch(link, batch)
+            finally:
+                self.pull.ended(link.device)
             if is_busy:
                 await trio.sleep(BUSY_S)
 
@@ -418,6 +440,7 @@ class Puller:
         parts: list[tuple[Entry, bytes]] = []
         size = sum(len(ciphertext) for _, ciphertext in arrived)
         self.meter.received_bytes += size
+        self._since_asked_bytes += size
         self.meter.traffic.note(device, size, 0)
         for cid, ciphertext in arrived:
             goal = self._goals.get(cid)
@@ -448,7 +471,7 @@ class Puller:
             except (RemoteProtocolError, EpochKeyMissing):
                 self.meter.refused_blocks += 1
                 self.pull.failed(device, [entry.cid], refused=True)
-        await self._workers.run_blocking(self._store.db_keep_parts, good, lane=self._lane)
+        await self._db(self._store.db_keep_parts, good)
         for entry, _ in good:
             goal = self._goals.get(entry.cid)
             if goal is not None:
@@ -491,11 +514,12 @@ class Puller:
 
     def _in_place(self, group: Sequence[Staging]) -> None:
         for staging in group:
-            self.resumable.discard(staging.want.token)
+            self._resumable.discard(staging.want.token)
             self._forget(staging)
         self._tell_room()
 
     async def _not_in_place(self, group: Sequence[Staging]) -> None:
+        self._resumable.clear()  # what can be read in the stage now may never come to the disk
         for staging in group:
             await self._give_up(staging)
 
@@ -584,6 +608,22 @@ class Puller:
             if self.starved and trio.current_time() >= self._feed_at:
                 self._patience_s = min(2 * self._patience_s, STARVED_MAX_S)
                 self._feed()
+
+    async def poll_neighbours_forever(self) -> None:
+        """Ask those who fetch the same again and again: what they have got is to be had from them, too."""
+        while True:
+            if not self.pull:
+                await self._work.wait()
+                continue
+            await trio.sleep(NEIGHBOUR_S)
+            neighbours = [device for device in self._links if self.pull.lacks(device)]
+            if self._since_asked_bytes < NEIGHBOUR_SHARE * len(neighbours) * len(self.pull) * HASH_BYTES:
+                continue
+            self._since_asked_bytes = 0
+            for device in neighbours:
+                self.pull.poll_again(device)
+            if neighbours:
+                self._new_work()
 
     def new_keys(self) -> None:
         """The store's keyring was replaced."""

@@ -25,6 +25,8 @@ class Replication:
         self._elsewhere = 0
         """All changesets up to this arrival number are on another device."""
         self._before: dict[DeviceId, int] = {}
+        self._asked: tuple[int, int] | None = None
+        """For which news, and how much of them elsewhere, the rows were asked."""
         self.only_here_since: float | None = None
         """When the oldest change was made that is on no other device; None if there is none."""
 
@@ -46,7 +48,10 @@ class Replication:
             self._elsewhere = newest
             await ground.db(_db_note, ground.store, newest)
         before = self.is_late
-        self.only_here_since = await ground.db(_db_oldest, ground.store, self._elsewhere)
+        asks = (ground.newest, self._elsewhere)
+        if asks != self._asked:
+            self._asked = asks
+            self.only_here_since = await ground.db(_db_oldest, ground.store, self._elsewhere)
         if self.is_late is not before:
             ground.tell()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -18,14 +19,13 @@ from syncd.folder.problems import problem_of
 from syncd.folder.retrying import Retries
 from syncd.folder.waves import Waves
 from syncd.model.changesets import MAX_RECORDS
-from syncd.model.ignores import Ignores
 from syncd.store import counts, filtering, waves
 from syncd.store.draft import Draft, Examined
 from syncd.store.examine import Examination, Opened, Previous, examine, is_shared
-from syncd.store.glance import Begun, Seen, db_begin, db_look, db_look_also
+from syncd.store.glance import Begun, RootMoved, Seen, db_begin, db_look, db_look_also
 from syncd.store.scan import Found, Gone, Item, Trouble, Walk
 from syncd.store.tally import Counted
-from syncd.treetypes import Dirty, Kind, Path, RootState, TreeError
+from syncd.treetypes import ROOT, Dirty, Kind, Path, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
@@ -44,6 +44,8 @@ REST_SHARE = 4.0
 LONGEST_REST_S = 1.0
 """While contents arrive, most of what a watch reports is our own doing: a scan rests four times as long as the one
 before it took, so that several reports are looked at together."""
+STOPPED_S, LONGEST_STOPPED_S = 2.0, 60.0
+"""After a look that the disk stopped: until the next, at first and at most."""
 COOKIE_S = 5.0
 HEARD_S = 0.5
 """After a long look: what was moved behind its back has come to rest by then, and a watch has told where it went."""
@@ -75,6 +77,9 @@ class Scanner:
         self._cookies_seen: frozenset[bytes] = frozenset()
         self._cookies_done: frozenset[bytes] = frozenset()
         self._retries = Retries()
+        self._rests_s = STOPPED_S
+        self._may_clear_root = True
+        """A look that was stopped, maybe before this start, may have told what concerns the folder as a whole."""
         self._full_at = self._clock.monotonic() + FULL_SCAN_S
 
     def dirty(self, dirty: Dirty) -> None:
@@ -130,20 +135,17 @@ class Scanner:
                 await trio.sleep(1)
                 self._work.event.set()
                 continue
-            self._ground.progress.scans_begun += 1
-            began = self._clock.monotonic()
-            cookies, self._cookies_seen = self._cookies_seen, frozenset()
-            self._ground.is_scanning = True
-            self._ground.tell()
-            dirty, deep = self._work.take()
-            try:
-                await self._scan(dirty, deep)
-            except TreeError as error:
-                log.warning("folder %s: the scan stopped: %s", self._ground.name, error)
-                self._work.everything = True
-                await self._keeper.check_root()
-            finally:
-                self._ground.is_scanning = False
+            async with self._ground.database.turn() if self._work.everything else nullcontext():
+                self._ground.progress.scans_begun += 1
+                began = self._clock.monotonic()
+                cookies, self._cookies_seen = self._cookies_seen, frozenset()
+                dirty, deep = self._work.take()
+                error = await self._maybe_scan(dirty, deep)
+            if error is not None:
+                self._cookies_seen |= cookies
+                await self._rest_after(error)
+                continue
+            self._rests_s = STOPPED_S
             self._ground.progress.scans_done = self._ground.progress.scans_begun
             self._ground.progress.scan_s = self._clock.monotonic() - began
             self._rest_s = min(LONGEST_REST_S, REST_SHARE * self._ground.progress.scan_s)
@@ -156,6 +158,36 @@ class Scanner:
             if self._work:
                 self._work.event.set()
                 await trio.sleep(RESTLESS_S if self._ground.retries else 0)
+
+    async def _maybe_scan(
+        self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]
+    ) -> TreeError | None:
+        """Look at the disk; what stopped that, if something did."""
+        self._ground.is_scanning = True
+        self._ground.tell()
+        try:
+            await self._scan(dirty, deep)
+        except TreeError as error:
+            return error
+        finally:
+            self._ground.is_scanning = False
+        return None
+
+    async def _rest_after(self, error: TreeError) -> None:
+        """A look at the disk was stopped by something that concerns all of it: nobody may take that for a look, and
+        everything is looked at again."""
+        log.warning("folder %s: the scan stopped: %s", self._ground.name, error)
+        self._work.everything = True
+        root_moved = self._ground.root_moved
+        if await self._keeper.check_root() and not isinstance(error, RootMoved):
+            await self._note_trouble([Trouble(error.path, error)], retries=False)
+            self._may_clear_root = True
+            await self._ground.recount()
+            self._ground.tell()
+            with trio.move_on_after(self._rests_s):
+                await root_moved.wait()
+            self._rests_s = min(2 * self._rests_s, LONGEST_STOPPED_S)
+        self._work.event.set()
 
     async def _wait_for_work(self) -> None:
         """Until something is dirty, or what gave trouble is due; everything is looked at each hour."""
@@ -201,19 +233,23 @@ class Scanner:
             missing = await self._take_all_found(walk, seen)
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:
-            await self._reconsider(rules, walk.left_out, has_others=begun.before is not None)
+            await self._reconsider(begun, walk)
             if is_taken and not walk.is_blind:
                 await self._db(filtering.db_note_rules, self._store.connection, rules)
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
 
-    async def _reconsider(self, rules: Ignores, left_out: set[int], *, has_others: bool) -> None:
-        """After a look at everything: what rules had put aside, and do not leave out any more."""
+    async def _reconsider(self, begun: Begun, walk: Walk) -> None:
+        """After a look at everything: what rules had put aside, and do not leave out any more; and what kept earlier
+        looks from all of the folder is over."""
+        clears_root, self._may_clear_root = self._may_clear_root and not walk.is_blind, walk.is_blind
 
         def reconsider() -> None:
-            filtering.db_reconsider_here(self._store.connection, left_out, every_kind=has_others)
-            if rules.asks_for_age:  # the clock may have been wrong
+            filtering.db_reconsider_here(self._store.connection, walk.left_out, every_kind=begun.before is not None)
+            if begun.rules.asks_for_age:  # the clock may have been wrong
                 filtering.db_reconsider_elsewhere(self._store.connection)
+            if clears_root:
+                counts.db_clear_problems(self._store.connection, [ROOT])
 
         await self._db(reconsider)
         self._ground.wake_plan()
@@ -227,6 +263,7 @@ class Scanner:
             else:
                 await self._take_found(seen.found, seen.previous, is_last=walk.misses_nothing)
             seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
+        await self._note_trouble(seen.refused)
         return seen.missing
 
     async def _take_found(self, found: Found, previous: Mapping[Path, Previous] | None, *, is_last: bool) -> None:
@@ -250,7 +287,7 @@ class Scanner:
         """What just gets its name is looked at when the rows know of it, and need not be read for that."""
         ours = self._ground.finisher.paths if items else set()
         if ours:
-            self._ground.look_again([item.path for item in items if item.path in ours])
+            self._ground.look_again([path for item in items if item.path in ours for path in item.paths])
             items = [item for item in items if item.path not in ours]
         return items
 
@@ -341,7 +378,9 @@ class Scanner:
         if published.is_left and (draft.records or draft.unchanged):
             self._ground.wake_plan()
 
-    async def _note_trouble(self, trouble: Sequence[Trouble]) -> None:
+    async def _note_trouble(self, trouble: Sequence[Trouble], *, retries: bool = True) -> None:
+        """`retries`: what could not be looked at is looked at again before everything is."""
+
         def note() -> None:
             for item in trouble:
                 if item.error is not None:
@@ -355,6 +394,8 @@ class Scanner:
         if trouble:
             await self._db(note)
         now = self._clock.monotonic()
-        for item in trouble:
+        for item in trouble if retries else ():
             if item.error is not None or (item.stat is not None and item.stat.kind is Kind.BROKEN):
                 self._retries.failed(item.path, now)
+                if item.before is not None:
+                    self._retries.failed(item.before, now)

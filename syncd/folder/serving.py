@@ -19,7 +19,7 @@ from syncd.http import LastPiece
 from syncd.model.cipher import BlockKind
 from syncd.model.heads import decode_head_untrusted
 from syncd.model.ids import Cid
-from syncd.protocol.exchange import FrameStatus, HeadsPage
+from syncd.protocol.exchange import FrameStatus, HeadsAsked, HeadsPage
 from syncd.protocol.frames import HEAD_BYTES, room_for, write_frame_head
 from syncd.protocol.messages import MAX_BODIES_BYTES, MAX_BODY_BYTES
 from syncd.protocol.possession import ProveAnswer, ProveRequest
@@ -53,6 +53,9 @@ class Server:
         self._prover = Prover(ground)
         self._words: dict[DeviceId, int] = {}
         """The number of the latest word of each device on what it lacks."""
+        self._newest_as_of = b"", -1
+        """The numbering and the changes of rows as of which `_newest` is the newest number."""
+        self._newest = 0
         self._is_doubted = False
         """A peer has shown that this database is an older one. Believed once: it costs everybody a new numbering."""
 
@@ -77,47 +80,55 @@ class Server:
         """A peer shows the newest head that it has of our journals; one that we lack comes to us with its other
         heads."""
 
-    async def heads_after(
-        self,
-        device: DeviceId,
-        log_id: bytes,
-        after: int,
-        wait_s: float,
-        word: int,
-        is_level: bool,
-        is_due: Callable[[], bool] = lambda: False,
-    ) -> HeadsPage:
-        """What was accepted here after a number; waits up to `wait_s` for news, or until something else `is_due`.
-        `word`, if not 0, numbers the peer's word on whether it lacks nothing."""
-        if log_id == self.log_id and after > self._ground.newest and not self._is_doubted:
+    async def heads_after(self, device: DeviceId, asked: HeadsAsked) -> HeadsPage:
+        """What was accepted here after a number; waits for news as long as the question says."""
+        is_ours, after, word = asked.log_id == self.log_id, asked.after, asked.word
+        if is_ours and after > self._ground.newest and not self._is_doubted:
             # It has read further than we have written: this database is an older one, and its numbers mean nothing.
             self._is_doubted = True
             log.warning("folder %s: a peer knows more of our numbering than we do; it begins anew", self._ground.name)
             await self._db(self._store.db_begin_journal)
-        is_known = log_id == self.log_id and after <= self._ground.newest
+        is_known = asked.log_id == self.log_id and after <= self._ground.newest
         self._ground.peer_read[device] = after if is_known else 0
-        if is_level:
+        if asked.is_level:
             self.peer_needs_now(device, *LEVEL, word)
         elif word and self._is_latest(device, word) and self._ground.peer_needs.get(device) == LEVEL:
             self._ground.peer_needs[device] = (1, 0)  # that was before it took in what it asks no more for
         if not is_known:
             after = 0
         else:
-            await self._wait_for_news(device, after, wait_s, is_due)
-        body_bytes = MAX_BODY_BYTES if self._ground.rights.exchanges else 0
-        moved = await self._db(self._store.journal.moved_after, after, HEADS_PER_PAGE, body_bytes)
-        self._ground.announce(
-            moved.newest
-        )  # whoever wrote it may not have come to that yet, and it is told from here on
+            await self._wait_for_news(device, after, asked.wait_s, asked.is_due)
+        log_id, after, moved = await self._moved(asked.log_id, after)
+        if log_id != asked.log_id:
+            self._ground.peer_read[device] = 0
+        # Whoever wrote it may not have come to that yet, and it is told from here on.
+        self._ground.announce(moved.newest)
         last = moved.heads[-1][0] if len(moved.heads) == HEADS_PER_PAGE else max(moved.newest, after)
         roster_head, heads = self._store.membership.head, tuple(head for _, head in moved.heads)
         if not heads:
-            return HeadsPage(self.log_id, last, moved.newest, heads, roster_head)
+            return HeadsPage(log_id, last, moved.newest, heads, roster_head)
         if self._ground.peer_needs.get(device) == LEVEL:
             self._ground.peer_needs[device] = (1, 0)  # it says so anew when it has taken this in
         self._ground.note_heads(heads)
         bodies, told = self._bodies(device, moved), self._ground.hear_too(device, moved.heads[0][0])
-        return HeadsPage(self.log_id, last, moved.newest, heads, roster_head, bodies=bodies, told=told)
+        return HeadsPage(log_id, last, moved.newest, heads, roster_head, bodies=bodies, told=told)
+
+    async def _moved(self, log_id: bytes, after: int) -> tuple[bytes, int, Moved]:
+        """As `_db_moved`; from memory, where nothing has moved: idle peers ask again and again, while the rows rest."""
+        own, changes = self.log_id, self._ground.database.changes
+        if log_id == own and (own, changes) == self._newest_as_of and after >= self._newest:
+            return own, after, Moved((), self._newest)
+        told = await self._db(self._db_moved, log_id, after)
+        self._newest_as_of, self._newest = (own, changes), told[2].newest
+        return told
+
+    def _db_moved(self, log_id: bytes, after: int) -> tuple[bytes, int, Moved]:
+        """What was accepted after a number of that numbering, or all of it, if another one has begun since. With it:
+        which numbering holds now, and from where on these are."""
+        own = self.log_id
+        begins = after if log_id == own else 0
+        body_bytes = MAX_BODY_BYTES if self._ground.rights.exchanges else 0
+        return own, begins, self._store.journal.moved_after(begins, HEADS_PER_PAGE, body_bytes)
 
     def _bodies(self, device: DeviceId, moved: Moved) -> tuple[bytes, ...]:
         """Those changesets of a page that travel with it: small ones that the device does not have yet."""

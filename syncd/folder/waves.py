@@ -16,13 +16,16 @@ import trio
 from syncd.engine.brake import WINDOW_S, Brake, Change
 from syncd.engine.ransom import looks_disguised
 from syncd.folder.ground import Ground
-from syncd.store import waves
+from syncd.store import denying, waves
 from syncd.store.draft import Examined
 from syncd.store.examine import Previous
 from syncd.store.glance import Begun
 from syncd.store.scan import Action, Item
 from syncd.store.waves import SCAN_ORIGIN, Arriving, Held, Why
-from syncd.treetypes import Kind, Path
+from syncd.treetypes import Dirty, Kind, Path, TreeError
+
+GROWING_S = 5.0
+"""A wave that still grows is shown after this time all the same."""
 
 log = logging.getLogger("syncd.folder")
 
@@ -45,6 +48,11 @@ class Waves:
         self._written: dict[int, float] = {}
         """Nodes that were written over here, and when: each counts once in a window."""
         self._held: frozenset[int] = frozenset()
+        self._has_strayed = True
+        """Something that waits may have been met under another name, and was left alone: then all is looked at when it
+        passes."""
+        self._listed: tuple[int, list[Held]] | None = None
+        """What waits, as of so many changes of the rows."""
         self._deciding = trio.Lock()
         """What a person lets pass is not judged between its release and the note that it was."""
 
@@ -55,11 +63,18 @@ class Waves:
         async with self._deciding:
             begun, result = await self._db(begin)
             self._held = begun.held
+            self._has_strayed = self._has_strayed and bool(begun.held)
         return begun, result
 
     def without_held(self, items: Sequence[Item]) -> list[Item]:
         """Findings about which no person has to say something first."""
-        return [item for item in items if item.known is None or item.known.is_copy or item.known.row not in self._held]
+        free: list[Item] = []
+        waiting: list[Item] = []
+        for item in items:
+            is_free = item.known is None or item.known.is_copy or item.known.row not in self._held
+            (free if is_free else waiting).append(item)
+        self._has_strayed |= any(item.action is Action.MOVED for item in waiting)
+        return free
 
     def is_held(self, row: int) -> bool:
         """Whether a node waits for a person."""
@@ -69,7 +84,7 @@ class Waves:
         """Whether what a scan missed has to wait: `nodes` are gone, and with them the rows of `files`."""
         change = Change(len(files), self._count_old(files), units)
         if self._holds(SCAN_ORIGIN, change):
-            await self._hold(SCAN_ORIGIN, Why.GONE, [*nodes, *files])
+            await self._hold(SCAN_ORIGIN, Why.GONE, sorted({*nodes, *files}))
             return True
         if files:
             await self._db(waves.db_pass, self._store.connection, SCAN_ORIGIN, files, self._clock.now())
@@ -190,7 +205,24 @@ class Waves:
 
     async def held(self) -> list[Held]:
         """The waves that wait for a person."""
-        return await self._db(waves.db_held, self._store.connection)
+        return await self._db(self._db_held)
+
+    def _db_held(self) -> list[Held]:
+        """Who looks, and answers, asks several times: nothing is read again that nobody can have changed."""
+        connection = self._store.connection
+        if self._listed is None or self._listed[0] != connection.total_changes:
+            self._listed = connection.total_changes, waves.db_held(connection)
+        return self._listed[1]
+
+    async def shown(self) -> list[Held]:
+        """The same, but for one that is just being made: who answered that would not have seen all of it."""
+        ground, now = self._ground, self._clock.now()
+        is_made = ground.is_scanning or ground.work.more or bool(ground.work)
+        return [
+            one
+            for one in await self.held()
+            if one.origin != SCAN_ORIGIN or not (is_made and 0 <= now - one.since < GROWING_S)
+        ]
 
     async def held_paths(self, wave: str) -> list[str]:
         """Some of the names that a wave holds."""
@@ -199,27 +231,32 @@ class Waves:
     async def approve(self, wave: str) -> bool:
         """Let a held wave pass; whether that frees it on all devices, and not only on this one. Raises SyncdError if it
         has changed since its id was shown."""
-        is_for_all = False
+        is_for_all, names = False, None
         held = await self._asked_about(wave)
         if held is not None:
             async with self._deciding:
-                is_for_all, nodes = await self._db(waves.db_let_pass, self._store, held, self._clock.now())
+                is_for_all, nodes, names = await self._db(waves.db_let_pass, self._store, held, self._clock.now())
                 if held.origin == SCAN_ORIGIN:
                     self._brake.release(held.origin, self._clock.monotonic())
                 else:
                     self._counted.update(nodes)  # these pass, and nothing else of their author
+                if self._has_strayed or self._ground.is_scanning:  # a look that is under way still leaves them alone
+                    names = None
             self._ground.announce(await self._db(self._store.journal.newest_seq))
-        await self._go_on()
+        await self._go_on(names)
         return is_for_all
 
     async def deny(self, wave: str) -> None:
         """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere. Raises
-        SyncdError if it has changed since its id was shown."""
-        held = await self._asked_about(wave)
+        SyncdError if it has changed since its id was shown, or if some of it could not be undone and goes on
+        waiting."""
+        held, stuck = await self._asked_about(wave), list[TreeError]()
         if held is not None:
-            await self._db(waves.db_drop, self._store, held, self._clock.now())
+            stuck = await self._db(denying.db_deny, self._store, held, self._clock.now())
             self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on()
+        if stuck:
+            raise denying.not_undone(stuck)
 
     async def _asked_about(self, wave: str) -> Held | None:
         for held in await self.held():
@@ -229,9 +266,13 @@ class Waves:
                 raise waves.has_changed(held)
         return None
 
-    async def _go_on(self) -> None:
+    async def _go_on(self, names: Mapping[Path, frozenset[bytes]] | None = None) -> None:
+        """`names`: all that is to be looked at, by directory; None for everything."""
         await self._ground.recount()
-        self.on_release()
+        if names is None:
+            self.on_release()
+        else:
+            self._ground.work.add(Dirty(names))
         self._ground.wake_plan()
         self._ground.tell()
 

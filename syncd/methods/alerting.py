@@ -17,7 +17,6 @@ from ca.ids import FolderId
 from ca.values import dataclass
 from syncd.config import Hook
 from syncd.daemon.app import Daemon
-from syncd.daemon.hooks import HookFailed, deliver, described
 from syncd.daemon.host import DeviceProblem
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text, folder_problems, is_in_sync, moment
@@ -75,6 +74,8 @@ async def _tell(daemon: Daemon, hook: Hook, before: dict[str, Alarm] | None, sit
 
 async def _send(daemon: Daemon, hook: Hook, alarm: Alarm, *, began: bool) -> None:
     """Try three times; what then has not arrived is in the log and in `status`."""
+    from syncd.daemon.hooks import HookFailed, deliver, described  # clients for web and mail only where a hook is
+
     told = notification(daemon, alarm.condition if began else f"{alarm.condition}-over", alarm.text, alarm.fix)
     for wait_s in TRIES_AFTER_S:
         await trio.sleep(wait_s)

@@ -202,6 +202,8 @@ class Entering:
         membership = await join.invitation.ask(join.member_name, also=lambda db, id_: db.put_folder(row(id_)))
         join.folder = await daemon.add_folder(membership, row(membership.folder_id), joined=True, held=held)
         join.path = path
+        if (keeper := daemon.keeper(membership.folder_id)) is not None:
+            keeper.was_met(join.invitation.address, join.invitation.offer.device.id)
         await join.invitation.aclose()
         return join.folder
 

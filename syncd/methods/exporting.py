@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -94,6 +95,7 @@ class Exports:
         self._find = find
         self._history = history
         self._running = trio.Lock()
+        self._jobs: WeakKeyDictionary[FolderTask, list[Job]] = WeakKeyDictionary()
 
     # once ----------------------------------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class Exports:
         """List the jobs of a folder; with `every_s` one is added first, with `stop` one ends."""
         folder = self._find(params["folder"], params["cwd"])
         task = folder.at_work()
-        jobs = await task.db(_db_jobs, task.store)
+        jobs = await self._jobs_of(task)
         if params["every_s"] is not None:
             jobs = [*jobs, _new_job(jobs, params)]
         if params["stop"] is not None:
@@ -155,7 +157,7 @@ class Exports:
             if len(kept) == len(jobs):
                 raise SyncdError(f"there is no export {params['stop']}", id="SY-HIST-06", fix="syncd export --list")
             jobs = kept
-        await task.db(_db_keep, task.store, jobs)
+        await self._keep(task, jobs)
         return {
             "schema": "syncd.exports/1",
             "folder": folder.id.hex(),
@@ -175,13 +177,23 @@ class Exports:
             await trio.sleep(LOOK_S)
 
     async def _run_due(self, folder: RunningFolder, task: FolderTask) -> None:
-        for job in await task.db(_db_jobs, task.store):
+        for job in await self._jobs_of(task):
             if job.is_due(task.clock.now()):
                 async with self._running:
                     run = await self._run_job(folder, task, job)
-                jobs = await task.db(_db_jobs, task.store)  # somebody may have ended it meanwhile
-                await task.db(_db_keep, task.store, [one.after(run) if one.id == job.id else one for one in jobs])
+                jobs = await self._jobs_of(task)  # somebody may have ended it meanwhile
+                await self._keep(task, [one.after(run) if one.id == job.id else one for one in jobs])
                 await task.blocking(_let_go, job, run)
+
+    async def _jobs_of(self, task: FolderTask) -> list[Job]:
+        """The jobs of a folder; asked of its rows once, so that these may rest."""
+        if task not in self._jobs:
+            self._jobs[task] = await task.db(_db_jobs, task.store)
+        return self._jobs[task]
+
+    async def _keep(self, task: FolderTask, jobs: list[Job]) -> None:
+        await task.db(_db_keep, task.store, jobs)
+        self._jobs[task] = jobs
 
     async def _run_job(self, folder: RunningFolder, task: FolderTask, job: Job) -> Run:
         now = task.clock.now()

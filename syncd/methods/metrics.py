@@ -12,7 +12,7 @@ from dataclasses import field
 from ca.values import dataclass
 
 LINK_DOWNLOAD = "audit:link.download"
-"""As `daemon.visiting` tells it to the audit log."""
+"""As `methods.visiting` tells it to the audit log."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = Mapping[str, str]

@@ -14,7 +14,6 @@ from syncd import __version__
 from syncd.checks import Check, installation_checks
 from syncd.config import RELOADABLE_KEYS, settings_with_origin
 from syncd.daemon.app import Daemon
-from syncd.daemon.hooks import HookFailed, deliver, described
 from syncd.daemon.people import MemberInfo
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.service import reload
@@ -83,6 +82,8 @@ class Operating:
         return {"schema": "syncd.config.reload/1"}
 
     async def notify_test(self, params: Params, progress: Progress) -> Json:
+        from syncd.daemon.hooks import HookFailed, deliver, described  # clients for web and mail, needed here alone
+
         daemon, told = self._daemon, []
         text, fix = "This is a test: alarms of syncd arrive here.", "nothing"
         for hook in daemon.settings.hooks:

@@ -34,7 +34,7 @@ class Requests:
         for folder in self._daemon.folders:
             if folder.task is None or wanted not in (None, folder.id):
                 continue
-            for held in await folder.task.waves.held():
+            for held in await folder.task.waves.shown():
                 listed.append(
                     {
                         "id": _held_id(folder, held),

@@ -29,8 +29,8 @@ Json = dict[str, Any]
 Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
 
-FIRST_SCAN_S = 0.25
-"""What `share --no-wait` gives the first scan, for a summary; it goes on behind."""
+FIRST_SCAN_S = 0.05
+"""What `share --no-wait` gives the first scan, for a summary of a small folder; it goes on behind."""
 PROGRESS_S = 0.25
 
 

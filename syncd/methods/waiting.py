@@ -60,7 +60,16 @@ async def _end_when_stopped(daemon: Daemon, folder: RunningFolder, patience_s: f
                 await daemon.changed.wait()
         if patience.cancelled_caught:
             scope.cancel()
+        await _moved(daemon, folder)
+
+
+async def _moved(daemon: Daemon, folder: RunningFolder) -> None:
+    """Something of a folder may have changed. Of one that is at work it says so itself: whoever waits for a thousand is
+    not to be woken a thousand times for each."""
+    if folder.task is None:
         await daemon.changed.wait()
+    else:
+        await folder.task.changed()
 
 
 async def _until_done(daemon: Daemon, folder: RunningFolder, goal: str, done: dict[Any, bool]) -> None:
@@ -69,15 +78,15 @@ async def _until_done(daemon: Daemon, folder: RunningFolder, goal: str, done: di
         while (task := folder.task) is None or folder.why_stopped is not None:
             await daemon.changed.wait()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_with, task, daemon, folder, nursery.cancel_scope)
+            nursery.start_soon(_end_with, task, folder, nursery.cancel_scope)
             await _wait_task(daemon, folder, task, goal)
             done[folder.id] = True
             nursery.cancel_scope.cancel()
 
 
-async def _end_with(task: FolderTask, daemon: Daemon, folder: RunningFolder, scope: trio.CancelScope) -> None:
+async def _end_with(task: FolderTask, folder: RunningFolder, scope: trio.CancelScope) -> None:
     while folder.task is task and folder.why_stopped is None:
-        await daemon.changed.wait()
+        await task.changed()
     scope.cancel()
 
 

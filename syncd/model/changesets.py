@@ -93,7 +93,8 @@ def next_lamport(seen: Iterable[int]) -> int:
 
 
 def encode(changeset: Changeset) -> bytes:
-    """The canonical bytes. Raises: ValueError if they are more than MAX_PLAIN_BYTES (make a smaller batch)."""
+    """The canonical bytes. Raises: ValueError if they are more than MAX_PLAIN_BYTES (make a smaller batch), and for two
+    records of one node: everybody else would refuse that, and all that follows in its journal."""
     approves = [list(changeset.approves)] if changeset.approves else []
     encoded = codec.encode(
         [
@@ -114,6 +115,8 @@ def encode(changeset: Changeset) -> bytes:
     )
     if len(encoded) > MAX_PLAIN_BYTES or len(changeset.records) > MAX_RECORDS:
         raise ValueError("a changeset is too large")
+    if len({record.node for record in changeset.records}) != len(changeset.records):
+        raise ValueError("a changeset speaks twice about one node")
     return encoded
 
 

@@ -18,6 +18,7 @@ Data and lists are under the content key; changesets and checkpoints under the m
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -199,6 +200,7 @@ def padded_length(length: int, padding: Padding) -> int:
     return (length + mask) & ~mask
 
 
+@lru_cache(4096)
 def max_ciphertext(length: int) -> int:
     """The longest ciphertext of a block of `length` bytes, however its folder pads."""
     return padded_length(length, Padding.PADME) + TAG_BYTES

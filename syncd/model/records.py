@@ -159,12 +159,16 @@ class Record(NamedTuple):
 
 _NEW_FILE: Final = b"\x84\x58\x20%b\x85\x40\x01%b%b%b\x83\x40\x58\x20%b%b\x84\x40%b%b\x80"
 """A record of a new file: node; class, size, blocks; parent, name; mode, mtime."""
+_GONE: Final = b"\x84\x58\x20%b\x82\x58\x20%b\x05\xf6\xf6"
+"""A record of a deletion: node; the one version that it replaces."""
 
 
 def encodable(record: Record) -> Encodable:
-    """What `ca.codec` takes for a record: its value. New files, which are nearly all records of a first index, come
-    encoded: piece by piece they would take several times as long."""
-    node, content, _, place, _, attributes, _ = record
+    """What `ca.codec` takes for a record: its value. New files, which are nearly all records of a first index, and
+    deletions, of which a wave is made, come encoded: piece by piece they would take several times as long."""
+    node, content, replaced, place, _, attributes, _ = record
+    if content is DELETED and place is None and attributes is None and len(replaced) == 1:
+        return Encoded(_GONE % (node, replaced[0]))
     if (
         content is None
         or place is None
@@ -307,9 +311,9 @@ def _xattrs_untrusted(flat: list[Any]) -> Xattrs:
 
 
 def _replaces_untrusted(packed: Any) -> Versions:
-    _require(type(packed) is bytes and len(packed) % HASH_BYTES == 0 and len(packed) <= MAX_REPLACES * HASH_BYTES)
-    if not packed:
+    if packed == b"" and type(packed) is bytes:
         return ()
+    _require(type(packed) is bytes and len(packed) % HASH_BYTES == 0 and len(packed) <= MAX_REPLACES * HASH_BYTES)
     versions = tuple(VersionId(packed[at : at + HASH_BYTES]) for at in range(0, len(packed), HASH_BYTES))
     _require(_ascending(versions))
     return versions

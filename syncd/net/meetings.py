@@ -68,7 +68,8 @@ class Meetings:
         """There is something to pass on: at once if it is our own doing.
 
         What is our own doing, or takes connections from somebody, is told to everybody. Of the rest its author tells
-        everybody, and whoever learns it those alone who are connected, and have not shown that they know it.
+        everybody, and whoever learns it those alone to whom it has a link and who have not shown that they know it.
+        Whoever has a link to us sees our head on a page of heads at once, but no branch besides.
         """
         wait_s = self._circle.chance(PASS_ON_S) if self._learning else 0.0
         self._push_at = min(self._push_at, trio.current_time() + wait_s)
@@ -95,10 +96,13 @@ class Meetings:
             if self._push_at <= trio.current_time():
                 self._push_at = inf
                 to_everybody, self._tells_everybody = self._tells_everybody, False
-                await (self.push() if to_everybody else self._push_to(self._circle.connected()))
+                await (self.push() if to_everybody else self._push_to(self._near()))
                 continue
             with trio.move_on_at(self._push_at):
                 await self._push_woken.wait()
+
+    def _near(self) -> list[DeviceId]:
+        return self._circle.connected() if self._membership.roster.tips else self._circle.linked()
 
     async def push(self) -> set[DeviceId]:
         """Give what is new in our roster to every device that can be reached now, for a few seconds; who has it."""

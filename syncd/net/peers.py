@@ -188,6 +188,13 @@ class PeerKeeper:
             self._contacts.hurry(found.addresses, now)
             self._circle.wake()
 
+    def was_met(self, address: str, device: DeviceId) -> None:
+        """A device has just let us in there. It is called at once."""
+        now = trio.current_time()
+        self._contacts.note([address], Source.TOLD, now, device)
+        self._contacts.call_now(address, now)
+        self._circle.wake()
+
     def others(self, device: DeviceId | None) -> Others:
         """Where members are to whom we have a link, for another member (`serve.Host`)."""
         return self._circle.others(device)

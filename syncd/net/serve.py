@@ -30,7 +30,7 @@ from syncd.net.folders import Membership, Pairing, Rescue
 from syncd.net.greeting import Others, make_hello
 from syncd.protocol.allowance import Allowance, Pace
 from syncd.protocol.authorize import Asker, Refuse, Verdict, authorize
-from syncd.protocol.exchange import FolderServer
+from syncd.protocol.exchange import FolderServer, HeadsAsked
 from syncd.protocol.frames import FrameReader, FrameStatus
 from syncd.protocol.hello import Twin, check_hello
 from syncd.protocol.messages import Bitmap, BlocksRequest, HaveRequest, Hello, Near, Needs, RosterSubmit
@@ -369,17 +369,12 @@ class _Exchange:
         """The first answer on a connection comes at once: so the client learns how far it is from being level."""
         wait_s = float(request.wait_s) if self._news_asked else 0.0
         self._news_asked = True
-        log_id = request.log_id or b""
         host, device = self._host, self._device
-        page = await host.server.heads_after(
-            device,
-            log_id,
-            request.number,
-            wait_s,
-            request.word,
-            request.is_level,
+        asked = HeadsAsked(
+            *(request.log_id or b"", request.number, wait_s, request.word, request.is_level),
             lambda: host.near(device) != self._near_told,
         )
+        page = await host.server.heads_after(device, asked)
         verdict = self._judge(Route.HEADS)  # much can happen in a minute
         if isinstance(verdict, Refuse):
             return Response(verdict.status, close=True)

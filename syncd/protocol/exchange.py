@@ -11,13 +11,33 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from ca.ids import DeviceId
+from ca.values import dataclass
 from syncd.model.ids import Cid
 from syncd.protocol.frames import Frame, FrameStatus
 from syncd.protocol.messages import HeadsPage
 from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.seams import Buffer
 
-__all__ = ["FolderServer", "Frame", "FrameStatus", "HeadsPage", "Link"]
+__all__ = ["FolderServer", "Frame", "FrameStatus", "HeadsAsked", "HeadsPage", "Link"]
+
+
+def _nothing_else() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsAsked:
+    """A question for heads: whose count `after` belongs to, and how long the answer may wait for news."""
+
+    log_id: bytes
+    after: int
+    wait_s: float
+    word: int = 0
+    """If not 0, this numbers the asker's word on whether it lacks nothing."""
+    is_level: bool = False
+    """That word: it lacks nothing."""
+    is_due: Callable[[], bool] = _nothing_else
+    """There is something else to be told; asked anew after every `look_again`."""
 
 
 class Link(Protocol):
@@ -77,17 +97,8 @@ class FolderServer(Protocol):
         """A peer shows the newest head that it has of our journals."""
         ...
 
-    async def heads_after(
-        self,
-        device: DeviceId,
-        log_id: bytes,
-        after: int,
-        wait_s: float,
-        word: int,
-        is_level: bool,
-        is_due: Callable[[], bool] = lambda: False,
-    ) -> HeadsPage:
-        """`is_due`: there is something else to be told; asked anew after every `look_again`."""
+    async def heads_after(self, device: DeviceId, asked: HeadsAsked) -> HeadsPage:
+        """What was accepted here after a number; waits for news as long as the question says."""
         ...
 
     def look_again(self) -> None:

@@ -9,6 +9,7 @@ compared with what the row expected: any difference is a local edit and is publi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TypeAlias
 
 from ca.values import dataclass
@@ -17,7 +18,18 @@ from syncd.model.xattrs import merge, pack, portable, unpack
 from syncd.seams import Tree
 from syncd.store.prepare import Step, Want, What
 from syncd.store.rows import FILE
-from syncd.treetypes import Attributes, Displaced, Kind, NotThere, Path, Replaced, Stat, TreeError
+from syncd.treetypes import (
+    ABSENT,
+    Attributes,
+    Displaced,
+    IoFailed,
+    Kind,
+    NotThere,
+    Path,
+    Replaced,
+    Stat,
+    TreeError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +54,59 @@ class Done:
 
 
 def execute(tree: Tree, steps: Sequence[Step]) -> list[Done]:
-    """Carry out steps one after the other; one that fails does not keep the others from being tried."""
-    done = []
-    for step in steps:
-        try:
-            _check(tree, step)
-            outcome: Outcome | TreeError = _execute(tree, step)
-            _check(tree, step)
-        except TreeError as error:
-            outcome = error
-        done.append(Done(step, outcome))
+    """Carry out steps one after the other; one that fails does not keep the others from being tried.
+
+    Raises TreeError if the disk does not say where something went that was done: what was written down tells then."""
+    done: list[Done] = []
+    for is_retired, grouped in groupby(steps, _is_plainly_retired):
+        run = list(grouped)
+        done += _retire(tree, run) if is_retired else [_attempt(tree, step) for step in run]
     return done
 
 
+def _is_plainly_retired(step: Step) -> bool:
+    return isinstance(step.operation, Retire) and step.from_parked is None and step.directory is None
+
+
+def _retire(tree: Tree, steps: Sequence[Step]) -> list[Done]:
+    """Neighbours together, so that their directory is opened once."""
+    items = [(step.path, step.token, step.expected) for step in steps if step.expected is not None]
+    assert len(items) == len(steps)
+    try:
+        outcomes = tree.retire_many(items)
+    except TreeError as error:
+        return [Done(step, error) for step in steps]
+    return [Done(step, outcome) for step, outcome in zip(steps, outcomes, strict=True)]
+
+
+def _attempt(tree: Tree, step: Step) -> Done:
+    try:
+        _check(tree, step)
+        outcome = _execute(tree, step)
+    except TreeError as error:
+        return Done(step, error)
+    try:
+        _check(tree, step)
+    except (Displaced, *ABSENT) as error:
+        return Done(step, error)
+    return Done(step, outcome)
+
+
 def carry_out(tree: Tree, steps: Sequence[Step]) -> list[Done]:
-    """The same, and then the directories are flushed in which names have come and gone."""
+    """The same, and then the directories are flushed in which names have come and gone. Raises TreeError if that
+    cannot be done."""
     done = execute(tree, steps)
-    directories = {step.path[:-1] for step in steps} | {step.target[:-1] for step in steps if step.target}
+    changed = [item.of for item in done if isinstance(item.of, Step) and not isinstance(item.outcome, TreeError)]
+    directories = {step.path[:-1] for step in changed} | {step.target[:-1] for step in changed if step.target}
     tree.flush_dirs([path for path in sorted(directories) if _stands(tree, path)])
     return done
 
 
 def _stands(tree: Tree, path: Path) -> bool:
+    """Raises TreeError if the disk does not say: a directory that is not flushed for that may lose its names."""
     try:
         tree.stat(path)
-    except TreeError:
+    except ABSENT:
         return False
     return True
 
@@ -130,13 +170,28 @@ def put_in_place(tree: Tree, wants: Sequence[Want]) -> list[Done]:
 
 
 def name_staged(tree: Tree, wants: Sequence[Want]) -> list[Done]:
-    """Give staged contents their names. A power cut may take these away as long as nothing was flushed."""
+    """Give staged contents their names. A power cut may take these away as long as nothing was flushed.
+
+    Raises TreeError if the disk does not say where they went: their intents tell then."""
     displaced = _displaced(tree, wants)
     done = [Done(want, displaced[want.path[:-1]]) for want in wants if want.path[:-1] in displaced]
     wants = [want for want in wants if want.path[:-1] not in displaced]
     placed = _name_staged(tree, wants)
-    displaced = _displaced(tree, wants)
+    displaced = _displaced(tree, _entered(placed))
+    for error in displaced.values():
+        if not isinstance(error, (Displaced, *ABSENT)):
+            raise error
     return done + [_unless_displaced(item, displaced) for item in placed]
+
+
+def _entered(placed: Sequence[Done]) -> list[Want]:
+    """What has a name now that it had not. A file exchanged with one that was known is where that was, whatever its
+    directory is called by now."""
+    return [
+        item.of
+        for item in placed
+        if isinstance(item.of, Want) and item.of.what is not What.REPLACE and not isinstance(item.outcome, TreeError)
+    ]
 
 
 def _displaced(tree: Tree, wants: Sequence[Want]) -> dict[Path, TreeError]:
@@ -153,21 +208,21 @@ def _displaced(tree: Tree, wants: Sequence[Want]) -> dict[Path, TreeError]:
 
 
 def _unless_displaced(item: Done, displaced: Mapping[Path, TreeError]) -> Done:
-    """A file exchanged with one that was known is where that was, whatever its directory is called by now."""
-    if isinstance(item.of, Want) and item.of.what is not What.REPLACE and not isinstance(item.outcome, TreeError):
-        return Done(item.of, displaced.get(item.of.path[:-1], item.outcome))
-    return item
+    """What went into another directory than it should is not there, for the rows."""
+    return Done(item.of, displaced.get(item.of.path[:-1], item.outcome)) if _entered([item]) else item
 
 
 def _added(tree: Tree, want: Want) -> dict[bytes, bytes]:
     """Extended attributes of what is about to be replaced that came from nobody else: somebody here added them and
-    nobody was told, or they never travel."""
+    nobody was told, or they never travel. Raises IoFailed if the disk does not say."""
     if want.kind != FILE or want.expected is None or want.expected.kind is not Kind.FILE:
         return {}
     try:
         present = tree.xattrs(want.path) if tree.personality().xattrs else {}
+    except IoFailed:
+        raise
     except TreeError:
-        return {}  # it went in this moment, or cannot be looked at: the exchange will tell
+        return {}  # it went in this moment, or may not be looked at: the exchange will tell
     told = dict(unpack(want.had))
     return {name: value for name, value in present.items() if told.get(name) != value}
 
@@ -186,15 +241,24 @@ def _carried_over(tree: Tree, done: Done, added: dict[bytes, bytes]) -> Done:
     return Done(want, outcome._replace(new=new))
 
 
+def _directory(want: Want) -> Path:
+    return want.path[:-1]
+
+
 def _name_staged(tree: Tree, wants: Sequence[Want]) -> list[Done]:
-    creations = [want for want in wants if want.what is not What.REPLACE]
+    creations = sorted((want for want in wants if want.what is not What.REPLACE), key=_directory)  # each opened once
     replacements = [want for want in wants if want.what is What.REPLACE]
     done: list[Done] = []
     created = tree.create_many([(want.token, want.path) for want in creations])
     done += [Done(want, outcome) for want, outcome in zip(creations, created, strict=True)]
-    added = [_added(tree, want) for want in replacements]
-    triples = [(want.token, want.path, want.expected) for want in replacements if want.expected is not None]
+    added: list[tuple[Want, dict[bytes, bytes]]] = []
+    for want in replacements:
+        try:
+            added.append((want, _added(tree, want)))
+        except IoFailed as error:
+            done.append(Done(want, error))
+    triples = [(want.token, want.path, want.expected) for want, _ in added if want.expected is not None]
     replaced = tree.exchange_many(triples)
-    for want, outcome, more in zip(replacements, replaced, added, strict=True):
+    for (want, more), outcome in zip(added, replaced, strict=True):
         done.append(_carried_over(tree, Done(want, outcome), more))
     return done

@@ -39,16 +39,13 @@ def let_pass(connection: sqlite3.Connection, nodes: Iterable[int], now: float) -
     connection.executemany("INSERT OR REPLACE INTO passing VALUES (?,?)", [(node, now) for node in nodes])
 
 
-def passing(connection: sqlite3.Connection, now: float) -> frozenset[NodeId]:
-    """The nodes that were let pass lately."""
-    query = "SELECT n.nid FROM passing p JOIN node n ON n.id=p.node WHERE p.at>?"
-    return frozenset(NodeId(nid) for (nid,) in connection.execute(query, (now - WINDOW_S,)))
+def passing(connection: sqlite3.Connection, now: float) -> dict[NodeId, int]:
+    """The nodes that were let pass lately, with their rows."""
+    query = "SELECT n.nid, n.id FROM passing p JOIN node n ON n.id=p.node WHERE p.at>?"
+    return {NodeId(nid): row for nid, row in connection.execute(query, (now - WINDOW_S,))}
 
 
-def passed(connection: sqlite3.Connection, nodes: Iterable[NodeId], now: float) -> None:
+def passed(connection: sqlite3.Connection, nodes: Iterable[int], now: float) -> None:
     """Something was published of these: the next thing is to be counted again. Also forgets what took too long."""
-    if connection.execute("SELECT 1 FROM passing LIMIT 1").fetchone() is None:
-        return
-    query = "DELETE FROM passing WHERE node IN (SELECT id FROM node WHERE nk=? AND nid=?)"
-    connection.executemany(query, [(rows.prefix(node), node) for node in nodes])
+    connection.executemany("DELETE FROM passing WHERE node=?", [(node,) for node in nodes])
     connection.execute("DELETE FROM passing WHERE at<=?", (now - WINDOW_S,))

@@ -8,7 +8,7 @@ whoever reads the bytes computes the pid again before any use.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple, TypeVar, cast
@@ -70,16 +70,20 @@ def add(connection: sqlite3.Connection, items: Iterable[tuple[int, bytes]]) -> N
     connection.executemany("INSERT INTO block VALUES (?,?,?,?,?)", lines())
 
 
-def drop(connection: sqlite3.Connection, source: int, packed: bytes) -> None:
-    """Forget the blocks of a source that had these entries."""
-    keys = {(rows.prefix(packed[start + 32 : start + 40]), source) for start in range(0, len(packed), ENTRY_BYTES)}
+def drop(connection: sqlite3.Connection, items: Iterable[tuple[int, bytes]]) -> None:
+    """Forget the blocks of sources: (source, the packed entries that it had)."""
+    keys = {(key, source) for source, packed in items for key in _keys(packed)}
     connection.executemany("DELETE FROM block WHERE ck=? AND src=?", keys)
 
 
-def hand_over(connection: sqlite3.Connection, source: int, packed: bytes, to: int) -> None:
-    """The same bytes now belong to another source (a file that went to `.syncd/old`)."""
-    keys = {(to, rows.prefix(packed[start + 32 : start + 40]), source) for start in range(0, len(packed), ENTRY_BYTES)}
+def hand_over(connection: sqlite3.Connection, items: Iterable[tuple[int, bytes, int]]) -> None:
+    """The same bytes now belong to other sources (files that went to `.syncd/old`): (source, packed entries, to)."""
+    keys = {(to, key, source) for source, packed, to in items for key in _keys(packed)}
     connection.executemany("UPDATE block SET src=? WHERE ck=? AND src=?", keys)
+
+
+def _keys(packed: bytes) -> Iterator[int]:
+    return (rows.prefix(packed[start + 32 : start + 40]) for start in range(0, len(packed), ENTRY_BYTES))
 
 
 def by_cid(connection: sqlite3.Connection, cids: Iterable[Cid]) -> dict[Cid, list[Location]]:

@@ -12,7 +12,7 @@ from dataclasses import field
 
 from ca.values import dataclass
 from syncd.engine.plan import MakeDir, Move, Park, RemoveDir, Retire, SetAttributes
-from syncd.store import blocks, rows
+from syncd.store import blocks, retiring, rows
 from syncd.store.apply import Done, Dressed, Outcome
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, packed_entries, packed_on_disk
@@ -77,15 +77,23 @@ class Committer:
         self._emptied: set[int] = set()
         self._placed: list[tuple[int, bytes]] = []
         """Sources that came, with their packed entries."""
+        self._olds: list[tuple[object, ...]] = []
+        """Rows of what lies in `.syncd/old` now."""
+        self._handed: list[tuple[int, bytes, int]] = []
+        """Blocks that lie there and stood in the tree: source, packed entries, source from now on."""
+        self._dropped: list[tuple[int, bytes]] = []
+        """Sources whose blocks may be others by now."""
+        self._next_old = 0
         self.committed = Committed()
 
     def note(self, done: Sequence[Done]) -> Committed:
-        nodes = {item.of.node if isinstance(item.of, Want) else item.of.operation.node for item in done}
+        standing = self._retired(done)
+        nodes = {item.of.node if isinstance(item.of, Want) else item.of.operation.node for item in done} - standing
         known = rows.read_ids(self._db, nodes)
         for item in done:
             node = item.of.node if isinstance(item.of, Want) else item.of.operation.node
             row = known.get(node)
-            if row is None and not _is_copy_step(item.of):
+            if node in standing or (row is None and not _is_copy_step(item.of)):
                 continue
             if isinstance(item.outcome, TreeError):
                 self._failed(item, node, item.outcome)
@@ -97,6 +105,7 @@ class Committer:
             else:
                 self._step(item.of, item.outcome, row)
         rows.write_disk(self._db, known.values())
+        self._write_olds()
         blocks.add(self._db, self._placed)
         self._forget("problem", "node", self._solved)
         self._placed, self._solved = [], []
@@ -107,6 +116,33 @@ class Committer:
         if any(isinstance(item.of, Step) for item in done):
             forget_steps(self._db)
         return self.committed
+
+    def _retired(self, done: Sequence[Done]) -> set[int]:
+        """Note what went to `.syncd/old` and leaves nothing to be done; the nodes."""
+        outcomes: dict[int, tuple[Step, Replaced]] = {}
+        others: set[int] = set()
+        for item in done:
+            step, outcome = item.of, item.outcome
+            if isinstance(step, Want):
+                others.add(step.node)
+            elif isinstance(outcome, Replaced) and _is_plain_retirement(step):
+                outcomes[step.operation.node] = step, outcome
+            else:
+                others.add(step.operation.node)
+        found = retiring.standing(self._db, [node for node in outcomes if node not in others])
+        for node, stood in found.items():
+            step, outcome = outcomes[node]
+            outcome = self._with_doubt(outcome, stood.ctime_ns, stood.seen_ns)
+            packed = stood.content if stood.kind == FILE and stood.content is not None else b""
+            source = source_of(SourceKind.NODE, node)
+            of = (node, stood.cs, stood.idx, stood.name)
+            self._note_old(step.token, of, outcome, source, packed, packed or stood.content)
+            self._wake_emptied(stood.parent)
+        retiring.leave(self._db, list(found))
+        self.committed.applied += len(found)
+        self.committed.nodes += found
+        self._solved += found
+        return set(found)
 
     def _forget(self, table: str, column: str, values: Sequence[object]) -> None:
         for part in rows.chunks(values):
@@ -181,23 +217,40 @@ class Committer:
         """What stood there lies in `.syncd/old` now, and goes on serving its blocks from there."""
         outcome = self._with_doubt(outcome, row.l_ctime, row.l_seen)
         packed = packed_on_disk(self._db, row)
-        _, content = disk_value(row)
-        cursor = self._db.execute(
-            "INSERT OR REPLACE INTO old"
-            "(token, node, cs, idx, name, ino, size, mtime, ctime, since, checked, blocks) "
-            "VALUES (?,?,?,?,?,?,?,?,?,?,0,?)",
-            (
-                *(token.decode(), row.id, row.s_ccs, row.s_cidx, row.l_name or b""),
-                *(*_as_compared(outcome), self._now, packed or content),
-            ),
-        )
-        assert cursor.lastrowid is not None
-        source = source_of(SourceKind.NODE, row.id)
+        stood = (row.id, row.s_ccs, row.s_cidx, row.l_name or b"")
+        self._note_old(token, stood, outcome, source_of(SourceKind.NODE, row.id), packed, packed or disk_value(row)[1])
+
+    def _note_old(
+        self,
+        token: bytes,
+        stood: tuple[object, ...],
+        outcome: Replaced,
+        source: int,
+        packed: bytes,
+        content: bytes | None,
+    ) -> None:
+        """`stood`: node, version and name of what lies there; `source`: of its blocks so far."""
+        if not self._next_old:
+            (self._next_old,) = self._db.execute("SELECT coalesce(max(id),0)+1 FROM old").fetchone()
+        old = self._next_old
+        self._next_old += 1
+        self._olds.append((old, token.decode(), *stood, *_as_compared(outcome), self._now, content))
         if outcome.edited:
-            blocks.drop(self._db, source, packed)
-            self.committed.edited.append(cursor.lastrowid)
+            self._dropped.append((source, packed))
+            self.committed.edited.append(old)
         else:
-            blocks.hand_over(self._db, source, packed, source_of(SourceKind.OLD, cursor.lastrowid))
+            self._handed.append((source, packed, source_of(SourceKind.OLD, old)))
+
+    def _write_olds(self) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO old"
+            "(id, token, node, cs, idx, name, ino, size, mtime, ctime, since, checked, blocks) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?)",
+            self._olds,
+        )
+        blocks.drop(self._db, self._dropped)
+        blocks.hand_over(self._db, self._handed)
+        self._olds, self._dropped, self._handed = [], [], []
 
     def _with_doubt(self, outcome: Replaced, ctime_ns: int | None, seen_ns: int | None) -> Replaced:
         """Looked at within one tick of its last change, it may have been edited since and have the same times: its
@@ -241,9 +294,9 @@ class Committer:
             case Retire():
                 assert isinstance(outcome, Replaced)
                 self._to_old(row, step.token, outcome)
-                self._left(row)
+                self._left(row, step)
             case RemoveDir():
-                self._left(row)
+                self._left(row, step)
             case SetAttributes():
                 assert isinstance(outcome, Dressed)
                 is_to_be_looked_at = row.l_ctime == _LOOK
@@ -270,22 +323,9 @@ class Committer:
             node, cs, idx, name, kind, listed, content, ctime_ns, seen_ns = found
             outcome = self._with_doubt(outcome, ctime_ns, seen_ns)
             packed = packed_entries(self._db, kind, listed, content)
-            cursor = self._db.execute(
-                "INSERT OR REPLACE INTO old"
-                "(token, node, cs, idx, name, ino, size, mtime, ctime, since, checked, blocks) "
-                "VALUES (?,?,?,?,?,?,?,?,?,?,0,?)",
-                (
-                    *(step.token.decode(), node, cs, idx, name),
-                    *(*_as_compared(outcome), self._now, packed or content),
-                ),
-            )
-            assert cursor.lastrowid is not None
             source = source_of(SourceKind.COPY, copy)
-            if outcome.edited:
-                blocks.drop(self._db, source, packed)
-                self.committed.edited.append(cursor.lastrowid)
-            else:
-                blocks.hand_over(self._db, source, packed, source_of(SourceKind.OLD, cursor.lastrowid))
+            self._note_old(step.token, (node, cs, idx, name), outcome, source, packed, packed or content)
+            self._write_olds()  # the next copy may get this one's number
             self._db.execute("DELETE FROM copy WHERE id=?", (copy,))
         elif isinstance(outcome, Stat):
             parent, name = (
@@ -298,9 +338,11 @@ class Committer:
                 (parent, name, outcome.ino, outcome.ctime_ns, copy),
             )
 
-    def _left(self, row: NodeRow) -> None:
+    def _left(self, row: NodeRow, step: Step) -> None:
         self._wake_emptied(row.l_parent)
         row.leave_disk()
+        if step.is_last and step.generation == self._sources.generation and row.pending == PENDING:
+            row.pending = 0
 
     def _wake_emptied(self, parent: int | None) -> None:
         if parent is not None:
@@ -349,6 +391,10 @@ def _note_place(row: NodeRow) -> None:
     """It stands where its place says; where it has another name than its own, `Settle` says that it is right."""
     if (row.l_parent, row.l_name) == (row.parent, row.name):
         row.s_pcs, row.s_pidx = row.p_cs, row.p_idx
+
+
+def _is_plain_retirement(step: Step) -> bool:
+    return isinstance(step.operation, Retire) and step.operation.copy is None
 
 
 def _is_copy_step(of: Step | Want) -> bool:

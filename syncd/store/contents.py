@@ -25,6 +25,12 @@ def packed_on_disk(connection: sqlite3.Connection, row: NodeRow) -> bytes:
     return packed_entries(connection, row.l_kind, listed, on_disk)
 
 
+def parts_on_disk(row: NodeRow) -> bytes:
+    """Packed entries of the parts of its list, of a file that has a long one."""
+    listed, on_disk = disk_value(row)
+    return rows.parts_of(on_disk) if row.l_kind == FILE and listed and on_disk is not None else b""
+
+
 def packed_entries(connection: sqlite3.Connection, kind: int, listed: int | None, blocks_: bytes | None) -> bytes:
     """Packed entries of all blocks of a file, its parts put together; empty for anything else or if a part is
     missing."""

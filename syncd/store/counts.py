@@ -133,6 +133,16 @@ def db_note_problem(
     )
 
 
+SUSPECT_RETRY_S = 600.0
+
+
+def db_note_suspect(connection: sqlite3.Connection, path: Path, now: float) -> None:
+    """A file changed without a trace."""
+    why = "its bytes changed while its times did not: bit rot, or a program that maps the file"
+    fix = "nothing; it is read once more, and then published or healed"
+    db_note_problem(connection, 0, path, "SY-FILE-10", why, fix, now, SUSPECT_RETRY_S)
+
+
 def db_news_of(connection: sqlite3.Connection, nodes: Iterable[int]) -> None:
     """There is something new about these: what nobody has kept of them need not be what is wanted now."""
     for part in rows.chunks(sorted(nodes)):
@@ -140,15 +150,23 @@ def db_news_of(connection: sqlite3.Connection, nodes: Iterable[int]) -> None:
         connection.execute(query, part)
 
 
+_IS_SUSPECT = (
+    "code='SY-FILE-10' AND EXISTS (SELECT 1 FROM doubt d JOIN node n ON n.id=d.node WHERE n.l_kind=1 AND "
+    "(problem.path=n.l_name OR substr(problem.path, -length(n.l_name)-1)=CAST(x'2f'||n.l_name AS BLOB)))"
+)
+"""Of a problem, in SQL: a file of that name is still to be judged (`doubts`). A look at names says nothing of that."""
+
+
 def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> None:
     """These paths were looked at and are fine."""
     if connection.execute("SELECT 1 FROM problem WHERE node=0 LIMIT 1").fetchone() is not None:
-        connection.executemany("DELETE FROM problem WHERE node=0 AND path=?", [(b"/".join(path),) for path in paths])
+        query = f"DELETE FROM problem WHERE node=0 AND path=? AND NOT ({_IS_SUSPECT})"
+        connection.executemany(query, [(b"/".join(path),) for path in paths])
 
 
 def db_clear_all_problems(connection: sqlite3.Connection) -> None:
     """Everything is being looked at: what is wrong with a name is found again."""
-    connection.execute("DELETE FROM problem WHERE node=0 AND path<>x''")
+    connection.execute(f"DELETE FROM problem WHERE node=0 AND path<>x'' AND NOT ({_IS_SUSPECT})")
 
 
 def db_next_retry(connection: sqlite3.Connection, now: float) -> float | None:

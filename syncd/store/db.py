@@ -15,10 +15,8 @@ from pathlib import Path
 from ca.values import dataclass
 from syncd.errors import StoreCorrupt
 from syncd.store.forms import Form
-from syncd.store.migrating import OnProgress, migrate
-
-STATEMENTS = 512
-"""Kept prepared on each connection: a folder uses some 300, and with Python's 128 most are prepared again and again."""
+from syncd.store.migrating import OnProgress, begin, is_new, migrate
+from syncd.store.resting import RestingConnection, configure
 
 Open = Callable[[], sqlite3.Connection]
 SetAside = Callable[[], str]
@@ -63,11 +61,7 @@ def open_database(open_: Open, set_aside: SetAside, form: Form, tell: OnProgress
 
 def _prepare(connection: sqlite3.Connection, form: Form, tell: OnProgress) -> sqlite3.Connection:
     try:
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA cache_size=-16384")
-        connection.execute("PRAGMA temp_store=MEMORY")
+        configure(connection)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > form.newest:
             raise DatabaseNewer(
@@ -76,16 +70,25 @@ def _prepare(connection: sqlite3.Connection, form: Form, tell: OnProgress) -> sq
                 why="a newer syncd has used this home",
                 fix="install that version again; or syncd db rollback, to go back to before it",
             )
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        verdict = _quick_check(connection)
+        if verdict != "ok":  # it says the same of a page that the disk did not let it read
+            verdict = _quick_check(connection)
         if verdict != "ok":
             raise StoreCorrupt(f"the database is damaged: {verdict}", id="SY-DB-01")
-        if version != form.newest or not form.is_current(connection):
+        if is_new(connection):
+            begin(connection, form.steps(), form.newest)
+        elif version != form.newest or not form.is_current(connection):
             migrate(connection, form.steps(), form.newest, tell)
             connection.execute(f"PRAGMA user_version={form.newest}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _quick_check(connection: sqlite3.Connection) -> str:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    return str(verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,11 @@ class HomeDatabase:
     home: Path | str
     name: str
 
-    def open(self) -> sqlite3.Connection:
+    def open(self) -> RestingConnection:
         """In autocommit mode, usable from any thread, one at a time."""
         path = os.path.join(self.home, self.name)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS)
+        return RestingConnection(path, lambda: look_at(path))
 
     def set_aside(self) -> str:
         """Rename the closed, broken file, never replacing an earlier one. Its new name."""
@@ -113,8 +116,22 @@ class HomeDatabase:
         return f"{self.name}.broken-{number}"
 
 
+def look_at(path: str) -> object:
+    """Tells a closed database, with what lies in its log, from any other and from what it is after any change."""
+    return [_seen(path), _seen(f"{path}-wal")]
+
+
+def _seen(path: str) -> tuple[int, ...] | None:
+    """None for what is not there, cannot be looked at, or is an empty log, which is as good as none."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) if stat.st_size else None
+
+
 class Transaction:
-    """`with Transaction(connection):` one immediate transaction; rolled back when the block raises."""
+    """`with Transaction(connection):` one immediate transaction; rolled back when the block raises, or the commit."""
 
     __slots__ = ("_connection",)
 
@@ -126,7 +143,20 @@ class Transaction:
         return self._connection
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._connection.execute("ROLLBACK" if kind is not None else "COMMIT")
+        if kind is not None:
+            self._roll_back()
+            return
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        """After an error of the disk, SQLite has mostly done so itself, and refuses to do it once more: that would be
+        told instead of what was wrong."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
 
 def is_sound(connection: sqlite3.Connection) -> list[str]:

@@ -6,7 +6,7 @@ scan compared with is dropped, and the caller looks again.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ca.values import dataclass
 from syncd.engine.detect import Known
@@ -16,8 +16,9 @@ from syncd.model.records import Record
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import packed_entries
+from syncd.store.deaths import Leaving, leaving
 from syncd.store.draft import Desk, Draft, settle_pending
-from syncd.store.joining import IGNORED, ONLY_HERE, PENDING, Source, read_heads
+from syncd.store.joining import IGNORED, ONLY_HERE, PENDING, Source
 from syncd.store.rows import DELETED, DIR, NONE, NodeRow
 from syncd.store.scan import Gone, below
 
@@ -35,6 +36,11 @@ class StandingCopy:
     blocks: bytes | None
 
 
+def _as_compared(known: Known) -> tuple[object, ...]:
+    stat = (known.ino, known.size, known.mtime_ns, known.ctime_ns, known.mode)
+    return known.parent, known.name, known.kind, *stat
+
+
 class Departures:
     """Turns what is gone into a `Draft`."""
 
@@ -47,8 +53,12 @@ class Departures:
         copies: dict[int, list[StandingCopy]] = {}
         nodes: dict[int, NodeRow] = {}
         left_out: set[int] = set()
-        for item in gone:
-            found = self._gone_with(item)
+        items = list(gone)
+        plain = self._plain(items)
+        items = [item for item in items if item.known.row not in plain]
+        read = rows.read_ids(self._db, {item.known.row for item in items if not item.known.is_copy})
+        for item in items:
+            found = self._gone_with(item, read)
             if found is None:
                 self._desk.draft.again.append(item.path)
                 continue
@@ -59,9 +69,18 @@ class Departures:
                 if item.is_left_out:
                     self._take_copies(rows.read_ids(self._db, [copy.node])[copy.node], [copy])
                     self._db.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, copy.node))
+                    read.update(rows.read_ids(self._db, [copy.node]))
                     self._desk.draft.unchanged += 1
                 else:
                     copies.setdefault(copy.node, []).append(copy)
+        # A directory went while it was looked at: what was missed in it before is gone with it, and is said once.
+        plain = {row: one for row, one in plain.items() if row not in nodes}
+        packed = ((row, one.packed) for row, one in plain.items())
+        self._desk.forget_all_blocks([row for row in nodes.values() if row.on_disk], packed)
+        for one in plain.values():
+            self._desk.drafted.add(one.node)
+            record = Record(one.node, DELETED_CONTENT, (self._desk.sources.version(one.cs, one.idx),))
+            self._desk.draft.add_death(record, one.death)
         for row in nodes.values():
             if row.id in left_out:
                 self._left_out(row)
@@ -71,12 +90,25 @@ class Departures:
             self.drop_copies(rows.read_ids(self._db, [node])[node], lost)
         return self._desk.draft
 
-    def _gone_with(self, item: Gone) -> tuple[list[StandingCopy], list[NodeRow]] | None:
+    def _plain(self, gone: Sequence[Gone]) -> dict[int, Leaving]:
+        """Those of which nothing has to be said but that they are gone, by their rows: most of a wave."""
+        if not self._desk.publishes:
+            return {}
+        known = {
+            item.known.row: item.known
+            for item in gone
+            if not (item.known.is_copy or item.is_left_out or item.known.row in self._desk.moving)
+        }
+        copies = {item.known.row for item in gone if item.known.is_copy}  # numbers of their own
+        found = leaving(self._db, known.keys() - copies)
+        return {row: one for row, one in found.items() if one.disk == _as_compared(known[row])}
+
+    def _gone_with(self, item: Gone, read: Mapping[int, NodeRow]) -> tuple[list[StandingCopy], list[NodeRow]] | None:
         """What is gone with one name; None if that is not certain, because something is just being done there."""
         if item.known.is_copy:
             copy = self.copy(item.known)
             return None if copy is None or copy.node in self._desk.moving else ([copy], [])
-        row = self._desk.current(item.known)
+        row = self._desk.unless_changed(read.get(item.known.row), item.known)
         if row is None:
             return None
         copy_ids, node_ids = below(self._db, [row.id]) if row.l_kind == DIR else ([], [])
@@ -88,7 +120,6 @@ class Departures:
         """Rules have left it out, so nobody hears that it is gone: what others have of it comes back, if none does."""
         if not row.on_disk:
             return
-        self._desk.forget_blocks(row)
         row.leave_disk()
         if row.kind == NONE:  # nobody but this disk ever had it
             self._db.execute("DELETE FROM node WHERE id=?", (row.id,))
@@ -100,7 +131,6 @@ class Departures:
     def _gone(self, row: NodeRow, copies: Sequence[StandingCopy]) -> None:
         if not row.on_disk:
             return
-        self._desk.forget_blocks(row)
         if not self._desk.publishes or row.pending == ONLY_HERE or row.s_ccs is None:
             row.leave_disk()
             row.pending = ONLY_HERE
@@ -109,8 +139,9 @@ class Departures:
                 return
             rows.write(self._db, [row])
             return
-        seen = set(self._desk.seen_contents(row)) | self._take_copies(row, copies)
-        if not self._is_version(row, seen):
+        heads = self._desk.heads_of(row)
+        seen = self._desk.seen_of(row, heads) | self._take_copies(row, copies)
+        if not any(head.kind != DELETED and version in seen for head, version in heads):
             # What stood here is no version any more: deleted by others too, or replaced, and then that is fetched.
             row.leave_disk()
             row.pending = PENDING
@@ -126,11 +157,6 @@ class Departures:
             joined.pending = PENDING if joined.alive or joined.heads > 1 else 0
 
         self._desk.draft.add(record, settle)
-
-    def _is_version(self, row: NodeRow, seen: Container[VersionId]) -> bool:
-        """Whether a deletion would take away a version that counts."""
-        heads = read_heads(self._db, row)
-        return any(head.kind != DELETED and self._desk.sources.version(head.cs, head.idx) in seen for head in heads)
 
     def drop_copies(self, row: NodeRow, copies: Sequence[StandingCopy]) -> None:
         """Conflict copies are no more: their versions are replaced by nothing."""
@@ -151,7 +177,7 @@ class Departures:
         gone: dict[tuple[int, bool, bytes], None] = {}
         for copy in copies:
             packed = packed_entries(self._db, copy.kind, copy.listed, copy.blocks)
-            blocks.drop(self._db, source_of(SourceKind.COPY, copy.id), packed)
+            blocks.drop(self._db, [(source_of(SourceKind.COPY, copy.id), packed)])
             self._db.execute("DELETE FROM copy WHERE id=?", (copy.id,))
             which = rows.identity(copy.kind, copy.listed, copy.blocks)
             if which != rows.identity(row.kind, row.listed, row.blocks):  # else its bytes are those of the file itself

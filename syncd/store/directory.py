@@ -87,15 +87,22 @@ def drop(parent: int, name: bytes) -> None:
 
 
 def flush_each(stage: int, tokens: Sequence[bytes]) -> None:
-    """fsync from several threads at once, so that the file system can commit many files together."""
+    """fsync from several threads at once, so that the file system can commit many files together. A symlink cannot be
+    opened for that: it is flushed with its name."""
 
-    def flush(token: bytes) -> None:
-        fd = os.open(token, O_READ | os.O_NOFOLLOW, dir_fd=stage)
+    def flush(token: bytes) -> bool:
+        try:
+            fd = os.open(token, O_READ | os.O_NOFOLLOW, dir_fd=stage)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return False
+            raise
         try:
             flush_file(fd)
         finally:
             os.close(fd)
+        return True
 
     with ThreadPoolExecutor(min(FLUSH_THREADS, len(tokens))) as threads:
-        for _ in threads.map(flush, tokens):
-            pass
+        if not all(list(threads.map(flush, tokens))):
+            flush_file(stage)

@@ -7,6 +7,8 @@ the disk really holds, so the planner exchanges it for what Global says, and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import field
+from math import inf
 
 from ca.values import dataclass
 from syncd.engine.rot import AGAIN_S, Look, Verdict, judge
@@ -21,7 +23,7 @@ from syncd.store.joining import PENDING
 from syncd.store.prepare import expected_stat
 from syncd.store.rows import FILE, NodeRow
 from syncd.store.survey import Survey
-from syncd.treetypes import Path, Stat, TreeError
+from syncd.treetypes import ABSENT, IsADirectory, NotAFile, Path, Stat, TreeError
 
 EVERY_S = 30 * 86400.0
 """Every file is read again once in that time."""
@@ -56,11 +58,19 @@ class Read:
 
 
 @dataclass(slots=True)
+class Looked:
+    """What came of reading some. `unread`: files that the disk did not let us read."""
+
+    reads: list[Read] = field(default_factory=list)
+    unread: list[Due] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Judged:
     """What was found out in one step."""
 
     again: list[Path]
-    """Edits: the scan is to look at them."""
+    """Edits, and what cannot be read: the scan is to look at them."""
     suspects: list[Path]
     rotten: list[Path]
     read: int = 0
@@ -131,15 +141,17 @@ def _due(
     return Due(row.id, path, expected_stat(row), packed, rows.class_of(cls), first, since)
 
 
-def read_again(store: FolderStore, due: Sequence[Due], now: Callable[[], float]) -> list[Read]:
+def read_again(store: FolderStore, due: Sequence[Due], now: Callable[[], float]) -> Looked:
     """Read them, every byte, past the cache where that matters. Touches no row."""
-    result = []
+    looked = Looked()
     for one in due:
         try:
-            result.append(_read(store, one, now()))
+            looked.reads.append(_read(store, one, now()))
+        except (*ABSENT, IsADirectory, NotAFile):
+            continue  # another object, or none: the scan finds that by itself
         except TreeError:
-            continue  # gone, or not to be read: the scan says what is to be said about that
-    return result
+            looked.unread.append(one)
+    return looked
 
 
 def _read(store: FolderStore, due: Due, now: float) -> Read:
@@ -158,11 +170,13 @@ def _read(store: FolderStore, due: Due, now: float) -> Read:
     return Read(due, Look(hashed.packed == due.packed, is_same, hashed.digest(), age, is_open), hashed, after)
 
 
-def db_judge(store: FolderStore, reads: Sequence[Read], now: float) -> Judged:
-    """Note what was read: sound, suspect, an edit, or rot that is to be healed."""
-    judged = Judged([], [], [], len(reads))
+def db_judge(store: FolderStore, looked: Looked, now: float) -> Judged:
+    """Note what was read: sound, suspect, an edit, or rot that is to be healed. What could not be read is to be read by
+    the scan, which tells a person, and tries again."""
+    reads, judged = looked.reads, Judged([], [], [], len(looked.reads))
     is_local = store.tree.personality().local
     with Transaction(store.connection):
+        _doubt_whole(store, looked.unread, now, judged)
         found = rows.read_ids(store.connection, [read.due.row for read in reads])
         for read in reads:
             row = found.get(read.due.row)
@@ -174,6 +188,20 @@ def db_judge(store: FolderStore, reads: Sequence[Read], now: float) -> Judged:
                 verdict = judge(read.due.first, now - read.due.since, read.look, is_local=is_local)
                 _second_look(store, row, read, verdict, now, judged)
     return judged
+
+
+def _doubt_whole(store: FolderStore, unread: Sequence[Due], now: float, judged: Judged) -> None:
+    """As if they had been seen last in the tick of their last change: the next look reads them whatever their stat.
+    What it finds in them may be rot, as the disk is failing there, and is suspect."""
+    for due in unread:
+        query = "UPDATE node SET l_seen=l_ctime WHERE id=? AND l_kind=1 AND l_seen>l_ctime"
+        store.connection.execute(query, (due.row,))
+        query = (
+            "INSERT INTO doubt(node, digest, looked, since) VALUES (?1,x'',?2,?2) "
+            "ON CONFLICT(node) DO UPDATE SET digest=x''"
+        )
+        store.connection.execute(query, (due.row, now))
+        judged.again.append(due.path)
 
 
 def _first_look(store: FolderStore, row: NodeRow, read: Read, now: float, judged: Judged) -> None:
@@ -216,7 +244,7 @@ def _seen(store: FolderStore, row: NodeRow, now: float) -> None:
 
 def _to_be_healed(store: FolderStore, row: NodeRow, read: Read, now: float) -> None:
     hashed, source = read.hashed, source_of(SourceKind.NODE, row.id)
-    blocks.drop(store.connection, source, packed_on_disk(store.connection, row))
+    blocks.drop(store.connection, [(source, packed_on_disk(store.connection, row))])
     row.l_listed, row.l_cls = int(hashed.listed), int(hashed.cut_class)
     row.l_blocks = rows.listed_blocks(hashed.digest(), hashed.payload) if hashed.listed else hashed.payload
     row.pending = PENDING
@@ -226,6 +254,13 @@ def _to_be_healed(store: FolderStore, row: NodeRow, read: Read, now: float) -> N
     store.connection.execute(
         "INSERT INTO rot(node, path, found, size) VALUES (?,?,?,?)", (row.id, b"/".join(read.due.path), now, row.l_size)
     )
+
+
+def db_next_due(store: FolderStore, oldest: float | None) -> float:
+    """When `db_due` has something, in unix seconds, as long as no row changes; infinity for never. `oldest`: what
+    `db_oldest_reading` says."""
+    (looked,) = store.connection.execute("SELECT min(looked) FROM doubt").fetchone()
+    return min(inf if oldest is None else oldest + EVERY_S, inf if looked is None else looked + AGAIN_S)
 
 
 def db_oldest_reading(store: FolderStore) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import field
-from itertools import islice
+from itertools import chain, islice
 
 from ca.values import dataclass
 from syncd.engine.detect import Known
@@ -19,8 +19,9 @@ from syncd.model.xattrs import Xattrs, is_bounded, merge, pack, unpack
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, keep_parts, packed_on_disk
+from syncd.store.deaths import Death
 from syncd.store.hashing import Hashed
-from syncd.store.joining import PENDING, Source, Sources, read_heads
+from syncd.store.joining import PENDING, HeadRow, Source, Sources, read_heads
 from syncd.store.rows import DELETED, NodeRow, Value, value_of
 from syncd.store.scan import Item
 from syncd.treetypes import Kind, Path, Stat
@@ -49,9 +50,11 @@ class Draft:
     connection: sqlite3.Connection
     records: list[Record] = field(default_factory=list)
     settle: list[Callable[[NodeRow, Source, int], None] | None] = field(default_factory=list)
-    """Beside `records`; None for those of `births`."""
+    """Beside `records`; None for those of `births` and `deaths`."""
     births: dict[NodeId, Examined] = field(default_factory=dict)
     """New files that nobody knew: each has the one record that makes it, and stands on the disk as that says."""
+    deaths: dict[NodeId, Death] = field(default_factory=dict)
+    """Files that nobody else has changed: each has the one record that ends it, and is gone from the disk."""
     again: list[Path] = field(default_factory=list)
     """Findings overtaken by something else: look there again."""
     unchanged: int = 0
@@ -64,6 +67,11 @@ class Draft:
         self.records.append(record)
         self.settle.append(None)
         self.births[record.node] = examined
+
+    def add_death(self, record: Record, death: Death) -> None:
+        self.records.append(record)
+        self.settle.append(None)
+        self.deaths[record.node] = death
 
     def put_last(self, nodes: Container[NodeId]) -> None:
         """What is said of these nodes comes after everything else."""
@@ -103,7 +111,10 @@ class Desk:
 
     def current(self, known: Known) -> NodeRow | None:
         """The row, if it still says what the scan compared with."""
-        row = rows.read_ids(self.connection, [known.row]).get(known.row)
+        return self.unless_changed(rows.read_ids(self.connection, [known.row]).get(known.row), known)
+
+    def unless_changed(self, row: NodeRow | None, known: Known) -> NodeRow | None:
+        """The same of a row that was read."""
         if row is None or row.id in self.moving:
             return None
         now = (row.l_parent, row.l_name, row.l_kind, row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode)
@@ -175,24 +186,34 @@ class Desk:
 
     def forget_blocks(self, row: NodeRow) -> None:
         """Its blocks are not there any more."""
-        blocks.drop(self.connection, source_of(SourceKind.NODE, row.id), packed_on_disk(self.connection, row))
+        blocks.drop(self.connection, [(source_of(SourceKind.NODE, row.id), packed_on_disk(self.connection, row))])
+
+    def forget_all_blocks(self, gone: Iterable[NodeRow], packed: Iterable[tuple[int, bytes]]) -> None:
+        """The same for many; `packed`: rows with the packed entries of what stood there."""
+        of = chain(((row.id, packed_on_disk(self.connection, row)) for row in gone), packed)
+        blocks.drop(self.connection, ((source_of(SourceKind.NODE, row), entries) for row, entries in of))
 
     def seen_contents(self, row: NodeRow) -> tuple[VersionId, ...]:
         """The versions that whoever changes what stands here has seen: all that hold these bytes, and deletions, which
         were overruled by what stands here."""
+        return tuple(sorted(self.seen_of(row, self.heads_of(row))))
+
+    def seen_of(self, row: NodeRow, heads: Sequence[tuple[HeadRow, VersionId]]) -> set[VersionId]:
+        """The same of a node with these heads."""
         listed, on_disk = disk_value(row)
-        seen = self.heads_with(row, rows.identity(row.l_kind, listed, on_disk))
+        seen = _holding(heads, rows.identity(row.l_kind, listed, on_disk))
         if row.s_ccs is not None and row.s_cidx is not None:
-            seen.add(self.sources.version(row.s_ccs, row.s_cidx))
-        return tuple(sorted(seen))
+            known = (version for head, version in heads if (head.cs, head.idx) == (row.s_ccs, row.s_cidx))
+            seen.add(next(known, None) or self.sources.version(row.s_ccs, row.s_cidx))
+        return seen
+
+    def heads_of(self, row: NodeRow) -> list[tuple[HeadRow, VersionId]]:
+        """The content versions of a node that nobody has replaced."""
+        return [(head, self.sources.version(head.cs, head.idx)) for head in read_heads(self.connection, row)]
 
     def heads_with(self, row: NodeRow, which: tuple[int, bool, bytes]) -> set[VersionId]:
         """Heads that hold these bytes, and deletions."""
-        return {
-            self.sources.version(head.cs, head.idx)
-            for head in read_heads(self.connection, row)
-            if head.kind == DELETED or rows.identity(head.kind, head.listed, head.blocks) == which
-        }
+        return _holding(self.heads_of(row), which)
 
     def synced_place(self, row: NodeRow) -> tuple[VersionId, ...]:
         """The place that a move from here replaces."""
@@ -205,6 +226,14 @@ class Desk:
         if row.s_acs is None or row.s_aidx is None:
             return ()
         return (self.sources.version(row.s_acs, row.s_aidx),)
+
+
+def _holding(heads: Sequence[tuple[HeadRow, VersionId]], which: tuple[int, bool, bytes]) -> set[VersionId]:
+    return {
+        version
+        for head, version in heads
+        if head.kind == DELETED or rows.identity(head.kind, head.listed, head.blocks) == which
+    }
 
 
 def content_of(examined: Examined) -> Content | None:

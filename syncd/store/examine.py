@@ -13,6 +13,7 @@ from typing import Final
 from ca.values import dataclass
 from syncd.engine.ransom import SAMPLE_BYTES, looks_encrypted
 from syncd.model.cutter import CutClass, choose_class
+from syncd.model.ids import Pid
 from syncd.model.lists import BlockList
 from syncd.model.xattrs import Xattrs, portable
 from syncd.seams import Reader, Tree
@@ -27,10 +28,15 @@ SHARED_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """What a file held before, so that its unchanged blocks keep their entries."""
+    """What a file held before, so that its unchanged blocks, and unchanged parts of its list, keep their entries."""
 
     cut_class: CutClass | None
     packed: bytes
+    parts: bytes = b""
+
+    def known(self) -> dict[Pid, bytes]:
+        """Entries by pid; a block and a part never have the same."""
+        return entries_by_pid(self.packed) | entries_by_pid(self.parts)
 
 
 @dataclass(slots=True)
@@ -49,9 +55,9 @@ class Examination:
     def refuse(self, item: Item, error: TreeError) -> None:
         """It could not be looked into, or not now."""
         if isinstance(error, (LocallyChanged, NotThere)):
-            self.restless.append(item.path)
+            self.restless += item.paths
         else:
-            self.trouble.append(Trouble(item.path, error))
+            self.trouble.append(Trouble(item.path, error, before=item.before))
 
 
 def examine(
@@ -98,8 +104,8 @@ class Opened:
             self.close()
             raise
         cut_class = choose_class(self._before.size, None if previous is None else previous.cut_class)
-        known = {} if previous is None else entries_by_pid(previous.packed)
-        self._cutting = Cutting(self._reader, cut_class, known)
+        self._known = {} if previous is None else previous.known()
+        self._cutting = Cutting(self._reader, cut_class, self._known)
 
     def work(self, hasher: Hasher) -> None:
         """Until nothing is left for another thread to do."""
@@ -108,7 +114,7 @@ class Opened:
     def finish(self, hasher: Hasher) -> Examined:
         """After all who worked have ended. Raises TreeError."""
         packed = self._cutting.packed()
-        hashed = hasher.finish(BlockList(packed).size, self._cutting.cut_class, packed)
+        hashed = hasher.finish(BlockList(packed).size, self._cutting.cut_class, packed, self._known)
         xattrs = _sayings_of(self._tree)(self._reader.xattrs())
         after = self._reader.stat()
         if not self._before.same(after) or hashed.size != after.size:
@@ -146,7 +152,7 @@ def _examine(
     if read is not None:
         if isinstance(read, TreeError):
             raise read
-        known = {} if previous is None else entries_by_pid(previous.packed)
+        known = {} if previous is None else previous.known()
         is_noise, xattrs = _is_noise(item, read.content), says(read.xattrs)
         return Examined(item, read.stat, seen_ns, hasher.small(read.content, known), is_noise=is_noise, xattrs=xattrs)
     opened = Opened(tree, item, previous, now_ns)

@@ -15,7 +15,18 @@ from syncd.store.folder import FolderStore
 from syncd.store.joining import IGNORED, PENDING
 from syncd.store.rows import DIR, FILE, ROOT_ROW
 from syncd.store.survey import Survey
-from syncd.treetypes import ROOT, Kind, Path, Stat, TreeError
+from syncd.treetypes import (
+    ABSENT,
+    ROOT,
+    IsADirectory,
+    Kind,
+    LocallyChanged,
+    NotAFile,
+    Path,
+    Stat,
+    TooLarge,
+    TreeError,
+)
 
 MAX_BYTES = 1 << 20
 MAX_NAMED = 10
@@ -47,10 +58,18 @@ class Effects:
 
 
 def read_rules(tree: Tree) -> Ignores:
-    """The rules that all members share, and then this device's own."""
-    (shared,) = tree.read_many([(SHARED_NAME,)], MAX_BYTES)
+    """The rules that all members share, and then this device's own.
+
+    Raises TreeError where there are some and they cannot be read: what they leave out would be told to everybody."""
     own = parse_ignores(tree.read_ignore() or b"")
-    return own if isinstance(shared, TreeError) else parse_ignores(shared.content).and_own(own)
+    (shared,) = tree.read_many([(SHARED_NAME,)], MAX_BYTES)
+    if isinstance(shared, (*ABSENT, IsADirectory, NotAFile)):  # what is no file holds no rules
+        return own
+    if isinstance(shared, LocallyChanged) and shared.actual is not None and shared.actual.size > MAX_BYTES:
+        raise TooLarge(f"{SHARED_NAME.decode()} is larger than 1 MiB", shared.path) from shared
+    if isinstance(shared, TreeError):
+        raise shared
+    return parse_ignores(shared.content).and_own(own)
 
 
 def db_rules_before(connection: sqlite3.Connection, rules: Ignores) -> Ignores | None:

@@ -24,12 +24,12 @@ from syncd.model.lists import BlockList, Entry, join_parts_untrusted, parse_list
 from syncd.model.records import Record
 from syncd.model.xattrs import pack
 from syncd.seams import Reader, Tree
-from syncd.store import approvals, blocks, counts, rows
+from syncd.store import approvals, blocks, counts, retiring, rows
 from syncd.store.apart import Called, db_note_left_out
 from syncd.store.apply import Done
 from syncd.store.blocks import Location, SourceKind
 from syncd.store.commit import Committed, Committer
-from syncd.store.contents import packed_on_disk, part_plain
+from syncd.store.contents import packed_on_disk, part_plain, parts_on_disk
 from syncd.store.db import Transaction
 from syncd.store.departures import Departures
 from syncd.store.draft import Desk, Draft, Examined
@@ -48,7 +48,12 @@ from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
 from syncd.treetypes import NotThere, Path, Personality, TreeError
 
-MAX_CASES = 4096
+MAX_CASES = 2048
+MAX_RETIRED = 4096
+"""Of what is only to be retired more is planned at a time: there is little to each."""
+_RETIRED = -(1 << 63)
+"""Where planning goes on once all that was only to be retired is planned."""
+"""So many rows are planned at a time, as values."""
 
 log = logging.getLogger("syncd.folder")
 
@@ -162,7 +167,8 @@ class FolderStore:
         previous = {}
         for row in found.values():
             cls = row.cls if row.l_blocks is None else row.l_cls
-            previous[wanted[row.id]] = Previous(rows.class_of(cls), packed_on_disk(self.connection, row))
+            packed, parts = packed_on_disk(self.connection, row), parts_on_disk(row)
+            previous[wanted[row.id]] = Previous(rows.class_of(cls), packed, parts)
         return previous
 
     def db_publish(self, found: Sequence[Examined], now_ms: int, *, publishes: bool) -> Draft:
@@ -192,12 +198,14 @@ class FolderStore:
                 draft.put_last(passing)
             author = self.journal.author
             every = author(
-                draft.records, self.keyring, self.membership, now_ms, draft.before_write, passing, draft.births
+                *(draft.records, self.keyring, self.membership, now_ms, draft.before_write, passing),
+                *(draft.births, draft.deaths),
             )
             for joined in every:
                 desk.note_births(joined.born)
             if passing:
-                approvals.passed(self.connection, [record.node for record in draft.records], now)
+                published = (passing[record.node] for record in draft.records if record.node in passing)
+                approvals.passed(self.connection, published, now)
         return draft
 
     # receiving -----------------------------------------------------------------------------------------------
@@ -248,7 +256,7 @@ class FolderStore:
         if accepted.verdict is Verdict.LEFT_OUT:
             self._note_left_out([arrived.head], now_ms)
         if accepted.verdict in (Verdict.APPLIED, Verdict.FORKED):
-            counts.db_news_of(self.connection, [row.id for row in accepted.rows])
+            counts.db_news_of(self.connection, accepted.nodes)
             oldest = self.journal.oldest_quarantined()
             if oldest is not None:
                 self.release_past(arrived.changeset, oldest)
@@ -284,7 +292,7 @@ class FolderStore:
                 continue  # let go of meanwhile, in the past of another
             changeset = self._maybe_open(head, body)
             if changeset is not None and self.journal.counts_again(seq, head, changeset, self.membership):
-                counts.db_news_of(self.connection, [row.id for row in self.journal.release(seq, head, changeset).rows])
+                counts.db_news_of(self.connection, self.journal.release(seq, head, changeset).nodes)
                 back += 1
                 oldest = self.journal.oldest_quarantined()
                 if oldest is not None:
@@ -341,13 +349,20 @@ class FolderStore:
         """One page of pending nodes: what can be done about them now, and where the next page begins.
 
         `ignored`: the rules, if there are any; what they match is put aside (`IGNORED`). `waiting`: the same for all
-        pages of one sweep.
+        pages of one sweep. Pages of what is only to be retired come first; they end at numbers below 0.
         """
         if not self.is_pending():
             return Round(), None
         with Transaction(self.connection):
             survey = Survey(self.connection, self.journal.sources)
-            cases, following = survey.cases(after, MAX_CASES, now, busy, ignored)
+            if after <= 0 and ignored is None and after != _RETIRED:
+                gone, following = retiring.steps(survey, -after, MAX_RETIRED, now)
+                if gone:
+                    write_steps(self.connection, gone)
+                    if waiting is not None:
+                        waiting.has_moved = True
+                    return Round(gone, is_left=True), _RETIRED if following is None else -following
+            cases, following = survey.cases(max(0, after), MAX_CASES, now, busy, ignored)
             planned = plan(cases, waiting, is_last=following is None)
             for node in planned.wake:
                 survey.wake(node)
@@ -411,14 +426,14 @@ class FolderStore:
 
     def db_outdated(self, wants: Sequence[Want]) -> list[Want]:
         """Of contents on their way, those that nobody needs any more: something newer has come, or it was deleted."""
-        found = rows.read_ids(self.connection, {want.node for want in wants})
-        return [want for want in wants if not self._is_head(found.get(want.node), want)]
+        waiting = rows.waiting_for(self.connection, {want.node for want in wants})
+        other = [want for want in wants if waiting.get(want.node) != (want.cs, want.idx)]
+        return [want for want in other if want.node not in waiting or not self._is_copy_of_head(want)]
 
-    def _is_head(self, row: NodeRow | None, want: Want) -> bool:
-        if row is None or row.pending != PENDING:
-            return False
+    def _is_copy_of_head(self, want: Want) -> bool:
         if want.what is not What.COPY:
-            return (row.c_cs, row.c_idx) == (want.cs, want.idx)
+            return False
+        [row] = rows.read_ids(self.connection, [want.node]).values()
         return any((head.cs, head.idx) == (want.cs, want.idx) for head in read_heads(self.connection, row))
 
     def db_needed(self, wants: Sequence[Want]) -> list[Needed]:
@@ -484,7 +499,10 @@ class FolderStore:
         """Bitmap, first cid in the highest bit of the first byte: which of these blocks are here."""
         known: set[Cid] = set(blocks.by_cid(self.connection, cids))
         missing = [cid for cid in cids if cid not in known]
+        others = self._prefixes_of_others(missing)
         for cid in missing:
+            if rows.prefix(cid) not in others:
+                continue
             if part_plain(self.connection, cid) is not None or self.journal.body(cid) is not None:
                 known.add(cid)
         bits = bytearray((len(cids) + 7) // 8)
@@ -492,6 +510,15 @@ class FolderStore:
             if cid in known:
                 bits[index // 8] |= 0x80 >> index % 8
         return bytes(bits)
+
+    def _prefixes_of_others(self, cids: Sequence[Cid]) -> set[int]:
+        """Those under which parts of lists and changesets are kept: of blocks of files there are many more."""
+        found: set[int] = set()
+        for part in rows.chunks([rows.prefix(cid) for cid in cids]):
+            for table in ("list", "changeset"):
+                keys = self.connection.execute(f"SELECT ck FROM {table} WHERE ck IN ({rows.marks(part)})", part)
+                found.update(key for (key,) in keys)
+        return found
 
     def db_locate(self, cids: Sequence[Cid]) -> list[Served]:
         """How to answer a request for blocks; blocks that are nowhere have neither places nor bytes."""

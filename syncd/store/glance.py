@@ -7,7 +7,6 @@ asked together: the rules, what waits for a person, the rows of those names, and
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import field
 
 from ca.values import dataclass
 from syncd.model.ignores import Ignores
@@ -16,7 +15,7 @@ from syncd.store import counts, filtering
 from syncd.store.draft import Examined
 from syncd.store.examine import Examination, Previous, examine
 from syncd.store.folder import FolderStore
-from syncd.store.scan import Action, Found, Gone, Walk
+from syncd.store.scan import Action, Found, Gone, Trouble, Walk
 from syncd.store.waves import db_held_nodes
 from syncd.treetypes import ROOT, Marker, Path, RootState, TreeError
 
@@ -30,17 +29,19 @@ FEW = 64
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a step of a look found. `found` None: all was looked at, and this is `missing`."""
+    """What a step of a look found. `found` None: all was looked at, this is `missing`, and of these the disk did not
+    say whether they are (`refused`)."""
 
     found: Found | None
     previous: Mapping[Path, Previous] | None = None
     """Earlier contents, where there are few."""
-    missing: Sequence[Gone] = field(default_factory=tuple)
+    missing: Sequence[Gone] = ()
+    refused: Sequence[Trouble] = ()
 
     @property
     def is_all_well(self) -> bool:
-        """The look is over, and nothing is missing."""
-        return self.found is None and not self.missing
+        """The look is over, nothing is missing, and the disk said all it was asked."""
+        return self.found is None and not (self.missing or self.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,8 @@ def db_look(store: FolderStore, walk: Walk) -> Seen:
     """The next step, or if it finds nothing and is the last one what is missing."""
     found = walk.step(STEP)
     if found is None or (found.is_empty and walk.is_through):
-        return Seen(None, missing=walk.missing())
+        missing = walk.missing()
+        return Seen(None, missing=missing, refused=walk.refused())
     return Seen(found, store.db_previous(found.items) if len(found.items) <= FEW else None)
 
 

@@ -1,8 +1,8 @@
 """Blocking. From the bytes of a file to its block list.
 
 A block whose pid the file's previous version had keeps that version's entry, and so the epoch of its first appearance;
-only new blocks are sealed, to learn their cid. A file that changes while it is read gives no list: the caller looks at
-it again later.
+only new blocks are sealed, to learn their cid. That holds for the parts of a long list as well. A file that changes
+while it is read gives no list: the caller looks at it again later.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ class Hasher:
         """The list of an open file, read once from front to end. Raises TooLarge."""
         cut_class = choose_class(size, previous)
         packed = self.entries(reader, cut_class, known)
-        return self.finish(BlockList(packed).size, cut_class, packed)
+        return self.finish(BlockList(packed).size, cut_class, packed, known)
 
-    def finish(self, size: int, cut_class: CutClass, packed: bytes) -> Hashed:
+    def finish(self, size: int, cut_class: CutClass, packed: bytes, known: Mapping[Pid, bytes]) -> Hashed:
         """A file's content from all its entries: a long list becomes a list of lists."""
         if len(packed) // ENTRY_BYTES <= MAX_LIST_ENTRIES:
             return Hashed(size, cut_class, packed, packed)
-        parts = tuple((self.entry(BlockKind.LIST, part, {}), part) for part in split_list(packed))
+        parts = tuple((self.entry(BlockKind.LIST, part, known), part) for part in split_list(packed))
         return Hashed(size, cut_class, packed, b"".join(entry for entry, _ in parts), parts)
 
     def entries(self, reader: Reader, cut_class: CutClass, known: Mapping[Pid, bytes]) -> bytes:

@@ -19,7 +19,9 @@ from syncd.model.ids import ChangesetHash, NodeId, VersionId, version_id
 from syncd.model.naming import disk_key, holds_any
 from syncd.model.records import Attributes, Content, Place, Record
 from syncd.model.xattrs import pack
+from syncd.store import deaths as burials
 from syncd.store import rows
+from syncd.store.deaths import Death, Deaths
 from syncd.store.lineage import Lineage, note_odd
 from syncd.store.rows import DELETED, DIR, FILE, NONE, SYMLINK, NodeRow
 from syncd.store.spelling import personality_of
@@ -116,10 +118,17 @@ NO_BIRTHS: Final[Births] = MappingProxyType({})
 @dataclass(slots=True)
 class Joined:
     """What a batch changed: rows in the order of the records (one row may come more than once). `born`: row and node of
-    each of the `Births`, which are not among `rows`."""
+    each of the `Births`, which are not among `rows`; nor are those that have `died` (`store.deaths`), with their places
+    in the changeset."""
 
     rows: list[NodeRow] = field(default_factory=list)
     born: list[tuple[int, NodeId]] = field(default_factory=list)
+    died: list[tuple[Death, int]] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> list[int]:
+        """All of them that were there before."""
+        return [*(row.id for row in self.rows), *(death.id for death, _ in self.died)]
 
 
 def join_records(
@@ -130,23 +139,27 @@ def join_records(
     before_write: Callable[[Sequence[NodeRow]], None] | None = None,
     indices: Sequence[int] | None = None,
     births: Births = NO_BIRTHS,
+    deaths: Deaths | None = None,
 ) -> Joined:
     """Join `records` of one changeset into the rows; every row touched becomes pending, and so does every other whose
     place in the view may have changed. Runs inside the caller's transaction.
 
     `before_write` sees the rows, one for each record that is not about the root or a birth, and may set Local and
-    Synced columns. `indices`: the places of the records in the changeset, where only some of them are joined.
+    Synced columns. `indices`: the places of the records in the changeset, where only some of them are joined. `deaths`:
+    what is gone from this disk, and is now told to others; None for what others tell.
     """
     sources.generation += 1
     strays = _strays(connection)
     work = _Join(connection, sources, source)
-    touched_rows = work.run(records, range(len(records)) if indices is None else indices, births)
-    joined = Joined(touched_rows, work.born)
+    dying = burials.find(connection, sources.version, records) if deaths is None else deaths
+    touched_rows = work.run(records, range(len(records)) if indices is None else indices, births, dying)
+    joined = Joined(touched_rows, work.born, work.died)
     if before_write is not None:
         before_write(joined.rows)
     touched = {row.id: row for row in joined.rows}
     rows.write(connection, touched.values())
     rows.insert(connection, work.new_rows)
+    burials.write(connection, source.seq, work.died, leaves_disk=deaths is not None)
     wake_siblings(connection, touched)
     if work.moved:
         work.left |= settle_cycles(connection, sources, work.moved)
@@ -182,10 +195,11 @@ class _Join:
         self.born: list[tuple[int, NodeId]] = []
         self.new_rows: list[tuple[object, ...]] = []
         """Of these, as they are inserted."""
+        self.died: list[tuple[Death, int]] = []
 
-    def run(self, records: Sequence[Record], indices: Sequence[int], births: Births) -> list[NodeRow]:
+    def run(self, records: Sequence[Record], indices: Sequence[int], births: Births, dying: Deaths) -> list[NodeRow]:
         nids = {record.place.parent for record in records if record.place is not None}
-        nids.update(record.node for record in records if record.node not in births)
+        nids.update(record.node for record in records if record.node not in births and record.node not in dying)
         self._rows = rows.read_nids(self._db, nids)
         self._parents = {row.id for row in self._rows.values()}
         (self._next_id,) = self._db.execute("SELECT coalesce(max(id),0)+1 FROM node").fetchone()
@@ -195,6 +209,11 @@ class _Join:
             birth = births.get(record.node)
             if birth is not None:
                 past.append((self._bear(record, birth, index), self._source.seq, index))
+                continue
+            death = dying.get(record.node)
+            if death is not None:
+                self.died.append((death, index))
+                past.append((death.id, self._source.seq, index))
                 continue
             row = self._row(record.node)
             if row.id == rows.ROOT_ROW:
@@ -206,7 +225,20 @@ class _Join:
             past.append((row.id, self._source.seq, index))
         self._db.executemany("INSERT OR IGNORE INTO past VALUES (?,?,?)", past)
         note_odd(self._db, [id_ for id_, row in self._odd_rows.items() if not _is_plain(row)])
+        self._bury()
         return touched
+
+    def _bury(self) -> None:
+        """What `_record` finds out about a file whose one content is deleted."""
+        places = {(death.parent, death.name) for death, _ in self.died}
+        self.left |= places
+        self.came |= places  # as a directory it would have the better claim
+        self.turned.update(death.id for death, _ in self.died)
+        seq = self._source.seq
+        departed = [(death.parent, death.name, seq, index) for death, index in self.died]
+        if self._db.executemany("INSERT OR IGNORE INTO departed VALUES (?,?,?,?)", departed).rowcount < len(departed):
+            for one in departed:
+                self._departed(*one)
 
     def _bear(self, record: Record, found: Standing, index: int) -> int:
         """The row of a new file: `_record` without any past, and the disk holds all that the record says."""
@@ -433,13 +465,24 @@ def wake_siblings(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
         )
 
 
+_IS_NOWHERE = (
+    "kind=4 AND l_kind=0 AND heads<=1 AND NOT EXISTS (SELECT 1 FROM node c WHERE c.parent=node.id) "
+    "AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.node=node.id) "
+    "AND NOT EXISTS (SELECT 1 FROM problem p WHERE p.node=node.id)"
+)
+"""Of a row, in SQL: it is deleted, nothing of it stands here, and nothing may be in it, so whoever has its name is
+nothing to it."""
+
+
 def wake_view(
     connection: sqlite3.Connection, left: Iterable[Claim], came: Iterable[Claim], turned: Iterable[int]
 ) -> None:
     """Every other node whose place in the view may have changed because of what went or came at some claims, and of
     nodes that turned into something that holds children, or out of it."""
     left, came = set(left), set(came)
-    connection.executemany(f"UPDATE node SET pending={PENDING} WHERE parent=? AND name=? AND pending=0", left)
+    connection.executemany(
+        f"UPDATE node SET pending={PENDING} WHERE parent=? AND name=? AND pending=0 AND NOT ({_IS_NOWHERE})", left
+    )
     above = _wake_ancestors(connection, {parent for parent, _ in left | came})
     lineage, alike = Lineage(connection), left | came | above
     # Somebody has, or had, a name that was made for a conflict copy.

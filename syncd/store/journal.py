@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Callable, Container, Sequence
 from dataclasses import field
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from blake3 import blake3
@@ -39,6 +40,7 @@ from syncd.model.records import Record
 from syncd.seams import Random
 from syncd.store import approvals, rows
 from syncd.store.apart import Called, Fill, Rooms, has_left_out
+from syncd.store.deaths import Deaths
 from syncd.store.joining import NO_BIRTHS, Births, Joined, Source, Sources, join_records
 from syncd.store.keyring import Keyring
 from syncd.store.moments import note_deletions, note_moment
@@ -111,12 +113,12 @@ class Membership(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The verdict, and the rows that a changeset touched. `lacks`: what has to come first, if somebody with rights
-    needs it."""
+    """The verdict, and the rows that a changeset touched (`nodes`). `lacks`: what has to come first, if somebody with
+    rights needs it."""
 
     verdict: Verdict
     seq: int = 0
-    rows: Sequence[NodeRow] = ()
+    nodes: Sequence[int] = ()
     lacks: Sequence[ChangesetHash] = ()
 
 
@@ -162,10 +164,11 @@ class Journal:
         before_write: Callable[[Sequence[NodeRow], Source, int], None] | None = None,
         passing: Container[NodeId] = (),
         births: Births = NO_BIRTHS,
+        deaths: Deaths | None = None,
     ) -> list[Joined]:
         """Publish records, in as many changesets as they need. `before_write(rows, source, first index)` per
-        changeset; those of nodes in `passing` approve themselves, if this device may. `births`: as for `join_records`.
-        Raises: NoRight, which rolls back the caller's transaction."""
+        changeset; those of nodes in `passing` approve themselves, if this device may. `births`, `deaths`: as for
+        `join_records`. Raises: NoRight, which rolls back the caller's transaction."""
         joined = []
         start = 0
         may_approve = membership.may_delete(self.device, membership.head)
@@ -173,9 +176,8 @@ class Journal:
             count = _fitting(records, start, passing)
             approves = (ITSELF,) if may_approve and records[start].node in passing else ()
             part = records[start : start + count]
-            joined.append(
-                self._author_one(part, start, keyring, membership, now_ms, before_write, approves, births=births)
-            )
+            author = partial(self._author_one, births=births, deaths=deaths)
+            joined.append(author(part, start, keyring, membership, now_ms, before_write, approves))
             start += count
         return joined
 
@@ -208,6 +210,7 @@ class Journal:
         approves: tuple[ChangesetHash, ...],
         also: Sequence[Named] = (),
         births: Births = NO_BIRTHS,
+        deaths: Deaths | None = None,
     ) -> Joined:
         roster_head = membership.head
         if not membership.may_publish(self.device, roster_head):
@@ -250,7 +253,7 @@ class Journal:
             if before_write is not None:
                 before_write(touched, source, first)
 
-        return join_records(self._db, self.sources, source, records, settle, births=births)
+        return join_records(self._db, self.sources, source, records, settle, births=births, deaths=deaths)
 
     def random(self, length: int) -> bytes:
         """Random bytes of this device."""
@@ -309,7 +312,7 @@ class Journal:
         self._note_deletions(source, changeset)
         approvals.note(self._db, source.seq, source.hash, changeset)
         joined = join_records(self._db, self.sources, source, changeset.records)
-        return Accepted(Verdict.FORKED if is_taken else Verdict.APPLIED, source.seq, joined.rows)
+        return Accepted(Verdict.FORKED if is_taken else Verdict.APPLIED, source.seq, joined.nodes)
 
     def fill(self) -> Fill:
         """How much is kept apart now."""
@@ -348,7 +351,7 @@ class Journal:
         self.sources.add(source)
         approvals.note(self._db, seq, source.hash, changeset)
         joined = join_records(self._db, self.sources, source, changeset.records)
-        return Accepted(Verdict.APPLIED, seq, joined.rows)
+        return Accepted(Verdict.APPLIED, seq, joined.nodes)
 
     def take_back_tips(self) -> None:
         """Let every journal end at what counts of it, after changesets were put aside."""

@@ -1,5 +1,8 @@
 """Blocking. From one format of a database to the next: a copy first, then the steps, and the way back.
 
+A new database takes all steps at once, in one transaction; for one that is older there is sqlite-utils, whose record of
+the steps a new one has as well.
+
 Each step commits together with the record that it was done, so a cut between two is no trouble (the database is in WAL
 mode: what was committed first is kept first). The copy is for the
 people: a program of before cannot read what a newer one wrote, and with the copy it need not. Whoever goes back loses
@@ -13,8 +16,9 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ca.values import dataclass
 from syncd.errors import SyncdError
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from sqlite_utils import Migrations
 
 OnProgress = Callable[[str], None]
+
+RECORD = "_sqlite_migrations"
+"""Where sqlite-utils notes each step, in the transaction of that step."""
 
 COPY_PAGES = 1024
 """Between two reports, 4 MiB."""
@@ -37,20 +44,77 @@ class MigrationFailed(SyncdError):
     """The database is as it was before; nothing of it is lost."""
 
 
-def migrate(connection: sqlite3.Connection, migrations: Migrations, newest: int, tell: OnProgress) -> None:
-    """Bring a database to the newest format. A new one needs no copy. Raises MigrationFailed SY-DISK-01, SY-DB-03.
+class Executes(Protocol):
+    """What a step runs its statements with."""
+
+    def execute(self, sql: str, /) -> Any:
+        """Run one statement."""
+
+
+Step = Callable[[Executes], None]
+
+
+@dataclass(slots=True)
+class Steps:
+    """All steps of one kind of database, in their order. `@steps` above a function makes it the next one."""
+
+    name: str
+    all: list[Step] = field(default_factory=list)
+
+    def __call__(self, step: Step) -> Step:
+        self.all.append(step)
+        return step
+
+    def as_migrations(self) -> Migrations:
+        """For a database that has some of them."""
+        from sqlite_utils import Migrations
+
+        made = Migrations(self.name)
+        for step in self.all:
+            made(name=step.__name__)(step)
+        return made
+
+
+def begin(connection: sqlite3.Connection, steps: Steps, newest: int) -> None:
+    """Make the tables of a database that has none: all steps, and their record, in one transaction."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            f'CREATE TABLE "{RECORD}" (\n   "id" INTEGER PRIMARY KEY,\n   "migration_set" TEXT,\n   "name" TEXT,\n'
+            '   "applied_at" TEXT\n)'
+        )
+        connection.execute(
+            f'CREATE UNIQUE INDEX "idx_{RECORD}_migration_set_name"\n    ON "{RECORD}" ("migration_set", "name")'
+        )
+        for step in steps.all:
+            step(connection)
+            connection.execute(
+                f"INSERT INTO {RECORD}(migration_set, name, applied_at) "
+                "VALUES (?, ?, strftime('%Y-%m-%d %H:%M:%f000+00:00', 'now'))",
+                (steps.name, step.__name__),
+            )
+        connection.execute(f"PRAGMA user_version={newest}")
+
+
+def is_new(connection: sqlite3.Connection) -> bool:
+    """Whether a database has no tables yet."""
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+
+
+def migrate(connection: sqlite3.Connection, steps: Steps, newest: int, tell: OnProgress) -> None:
+    """Bring an older database to the newest format. Raises MigrationFailed SY-DISK-01, SY-DB-03.
 
     The steps are not flushed one by one, which would be most of the time that a new folder takes: the log holds them in
     their order, the next commit flushes all of it, and what a power cut takes before that is done again.
     """
-    from sqlite_utils import Database  # forty modules, for a database that is new or older
+    from sqlite_utils import Database  # sixty modules, for a database that is older
 
-    database = Database(connection, execute_plugins=False)
+    database, migrations = Database(connection, execute_plugins=False), steps.as_migrations()
     pending = migrations.pending(database)
     if not pending:
         return
     path = file_of(connection)
-    if path is not None and database.table_names():
+    if path is not None:
         keep_copy(connection, path, newest, tell)
     name = "a new database" if path is None else path.name
     began = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import field
+from math import inf
 
 from ca.values import dataclass
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind, max_ciphertext
@@ -20,7 +21,7 @@ from syncd.store.blocks import SourceKind, source_of
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.keyring import EpochKeyMissing
-from syncd.store.recovery import COMPARED, publish_late_edits
+from syncd.store.recovery import COMPARED, RECHECK_AFTER_S, publish_late_edits
 from syncd.treetypes import Kind, NotThere, Stat, TreeError
 
 PACK_AFTER_S = 1800.0
@@ -80,6 +81,16 @@ def db_superseded(store: FolderStore, now: float) -> list[Superseded]:
         found.append(Superseded(old, token.encode(), (ino, old_size, mtime), packed or b"", since))
     is_due = bool(found) and (found[0].since <= now - PACK_AFTER_S or size >= PACK_BYTES or len(found) == OLD_PER_ROUND)
     return found if is_due else []
+
+
+def db_next_due(store: FolderStore) -> float:
+    """When `db_recheck_old` or `db_superseded` has something to do, in unix seconds, as long as no row changes.
+    Infinity: never."""
+    (due,) = store.connection.execute(
+        "SELECT min(since+CASE checked WHEN 0 THEN ? ELSE ? END) FROM old WHERE checked IN (0,?)",
+        (RECHECK_AFTER_S, PACK_AFTER_S, COMPARED),
+    ).fetchone()
+    return inf if due is None else float(due)
 
 
 def db_packed_of(store: FolderStore, due: Sequence[Superseded]) -> set[Pid]:
@@ -222,7 +233,7 @@ def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
     for one in compared.gone:
         with Transaction(store.connection):
             if one.packed and one.is_known:
-                blocks.drop(store.connection, source_of(SourceKind.OLD, one.id), one.packed)
+                blocks.drop(store.connection, [(source_of(SourceKind.OLD, one.id), one.packed)])
             store.connection.execute("DELETE FROM old WHERE id=?", (one.id,))
     return publish_late_edits(store, compared.edited, int(now * 1000))
 

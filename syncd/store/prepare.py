@@ -28,7 +28,7 @@ from syncd.engine.plan import (
 )
 from syncd.store import rows
 from syncd.store.joining import PENDING, read_heads
-from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
+from syncd.store.rows import DELETED, DIR, FILE, PARKED_ROW, NodeRow
 from syncd.store.survey import Survey, mtime_of, time_of
 from syncd.treetypes import Kind, Path, Stat
 
@@ -84,7 +84,7 @@ class Want:
     """What it replaces had more of them, which it was given too."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """One operation that needs no content, with everything that the tree must be told."""
 
@@ -103,6 +103,8 @@ class Step:
     xattrs: bytes | None = None
     """Extended attributes that it is to have, as a column; `had`: those that the row says it has."""
     had: bytes | None = None
+    is_last: bool = False
+    """Once it is done nothing is left to do for the node."""
 
 
 class StepKind(IntEnum):
@@ -137,7 +139,7 @@ def prepare(connection: sqlite3.Connection, survey: Survey, operations: Sequence
     if not moving_directories:
         for operation in operations:
             work.add(operation)
-        return work.round
+        return work.finish()
     # Moving a directory changes the paths of everything in it, so such moves have a round to themselves, after the
     # directories have been made into which they go.
     for operation in operations:
@@ -145,7 +147,7 @@ def prepare(connection: sqlite3.Connection, survey: Survey, operations: Sequence
             work.add(operation)
     for operation in moving_directories:
         work.add_if_apart(operation)
-    return work.round
+    return work.finish()
 
 
 class _Preparation:
@@ -156,7 +158,13 @@ class _Preparation:
         self._any_problems = connection.execute("SELECT 1 FROM problem LIMIT 1").fetchone() is not None
         self._made: dict[int, Path] = {}
         self._moved: set[Path] = set()
+        self._settled: list[NodeRow] = []
         self.round = Round()
+
+    def finish(self) -> Round:
+        """Write what was settled. Call once, behind everything else."""
+        rows.write_disk(self._db, self._settled)
+        return self.round
 
     def is_directory(self, operation: Move | Park) -> bool:
         if operation.copy is not None:
@@ -210,7 +218,7 @@ class _Preparation:
             what,
             row.id,
             *version,
-            _unused(self._db, token) if self._any_old else token,
+            unused(self._db, token) if self._any_old else token,
             head.kind,
             head.size or 0,
             head.listed or 0,
@@ -239,7 +247,7 @@ class _Preparation:
             row.s_acs, row.s_aidx = row.a_cs, row.a_idx
             row.l_blocks = row.l_listed = row.l_cls = None
         row.pending = PENDING if self._copies_unsettled(row) else 0
-        rows.write_disk(self._db, [row])
+        self._settled.append(row)
         if row.pending == 0:
             self.round.settled += 1
             if self._any_problems:
@@ -291,7 +299,7 @@ class _Preparation:
         if target is None:
             return
         nid = b"copy%d" % copy if copy is not None else (row.nid if row is not None else b"")
-        token = _unused(self._db, blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode())
+        token = unused(self._db, blake3(nid + repr((expected, here)).encode()).digest(12).hex().encode())
         wanted_mode = -1 if row is None or row.mode is None else row.mode
         wanted_mtime = None if row is None else mtime_of(self._db, row)
         generation = self._survey.sources.generation
@@ -299,8 +307,15 @@ class _Preparation:
             Step(
                 *(operation, here, expected, target, token, wanted_mode, wanted_mtime, parked, generation, directory),
                 *((None, None) if row is None else (row.xattrs, row.l_xattrs)),
+                is_last=copy is None and row is not None and self._is_gone_for_good(operation, row),
             )
         )
+
+    def _is_gone_for_good(self, operation: Operation, row: NodeRow) -> bool:
+        """Whether nothing of a node is to stand on this disk once this is done."""
+        if not isinstance(operation, Retire | RemoveDir) or row.kind != DELETED or row.heads > 1:
+            return False
+        return not (self._survey.lineage.lives(row) or self._copies_unsettled(row))
 
 
 def token_of(nid: bytes, version: bytes, copy: bool) -> bytes:
@@ -308,7 +323,7 @@ def token_of(nid: bytes, version: bytes, copy: bool) -> bytes:
     return blake3(nid + version + bytes([copy])).digest(16).hex().encode()
 
 
-def _unused(connection: sqlite3.Connection, token: bytes) -> bytes:
+def unused(connection: sqlite3.Connection, token: bytes) -> bytes:
     """This token, or one made from it, under which nothing lies in `.syncd/old`."""
     while connection.execute("SELECT 1 FROM old WHERE token=?", (token.decode(),)).fetchone() is not None:
         token = blake3(token).digest(16).hex().encode()
@@ -348,7 +363,7 @@ def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> 
     elif (row.c_cs, row.c_idx) != (want.cs, want.idx) or row.l_kind == DIR:
         return False
     elif row.on_disk:
-        if row.l_parent is None or row.l_name is None or _unused(connection, want.token) != want.token:
+        if row.l_parent is None or row.l_name is None or unused(connection, want.token) != want.token:
             return False
         want.what, want.expected = What.REPLACE, expected_stat(row)
         parent, name = row.l_parent, row.l_name

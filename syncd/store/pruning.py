@@ -10,7 +10,7 @@ but a second copy.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import field, replace
 from datetime import tzinfo
 
@@ -30,7 +30,7 @@ from syncd.store.journal import QUARANTINED
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.past import Past
 from syncd.store.restoring import db_packed
-from syncd.treetypes import NotThere, TreeError
+from syncd.treetypes import NotThere
 
 CHANGESETS_PER_STEP = 4
 WORTH_KEEPING = 0.7
@@ -304,11 +304,13 @@ class Scrubbed:
     damaged: tuple[bytes, ...] = ()
 
 
-def db_to_scrub(store: FolderStore, before: float) -> tuple[str, int, list[tuple[int, bytes]]] | None:
-    """The pack that was not read for the longest time, if that was before a moment: name, size, blocks."""
-    found = store.connection.execute(
-        "SELECT id, name, size FROM pack WHERE verified<? ORDER BY verified LIMIT 1", (before,)
-    ).fetchone()
+def db_to_scrub(
+    store: FolderStore, before: float, passed: Container[str] = ()
+) -> tuple[str, int, list[tuple[int, bytes]]] | None:
+    """The pack that was not read for the longest time, if that was before a moment: name, size, blocks. None of
+    `passed`."""
+    due = store.connection.execute("SELECT id, name, size FROM pack WHERE verified<? ORDER BY verified", (before,))
+    found = next((row for row in due if row[1] not in passed), None)
     if found is None:
         return None
     pack, name, size = found
@@ -316,8 +318,14 @@ def db_to_scrub(store: FolderStore, before: float) -> tuple[str, int, list[tuple
     return name, size, store.connection.execute(query, (source_of(SourceKind.PACK, pack),)).fetchall()
 
 
+def db_read_since(store: FolderStore) -> float | None:
+    """Since when every pack was read; None without packs."""
+    (oldest,) = store.connection.execute("SELECT min(verified) FROM pack").fetchone()
+    return None if oldest is None else float(oldest)
+
+
 def scrub(store: FolderStore, name: str, size: int, blocks: Sequence[tuple[int, bytes]]) -> Scrubbed:
-    """Read every byte of a pack. Raises TreeError only for a shelf that does not answer at all."""
+    """Read every byte of a pack. Raises TreeError where the disk does not say what is in it: that is no damage yet."""
     try:
         content = store.packs.read_at(name, 0, size + 1)
     except NotThere:
@@ -328,7 +336,7 @@ def scrub(store: FolderStore, name: str, size: int, blocks: Sequence[tuple[int, 
     for offset, packed_entry in blocks:
         try:
             _read(store, name, offset, packed_entry)
-        except (_Damaged, EpochKeyMissing, TreeError):
+        except (_Damaged, EpochKeyMissing):
             damaged.append(packed_entry)
         else:
             whole.append((offset, packed_entry))

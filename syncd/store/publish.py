@@ -12,13 +12,14 @@ from syncd.model.ids import NodeId, new_node_id
 from syncd.model.naming import holds_any
 from syncd.model.records import Attributes, Content, Place, Record, file_of
 from syncd.model.xattrs import Xattrs, pack, unpack
-from syncd.store import blocks, rows
+from syncd.store import blocks, counts, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, keep_parts, packed_on_disk
 from syncd.store.departures import Departures
 from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, content_of, settle_pending, stands
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Source, read_heads
 from syncd.store.names import maybe_expected
+from syncd.store.prepare import expected_stat
 from syncd.store.rows import DIR, NodeRow, Value, value_of
 from syncd.store.scan import Action, Item, fresh_node_id
 from syncd.store.spelling import COLLISION_MARK, personality_of, spellings
@@ -252,6 +253,8 @@ class Publisher:
         if rows.same_blocks(row.l_kind, value.listed, value.blocks, listed, on_disk):
             self._attributes(row, examined)
             return
+        if self._is_suspect(row, examined):
+            return
         if self._is_global(row, value):
             self._became_global(row, examined, value)
             return
@@ -271,12 +274,27 @@ class Publisher:
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
             assert joined.l_parent is not None
-            blocks.drop(self._db, source_of(SourceKind.NODE, joined.id), before)
+            blocks.drop(self._db, [(source_of(SourceKind.NODE, joined.id), before)])
             self._desk.stand(joined, joined.l_parent, examined, content, source, index, joined.l_name)
             joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index, examined)
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
+
+    def _is_suspect(self, row: NodeRow, examined: Examined) -> bool:
+        """Whether its bytes are others under the stat that it had, and the disk would not let it be read before: nobody
+        hears of it before it was read once more (`doubts`). What is in doubt for another reason may be an edit within
+        a tick of the disk's clock, which is published at once."""
+        if examined.hashed is None or not examined.stat.same(expected_stat(row)):
+            return False
+        seen_s = examined.seen_ns / 1e9
+        query = "UPDATE doubt SET digest=?1, looked=?2 WHERE node=?3 AND digest=x''"
+        if not self._db.execute(query, (examined.hashed.digest(), seen_s, row.id)).rowcount:
+            return False
+        row.l_seen = examined.seen_ns
+        rows.write_disk(self._db, [row])
+        counts.db_note_suspect(self._db, examined.item.path, seen_s)
+        return True
 
     def _is_global(self, row: NodeRow, value: Value) -> bool:
         """The disk has by itself come to what Global says: an operation of ours that a crash cut short, or somebody had
@@ -393,9 +411,7 @@ class Publisher:
 
     def _not_moved(self, item: Item) -> None:
         """Both names are looked at again: the walk told nobody that the old one is gone."""
-        self._desk.draft.again.append(item.path)
-        if item.before is not None:
-            self._desk.draft.again.append(item.before)
+        self._desk.draft.again += item.paths
 
     # copies --------------------------------------------------------------------------------------------------
 

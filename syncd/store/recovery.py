@@ -8,6 +8,7 @@ nobody's bytes are lost: nothing leaves `.syncd/old` whose bytes were not compar
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from ca.values import dataclass
@@ -20,17 +21,19 @@ from syncd.store import blocks, rows
 from syncd.store.apply import Done, held_of
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.commit import Committed, Committer
-from syncd.store.contents import keep_parts, packed_entries
+from syncd.store.contents import keep_parts, packed_entries, packed_on_disk
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.hashing import Hashed
-from syncd.store.joining import PENDING, read_heads
+from syncd.store.joining import ONLY_HERE, PENDING, read_heads
 from syncd.store.journal import NoRight
 from syncd.store.prepare import Want, What, expected_stat
 from syncd.store.rows import FILE, PARKED_ROW, SYMLINK
 from syncd.store.scan import tick_of
 from syncd.store.survey import Survey
 from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
+
+log = logging.getLogger("syncd.folder")
 
 RECHECK_AFTER_S = 60.0
 COMPARED, KEPT = 1, 2
@@ -175,8 +178,8 @@ def _found_by_inode(store: FolderStore, token: bytes, stat: Stat) -> bool:
 # --- old inodes ------------------------------------------------------------------------------------------------------
 
 
-def db_adopt_old(store: FolderStore, now: float) -> int:
-    """What lies in `.syncd/old` without a row, whatever brought it there, is kept and never dropped. How many."""
+def db_adopt_old(store: FolderStore, now: float) -> None:
+    """What lies in `.syncd/old` without a row, whatever brought it there, gets one and is kept."""
     known = {token.encode() for (token,) in store.connection.execute("SELECT token FROM old")}
     strays = [(token, stat) for token, stat in store.tree.list_old() if token not in known]
     with Transaction(store.connection):
@@ -184,7 +187,19 @@ def db_adopt_old(store: FolderStore, now: float) -> int:
             "INSERT INTO old(token, node, name, ino, size, mtime, ctime, since, checked) VALUES (?,0,x'',?,?,?,?,?,?)",
             [(token.decode(), stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, now, KEPT) for token, stat in strays],
         )
-    return len(strays)
+
+
+def db_count_nameless(store: FolderStore) -> int:
+    """Of how many things in `.syncd/old` nothing is known, as after a database was lost: they are kept until a person
+    takes them away."""
+    nameless = store.connection.execute("SELECT id, token FROM old WHERE node=0").fetchall()
+    if not nameless:
+        return 0
+    there = {token for token, _ in store.tree.list_old()}
+    gone = [(id,) for id, token in nameless if token.encode() not in there]
+    with Transaction(store.connection):
+        store.connection.executemany("DELETE FROM old WHERE id=?", gone)
+    return len(nameless) - len(gone)
 
 
 def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) -> int:
@@ -209,6 +224,7 @@ def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) 
             _trust_again(store, old, known or b"", late)
             continue
         version = store.journal.sources.version(cs, idx)
+        _leave_place(store, late.stat)
         try:
             _publish(store, old, Record(row.nid, late.content, (VersionId(version),)), late, now_ms)
             published += 1
@@ -217,12 +233,27 @@ def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) 
     return published
 
 
+def _leave_place(store: FolderStore, stat: Stat) -> None:
+    """What is known to stand somewhere else is this very object, which a person has put where we took it away. So what
+    stands there now is something else, and whoever changes that has not seen this."""
+    if stat.nlink > 1:
+        return
+    with Transaction(store.connection):
+        where, values = "WHERE l_ino=? AND l_kind=? AND pending<>?", (stat.ino, int(stat.kind), ONLY_HERE)
+        for row in rows.read(store.connection, where, values):
+            source = source_of(SourceKind.NODE, row.id)
+            blocks.drop(store.connection, [(source, packed_on_disk(store.connection, row))])
+            row.leave_disk()
+            row.pending = PENDING
+            rows.write(store.connection, [row])
+
+
 def _trust_again(store: FolderStore, old: int, known: bytes, late: _Late) -> None:
     """It was doubted for nothing, and serves its blocks again: they may be in no other place."""
     with Transaction(store.connection):
         if late.hashed is not None:
             source = source_of(SourceKind.OLD, old)
-            blocks.drop(store.connection, source, known)  # where the doubt came later than the inode
+            blocks.drop(store.connection, [(source, known)])  # where the doubt came later than the inode
             blocks.add(store.connection, [(source, known)])
         _note_stat(store, old, late.stat)
 
@@ -252,15 +283,21 @@ class _Late:
 
 
 def _late_edit(store: FolderStore, token: bytes) -> _Late | None:
+    """None if there is none, or the disk does not say now: its row goes on saying that it is to be compared."""
     try:
-        stat = store.tree.stat_old(token)
-        if stat.kind is Kind.SYMLINK:
-            return _Late(stat, symlink_to(store.tree.read_old_link(token)))
-        if stat.kind is not Kind.FILE:
-            return None
-        reader = store.tree.open_old(token)
-    except TreeError:
+        return _read_late(store, token)
+    except TreeError as error:
+        log.warning("folder %s: %s in .syncd/old: %s", store.keyring.folder.hex()[:8], token.decode(), error)
         return None
+
+
+def _read_late(store: FolderStore, token: bytes) -> _Late | None:
+    stat = store.tree.stat_old(token)
+    if stat.kind is Kind.SYMLINK:
+        return _Late(stat, symlink_to(store.tree.read_old_link(token)))
+    if stat.kind is not Kind.FILE:
+        return None
+    reader = store.tree.open_old(token)
     try:
         hashed = store.keyring.hasher().large(reader, stat.size, None, {})
     finally:

@@ -164,6 +164,15 @@ def pending_of(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
     return found
 
 
+def waiting_for(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, tuple[int | None, int | None]]:
+    """Of these rows, those that wait for the planner, each with its content: changeset and index."""
+    found: dict[int, tuple[int | None, int | None]] = {}
+    for part in chunks(list(ids)):
+        query = f"SELECT id, c_cs, c_idx FROM node WHERE pending=1 AND id IN ({marks(part)})"
+        found.update((id_, (cs, index)) for id_, cs, index in connection.execute(query, part))
+    return found
+
+
 def write(connection: sqlite3.Connection, rows: Iterable[NodeRow]) -> None:
     """Insert or replace whole rows."""
     connection.executemany(_WRITE, [_values(row) for row in rows])

@@ -28,10 +28,9 @@ from syncd.store.rows import DIR, FILE, ROOT_ROW, SYMLINK
 from syncd.store.spelling import as_named
 from syncd.store.standing import BY_INODE, KNOWN, facts_of, known_of, read_strays
 from syncd.treetypes import (
+    ABSENT,
     ROOT,
     Kind,
-    LinkInTheWay,
-    NotADirectory,
     NotThere,
     Path,
     Personality,
@@ -78,6 +77,12 @@ class Item:
     def name(self) -> bytes:
         return self.path[-1]
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where it is to be looked at again if nothing came of it. At its old name, too: no look misses it there any
+        more that has found it elsewhere, and what is gone from its new name meanwhile would stay in the rows."""
+        return (self.path,) if self.before is None else (self.path, self.before)
+
 
 @dataclass(frozen=True, slots=True)
 class Gone:
@@ -97,6 +102,8 @@ class Trouble:
     path: Path
     error: TreeError | None
     stat: Stat | None = None
+    before: Path | None = None
+    """Where it stood before, as of an `Item`."""
 
 
 @dataclass(slots=True)
@@ -165,6 +172,8 @@ class Walk:
         """Not only what a watch told is looked at: what is missed may have gone to where this look was already."""
         self.is_blind = False
         """Something could not be looked at: what was not met may be there."""
+        self._refused: list[Trouble] = []
+        """What could not be looked at on the way to something else, and was not told yet."""
         self._met: set[Path] | None = None if dirty is None else set()
         """New paths already found: a new directory is gone through whole, and events name what is in it as well."""
         if dirty is None:
@@ -177,11 +186,13 @@ class Walk:
 
     def step(self, most: int) -> Found | None:
         """Look at about `most` more names; None when the pass is through."""
-        if not self._stack:
+        if self.is_through:
             return None
         found = Found()
         while self._stack and found.seen < most:
             self._directory(self._stack.pop(), found)
+        found.trouble += self._refused
+        self._refused.clear()
         self.is_blind |= any(trouble.error is not None for trouble in found.trouble)
         return found
 
@@ -198,19 +209,26 @@ class Walk:
 
     @property
     def is_through(self) -> bool:
-        """Whether everything was looked at."""
-        return not self._stack
+        """Whether everything was looked at, and told."""
+        return not (self._stack or self._refused)
 
     @property
     def misses_nothing(self) -> bool:
         """Whether that is certain without another look at the rows: only names were looked at, and all were there."""
-        return not (self._stack or self.gone or self._is_whole)
+        return self.is_through and not (self.gone or self._is_whole)
 
     def missing(self) -> list[Gone]:
-        """After the pass: rows that are gone and did not turn up elsewhere."""
+        """After the pass: rows that are gone and did not turn up elsewhere. What cannot be said of them is told by
+        `refused`."""
         gone = [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
-        missing = [self._judged(item) for item in gone if not self._stands(item.known)]
+        stands = self._standing([item.known for item in gone])
+        missing = [self._judged(item) for item, one_stands in zip(gone, stands, strict=True) if not one_stands]
         return missing + self._strays() if self._is_whole and not self.is_blind else missing
+
+    def refused(self) -> list[Trouble]:
+        """After `missing`: what the disk would not say."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def _judged(self, gone: Gone) -> Gone:
         known = gone.known
@@ -242,16 +260,42 @@ class Walk:
         gone = [Gone((known.name,), known) for known in strays if (known.is_copy, known.row) not in told]
         return [self._judged(one) for one in gone]
 
-    def _stands(self, known: Known) -> bool:
-        """Whether it is where its row says after all: it was missed in another directory, or put there meanwhile."""
-        path = self._disk_path(known.parent, known.name)
-        if path is None:
-            return False
+    def _standing(self, missed: Sequence[Known]) -> list[bool]:
+        """Which of them are where their rows say after all: they were missed in another directory, or put there
+        meanwhile. So they are, too, where the disk does not say: that is asked again."""
+        names: dict[int | None, list[bytes]] = {}
+        for known in missed:
+            names.setdefault(known.parent, []).append(known.name)
+        found: dict[tuple[int | None, bytes], Stat | None] = {}
+        refused: set[tuple[int | None, bytes]] = set()
+        for parent, missed_here in names.items():
+            directory = self._directory_path(parent)
+            if directory is None:
+                continue
+            for name, stat in zip(missed_here, self._stats(directory, missed_here), strict=True):
+                if not isinstance(stat, TreeError):
+                    found[parent, name] = stat
+                elif not isinstance(stat, ABSENT):
+                    refused.add((parent, name))
+                    self._refused.append(Trouble((*directory, name), stat))
+                    self.is_blind = True
+        return [self._stands(known, found.get((known.parent, known.name)), refused) for known in missed]
+
+    @staticmethod
+    def _stands(known: Known, found: Stat | None, refused: Container[tuple[int | None, bytes]]) -> bool:
+        if (known.parent, known.name) in refused:
+            return True
+        return found is not None and (found.ino, int(found.kind)) == (known.ino, known.kind)
+
+    def _stats(self, directory: Path, names: Sequence[bytes]) -> Sequence[Stat | TreeError]:
         try:
-            found = self._tree.stat(path)
-        except TreeError:
-            return False
-        return (found.ino, int(found.kind)) == (known.ino, known.kind)
+            return self._tree.stat_many(directory, names)
+        except TreeError as error:
+            return [error] * len(names)
+
+    def _directory_path(self, row: int | None) -> Path | None:
+        path = self._disk_path(row, b"")
+        return None if path is None else path[:-1]
 
     def _start_at(self, path: Path, names: frozenset[bytes] | None, *, deep: bool = False) -> None:
         """Begin at the deepest directory on the way to `path` that has a row, and stands where that says; below it
@@ -261,25 +305,34 @@ class Walk:
             found = self._db.execute(
                 "SELECT id, nid, l_ino FROM node WHERE l_parent=? AND l_name=? AND l_kind=2 AND l_kind<>0", (row, name)
             ).fetchone()
-            if found is None or not self._is_directory(path[: depth + 1], found[2]):
+            try:
+                is_there = found is not None and self._is_directory(path[: depth + 1], found[2])
+            except TreeError as error:  # nobody knows what stands there: it is looked at again, with all that is in it
+                self._refused.append(Trouble(path[: depth + 1], error))
+                return
+            if not is_there:
                 self._stack.append(_Directory(path[:depth], row, nid, frozenset((name,)), deep=False))
                 return
             row, nid = found[:2]
         self._stack.append(_Directory(path, row, nid, names, deep=deep))
 
     def _is_directory(self, path: Path, ino: int | None) -> bool:
-        """Whether the directory of that inode stands there."""
+        """Whether the directory of that inode stands there. Raises TreeError if the disk does not say."""
+        found = self._maybe_stat(path)
+        return found is not None and found.kind is Kind.DIR and found.ino == ino
+
+    def _maybe_stat(self, path: Path) -> Stat | None:
+        """What stands there; None for nothing. Raises TreeError if the disk does not say."""
         try:
-            found = self._tree.stat(path)
-        except TreeError:
-            return False
-        return found.kind is Kind.DIR and found.ino == ino
+            return self._tree.stat(path)
+        except ABSENT:
+            return None
 
     def _directory(self, at: _Directory, found: Found) -> None:
         self._objects = {}
         try:
             listed = self._list(at)
-        except (NotThere, NotADirectory, LinkInTheWay):
+        except ABSENT:
             found.seen += 1
             if at.row is not None and at.path:
                 # Gone with everything in it: the directory above is looked at, where that will be seen. Which row that
@@ -415,7 +468,11 @@ class Walk:
             if path in self._met:
                 return
             self._met.add(path)
-        moved = self._moved_from(stat, path)
+        try:
+            moved = self._moved_from(stat, path)
+        except TreeError as error:  # whether its old name still stands: until that is known, neither is told
+            self._refused.append(Trouble(path, error))
+            return
         if moved is not None:
             row, nid, known, before = moved
             self._moved.add(row)
@@ -444,7 +501,8 @@ class Walk:
                 self._objects[row[5]].append(row)
 
     def _moved_from(self, stat: Stat, path: Path) -> tuple[int, NodeId, Known, Path | None] | None:
-        """The row whose object this is at `path`, if it does not stand where that says any more; and where that is."""
+        """The row whose object this is at `path`, if it does not stand where that says any more; and where that is.
+        Raises TreeError if the disk does not say."""
         if stat.ino not in self._objects:
             self._read_objects([stat])
         for row, nid, *rest in self._objects[stat.ino]:
@@ -454,7 +512,14 @@ class Walk:
             if row in self._moved or row in self._kept or not is_same_object(stat, known):
                 continue
             before = self._disk_path(known.parent, known.name)
-            if before is None or self._is_respelled(before, path) or not self._still_there(before, stat):
+            if before is None or self._is_respelled(before, path):
+                return row, NodeId(nid), known, before
+            try:
+                has_gone = not self._still_there(before, stat)
+            except TreeError:
+                self._moved.add(row)
+                raise
+            if has_gone:
                 return row, NodeId(nid), known, before
         return None
 
@@ -467,9 +532,8 @@ class Walk:
     def _still_there(self, path: Path, stat: Stat) -> bool:
         """Whether the old name did not go away. A file that has another's place there is the next version of the node,
         as when an editor renames the old one to keep it."""
-        try:
-            found = self._tree.stat(path)
-        except (NotThere, NotADirectory, LinkInTheWay):
+        found = self._maybe_stat(path)
+        if found is None:
             return False
         return found.kind == stat.kind if stat.kind is not Kind.DIR else found.ino == stat.ino
 

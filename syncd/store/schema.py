@@ -13,10 +13,10 @@ A new column or table is a new migration: never edit one that has been released.
 
 from __future__ import annotations
 
-from sqlite_utils import Database, Migrations
+from syncd.store.migrating import Executes, Steps
 
-FOLDER = Migrations("syncd-folder")
-DEVICE = Migrations("syncd-device")
+FOLDER = Steps("syncd-folder")
+DEVICE = Steps("syncd-device")
 
 FOLDER_TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -153,14 +153,14 @@ CREATE TABLE request(id TEXT PRIMARY KEY, folder BLOB NOT NULL, body BLOB NOT NU
 """
 
 
-@FOLDER()
-def m001_first(db: Database) -> None:
+@FOLDER
+def m001_first(db: Executes) -> None:
     """The tables as of the first version."""
     _run(db, FOLDER_TABLES)
 
 
-@FOLDER()
-def m002_steps(db: Database) -> None:
+@FOLDER
+def m002_steps(db: Executes) -> None:
     """What is about to be done to the tree without content, in that order; removed with the commit of what was done."""
     db.execute(
         "CREATE TABLE step(id INTEGER PRIMARY KEY, what INTEGER NOT NULL, node INTEGER NOT NULL, copy INTEGER, "
@@ -168,14 +168,14 @@ def m002_steps(db: Database) -> None:
     )
 
 
-@FOLDER()
-def m003_history(db: Database) -> None:
+@FOLDER
+def m003_history(db: Executes) -> None:
     """History: packs of blocks, and the records of every node."""
     _run(db, HISTORY_TABLES)
 
 
-@FOLDER()
-def m004_waves(db: Database) -> None:
+@FOLDER
+def m004_waves(db: Executes) -> None:
     """Why a wave waits; and what passed shortly before one, with the version that stood there."""
     db.execute("ALTER TABLE held ADD COLUMN why TEXT NOT NULL DEFAULT 'gone'")
     db.execute(
@@ -184,43 +184,43 @@ def m004_waves(db: Database) -> None:
     )
 
 
-@FOLDER()
-def m005_doubts(db: Database) -> None:
+@FOLDER
+def m005_doubts(db: Executes) -> None:
     """Files whose bytes changed under an unchanged stat, with what the last look saw; and what has rotted here."""
     db.execute("CREATE TABLE doubt(node INTEGER PRIMARY KEY, digest BLOB NOT NULL, looked REAL NOT NULL, since REAL)")
     db.execute("CREATE TABLE rot(id INTEGER PRIMARY KEY, node INTEGER, path BLOB, found REAL NOT NULL, size INTEGER)")
 
 
-@FOLDER()
-def m006_approvals(db: Database) -> None:
+@FOLDER
+def m006_approvals(db: Executes) -> None:
     """Which changesets were approved, by which; and nodes that a person here has let pass, since when."""
     db.execute("CREATE TABLE approval(hash BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(hash, seq)) WITHOUT ROWID")
     db.execute("CREATE TABLE passing(node INTEGER PRIMARY KEY, at REAL NOT NULL)")
 
 
-@FOLDER()
-def m007_renames_that_passed(db: Database) -> None:
+@FOLDER
+def m007_renames_that_passed(db: Executes) -> None:
     """Where stood what passed shortly before a wave: a no brings names back as well."""
     db.execute("ALTER TABLE passed ADD COLUMN p_cs INTEGER")
     db.execute("ALTER TABLE passed ADD COLUMN p_idx INTEGER")
 
 
-@FOLDER()
-def m008_odd_for_a_time(db: Database) -> None:
+@FOLDER
+def m008_odd_for_a_time(db: Executes) -> None:
     """Of the nodes that were ever odd, those that are not any more."""
     db.execute("ALTER TABLE odd ADD COLUMN settled INTEGER NOT NULL DEFAULT 0")
     db.execute("CREATE INDEX odd_now ON odd(node) WHERE settled=0")
 
 
-@FOLDER()
-def m009_copies(db: Database) -> None:
+@FOLDER
+def m009_copies(db: Executes) -> None:
     """Who proved when to hold which block; and until when we promised others to keep one."""
     db.execute("CREATE TABLE proof(cid BLOB, device BLOB, at REAL NOT NULL, PRIMARY KEY(cid, device)) WITHOUT ROWID")
     db.execute("CREATE TABLE hold(pid BLOB PRIMARY KEY, made REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID")
 
 
-@FOLDER()
-def m010_apart(db: Database) -> None:
+@FOLDER
+def m010_apart(db: Executes) -> None:
     """How much is kept of each author without counting, always as the rows say; and when more was left out."""
     db.execute(
         "CREATE TABLE apart(author INTEGER PRIMARY KEY, changesets INTEGER NOT NULL DEFAULT 0, "
@@ -243,20 +243,20 @@ def m010_apart(db: Database) -> None:
     db.execute(f"CREATE TRIGGER apart_less AFTER UPDATE OF state ON changeset WHEN old.state=2 AND new.state<>2 {less}")
 
 
-@FOLDER()
-def m011_extended_attributes(db: Database) -> None:
+@FOLDER
+def m011_extended_attributes(db: Executes) -> None:
     """The extended attributes that stand on this disk, as far as they came from others or were told to them."""
     db.execute("ALTER TABLE node ADD COLUMN l_xattrs BLOB")
 
 
-@DEVICE()
-def m001_first_device(db: Database) -> None:
+@DEVICE
+def m001_first_device(db: Executes) -> None:
     """The tables as of the first version."""
     _run(db, DEVICE_TABLES)
 
 
-@DEVICE()
-def m002_commands(db: Database) -> None:
+@DEVICE
+def m002_commands(db: Executes) -> None:
     """Commands that were obeyed, so that none works twice; and the audit log."""
     db.execute(
         "CREATE TABLE command(nonce BLOB PRIMARY KEY, signer BLOB NOT NULL, issued_ms INTEGER NOT NULL, "
@@ -265,8 +265,8 @@ def m002_commands(db: Database) -> None:
     db.execute("CREATE TABLE audit(number INTEGER PRIMARY KEY, raw BLOB NOT NULL)")
 
 
-@DEVICE()
-def m003_keepsakes(db: Database) -> None:
+@DEVICE
+def m003_keepsakes(db: Executes) -> None:
     """What other devices left here, sealed to the recovery key, to find it again on a new machine."""
     db.execute(
         "CREATE TABLE keepsake(folder BLOB NOT NULL, device BLOB NOT NULL, time_ms INTEGER NOT NULL, sealed BLOB NOT "
@@ -274,13 +274,13 @@ def m003_keepsakes(db: Database) -> None:
     )
 
 
-@DEVICE()
-def m004_share_links(db: Database) -> None:
+@DEVICE
+def m004_share_links(db: Executes) -> None:
     """Share links that this device serves: hashes of what opens them, until when, how often they were used."""
     db.execute("CREATE TABLE share_link(id BLOB PRIMARY KEY, folder BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID")
 
 
-def _run(db: Database, script: str) -> None:
+def _run(db: Executes, script: str) -> None:
     # One statement at a time: executescript would commit what the migration's transaction holds.
     statement = ""
     for line in script.splitlines():

@@ -4,6 +4,9 @@ A name rests 200 ms after an event that ends something (closed after writing, de
 and 2 s after one that does not (written, still open). What keeps changing is looked at all the same: after 30 s, then
 after twice as long each time, up to 10 minutes, until it rests once.
 
+A cookie comes out with the last of the names that were in unrest before it: whoever has written it knows that all that
+had changed by then is looked at.
+
 The old name of a rename does not rest before the new one: looked at alone, it would count as deleted. The two events
 may arrive apart, as a watch can be read between them.
 
@@ -32,9 +35,10 @@ _Key = tuple[Path, bytes]
 class _Unrest:
     """One name that has changed."""
 
-    __slots__ = ("before", "deadline_s", "due_s", "halves", "is_tree", "patience_s", "queued_s")
+    __slots__ = ("before", "deadline_s", "due_s", "halves", "is_tree", "number", "patience_s", "queued_s")
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, number: int) -> None:
+        self.number = number  # of those that came before it and were not looked at since, all are lower
         self.due_s = now_s  # at rest then, if nothing more happens
         self.patience_s = RESTLESS_S
         self.deadline_s = now_s + RESTLESS_S  # looked at then in any case
@@ -48,12 +52,13 @@ class Settling:
     """Events in, names at rest out."""
 
     def __init__(self) -> None:
-        self._unrest: dict[_Key, _Unrest] = {}
+        self._unrest: dict[_Key, _Unrest] = {}  # by number
         self._queue: list[tuple[float, _Key]] = []  # a heap; entries whose time is not `queued_s` are void
         self._rescan = False
         self._limited = False
         self._ignore_changed = False
-        self._cookies: set[bytes] = set()
+        self._number = 0
+        self._cookies: dict[bytes, int] = {}  # and the highest number in unrest before each
         self._halves: dict[int, _Unrest] = {}  # renames of which one name is known, by pair
 
     def feed(self, events: Iterable[RawEvent], now_s: float) -> None:
@@ -73,19 +78,23 @@ class Settling:
                 case Change.LIMITED:
                     self._limited = True
                 case Change.COOKIE:
-                    self._cookies.add(event.name)
+                    self._cookies[event.name] = self._number
                 case Change.IGNORE:
                     self._ignore_changed = True
 
     def _stir(self, key: _Key, now_s: float, quiet_s: float) -> _Unrest:
         unrest = self._unrest.get(key)
         if unrest is None:
-            unrest = self._unrest[key] = _Unrest(now_s)
+            unrest = self._unrest[key] = _Unrest(now_s, self._next_number())
         unrest.due_s = now_s + quiet_s
         if unrest.due_s < unrest.queued_s:
             self._enqueue(key, unrest)
         self._hold_back(unrest)
         return unrest
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
 
     def _tie(self, pair: int, unrest: _Unrest) -> None:
         """The old name comes first, and is held back by the new one."""
@@ -114,9 +123,16 @@ class Settling:
 
     def next_due_s(self) -> float | None:
         """When `take` should be called next; None when nothing is waiting."""
-        if self._rescan or self._limited or self._ignore_changed or self._cookies:
+        if self._rescan or self._limited or self._ignore_changed or self._passed():
             return 0.0
         return self._queue[0][0] if self._queue else None
+
+    def _passed(self) -> list[bytes]:
+        """Cookies before which no name is left."""
+        if not self._cookies:
+            return []
+        oldest = next(iter(self._unrest.values())).number if self._unrest else math.inf
+        return [cookie for cookie, number in self._cookies.items() if number < oldest]
 
     def take(self, now_s: float) -> Dirty | None:
         """What has come to rest by `now_s`, or None. It is forgotten here."""
@@ -133,9 +149,11 @@ class Settling:
             return None
         frozen: dict[Path, frozenset[bytes] | None] = {path: frozenset(found) for path, found in names.items()}
         frozen.update(dict.fromkeys(trees))
-        dirty = Dirty(frozen, self._rescan, self._limited, frozenset(self._cookies), self._ignore_changed)
+        cookies, more = frozenset(self._passed()), bool(self._unrest)
+        dirty = Dirty(frozen, self._rescan, self._limited, cookies, self._ignore_changed, more)
         self._rescan = self._limited = self._ignore_changed = False
-        self._cookies.clear()
+        for cookie in cookies:
+            del self._cookies[cookie]
         return dirty
 
     def _forget_halves(self, unrest: _Unrest) -> None:
@@ -161,5 +179,7 @@ class Settling:
                 unrest.before.clear()  # they are due as well
                 unrest.patience_s = min(2 * unrest.patience_s, RESTLESS_MAX_S)
                 unrest.deadline_s = now_s + unrest.patience_s
+                unrest.number = self._next_number()
+                self._unrest[key] = self._unrest.pop(key)
             self._enqueue(key, unrest)
         return rested

@@ -64,6 +64,8 @@ class Staging:
     writer: Writer | None = None
     staged: Stat | None = None
     error: TreeError | None = None
+    refusals: int = 0
+    """How often the disk had refused to save anything when this was begun."""
     copied_bytes: int = 0
     is_gone: bool = False
     """Nobody waits for it any more."""

@@ -72,7 +72,7 @@ class Survey:
         nodes are on their way already. What is `ignored` is put aside.
         """
         query = (
-            "WHERE pending=1 AND id>?1 AND id NOT IN "
+            "WHERE pending=1 AND pending<>0 AND id>?1 AND id NOT IN "
             f"(SELECT node FROM problem WHERE retry_at>?2 AND retry_at<=?2+{MAX_RETRY_S}) "
             "AND id NOT IN (SELECT node FROM held_node) ORDER BY id LIMIT ?3"
         )
@@ -135,9 +135,10 @@ class Survey:
         return not others and self._claims_in(row.parent)[key] == 1
 
     def _claims_in(self, directory: int) -> Counter[bytes]:
-        """How many nodes want what is one name to this disk."""
+        """How many nodes may want what is one name to this disk: the deleted ones too, of which a directory lives again
+        by what somebody else put into it."""
         if directory not in self._claims:
-            found = self.connection.execute("SELECT name FROM node WHERE parent=? AND kind<>4", (directory,))
+            found = self.connection.execute("SELECT name FROM node WHERE parent=?", (directory,))
             self._claims[directory] = Counter(disk_key(name, self.names.personality) for (name,) in found)
         return self._claims[directory]
 
@@ -332,7 +333,12 @@ class Survey:
         self.woken += cursor.rowcount
 
     def _is_stuck(self, node: int) -> bool:
-        query = "SELECT 1 FROM problem WHERE node=?1 UNION ALL SELECT 1 FROM held_node WHERE node=?1 LIMIT 1"
+        """Whether it cannot move by itself. Not when somebody was quicker, or has its name: two who wait for each
+        other's names would both be stuck for that."""
+        query = (
+            "SELECT 1 FROM problem WHERE node=?1 AND code NOT IN ('SY-FILE-03', 'SY-FILE-07') "
+            "UNION ALL SELECT 1 FROM held_node WHERE node=?1 LIMIT 1"
+        )
         return self.connection.execute(query, (node,)).fetchone() is not None
 
     def _disk_children(self, node: int) -> int:

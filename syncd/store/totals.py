@@ -35,9 +35,11 @@ CREATE TEMP TRIGGER total_old_delete AFTER DELETE ON main.old
 BEGIN UPDATE total SET old_files=old_files-1, old_size=old_size-coalesce(old.size,0); END;
 CREATE TEMP TRIGGER total_old_update AFTER UPDATE OF size ON main.old
 BEGIN UPDATE total SET old_size=old_size-coalesce(old.size,0)+coalesce(new.size,0); END;
-INSERT INTO total SELECT n.*, o.* FROM
+"""
+_COUNT = f"""
+SELECT n.*, o.* FROM
   (SELECT count(*), coalesce(sum(l_size),0) FROM main.node WHERE l_kind {_IS_FILE}) n,
-  (SELECT count(*), coalesce(sum(size),0) FROM main.old) o;
+  (SELECT count(*), coalesce(sum(size),0) FROM main.old) o
 """
 # A row that replaces another deletes it first, which only recursive triggers are told of.
 
@@ -53,10 +55,25 @@ class Totals(NamedTuple):
 
 def db_totals(connection: sqlite3.Connection) -> Totals:
     """As of now, what is not committed yet included."""
+    found = totals_so_far(connection)
+    if found is None:
+        found = Totals(*connection.execute(_COUNT).fetchone())
+        begin_totals(connection, found)
+    return found
+
+
+def totals_so_far(connection: sqlite3.Connection) -> Totals | None:
+    """What was counted and followed on this connection; None if nothing was."""
     if connection.execute("SELECT 1 FROM temp.sqlite_master WHERE name='total'").fetchone() is None:
-        for statement in _statements(_SETUP):
-            connection.execute(statement)
+        return None
     return Totals(*connection.execute("SELECT files, size, old_files, old_size FROM temp.total").fetchone())
+
+
+def begin_totals(connection: sqlite3.Connection, totals: Totals) -> None:
+    """Follow from here on what is written, beginning with what stands in the rows now."""
+    for statement in _statements(_SETUP):
+        connection.execute(statement)
+    connection.execute("INSERT INTO temp.total VALUES (?,?,?,?)", totals)
 
 
 def _statements(script: str) -> list[str]:

@@ -36,6 +36,7 @@ from syncd.store.descent import (
     translated,
 )
 from syncd.store.directory import O_READ, drop, flush_each, list_open, list_own, open_new, read_link, read_whole
+from syncd.store.echoes import Echoes
 from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes, stat_of, write_fully, xattr_names
 from syncd.store.places import Places
 from syncd.store.probe import probe
@@ -50,6 +51,7 @@ from syncd.treetypes import (
     LocallyChanged,
     Marker,
     NameRefused,
+    NameTaken,
     NotAFile,
     NotThere,
     Path,
@@ -151,6 +153,7 @@ class DirTree:
         self._personality: Personality | None = None
         self._stable = True
         self._slow_until = -1.0  # no syncfs before that moment
+        self.echoes = Echoes()
 
     # The root.
 
@@ -256,12 +259,20 @@ class DirTree:
 
     @_verb
     def stat_many(self, parent: Path, names: Sequence[bytes]) -> list[Stat | TreeError]:
-        with Directory(self._at(), parent) as fd:
-            return [attempt((*parent, name), self._stat_checked, fd, (*parent, name)) for name in names]
-
-    def _stat_checked(self, parent: int, path: Path) -> Stat:
-        check_name(path[-1], path)
-        return self._stat(parent, path[-1])
+        found: list[Stat | TreeError] = []
+        places = self._at()
+        with Directory(places, parent) as fd:
+            for name in names:
+                try:
+                    check_name(name, (*parent, name))
+                    found.append(stat_of(os.stat(name, dir_fd=fd, follow_symlinks=False), places.owners))
+                except FileNotFoundError:  # thousands of a wave of deletions, and nobody reads what is said of them
+                    found.append(NotThere("does not exist", (*parent, name)))
+                except OSError as error:
+                    found.append(translated(error, (*parent, name)))
+                except TreeError as error:
+                    found.append(error)
+        return found
 
     @_verb
     def open_read(self, path: Path) -> FileReader:
@@ -354,10 +365,18 @@ class DirTree:
     # Changing what the user sees.
 
     def create(self, token: bytes, path: Path) -> Stat:
-        return _only(self.create_many(((token, path),)))
+        return _only(self._create_many(self._at(), ((token, path),)))
 
     def create_many(self, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]:
-        places = self._at()
+        places = self._at()  # without a root nothing is given, and nothing expected
+        expected = self.echoes.expect(path for _, path in items)
+        made = self._create_many(places, items)
+        for at, (_, path) in enumerate(items):
+            if isinstance(made[at], TreeError) and not self.echoes.withdraw(expected, path):
+                made[at] = NameTaken(f"something else came there: {show_path(path)}", path)
+        return made
+
+    def _create_many(self, places: Places, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]:
         with Parents(places) as parents:
             return [attempt(path, self._name, places.stage, token, parents, path) for token, path in items]
 
@@ -655,12 +674,15 @@ class DirTree:
             return
         for own in (places.stage, places.old, places.parked):
             flush_file(own)
+        has_moved = False
         for path in paths:
             try:
                 with Directory(places, path, O_LIST) as fd:
                     flush_file(fd)
             except FileNotFoundError:
-                continue  # deleted since: there are no names in it to keep
+                has_moved = True
+        if has_moved:  # it was deleted, or somebody took it elsewhere with its names
+            self._flush_all(places)
 
     # syncd's own files.
 

@@ -15,6 +15,7 @@ import trio
 
 from syncd.seams import Tree, TreeEvents, Workers
 from syncd.store import syscalls
+from syncd.store.descent import translated
 from syncd.store.listening import OVERFLOW, Instances, Notice
 from syncd.store.places import COOKIES
 from syncd.store.settle import Settling
@@ -99,10 +100,14 @@ _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
 _IGNORED, _ISDIR = 0x8000, 0x4000_0000
 _ONLYDIR, _EXCL_UNLINK = 0x0100_0000, 0x0400_0000
 _ENDED = _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _DELETE
+_LEAVES, _COMES = _MOVED_FROM | _MOVED_TO | _DELETE, _MOVED_TO | _CREATE
 _MASK = _ENDED | _MODIFY | _ATTRIB | _CREATE | _ONLYDIR | _EXCL_UNLINK
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM)
-_UNOPENABLE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EPERM)
+_NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+"""No directory of the folder stands there, or not any more."""
+REFUSED_S, LONGEST_REFUSED_S = 2.0, 600.0
+"""Until a directory that could not be watched is tried again, at first and at most."""
 
 
 class WhenGranted:
@@ -135,13 +140,14 @@ class WhenGranted:
 class _Watched:
     """A watched directory. Its path follows from its parents, so a move changes one link."""
 
-    __slots__ = ("below", "name", "parent", "watch")
+    __slots__ = ("below", "name", "number", "parent", "watch")
 
     def __init__(self, parent: _Watched | None, name: bytes) -> None:
         self.parent = parent
         self.name = name
         self.below: dict[bytes, _Watched] = {}
         self.watch = -1
+        self.number = 0  # how many were watched before it, and it
 
 
 class Inotify:
@@ -156,11 +162,15 @@ class Inotify:
 
     def _begin_anew(self) -> None:
         self._line.clear()
+        self._tree.echoes.forget()
         self._top = _Watched(None, b"")
         self._private = _Watched(None, PRIVATE)
         self._cookies = _Watched(None, COOKIES)
         self._by_watch: dict[int, _Watched] = {}
         self._on_the_way: dict[int, _Watched] = {}  # moved away; where to is not known yet
+        self._refused: set[Path] = set()
+        """Directories that could not be watched, or listed: nobody hears what happens in them."""
+        self._refused_s, self._try_at = REFUSED_S, inf
         self._limited = False
         self._started = False
 
@@ -168,16 +178,40 @@ class Inotify:
         while True:
             if not self._started and not self._line.is_closed:
                 return await self._start()
-            events, arrived = self._take(await self._line.notices())
+            notices = await self._notices()
+            events, arrived = self._take(notices) if notices else ([], self._try_again())
             for path in arrived:
-                events += await self._workers.run_blocking(self._watch_below, path)
+                events += await self._workers.run_blocking(self._watch_below, path, not notices)
+            self._plan_to_try_again(is_new=bool(notices and arrived))
             if events:
                 return events
+
+    async def _notices(self) -> Sequence[Notice]:
+        """What happened; nothing when it is time to watch what could not be watched."""
+        if trio.current_time() < self._try_at:
+            with trio.move_on_at(self._try_at):
+                return await self._line.notices()
+        return ()
+
+    def _try_again(self) -> list[Path]:
+        """What is refused once more is tried more rarely."""
+        again, self._refused, self._try_at = sorted(self._refused), set(), inf
+        self._refused_s = min(2 * self._refused_s, LONGEST_REFUSED_S)
+        return again
+
+    def _plan_to_try_again(self, *, is_new: bool) -> None:
+        if is_new:
+            self._refused_s = REFUSED_S
+        if not self._refused:
+            self._try_at = inf
+        elif is_new or self._try_at == inf:
+            self._try_at = min(self._try_at, trio.current_time() + self._refused_s)
 
     async def _start(self) -> list[RawEvent]:
         """Watch everything, and only then let everything be looked at."""
         self._started = True
         found = await self._workers.run_blocking(self._watch_all)
+        self._plan_to_try_again(is_new=True)
         return [*(event for event in found if event.change is Change.LIMITED), RawEvent(Change.LOST)]
 
     def close(self) -> None:
@@ -193,15 +227,16 @@ class Inotify:
                 self._note(private, self._line.add(fd, _MASK))
             except OSError as error:
                 if error.errno != errno.ENOSPC:
-                    raise
+                    raise translated(error, (PRIVATE,)) from error
                 self._limited = True
                 return [RawEvent(Change.LIMITED)]
             finally:
                 os.close(fd)
         return self._watch_below(ROOT)
 
-    def _watch_below(self, top: Path) -> list[RawEvent]:
-        """Watch a directory and all below it; each of them is to be looked at, as things may have happened before."""
+    def _watch_below(self, top: Path, is_known: bool = False) -> list[RawEvent]:
+        """Watch a directory and all below it; each of them is to be looked at, as things may have happened before.
+        `is_known`: it was looked at since it was refused."""
         events: list[RawEvent] = []
         waiting = [top]
         while waiting and not self._limited:
@@ -213,9 +248,14 @@ class Inotify:
                 if error.errno == errno.ENOSPC:
                     self._limited = True
                     events.append(RawEvent(Change.LIMITED))
-                elif error.errno not in _UNOPENABLE:
+                    continue
+                if error.errno in _EXHAUSTED:
                     raise
-                continue
+                if error.errno in _NOT_OURS:
+                    continue
+                self._refused.add(path)  # a look at it says what is wrong
+                if is_known and path == top:
+                    continue
             if path:
                 events.append(RawEvent(Change.TREE, path[:-1], path[-1]))
         return events
@@ -244,7 +284,7 @@ class Inotify:
         return node
 
     def _note(self, node: _Watched, watch: int) -> None:
-        node.watch = watch
+        node.watch, node.number = watch, self._tree.echoes.watched()
         self._by_watch[watch] = node
 
     def _hang(self, node: _Watched, parent: _Watched, name: bytes) -> None:
@@ -314,7 +354,13 @@ class Inotify:
         path = self._path_of(node)
         if path is None or not notice.name or (not path and notice.name == PRIVATE):
             return
-        if notice.mask & _ISDIR and not self._follow_directory(node, notice, gone):
+        if notice.mask & _ISDIR:
+            if notice.mask & _LEAVES:
+                self._tree.echoes.forget()
+        elif notice.mask & _COMES and self._tree.echoes.is_own((*path, notice.name), node.number):
+            return
+        is_known = self._follow_directory(node, notice, gone) if notice.mask & _ISDIR else True
+        if not is_known or (notice.mask & _ATTRIB and (*path, notice.name) in self._refused):
             arrived.append((*path, notice.name))
         if notice.mask & _ISDIR and notice.mask & _MOVED_TO:
             events += self._all_below((*path, notice.name))

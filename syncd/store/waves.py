@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from blake3 import blake3
 
@@ -20,20 +20,15 @@ from ca.values import dataclass
 from syncd.engine.brake import WINDOW_S
 from syncd.engine.ransom import looks_disguised
 from syncd.errors import SyncdError
-from syncd.model.ids import ChangesetHash, NodeId, VersionId
-from syncd.model.records import Content, Place, Record
-from syncd.seams import Tree
+from syncd.model.ids import ChangesetHash, NodeId
 from syncd.store import approvals, rows
 from syncd.store.approvals import IS_APPROVED
-from syncd.store.contents import standing_content
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
-from syncd.store.joining import IGNORED, PENDING
-from syncd.store.prepare import expected_stat
-from syncd.store.recovery import KEPT
+from syncd.store.joining import IGNORED
 from syncd.store.rows import DELETED, FILE, SYMLINK, NodeRow
 from syncd.store.scan import Gone, below
-from syncd.treetypes import LinkInTheWay, NotADirectory, NotThere, TreeError
+from syncd.treetypes import Path
 
 Result = TypeVar("Result")
 
@@ -137,16 +132,17 @@ def db_arriving(connection: sqlite3.Connection) -> dict[bytes, Arriving]:
 def db_vanished(connection: sqlite3.Connection, gone: Sequence[Gone], moving: Container[int]) -> list[Gone]:
     """Of names that a scan missed, those that somebody here removed: not what was deleted elsewhere and is removed here
     because of that, in this moment (`moving`) or since the scan; and not what waits already."""
-    found = rows.read_ids(connection, {one.known.row for one in gone})
-    held = db_held_nodes(connection)
-
-    def is_unasked(one: Gone) -> bool:
-        row = found.get(one.known.row)
-        if row is None or row.id in moving or row.kind == DELETED or row.pending == IGNORED or one.is_left_out:
-            return False
-        return one.known.is_copy or (row.on_disk and row.id not in held)
-
-    return [one for one in gone if is_unasked(one)]
+    held, counted, standing = db_held_nodes(connection), set(), set()
+    for part in rows.chunks(list({one.known.row for one in gone})):
+        query = f"SELECT id, l_kind FROM node WHERE id IN ({rows.marks(part)}) AND kind<>? AND pending<>?"
+        for row, kind in connection.execute(query, (*part, DELETED, IGNORED)):
+            if row not in moving:
+                counted.add(row)
+                if kind and row not in held:
+                    standing.add(row)
+    return [
+        one for one in gone if not one.is_left_out and one.known.row in (counted if one.known.is_copy else standing)
+    ]
 
 
 def db_files_below(connection: sqlite3.Connection, directories: Sequence[int]) -> list[int]:
@@ -204,14 +200,12 @@ def db_held(connection: sqlite3.Connection) -> list[Held]:
 
 def _mark(connection: sqlite3.Connection, key: str, since: float) -> str:
     """The moment is known to nobody else, so no author finds another set of the same mark."""
-    digest = blake3(f"{key} {since!r}".encode())
     query = (
         "SELECT n.id, n.kind, n.c_cs, n.c_idx, n.p_cs, n.p_idx FROM held_node h JOIN node n ON n.id=h.node "
         "WHERE h.wave=? ORDER BY n.id"
     )
-    for row in connection.execute(query, (key,)):
-        digest.update(repr(row).encode())
-    return digest.hexdigest(4)
+    found = connection.execute(query, (key,)).fetchall()
+    return blake3(f"{key} {since!r} {found!r}".encode()).hexdigest(4)
 
 
 def has_changed(held: Held) -> SyncdError:
@@ -249,12 +243,26 @@ def db_held_paths(connection: sqlite3.Connection, wave: str, most: int) -> list[
 def db_release(connection: sqlite3.Connection, wave: str, let_pass_at: float | None = None) -> list[int]:
     """End a wave; the nodes that it held. `let_pass_at`: what is published of them next is approved as of then."""
     with Transaction(connection):
-        nodes = [node for (node,) in connection.execute("SELECT node FROM held_node WHERE wave=?", (wave,))]
+        nodes = nodes_of(connection, wave)
         if let_pass_at is not None:
             approvals.let_pass(connection, nodes, let_pass_at)
-        connection.execute("DELETE FROM held_node WHERE wave=?", (wave,))
-        connection.execute("DELETE FROM held WHERE id=?", (wave,))
+        release(connection, wave)
         return nodes
+
+
+def nodes_of(connection: sqlite3.Connection, wave: str) -> list[int]:
+    """What a wave holds."""
+    return [node for (node,) in connection.execute("SELECT node FROM held_node WHERE wave=?", (wave,))]
+
+
+def release(connection: sqlite3.Connection, wave: str, but: Sequence[int] = ()) -> None:
+    """A wave holds no more than `but`, and ends without them. In the transaction of the caller."""
+    connection.execute("DELETE FROM held_node WHERE wave=?", (wave,))
+    if not but:
+        connection.execute("DELETE FROM held WHERE id=?", (wave,))
+        return
+    connection.executemany("INSERT OR IGNORE INTO held_node(node, wave) VALUES (?,?)", [(node, wave) for node in but])
+    connection.execute("UPDATE held SET files=? WHERE id=?", (len(but), wave))
 
 
 _DECIDING = (
@@ -307,30 +315,25 @@ def db_arrive(
     return Look(freed, arriving, went_on, is_judged and not rows.is_pending(connection))
 
 
-def db_let_pass(store: FolderStore, held: Held, now: float) -> tuple[bool, list[int]]:
-    """A person approved of a wave as it was shown: whether that is said to everybody, and the nodes that it held.
-    Raises SyncdError if the wave is another one by now."""
+class LetPass(NamedTuple):
+    """What became of an approval. `is_for_all`: everybody is told. `names`: where the nodes stood when the wave was
+    held, by directory; None where they may stand elsewhere by now, and for waves of others."""
+
+    is_for_all: bool
+    nodes: list[int]
+    names: dict[Path, frozenset[bytes]] | None
+
+
+def db_let_pass(store: FolderStore, held: Held, now: float) -> LetPass:
+    """A person approved of a wave as it was shown. Raises SyncdError if the wave is another one by now."""
     connection, is_ours = store.connection, held.origin == SCAN_ORIGIN
     db_demand_unchanged(connection, held)
     is_for_all = db_approve(store, held, int(now * 1000))
     # What is published of our own from here on says itself that it was approved.
     nodes = db_release(connection, held.key, now if is_ours else None)
-    if is_ours:
-        db_release_moved(connection, nodes)
-    return is_for_all, nodes
-
-
-def db_drop(store: FolderStore, held: Held, now: float) -> None:
-    """A person said no to a wave as it was shown. Raises SyncdError if the wave is another one by now."""
-    connection, now_ms = store.connection, int(now * 1000)
-    db_demand_unchanged(connection, held)
-    passed = db_passed(connection, held.origin, held.since)
-    nodes = db_release(connection, held.key)
-    if held.origin == SCAN_ORIGIN:
-        db_undo_here(store, nodes, now)
-    else:
-        db_undo_arriving(store, nodes, now_ms)
-    db_restore(store, passed, now_ms)
+    if not is_ours or db_release_moved(connection, nodes):
+        return LetPass(is_for_all, nodes, None)
+    return LetPass(is_for_all, nodes, _names(connection, nodes))
 
 
 def db_approve(store: FolderStore, wave: Held, now_ms: int) -> bool:
@@ -360,17 +363,15 @@ def db_approve(store: FolderStore, wave: Held, now_ms: int) -> bool:
 
 def db_pass(connection: sqlite3.Connection, origin: str, nodes: Sequence[int], now: float) -> None:
     """Note the versions that stand on the disk and are about to go: a wave of that origin may still follow."""
-    found = rows.read_ids(connection, nodes)
     with Transaction(connection):
         connection.execute("DELETE FROM passed WHERE at<? OR at>?", (now - 2 * WINDOW_S, now))
-        connection.executemany(
-            "INSERT OR IGNORE INTO passed(node, origin, at, cs, idx, p_cs, p_idx) VALUES (?,?,?,?,?,?,?)",
-            [
-                (row.id, origin, now, row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx)
-                for row in found.values()
-                if row.s_ccs is not None
-            ],
-        )
+        for part in rows.chunks(nodes):
+            connection.execute(
+                "INSERT OR IGNORE INTO passed(node, origin, at, cs, idx, p_cs, p_idx) "
+                "SELECT id, ?, ?, s_ccs, s_cidx, s_pcs, s_pidx FROM node "
+                f"WHERE id IN ({rows.marks(part)}) AND s_ccs IS NOT NULL",
+                (origin, now, *part),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,97 +391,23 @@ def db_passed(connection: sqlite3.Connection, origin: str, before: float) -> lis
     return [Passed(*row) for row in connection.execute(query, (origin, before - WINDOW_S))]
 
 
-# --- a person says no ------------------------------------------------------------------------------------------------
-
-
-def db_restore(store: FolderStore, passed: Sequence[Passed], now_ms: int) -> int:
-    """Say again, for everybody, the contents of old versions where they are no longer the newest, and the names that
-    were disguised since."""
-    found = rows.read_ids(store.connection, [one.node for one in passed])
-    records = []
-    for one in passed:
-        row = found.get(one.node)
-        if row is None:
-            continue
-        content, replaced = _former_content(store, row, one)
-        place, left = _former_place(store, row, one)
-        if content is not None or place is not None:
-            records.append(Record(row.nid, content, replaced, place, left))
-    return _author(store, records, now_ms)
-
-
-def _former_content(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Content | None, tuple[VersionId, ...]]:
-    if row.c_cs is None or row.c_idx is None or (row.c_cs, row.c_idx) == (before.cs, before.idx):
-        return None, ()
-    return store.db_record(before.cs, before.idx).content, (store.journal.sources.version(row.c_cs, row.c_idx),)
-
-
-def _former_place(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Place | None, tuple[VersionId, ...]]:
-    if before.p_cs is None or before.p_idx is None or row.p_cs is None or row.p_idx is None or row.name is None:
-        return None, ()
-    place = store.db_record(before.p_cs, before.p_idx).place
-    if place is None or not looks_disguised(place.name, row.name):
-        return None, ()
-    return place, (store.journal.sources.version(row.p_cs, row.p_idx),)
-
-
-def db_undo_here(store: FolderStore, nodes: Sequence[int], now: float) -> None:
-    """What was changed on this disk, and waited, is as if it had not been done: what vanished is fetched again, what
-    was written over goes to `.syncd/old` for good and is fetched again, what was renamed is renamed back."""
-    connection = store.connection
+def db_release_moved(connection: sqlite3.Connection, nodes: Sequence[int]) -> int:
+    """A person approved: renames that waited are to be found anew, so the rows forget that they were seen. How many
+    there were."""
+    released = 0
     with Transaction(connection):
-        every = {*nodes, *below(connection, nodes)[1]}
-        found = list(rows.read_ids(connection, every).values())
-        for row in found:
-            path = _path(connection, row)
-            if row.l_kind == FILE and path is not None and _is_overwritten(store.tree, row, path):
-                _set_aside(store, row, path, now)
-            if path is None or not _is_there(store.tree, path, row.l_kind):
-                row.leave_disk()
-            row.pending = PENDING
-        rows.write(connection, found)
+        for part in rows.chunks(nodes):
+            released += connection.execute(
+                f"UPDATE node SET l_parent=parent, l_name=name, pending=0 WHERE id IN ({rows.marks(part)}) "
+                "AND kind IN (1,3) AND l_kind=kind AND s_ccs=c_cs AND s_cidx=c_idx AND s_pcs=p_cs AND s_pidx=p_idx "
+                "AND (l_parent<>parent OR l_name<>name)",
+                part,
+            ).rowcount
+    return released
 
 
-def db_undo_arriving(store: FolderStore, nodes: Sequence[int], now_ms: int) -> int:
-    """What others have changed, and waited here, is undone for everybody: what stands here is said again."""
-    connection, sources = store.connection, store.journal.sources
-    records = []
-    for row in rows.read_ids(connection, nodes).values():
-        content: Content | None = standing_content(row)
-        if content is not None and row.c_cs is not None and row.c_idx is not None:
-            if (row.c_cs, row.c_idx) != (row.s_ccs, row.s_cidx):
-                records.append(Record(row.nid, content, (VersionId(sources.version(row.c_cs, row.c_idx)),)))
-            else:
-                records += _back_to_its_place(store, row)
-    return _author(store, records, now_ms)
-
-
-def db_release_moved(connection: sqlite3.Connection, nodes: Sequence[int]) -> None:
-    """A person approved: renames that waited are to be found anew, so the rows forget that they were seen."""
-    with Transaction(connection):
-        connection.executemany(
-            "UPDATE node SET l_parent=parent, l_name=name, pending=0 WHERE id=? AND kind IN (1,3) AND l_kind=kind "
-            "AND s_ccs=c_cs AND s_cidx=c_idx AND s_pcs=p_cs AND s_pidx=p_idx AND (l_parent<>parent OR l_name<>name)",
-            [(node,) for node in nodes],
-        )
-
-
-def _back_to_its_place(store: FolderStore, row: NodeRow) -> list[Record]:
-    if row.p_cs is None or row.p_idx is None or row.s_pcs is None or row.s_pidx is None:
-        return []
-    before = store.db_record(row.s_pcs, row.s_pidx).place
-    now = VersionId(store.journal.sources.version(row.p_cs, row.p_idx))
-    return [] if before is None else [Record(row.nid, place=before, replaces_place=(now,))]
-
-
-def _author(store: FolderStore, records: Sequence[Record], now_ms: int) -> int:
-    if records:
-        with Transaction(store.connection):
-            store.journal.author(records, store.keyring, store.membership, now_ms)
-    return len(records)
-
-
-def _path(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] | None:
+def path_of(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] | None:
+    """Where a row says that it stands."""
     parts: list[bytes] = []
     at: NodeRow | None = row
     while at is not None and at.l_name is not None and at.l_parent is not None:
@@ -491,34 +418,16 @@ def _path(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] | N
     return None
 
 
-def _is_there(tree: Tree, path: tuple[bytes, ...], kind: int) -> bool:
-    try:
-        return int(tree.stat(path).kind) == kind
-    except (NotThere, NotADirectory, LinkInTheWay):  # something of another kind may stand there, or above it
-        return False
-    except TreeError:
-        return True  # what cannot be looked at is left as it is
-
-
-def _is_overwritten(tree: Tree, row: NodeRow, path: tuple[bytes, ...]) -> bool:
-    try:
-        stat = tree.stat(path)
-    except TreeError:
-        return False
-    return int(stat.kind) == FILE and not stat.same(expected_stat(row))
-
-
-def _set_aside(store: FolderStore, row: NodeRow, path: tuple[bytes, ...], now: float) -> None:
-    token = blake3(b"denied" + row.nid + repr(now).encode()).digest(12).hex().encode()
-    try:
-        taken = store.tree.retire(path, token, store.tree.stat(path))
-    except TreeError:
-        return  # it is being written to this moment: then it stays, and is found as an edit
-    store.connection.execute(
-        "INSERT INTO old(token, node, cs, idx, name, ino, size, mtime, ctime, since, checked) "
-        "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-        (
-            *(token.decode(), row.id, row.s_ccs, row.s_cidx, path[-1], taken.old.ino, taken.old.size),
-            *(taken.old.mtime_ns, taken.old.ctime_ns, now, KEPT),
-        ),
-    )
+def _names(connection: sqlite3.Connection, nodes: Sequence[int]) -> dict[Path, frozenset[bytes]]:
+    """Where the rows say that they stand: names by directory."""
+    names: dict[int, set[bytes]] = {}
+    for part in rows.chunks(nodes):
+        query = f"SELECT l_parent, l_name FROM node WHERE id IN ({rows.marks(part)}) AND l_name IS NOT NULL"
+        for parent, name in connection.execute(query, part):
+            names.setdefault(parent, set()).add(name)
+    found = {}
+    for row in rows.read_ids(connection, names).values():
+        path = () if row.id == rows.ROOT_ROW else path_of(connection, row)
+        if path is not None:
+            found[path] = frozenset(names[row.id])
+    return found

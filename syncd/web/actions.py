@@ -31,7 +31,7 @@ GIVEN_ROLES: Final = ("editor", "viewer", "vault", "admin", "owner")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that the page can do. `words`: the command, as `syncd.cli.tree` has it."""
+    """One thing that the page can do. `words`: the command, as `syncd.cli.commands` has it."""
 
     method: str
     words: str

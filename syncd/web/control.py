@@ -10,12 +10,10 @@ socket has mode 0600 as well.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import socket
-import stat
 import struct
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -28,8 +26,8 @@ import trio
 
 from syncd import http
 from syncd.catalogue import report
-from syncd.errors import ConfigError, PeerUnavailable, RemoteProtocolError, StoreBusy
-from syncd.home import short_address
+from syncd.controlsocket import open_control, remove_control
+from syncd.errors import PeerUnavailable, RemoteProtocolError
 from syncd.protocol.heads import Head
 from syncd.web.lock import Lock
 from syncd.web.methods import MAX_BODY_BYTES, METHODS, parse_call_untrusted
@@ -45,7 +43,6 @@ REQUEST_TIMEOUT_S = 10.0
 LAST_WORDS_TIMEOUT_S = 2.0  # what is left to the answer of `stop`, when the daemon is already ending
 MAX_CONNECTIONS = 64
 MAX_LINES_WAITING = 64  # of progress, while the client does not read because a person is thinking
-BACKLOG = 64
 PREFIX = "/rpc/"
 OBSERVED = frozenset({"/healthz", "/readyz", "/metrics"})
 LIMITS = http.Limits(head_s=REQUEST_TIMEOUT_S, stall_s=600.0, requests=1)
@@ -83,11 +80,9 @@ async def serve_control(
 
     Raises: StoreBusy SY-HOME-01 if somebody answers there; ConfigError SY-HOME-06 if it cannot be made.
     """
-    if passed is not None:
-        passed.setblocking(False)
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(passed))
-    else:
-        listener = await _listen(path)
+    listening = open_control(path) if passed is None else passed
+    listening.setblocking(False)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
     limiter = trio.CapacityLimiter(MAX_CONNECTIONS)
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -99,59 +94,10 @@ async def serve_control(
         await trio.serve_listeners(handle, [listener])
     finally:
         if passed is None:
-            _remove(path)
+            remove_control(path)
 
 
-# --- the socket ----------------------------------------------------------------------------------------------------
-
-
-async def _listen(path: Path) -> trio.SocketListener:
-    """Bind `path`, replacing a socket on which nobody answers."""
-    try:
-        if await _somebody_answers(path):
-            raise StoreBusy(f"another syncd answers on {path}", id="SY-HOME-01")
-        _remove(path)
-        return await _bind(path)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise ConfigError(f"the control socket {path} cannot be made", id="SY-HOME-06", why=why) from error
-
-
-async def _somebody_answers(path: Path) -> bool:
-    with short_address(path) as address, _unix_socket() as probe:
-        try:
-            await probe.connect(address)
-        except OSError as error:
-            if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
-                return False
-            raise
-        return True
-
-
-async def _bind(path: Path) -> trio.SocketListener:
-    listening = _unix_socket()
-    try:
-        if sys.platform == "linux":
-            os.fchmod(listening.fileno(), 0o600)  # Linux makes the file with this mode; elsewhere chmod must do
-        with short_address(path) as address:
-            await listening.bind(address)
-        os.chmod(path, 0o600)
-        listening.listen(BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
-    return trio.SocketListener(listening)
-
-
-def _unix_socket() -> trio.socket.SocketType:
-    return trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-
-
-def _remove(path: Path) -> None:
-    """Take a socket away; anything else at its place is somebody's, and binding will say so."""
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()
+# --- one connection ------------------------------------------------------------------------------------------------
 
 
 def peer_uid(stream: trio.SocketStream) -> int:
@@ -161,9 +107,6 @@ def peer_uid(stream: trio.SocketStream) -> int:
     else:
         _, uid, _ = struct.unpack("=iII", stream.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_PEERCRED, 12))
     return int(uid)
-
-
-# --- one connection ------------------------------------------------------------------------------------------------
 
 
 async def _serve_connection(stream: trio.SocketStream, api: Api, observe: Observe | None, lock: Lock | None) -> None:

@@ -204,7 +204,7 @@ class Page:
             return self._finished(PlainTextResponse("closed", 401))
         if self.live.is_full:
             return self._finished(PlainTextResponse("too many pages are open", 503, {"retry-after": "30"}))
-        return self._finished(_Events(self.live.events(request.headers.get("last-event-id"))))
+        return self._finished(_Events(self.live.events()))
 
     async def _asset(self, request: Request) -> Response:
         asset = self._assets.get(request.path_params["name"])

@@ -1,6 +1,7 @@
 """A process that stands in for `syncd run`: takes the home and the control socket, and has no folders.
 
-`python daemon_process.py HOME MANNER`, where MANNER is serve, refuse (a configuration error), crash or hang.
+`python daemon_process.py HOME MANNER`, where MANNER is serve, refuse (a configuration error), late (that error, when
+somebody has asked already), crash or hang.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from syncd.controlsocket import open_control
 from syncd.home import lock_home, socket_path
 from syncd.web.control import Params, Progress, Result, serve_control
 
@@ -43,7 +45,9 @@ async def serve(home: Path) -> None:
 def main() -> None:
     home, manner = Path(sys.argv[1]), sys.argv[2]
     match manner:
-        case "refuse":
+        case "refuse" | "late":
+            if manner == "late":
+                _asked = open_control(socket_path(home)).accept()
             error = {
                 "id": "SY-CONF-01",
                 "what": "config.toml is not valid",

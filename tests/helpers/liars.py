@@ -12,7 +12,7 @@ from random import Random
 from ca.ids import DeviceId
 from syncd.folder.serving import Server
 from syncd.model.ids import Cid
-from syncd.protocol.exchange import FrameStatus, HeadsPage
+from syncd.protocol.exchange import FrameStatus, HeadsAsked, HeadsPage
 from syncd.protocol.frames import HEAD_BYTES, pack_frame
 from syncd.seams import Buffer
 
@@ -61,16 +61,8 @@ def old_heads(server: Server, chance: Random) -> None:
     honest = server.heads_after
     told: list[bytes] = []
 
-    async def heads_after(
-        device: DeviceId,
-        log_id: bytes,
-        after: int,
-        wait_s: float,
-        word: int,
-        is_level: bool,
-        is_due: Callable[[], bool] = lambda: False,
-    ) -> HeadsPage:
-        page = await honest(device, log_id, after, wait_s, word, is_level, is_due)
+    async def heads_after(device: DeviceId, asked: HeadsAsked) -> HeadsPage:
+        page = await honest(device, asked)
         told.extend(page.heads)
         heads = tuple(chance.sample(told, min(len(told), 8)))
         return HeadsPage(page.log, page.last, page.newest, heads, page.roster_head)

@@ -29,7 +29,7 @@ from syncd.net.folders import Answerer
 from syncd.net.listen import Doorkeeper
 from syncd.net.peers import PeerKeeper
 from syncd.net.serve import Server
-from syncd.protocol.exchange import FrameStatus, HeadsPage, Link
+from syncd.protocol.exchange import FrameStatus, HeadsAsked, HeadsPage, Link
 from syncd.protocol.frames import pack_frame
 from syncd.protocol.messages import Bitmap
 from syncd.protocol.possession import ProveAnswer, ProveRequest, answer_of, challenge_key, proof_of
@@ -118,22 +118,12 @@ class ScriptedFolder:
     def asker_gone(self, device: DeviceId) -> None:
         """Nothing is claimed of anybody here."""
 
-    async def heads_after(
-        self,
-        device: DeviceId,
-        log_id: bytes,
-        after: int,
-        wait_s: float,
-        word: int,
-        is_level: bool,
-        is_due: Callable[[], bool] = lambda: False,
-    ) -> HeadsPage:
-        if log_id != self.log_id:
-            after, wait_s = 0, 0.0
+    async def heads_after(self, device: DeviceId, asked: HeadsAsked) -> HeadsPage:
+        after, wait_s = (asked.after, asked.wait_s) if asked.log_id == self.log_id else (0, 0.0)
         assert self.membership is not None
         head = self.membership.head
         with trio.move_on_after(wait_s):
-            while after >= len(self.order) and self.membership.head == head and not is_due():
+            while after >= len(self.order) and self.membership.head == head and not asked.is_due():
                 await self._news.wait()
         newest = len(self.order)
         return HeadsPage(self.log_id, newest, newest, tuple(self.order[after:]), self.membership.head)

@@ -13,7 +13,7 @@ from itertools import count
 from typing import TypeVar
 
 from syncd.seams import Buffer, Reader, Tree, TreeEvents
-from syncd.store.db import STATEMENTS
+from syncd.store.resting import RestingConnection
 from syncd.treetypes import (
     PRIVATE,
     Attributes,
@@ -546,11 +546,12 @@ class SimDatabases:
         """The files of a shelf: they outlast every crash."""
         return self._shelves.setdefault(name, {})
 
-    def open(self, name: str) -> sqlite3.Connection:
+    def open(self, name: str) -> RestingConnection:
         if name not in self._kept:
             address = f"file:/sim-{next(_database_numbers)}?vfs=memdb"
             self._kept[name] = (address, _connect(address))  # memory lives as long as one connection is open
-        lent = _connect(self._kept[name][0])
+        address = self._kept[name][0]
+        lent = RestingConnection(address, lambda: self._kept.get(name, ("",))[0], uri=True)
         self._lent.append(lent)
         return lent
 
@@ -654,9 +655,7 @@ class SimTrees:
 
 
 def _connect(address: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        address, uri=True, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
-    )
+    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _attempt(function: Callable[[], _Result]) -> _Result | TreeError:

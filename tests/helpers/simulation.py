@@ -32,6 +32,7 @@ from syncd.daemon.host import Seams
 from syncd.daemon.installation import Installation
 from syncd.daemon.running import RunningFolder
 from syncd.methods.api import DaemonApi
+from syncd.store.folder import FolderStore
 from syncd.store.prepare import Round
 from syncd.treetypes import Path, Personality
 from syncd.web.methods import parse_params_untrusted
@@ -48,6 +49,7 @@ from tests.helpers.tasks import (
     demand_same_pictures,
     deterministic,
     device_keys,
+    name_of,
     picture,
 )
 from tests.helpers.users import NAMES, Book, User
@@ -156,7 +158,7 @@ class TracedWorkers(SimWorkers):
         self._shapes = shapes
 
     async def _run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        self._note(f"runs {getattr(function, '__qualname__', type(function).__name__)}")
+        self._note(f"runs {name_of(function, *arguments)}")
         result = await super()._run(function, *arguments)
         if isinstance(result, tuple) and result and isinstance(result[0], Round):
             self._shapes.update(shapes_of(result[0]))
@@ -292,6 +294,14 @@ class SimComputer:
         assert self._daemon is not None, f"{self.name} is not running"
         (folder,) = self._daemon.folders
         return folder
+
+    @property
+    def store(self) -> FolderStore:
+        """The folder's rows, for whoever looks at them past its task: its database may be at rest."""
+        task = self.folder.task
+        assert task is not None
+        task.database.connection.wake()
+        return task.store
 
     def note(self, what: str) -> None:
         """Enter something into the trace."""
@@ -508,11 +518,13 @@ class Simulation:
         chosen = self.computers if computers is None else computers
         demand_same_pictures({computer.host: what_is_shared(computer.disk) for computer in chosen})
 
-    def demand_nothing_lost(self, computers: Sequence[SimComputer] | None = None, *, kept: bool = False) -> None:
-        """Whatever anybody wrote, and nobody gave up who had seen it, is with everybody, or with `kept` at least in
-        somebody's `.syncd/old`."""
+    def demand_nothing_lost(
+        self, computers: Sequence[SimComputer] | None = None, *, kept: Sequence[SimComputer] = ()
+    ) -> None:
+        """Whatever anybody wrote, and nobody gave up who had seen it, is with everybody, or at least in `.syncd/old` of
+        one of `kept`."""
         chosen = self.computers if computers is None else computers
-        lost = self.book.lost([computer.disk for computer in chosen], kept=kept)
+        lost = self.book.lost([computer.disk for computer in chosen], kept=[computer.disk for computer in kept])
         assert not lost, "\n".join(lost)
 
 
@@ -541,7 +553,7 @@ async def describe(computer: SimComputer) -> str:
     peers = {peer["name"]: (peer["connected"], peer["have_ratio"]) for peer in status["peers"]}
     task = computer.folder.task
     query = "SELECT id, name, kind, heads, l_parent, l_name, l_kind, pending FROM node WHERE pending<>0 LIMIT 20"
-    pending = [] if task is None else task.store.connection.execute(query).fetchall()
+    pending = [] if task is None else await task.db(lambda: task.store.connection.execute(query).fetchall())
     return (
         f"{computer.name}: {status['state']} in_sync={status['in_sync']} epoch={status['epoch']} "
         f"need={status['need']} files={status['files']} peers={peers} problems={status['problems']} "

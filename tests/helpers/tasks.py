@@ -21,12 +21,13 @@ import trio
 from ca.device import DeviceKeys, generate
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId
 from syncd.errors import PeerUnavailable
+from syncd.folder.database import FolderDatabase, OpenDatabases
 from syncd.folder.folder import FolderTask
 from syncd.folder.ground import Rights
 from syncd.folder.metering import ByteBudget, Meter, Transfers
 from syncd.folder.pacing import Pace
 from syncd.model.ids import Cid, Incarnation
-from syncd.protocol.exchange import Frame, HeadsPage
+from syncd.protocol.exchange import Frame, HeadsAsked, HeadsPage
 from syncd.protocol.frames import FrameReader
 from syncd.protocol.possession import ProveAnswer, ProveRequest
 from syncd.seams import Buffer, Clock, Lane, Random, Tree, Trees, Workers
@@ -107,10 +108,11 @@ def device_keys(name: str) -> DeviceKeys:
     return generate(SeededRandom(f"keys of {name}").token)
 
 
-def keyring() -> Keyring:
+def keyring(current: EpochId = EPOCH) -> Keyring:
     """What every member of the one folder has."""
     keys = EpochKeys(b"k" * 32, b"m" * 32)
-    return Keyring(FOLDER_ID, id_key=b"i" * 32, cut_seed=b"c" * 32, current=EPOCH, epochs={EPOCH: keys})
+    epochs = {EPOCH: keys, current: keys}
+    return Keyring(FOLDER_ID, id_key=b"i" * 32, cut_seed=b"c" * 32, current=current, epochs=epochs)
 
 
 def marker_of(keys: DeviceKeys) -> Marker:
@@ -139,7 +141,8 @@ def make_task(
     """A task with rights as the members say."""
     publishes = store.membership.may_publish(keys.public.id, ROSTER_HEAD)
     shared, rights = transfers or unlimited(), Rights(publishes=publishes)
-    return FolderTask(name, store, marker_of(keys), workers, clock, Lane(name), shared, rights)
+    database = FolderDatabase(store.connection, workers, Lane(name), OpenDatabases())
+    return FolderTask(name, store, marker_of(keys), workers, clock, database, shared, rights)
 
 
 # --- links -----------------------------------------------------------------------------------------------------------
@@ -187,7 +190,9 @@ class DirectLink:
 
     async def heads(self, log: bytes, after: int, word: int, is_level: bool) -> HeadsPage:
         wait_s, self._first = 0.0 if self._first else 55.0, False
-        return await self._ask(self._other.server.heads_after, self._here, log, after, wait_s, word, is_level)
+        return await self._ask(
+            self._other.server.heads_after, self._here, HeadsAsked(log, after, wait_s, word, is_level)
+        )
 
     async def have(self, cids: Sequence[Cid]) -> bytes:
         return await self._ask(self._other.server.have, cids)
@@ -241,6 +246,13 @@ class SimClock:
         return int(MOMENT) * 1_000_000_000 + int(trio.current_time() * 1e9)
 
 
+def name_of(function: Callable[..., object], *arguments: object) -> str:
+    """What a worker is asked to do; of questions about rows, which."""
+    if arguments and isinstance(arguments[0], functools.partial):
+        function = arguments[0].func
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
 class SimWorkers:
     """seams.Workers: inline, some virtual time before and after, lanes in order, and a plug to pull."""
 
@@ -275,9 +287,9 @@ class SimWorkers:
         await self._pass_time(waits_s)
         try:
             self.step()
-            self.on_call(str(getattr(function, "__qualname__", "")))
+            self.on_call(name_of(function, *arguments))
             result = function(*arguments)
-            self.on_call(str(getattr(function, "__qualname__", "")))
+            self.on_call(name_of(function, *arguments))
             self.step()
         finally:
             await self._pass_time(-waits_s)

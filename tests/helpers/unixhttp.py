@@ -13,11 +13,13 @@ from typing import Any
 ANSWER_S = 170.0
 
 
-def ask_socket(path: Path, verb: str, target: str, body: str, headers: Mapping[str, str]) -> str:
+def ask_socket(
+    path: Path, verb: str, target: str, body: str, headers: Mapping[str, str], answer_s: float = ANSWER_S
+) -> str:
     """One HTTP request to a Unix socket. Raises OSError when nobody listens, RuntimeError for a refusal."""
     connection = http.client.HTTPConnection("localhost")
     with socket.socket(socket.AF_UNIX) as connected:
-        connected.settimeout(ANSWER_S)
+        connected.settimeout(answer_s)
         directory = os.open(path.parent, os.O_PATH)  # an address of a socket has at most 107 bytes
         try:
             connected.connect(f"/proc/self/fd/{directory}/{path.name}")
@@ -32,10 +34,11 @@ def ask_socket(path: Path, verb: str, target: str, body: str, headers: Mapping[s
     return text
 
 
-def call(home: Path, method: str, params: Mapping[str, object]) -> Any:
+def call(home: Path, method: str, params: Mapping[str, object], answer_s: float = ANSWER_S) -> Any:
     """What the daemon of a home answers; of a method that streams, the result at the end."""
     [path] = home.glob("*.sock")
-    text = ask_socket(path, "POST", f"/rpc/{method}", json.dumps(params), {"Content-Type": "application/json"})
+    fields = {"Content-Type": "application/json"}
+    text = ask_socket(path, "POST", f"/rpc/{method}", json.dumps(params), fields, answer_s)
     answer = json.loads(text.splitlines()[-1])
     if "error" in answer:
         raise RuntimeError(f"{home}: {method}: {answer['error']}")

@@ -6,7 +6,7 @@ deletes it who had it before his eyes; every other content must be somewhere in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -36,10 +36,10 @@ class Book:
         self.written[content] = who
         return content
 
-    def lost(self, disks: list[SimDisk], *, kept: bool = False) -> list[str]:
-        """Contents that nobody gave up and that are missing in somebody's folder. `kept`: those that lie in
-        `.syncd/old` of any of these disks do not count."""
-        held = set().union(*(superseded(disk) for disk in disks)) if kept else set()
+    def lost(self, disks: list[SimDisk], *, kept: Sequence[SimDisk] = ()) -> list[str]:
+        """Contents that nobody gave up and that are missing in somebody's folder. Those that lie in `.syncd/old` of the
+        disks `kept` do not count."""
+        held = set[bytes]().union(*(superseded(disk) for disk in kept))
         missing = []
         for number, disk in enumerate(disks):
             there = {content.removeprefix(b"-> ") for content in disk.contents().values() if content is not None}

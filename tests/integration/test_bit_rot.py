@@ -150,3 +150,18 @@ def test_mapping_for_writing_is_seen_by_the_tree(tmp_path: FilePath) -> None:
     assert not reader.is_open_for_writing()
     reader.close()
     tree.close()
+
+
+async def test_suspect_file_is_told_until_it_has_been_judged(autojump_clock: MockClock) -> None:
+    """Looks at its name find the stat that it had, and do not end that."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, _ = await written_long_ago(world)
+        ann.disk.rot(BOOK, BAD)
+        await ann.task.doubter.step(everything=True)
+        for _ in range(8):
+            await trio.sleep(60)
+            assert codes(ann) == {"SY-FILE-10"}
+        await trio.sleep(4 * STEP_S)
+        assert not codes(ann)
+        assert ann.disk.read(BOOK) == GOOD

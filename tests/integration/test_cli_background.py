@@ -83,8 +83,9 @@ def test_nobody_to_ask_names_the_flag(cli: Cli, manner: list[str], tmp_path: Pat
     assert not is_locked(cli.home)
 
 
-def test_error_of_the_daemon_is_told_as_its_own(cli: Cli, manner: list[str], tmp_path: Path) -> None:
-    manner[:] = ["refuse"]
+@pytest.mark.parametrize("when", ["refuse", "late"])
+def test_error_of_the_daemon_is_told_as_its_own(cli: Cli, manner: list[str], tmp_path: Path, when: str) -> None:
+    manner[:] = [when]
     told = cli("share", str(tmp_path), "--yes", "--json")
     assert (told.code, told.error["id"], told.error["why"]) == (11, "SY-CONF-01", "network.x")
 

@@ -79,6 +79,17 @@ async def test_an_announcement_makes_a_link(autojump_clock: MockClock) -> None:
         assert await made.all_linked(ann, bob) < 2
 
 
+async def test_whoever_was_met_is_called_at_once(autojump_clock: MockClock) -> None:
+    """Every new address is put off by chance but the one of a device that has just let us in."""
+    for _ in range(5):
+        async with village("ann", "bob", start=False) as (made, (ann, bob)):
+            bob.static = ()
+            await made.start(ann, bob)
+            bob.keeper.was_met(ann.listeners[0].address, ann.device)
+            with trio.fail_after(0.1):
+                await bob.folder.wait_link(ann.device)
+
+
 async def test_an_announcement_of_another_folder_is_passed_over(autojump_clock: MockClock) -> None:
     async with village("ann", "bob", start=False) as (made, (ann, bob)):
         bob.static = ()

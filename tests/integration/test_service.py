@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from syncd.controlsocket import open_control
+from syncd.errors import StoreBusy
 from tests.helpers.computers import Computer, free_ports, loopback_config, share, sharing_computers, wait_until
 
 pytestmark = pytest.mark.long
@@ -186,6 +189,52 @@ def test_passed_socket_is_used_and_stays(tmp_path: Path) -> None:
             daemon.terminate()
             assert daemon.wait(PATIENCE_S) == 0
         assert path.exists()
+
+
+WAITS_WHILE_LOADING = """
+import sys
+from syncd.cli import execute
+
+class Hold:
+    def find_spec(self, name, path=None, target=None):
+        if name == "syncd.main":
+            print("loading", flush=True)
+            sys.stdin.readline()
+
+sys.meta_path.insert(0, Hold())
+raise SystemExit(execute(["--home", sys.argv[1], "run"]))
+"""
+
+
+def test_whoever_asks_while_a_daemon_loads_is_answered(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text(loopback_config(0))
+    command = [sys.executable, "-c", WAITS_WHILE_LOADING, str(home)]
+    daemon = subprocess.Popen(
+        command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert daemon.stdin is not None
+    assert daemon.stdout is not None
+    try:
+        assert daemon.stdout.readline() == "loading\n"
+        path = home / "control.sock"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(StoreBusy, match="another syncd"):
+            open_control(path)
+        with socket.socket(socket.AF_UNIX) as early:
+            early.settimeout(PATIENCE_S)
+            early.connect(str(path))
+            early.sendall(b"POST /rpc/version HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+            daemon.stdin.write("\n")
+            daemon.stdin.flush()
+            answer = early.makefile("rb").read()
+        assert f'"pid":{daemon.pid}'.encode() in answer
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=PATIENCE_S)
+    assert daemon.returncode == 0
+    assert not path.exists()
 
 
 def test_modules_are_not_imported_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ from syncd.folder.ground import Rights
 from syncd.folder.serving import ECHO_S
 from syncd.model.heads import decode_head_untrusted
 from syncd.model.ids import Cid
-from syncd.protocol.exchange import HeadsPage
+from syncd.protocol.exchange import HeadsAsked, HeadsPage
 from syncd.seams import Buffer
 from tests.helpers.tasks import DirectLink, SimSite, World
 
@@ -22,16 +22,8 @@ def told_by(site: SimSite, pages: list[tuple[DeviceId, HeadsPage]]) -> None:
     """From now on, what this site hands to whom."""
     honest = site.task.server.heads_after
 
-    async def heads_after(
-        device: DeviceId,
-        log_id: bytes,
-        after: int,
-        wait_s: float,
-        word: int,
-        is_level: bool,
-        is_due: Callable[[], bool] = lambda: False,
-    ) -> HeadsPage:
-        page = await honest(device, log_id, after, wait_s, word, is_level, is_due)
+    async def heads_after(device: DeviceId, asked: HeadsAsked) -> HeadsPage:
+        page = await honest(device, asked)
         pages.append((device, page))
         return page
 
@@ -51,7 +43,7 @@ def asked_of(site: SimSite, asked: list[Cid]) -> None:
 
 
 async def first_page(site: SimSite, device: DeviceId) -> HeadsPage:
-    return await site.task.server.heads_after(device, b"another numbering".ljust(16), 0, 0.0, 0, False)
+    return await site.task.server.heads_after(device, HeadsAsked(b"another numbering".ljust(16), 0, 0.0))
 
 
 async def test_small_changeset_needs_no_request_of_its_own(autojump_clock: MockClock) -> None:

@@ -12,10 +12,12 @@ import pytest
 import trio
 import trio.testing
 
-from syncd.seams import TreeEvents
+from syncd.seams import Arguments, Lane, Result, TreeEvents, Workers
+from syncd.store.echoes import FEWEST
+from syncd.store.syscalls import Renames
 from syncd.store.tree import DirTree
 from syncd.store.watch import ASK_AGAIN_S, FsEvents, Inotify, WhenGranted, watch
-from syncd.treetypes import ROOT, Change, Dirty, Path, RawEvent
+from syncd.treetypes import ROOT, Change, Dirty, Path, RawEvent, TreeError
 from syncd.workers import ThreadWorkers
 from tests.helpers.realuser import RealUser
 from tests.suites.tree_suite import MARKER
@@ -56,8 +58,8 @@ async def all_until(events: TreeEvents, tree: DirTree, cookie: bytes) -> set[Raw
     return set(await until(events, lambda seen: end in seen)) - {end}
 
 
-async def started(tree: DirTree) -> Inotify:
-    events = Inotify(tree, ThreadWorkers())
+async def started(tree: DirTree, workers: Workers | None = None) -> Inotify:
+    events = Inotify(tree, workers or ThreadWorkers())
     assert await events.receive() == [RawEvent(Change.LOST)]
     return events
 
@@ -112,6 +114,90 @@ async def test_both_names_of_a_rename_are_told_as_a_pair(tree: DirTree, root: Fi
             told.update({event.name: event.pair for event in await events.receive()})
     assert told.keys() == {b"old", b"new"} and told[b"old"] == told[b"new"] != 0
     events.close()
+
+
+async def test_names_that_we_give_to_many_are_not_told_and_what_others_do_there_is(
+    tree: DirTree, root: FilePath
+) -> None:
+    (root / "d").mkdir()
+    (root / "d/taken").write_bytes(b"of the user")
+    events = await started(tree)
+    names = [b"%d" % number for number in range(FEWEST)]
+    for name in names:
+        tree.stage_small(b"t" + name, b"x", 0o644, None)
+    tree.stage_small(b"last", b"x", 0o644, None)
+    made = tree.create_many([*((b"t" + name, (b"d", name)) for name in names), (b"last", (b"d", b"taken"))])
+    assert [isinstance(item, TreeError) for item in made] == [False] * FEWEST + [True]
+    assert await all_until(events, tree, b"c1") == set()
+    (root / "new").write_bytes(b"of the user")
+    assert await all_until(events, tree, b"c2") == {writing(b"new"), done(b"new")}
+    os.rename(root / "new", root / "d/7")
+    assert await all_until(events, tree, b"c3") == {done(b"new"), done(b"d", b"7")}
+    (root / "d/8").write_bytes(b"of the user")
+    assert done(b"d", b"8") in await all_until(events, tree, b"c4")
+    os.rename(root / "d/9", root / "d/taken")
+    assert await all_until(events, tree, b"c5") == {done(b"d", b"9"), done(b"d", b"taken")}
+    events.close()
+
+
+async def test_names_that_we_give_in_two_steps_hide_nothing_that_others_do(root: FilePath) -> None:
+    tree = DirTree(bytes(root), str(root.parent / "home"), time.monotonic, Renames(atomic=False))
+    tree.write_marker(MARKER)
+    events = await started(tree)
+    names = [b"%d" % number for number in range(FEWEST)]
+    for name in names:
+        tree.stage_small(b"t" + name, b"x", 0o644, None)
+    tree.create_many([(b"t" + name, (name,)) for name in names])
+    await all_until(events, tree, b"c1")
+    (root / "new").write_bytes(b"of the user")
+    os.rename(root / "new", root / "7")
+    assert done(b"7") in await all_until(events, tree, b"c2")
+    events.close()
+    tree.close()
+
+
+async def test_names_that_we_give_in_a_directory_that_is_not_watched_yet_hide_nothing(
+    tree: DirTree, root: FilePath
+) -> None:
+    events = await started(tree)
+    names = [b"%d" % number for number in range(FEWEST)]
+    for name in names:
+        tree.stage_small(b"t" + name, b"x", 0o644, None)
+    (root / "d").mkdir()  # its watch begins when that is read
+    tree.create_many([(b"t" + name, (b"d", name)) for name in names])
+    assert await all_until(events, tree, b"c1") == {done(b"d"), whole(b"d")}
+    (root / "new").write_bytes(b"of the user")
+    os.rename(root / "new", root / "d/7")
+    assert done(b"d", b"7") in await all_until(events, tree, b"c2")
+    events.close()
+
+
+async def test_names_that_we_give_again_hide_nothing_that_others_do(tree: DirTree, root: FilePath) -> None:
+    """Given at first before their directory was watched, as in a new directory that is received."""
+    events = await started(tree)
+    names = [b"%d" % number for number in range(FEWEST)]
+    (root / "d").mkdir()
+    for cookie in (b"c1", b"c2"):
+        for name in names:
+            tree.stage_small(b"t" + name, b"x", 0o644, None)
+        tree.create_many([(b"t" + name, (b"d", name)) for name in names])
+        await all_until(events, tree, cookie)
+        for name in names:
+            (root / "d" / name.decode()).unlink()
+        await all_until(events, tree, cookie + b"gone")
+    (root / "new").write_bytes(b"of the user")
+    os.rename(root / "new", root / "d/7")
+    assert done(b"d", b"7") in await all_until(events, tree, b"c3")
+    events.close()
+
+
+async def test_names_that_could_not_be_given_as_the_root_was_gone_hide_nothing(tree: DirTree, root: FilePath) -> None:
+    tree.echoes.watched()
+    names = [(b"%d" % number,) for number in range(FEWEST)]
+    tree.close()
+    with pytest.raises(TreeError):
+        tree.create_many([(b"t" + name, (name,)) for (name,) in names])
+    assert not tree.echoes.is_own(names[7], 1)
 
 
 async def test_names_that_are_no_utf8_are_told(tree: DirTree, root: FilePath) -> None:
@@ -234,6 +320,90 @@ async def test_watch_that_is_refused_asks_for_scans_and_is_asked_for_again(
     before = trio.current_time()
     assert await events.receive() == [RawEvent(Change.LOST)]
     assert trio.current_time() - before == pytest.approx(ASK_AGAIN_S)
+    events.close()
+
+
+class Inline:
+    """seams.Workers without threads: virtual time does not wait for those."""
+
+    async def run_blocking(
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments, lane: Lane | None = None
+    ) -> Result:
+        return function(*arguments)
+
+
+class Refusing(DirTree):
+    """Opens no directory that is in `refused`."""
+
+    refused: dict[Path, int]
+
+    def open_dir(self, path: Path) -> int:
+        if path in self.refused:
+            raise OSError(self.refused[path], "refused")
+        return super().open_dir(path)
+
+
+@pytest.fixture
+def refusing(root: FilePath) -> Iterator[Refusing]:
+    tree = Refusing(bytes(root), str(root.parent / "home"), time.monotonic)
+    tree.refused = {}
+    tree.write_marker(MARKER)
+    yield tree
+    tree.close()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+async def test_directory_that_could_not_be_watched_is_watched_as_soon_as_it_can_be(
+    refusing: Refusing, root: FilePath, autojump_clock: trio.testing.MockClock, number: int
+) -> None:
+    """Whether it was there at the start or came later: else only the scan of an hour later saw what happens in it."""
+    (root / "a/b").mkdir(parents=True)
+    refusing.refused = {(b"a", b"b"): number, (b"new",): number}
+    events = await started(refusing, Inline())
+    (root / "new/below").mkdir(parents=True)
+    await until(events, lambda seen: whole(b"new") in seen)
+    with trio.move_on_after(5):
+        assert not await events.receive(), "tried again, in vain"
+    refusing.refused = {}
+    await until(events, lambda seen: {whole(b"a", b"b"), whole(b"new", b"below")} <= set(seen))
+    for name in (b"a/b/file", b"new/below/file"):
+        (root / os.fsdecode(name)).write_bytes(b"")
+        await until(events, lambda seen, name=name: done(*name.split(b"/")) in seen)  # type: ignore[misc]
+    events.close()
+
+
+async def test_directory_that_may_be_read_now_is_watched_at_once(refusing: Refusing, root: FilePath) -> None:
+    (root / "a").mkdir()
+    refusing.refused = {(b"a",): errno.EACCES}
+    events = await started(refusing, Inline())
+    refusing.refused = {}
+    (root / "a").chmod(0o700)
+    await until(events, lambda seen: whole(b"a") in seen)
+    (root / "a/file").write_bytes(b"")
+    await until(events, lambda seen: done(b"a", b"file") in seen)
+    events.close()
+
+
+async def test_directory_that_is_refused_and_goes_is_forgotten(
+    refusing: Refusing, root: FilePath, autojump_clock: trio.testing.MockClock
+) -> None:
+    (root / "a").mkdir()
+    refusing.refused = {(b"a",): errno.EIO}
+    events = await started(refusing, Inline())
+    refusing.refused = {}
+    (root / "a").rmdir()
+    with trio.move_on_after(10_000):
+        while True:
+            assert await events.receive() == [done(b"a")]
+    events.close()
+
+
+async def test_our_own_directory_that_cannot_be_watched_is_a_trouble_of_the_disk(tree: DirTree) -> None:
+    """The folder begins anew then; it is no fault of ours."""
+    events = Inotify(tree, ThreadWorkers())
+    tree.open_private = lambda name: os.open("/dev/null", os.O_RDONLY)  # type: ignore[method-assign]
+    with pytest.raises(TreeError):
+        await events.receive()
     events.close()
 
 

@@ -10,8 +10,10 @@ from trio.testing import MockClock
 
 from syncd.engine.brake import WINDOW_S
 from syncd.errors import SyncdError
-from syncd.folder.waves import Waves
+from syncd.folder.waves import GROWING_S, Waves
+from syncd.store.glance import STEP
 from syncd.store.waves import Held, Why
+from syncd.treetypes import Change, IoFailed
 from tests.helpers.tasks import SimSite, World
 
 FILES = 80
@@ -75,6 +77,116 @@ async def test_wave_that_grows_is_counted_whole_and_undone_whole(world: World, a
         demand_first_editions(ann, bob)
         world.demand_equal()
         assert not await waves(ann).held()
+
+
+async def test_wave_is_shown_when_it_is_whole_and_passes_with_one_yes(world: World, autojump_clock: MockClock) -> None:
+    """The first files rest, and are held, while the last are still to come. Nobody is shown half of a wave, as what
+    follows after a yes has to be approved by somebody else."""
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES, 2 * FILES):
+            ann.disk.write(name(number), first(number))
+        await world.settle()
+        for number in range(2 * FILES):
+            ann.disk.delete(name(number))
+            if number == FILES:
+                await trio.sleep(0.15)
+        while not (shown := await waves(ann).shown()):
+            await ann.task.changed()
+        assert [held.files for held in shown] == [2 * FILES]
+        assert await waves(ann).approve(shown[0].id)
+        await world.settle()
+        world.demand_equal()
+        assert not bob.disk.contents()
+        assert not await waves(ann).held() + await waves(bob).held()
+
+
+async def test_wave_that_grows_all_the_time_is_shown_all_the_same(world: World, autojump_clock: MockClock) -> None:
+    async with world.running():
+        ann, _ = await fill(world)
+        for number in range(60):
+            ann.disk.delete(name(number))
+        began = trio.current_time()
+        while not await waves(ann).shown():
+            ann.disk.write((b"restless",), b"%f" % trio.current_time())
+            await trio.sleep(0.1)
+        assert trio.current_time() - began < 2 * GROWING_S
+
+
+async def test_what_came_back_while_it_waited_is_found_by_a_yes(world: World, autojump_clock: MockClock) -> None:
+    """Deleted, and put back under another name before the answer: then not only the old names are looked at."""
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.delete(name(number))
+        await trio.sleep(A_WHILE_S)
+        for number in range(0, FILES, 2):
+            ann.disk.write(name(number), b"back, and another one")
+        ann.disk.write((b"new",), first(3))
+        await trio.sleep(A_WHILE_S)
+        assert await waves(ann).approve((await the_wave(ann)).id)
+        await world.settle()
+        for held in await waves(bob).held():
+            await waves(bob).approve(held.id)
+        await world.settle()
+        world.demand_equal()
+        assert set(bob.disk.contents()) == {(b"new",), *(name(number) for number in range(0, FILES, 2))}
+
+
+async def test_what_came_into_a_directory_that_waits_is_found_by_a_yes(world: World, autojump_clock: MockClock) -> None:
+    """A directory was deleted with all in it, and another one made there before the answer."""
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.mkdir((b"d",))
+        for number in range(FILES):
+            ann.disk.write((b"d", *name(number)), first(number))
+        await world.settle()
+        await trio.sleep(3 * WINDOW_S)
+        for number in range(FILES):
+            ann.disk.delete((b"d", *name(number)))
+        ann.disk.delete((b"d",))
+        await trio.sleep(A_WHILE_S)
+        await the_wave(ann)
+        ann.disk.mkdir((b"d",))
+        ann.disk.write((b"d", b"new"), first(3))
+        ann.disk.mkdir((b"d", b"sub"))
+        ann.disk.write((b"d", b"sub", b"new"), first(4))
+        await trio.sleep(A_WHILE_S)
+        assert await waves(ann).approve((await the_wave(ann)).id)
+        await world.settle()
+        for held in await waves(bob).held():
+            await waves(bob).approve(held.id)
+        await world.settle()
+        world.demand_equal()
+        assert set(bob.disk.contents()) >= {(b"d", b"new"), (b"d", b"sub", b"new")}
+
+
+async def test_what_moved_while_a_yes_was_given_is_found(world: World, autojump_clock: MockClock) -> None:
+    """A look that began before the answer leaves alone what waited then, wherever it meets that."""
+    async with world.running():
+        ann, bob = await fill(world)
+        ann.disk.mkdir((b"z",))
+        taken_out = ann.disk.at(name(0))
+        for number in range(FILES):
+            parent, last = ann.disk.parent_of(name(number))
+            ann.disk.emit(Change.DONE, ann.disk.at(name(number)))
+            ann.disk.unlink(parent, last, drop=False)
+        await trio.sleep(A_WHILE_S)
+        held = await the_wave(ann)
+        ann.disk.take_name(ann.disk.at((b"z",)), b"moved", taken_out)
+        ann.disk.mkdir((b"many",))
+        for number in range(STEP):
+            ann.disk.symlink((b"many", b"%d" % number), b"nowhere")
+        begun = trio.Event()
+        ann.on_call = lambda called: begun.set() if called == "Scanner._scan.<locals>.begin" else None
+        await begun.wait()
+        assert await waves(ann).approve(held.id)
+        await world.settle()
+        for held in await waves(bob).held():
+            await waves(bob).approve(held.id)
+        await world.settle()
+        world.demand_equal()
+        assert bob.disk.read((b"z", b"moved")) == first(0)
 
 
 async def test_no_brings_back_what_links_stand_for_by_now(world: World, autojump_clock: MockClock) -> None:
@@ -302,3 +414,29 @@ async def test_ordinary_work_never_waits(world: World, autojump_clock: MockClock
         assert not await waves(ann).held()
         assert not await waves(world["bob"]).held()
         world.demand_equal()
+
+
+@pytest.mark.parametrize("step", ["stat", "retire.rename", "flush_dirs"])
+async def test_no_that_the_disk_lets_come_true_in_part_frees_nothing_else(
+    world: World, step: str, autojump_clock: MockClock
+) -> None:
+    """What cannot be looked at or set aside waits on: it would be taken for an edit, and go to everybody."""
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.write(name(number), b"second edition %d" % number)
+        await trio.sleep(A_WHILE_S)
+        shown = await the_wave(ann)
+        ann.disk.fail_at(1 if step == "flush_dirs" else FILES // 2, IoFailed("simulated"), step, for_ever=True)
+        with pytest.raises(SyncdError, match="could not be undone, and wait as before") as refused:
+            await waves(ann).deny(shown.id)
+        assert (refused.value.id, refused.value.why) == ("SY-BRAKE-03", "simulated")
+        ann.disk.mend()
+        await trio.sleep(A_WHILE_S)
+        left = await the_wave(ann)
+        assert 0 < left.files <= (FILES if step == "flush_dirs" else FILES - 1)
+        demand_first_editions(bob)
+        await waves(ann).deny(left.id)
+        await world.settle()
+        demand_first_editions(ann, bob)
+        assert not await waves(ann).held()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.helpers.computers import Computer, Disappointment, computers, share
 from tests.helpers.progress import Progress
-from tests.helpers.scale import MIB, STATUS_S, status_s, use_of, wait_scanned
+from tests.helpers.scale import LOOKED_S, MIB, STATUS_S, status_s, use_of, wait_scanned
 from tests.helpers.unixhttp import call
 
 CLAIM = (
@@ -80,5 +80,5 @@ def fill(folder: Path, size: int) -> None:
 
 def rescanned(computer: Computer) -> float:
     before = use_of(computer).cpu_s
-    call(computer.home, "folder.rescan", {"folder": "Many", "cwd": None, "wait": True})
+    call(computer.home, "folder.rescan", {"folder": "Many", "cwd": None, "wait": True}, LOOKED_S)
     return use_of(computer).cpu_s - before

@@ -241,11 +241,9 @@ async def dark_after_a_flush_that_failed(stage: Stage) -> None:
 
 async def until_synced(computer: SimComputer, path: Path) -> None:
     """The database of a computer says of a file that it is in place."""
-    task = computer.folder.task
-    assert task is not None
     query = "SELECT 1 FROM node WHERE l_name=? AND l_kind=1 AND s_ccs=c_cs"
     for _ in range(round(SOON_S * 10 / LOOK_S)):
-        if task.store.connection.execute(query, path[-1:]).fetchone() is not None:
+        if computer.store.connection.execute(query, path[-1:]).fetchone() is not None:
             return
         await trio.sleep(LOOK_S)
     raise AssertionError(f"{computer.name}: {path} has not come")

@@ -123,11 +123,9 @@ async def evict(tale: Tale) -> None:
 
 def conflicts_on(computer: SimComputer) -> Counter[str]:
     """Which kinds of conflict can be seen on a disk, for statistics."""
-    task = computer.folder.task
-    assert task is not None
     found: Counter[str] = Counter()
     query = "SELECT name, kind, heads FROM node WHERE heads > 1"
-    for _, kind, heads in task.store.connection.execute(query):
+    for _, kind, heads in computer.store.connection.execute(query):
         found["changed differently" if kind else "changed and deleted"] += heads - 1
     for path in computer.disk.contents():
         if b" (conflict " in path[-1]:

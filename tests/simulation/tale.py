@@ -20,6 +20,8 @@ class Tale:
     """How often each thing went wrong."""
     honest: list[SimComputer] = field(default_factory=list)
     """Those of whom the claim holds."""
+    forgot: set[str] = field(default_factory=set)
+    """Who has lost a database or got an older one back."""
 
     def any(self) -> SimComputer:
         return self.chance.choice(self.honest)

@@ -19,6 +19,7 @@ from syncd.store import pruning, restoring, snapshots
 from syncd.store.folder import FolderStore
 from syncd.store.pruning import Marking
 from syncd.store.restoring import Moment
+from syncd.treetypes import IoFailed, Path
 from tests.helpers.simtree import SimShelf
 from tests.helpers.tasks import SimClock, SimSite, World
 from tests.simulation.test_restoring import past
@@ -229,6 +230,31 @@ async def test_flipped_bit_is_found_within_one_scrub_and_healed_from_a_peer(
     assert audited == ["history healed"] * count
     assert lacking(bob, moments[1]) == 0
     assert (await bob.task.archivist.scrub(-1.0)).damaged == 0
+
+
+async def test_pack_that_the_disk_refuses_is_no_damaged_one_and_delays_no_other(
+    world: tuple[World, list[int]], autojump_clock: MockClock
+) -> None:
+    bob = world[0]["bob"]
+    connection, files = bob.task.store.connection, dict(shelf(bob.task.store).files)
+    connection.execute("UPDATE pack SET verified=0")
+    (first,) = connection.execute("SELECT name FROM pack ORDER BY verified LIMIT 1").fetchone()
+    before = bob.disk.hook
+    assert before is not None and len(files) > 1
+
+    def refuse(step: str, path: Path) -> None:
+        before(step, path)
+        if (step, path) == ("shelf.read", (first.encode(),)):
+            raise IoFailed("bad sector", path)
+
+    bob.disk.hook = refuse
+    scrubbed = await bob.task.archivist.scrub(0.0)
+    assert (scrubbed.packs, scrubbed.damaged, scrubbed.lost) == (len(files) - 1, 1, 0)
+    assert shelf(bob.task.store).files == files
+    assert connection.execute("SELECT name FROM pack WHERE verified=0").fetchall() == [(first,)]
+    bob.disk.hook = before
+    assert (await bob.task.archivist.scrub(0.0)).damaged == 0
+    assert shelf(bob.task.store).files == files
 
 
 async def test_every_pack_is_read_again_in_time(world: tuple[World, list[int]], autojump_clock: MockClock) -> None:

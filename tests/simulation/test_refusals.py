@@ -24,9 +24,7 @@ def write(computer: SimComputer, name: bytes, content: bytes) -> None:
 
 def state(computer: SimComputer) -> tuple[dict[Any, Any], int]:
     """All that a restore could touch: the tree, and what was published."""
-    task = computer.folder.task
-    assert task is not None
-    return computer.disk.contents(), task.store.journal.newest_seq()
+    return computer.disk.contents(), computer.store.journal.newest_seq()
 
 
 async def begin(simulation: Simulation) -> float:

@@ -264,6 +264,7 @@ async def older_databases(tale: Tale) -> None:
     which = tale.chance.choice(["device", "folder", ""])
     computer.restore(backup, names=lambda name: name.startswith(which))
     tale.faults[f"older {which or 'device and folder'} database"] += 1
+    tale.forgot.add(computer.name)
     await tale.simulation.start(computer)
     await tale.be_busy(2)
 
@@ -277,6 +278,7 @@ async def lost_database(tale: Tale) -> None:
     for name in [name for name in computer.databases.copies() if name.startswith("folder")]:
         computer.databases.lose(name)
     tale.faults["lost folder database"] += 1
+    tale.forgot.add(computer.name)
     await tale.simulation.start(computer)
     await tale.be_busy(2)
 

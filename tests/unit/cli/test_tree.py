@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from syncd.cli.commands import TREE
 from syncd.cli.root import WELCOME, application
-from syncd.cli.tree import TREE
 
 GLOBAL_FLAGS = {
     "--json", "-q", "-v", "--no-color", "--ascii", "--utc", "--no-input", "-y", "--dry-run", "--timeout",

@@ -20,7 +20,7 @@ from ca.wraps import HpkeSealer
 from syncd.daemon import standing
 from syncd.daemon.beginning import join_folder
 from syncd.daemon.duties import run_duties
-from syncd.daemon.membership import FolderMembership, JournalHead
+from syncd.daemon.membership import GATHER_S, TOGETHER_S, FolderMembership, JournalHead
 from syncd.engine.duties import PENDING_STEP_S
 from syncd.engine.membership import Update
 from syncd.errors import CodecError, RemoteProtocolError, StoreCorrupt, TrustError
@@ -109,6 +109,26 @@ async def test_admissions_at_once_share_an_epoch(devices: Devices, autojump_cloc
             nursery.start_soon(ann.admit, keys_of(name).public, name, Role.EDITOR)
     assert len(ann.members()) == 5
     assert ann.epoch.number <= 3  # one at once, the others together
+
+
+async def test_first_of_several_waits_a_moment_for_the_others(devices: Devices, autojump_clock: MockClock) -> None:
+    ann = await new_folder(devices.device("ann"))
+    began, admitted = trio.current_time(), []
+
+    async def admit(name: str, after_s: float) -> None:
+        await trio.sleep(after_s)
+        await ann.admit(keys_of(name).public, name, Role.EDITOR, is_one_of_several=True)
+        admitted.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        for number, name in enumerate(("one", "two", "three")):
+            nursery.start_soon(admit, name, 0.2 * number)
+    assert (len(ann.members()), ann.epoch.number) == (4, 2)
+    assert max(admitted) < 2 * GATHER_S
+    later = trio.current_time()
+    await ann.admit(keys_of("four").public, "four", Role.EDITOR, is_one_of_several=True)
+    assert trio.current_time() - later <= TOGETHER_S
+    assert ann.epoch.number == 3
 
 
 async def test_one_refused_admission_spares_the_others(devices: Devices, autojump_clock: MockClock) -> None:

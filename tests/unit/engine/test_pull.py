@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cProfile import Profile
 
+from ca.digest import digest
 from ca.ids import DeviceId
 from syncd.engine.pull import BATCH_S, FIRST_BATCH_BYTES, LEAST_BATCH_BYTES, MAX_BATCH_BLOCKS, Pull
 from syncd.model.ids import Cid
@@ -141,6 +142,56 @@ def test_receivers_begin_at_different_places() -> None:
         poll(pull, ANN, set(range(160)))
         firsts.add(numbers(pull, ANN)[0])
     assert firsts == {10 * offset for offset in range(16)}
+
+
+def order_of(own_number: int) -> list[int]:
+    pull = Pull(own_number)
+    names = [digest("test", number.to_bytes(32, "big")) for number in range(64)]
+    pull.want((Cid(name), 10) for name in names)
+    pull.polled(ANN, pull.to_poll(ANN), ALL)
+    pull.polled(BEN, pull.to_poll(BEN), NONE)
+    batch = pull.next_batch(ANN)
+    assert batch is not None
+    return [names.index(cid) for cid in batch.cids]
+
+
+def test_what_others_lack_as_well_is_asked_for_in_an_order_of_ones_own() -> None:
+    orders = [order_of(number) for number in (2**63 + 80, 2**62 + 123456, 987648)]
+    assert all(sorted(order) == list(range(64)) for order in orders)
+    assert len({tuple(order[:16]) for order in orders}) == 3
+    for order in orders:  # neighbours in a file stay together
+        assert all(order[at : at + 8] == list(range(order[at], order[at] + 8)) for at in range(0, 64, 8))
+
+
+def test_one_who_has_all_is_asked_for_little_while_neighbours_send_enough() -> None:
+    pull = pull_of(1000)
+    poll(pull, ANN, set(range(1000)))
+    poll(pull, BEN, set(range(500)))
+    for peer, rate in ((ANN, 100), (BEN, 150)):
+        pull.took(peer, rate, 1.0)
+    assert numbers(pull, ANN, 50)
+    assert numbers(pull, ANN, 50), "as long as no neighbour sends, nothing is held back"
+    for _ in range(2):
+        pull.ended(ANN)
+    assert numbers(pull, BEN, 50)
+    assert numbers(pull, ANN, 50)
+    assert not numbers(pull, ANN, 50), "one batch at a time"
+    pull.ended(ANN)
+    assert numbers(pull, ANN, 50)
+    pull.ended(BEN)
+    assert numbers(pull, ANN, 50), "nobody helps any more"
+
+
+def test_neighbours_that_send_too_little_hold_nobody_back() -> None:
+    pull = pull_of(1000)
+    poll(pull, ANN, set(range(1000)))
+    poll(pull, BEN, set(range(500)))
+    for peer, rate in ((ANN, 100), (BEN, 90)):
+        pull.took(peer, rate, 1.0)
+    assert numbers(pull, BEN, 50)
+    assert all(numbers(pull, ANN, 50) for _ in range(3))
+    pull.peer_gone(BEN)
+    assert numbers(pull, ANN, 50)
 
 
 def calls_to_hand_out(count: int) -> int:

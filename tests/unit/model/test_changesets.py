@@ -79,7 +79,6 @@ def test_approvals_survive_and_only_they_make_the_second_format() -> None:
         replace(FIRST, folder=FolderId(b"")),
         replace(FIRST, heads=(head_ref(6), head_ref(5))),
         replace(FIRST, heads=(head_ref(5), head_ref(5))),
-        replace(FIRST, records=(FIRST.records[0], FIRST.records[1]._replace(node=node_id(9)))),
         replace(FIRST, approves=(ChangesetHash(id32(5)), ChangesetHash(id32(4)))),
         replace(FIRST, approves=(ITSELF, ITSELF)),
         replace(FIRST, approves=(ChangesetHash(b"short"),)),
@@ -115,6 +114,14 @@ def test_too_many_records_are_our_bug() -> None:
 def test_too_many_bytes_are_our_bug() -> None:
     with pytest.raises(ValueError, match="too large"):
         encode(replace(FIRST, records=tuple(Record(node_id(at), symlink_to(b"x" * 4000)) for at in range(1, 1100))))
+
+
+def test_two_records_of_one_node_are_our_bug() -> None:
+    """Others refuse such a changeset, and everything behind it in the journal."""
+    with pytest.raises(RemoteProtocolError, match="speaks twice about one node"):
+        decode_untrusted(encode(FIRST).replace(node_id(8), node_id(9)))
+    with pytest.raises(ValueError, match="speaks twice about one node"):
+        encode(replace(FIRST, records=(Record(node_id(1), DELETED), Record(node_id(1), symlink_to(b"x")))))
 
 
 def test_lamport_numbers_exceed_all_that_was_seen() -> None:

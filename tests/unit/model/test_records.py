@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from ca.codec import decode_untrusted, encode
 from ca.errors import RemoteProtocolError
 from ca.ids import EpochId
 from syncd.model.cutter import CutClass
@@ -16,6 +17,7 @@ from syncd.model.records import (
     Attributes,
     Place,
     Record,
+    encodable,
     file_of,
     file_of_parts,
     record_untrusted,
@@ -143,6 +145,16 @@ def test_the_one_form_of_a_record_is_read_and_written(value: list[Any]) -> None:
 def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(RemoteProtocolError):
         record_untrusted(value)
+
+
+def test_deletion_that_comes_encoded_is_the_same_bytes() -> None:
+    """Of one version it does; of several, or of none, it is encoded piece by piece."""
+    for replaced in ((), (version(1),), (version(1), version(2))):
+        record = Record(node_id(7), DELETED, replaced)
+        encoded = encode([encodable(record)])
+        assert encoded == encode([record_value(record)])
+        (value,) = cast(list[Any], decode_untrusted(encoded, max_bytes=1000))
+        assert record_untrusted(value) == record
 
 
 def test_registers_are_kept_apart() -> None:

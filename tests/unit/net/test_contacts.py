@@ -77,6 +77,16 @@ def test_chance_spreads_attempts_and_never_exceeds_the_longest_wait() -> None:
     assert unlucky.next_due({BOB}) == LONGEST_WAIT_S
 
 
+def test_whoever_has_just_let_us_in_is_called_without_leaving_anything_to_chance() -> None:
+    unlucky = Contacts(lambda: 1.0)
+    unlucky.note(["bob:1", "bob:2"], Source.TOLD, 5.0, BOB)
+    unlucky.call_now("bob:1", 5.0)
+    assert unlucky.take_due(5.0, {BOB}) == ["bob:1"]
+    assert unlucky.next_due({BOB}) == 5.0 + KICK_S, "its other addresses wait as ever"
+    unlucky.call_now("eve:1", 5.0)
+    assert unlucky.device_at("eve:1") is None, "an address that nobody knows is not learned by that"
+
+
 def test_a_kick_makes_a_failing_address_due_soon_and_forgives(contacts: Contacts) -> None:
     contacts.note(["bob:1", "eve:1"], Source.STATIC, 0.0)
     contacts.reached("bob:1", BOB, 0.0)

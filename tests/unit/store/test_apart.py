@@ -50,7 +50,7 @@ def counted(store: FolderStore) -> dict[DeviceId, tuple[int, int]]:
 
 
 def told(store: FolderStore, *arrived: Arrived, called: Called | None = None) -> list[Verdict]:
-    """What becomes of what a peer tells in pages of one head, as `daemon.following` goes about it: heads first."""
+    """What becomes of what a peer tells in pages of one head, as `folder.following` goes about it: heads first."""
     called, verdicts = Called() if called is None else called, []
     for head in reversed([one.head for one in arrived]):
         store.db_unknown([head], called, now_ms=5000)  # an earlier pass, in which what is called for is found

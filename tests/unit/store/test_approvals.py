@@ -12,7 +12,7 @@ from syncd.errors import SyncdError
 from syncd.model.changesets import ITSELF
 from syncd.model.ids import ROOT_NODE, ChangesetHash, VersionId, version_id
 from syncd.model.records import DELETED, Place, Record, symlink_to
-from syncd.store import waves
+from syncd.store import denying, waves
 from syncd.store.folder import Arrived, FolderStore
 from syncd.store.journal import NoRight, Verdict
 from syncd.store.waves import Why
@@ -179,9 +179,10 @@ def test_files_that_became_links_wait_and_come_back_with_a_no(databases: SimData
     """Content goes by that as it does by a deletion, without the right to delete."""
     scene = begin("ann", databases, deletes=False)
     accept(scene.store, relinked(scene))
-    (arriving,) = waves.db_arriving(scene.store.connection).values()
+    ((origin, arriving),) = waves.db_arriving(scene.store.connection).items()
     assert len(arriving.overwritten) == FILES and not arriving.gone
-    assert waves.db_undo_arriving(scene.store, arriving.nodes, 0) == FILES
+    waves.db_hold(scene.store.connection, "held-b", origin.hex(), Why.CHANGED, arriving.nodes, NOW, FILES)
+    assert denying.db_deny(scene.store, waves.db_held(scene.store.connection)[0], NOW) == []
     (undone,) = scene.store.connection.execute("SELECT count(*) FROM node WHERE kind=1 AND l_kind=1").fetchone()
     assert undone == FILES
 
@@ -216,13 +217,13 @@ def test_wave_that_grew_is_not_answered_by_what_was_shown(databases: SimDatabase
     waves.db_hold(connection, "held-b", origin.hex(), Why.GONE, arriving.nodes[:10], NOW, FILES)
     (shown,) = waves.db_held(connection)
     waves.db_hold(connection, "held-b", origin.hex(), Why.GONE, arriving.nodes, NOW, FILES)
-    for answer in (waves.db_let_pass, waves.db_drop):
+    for answer in (waves.db_let_pass, denying.db_deny):
         with pytest.raises(SyncdError, match="has changed"):
             answer(scene.store, shown, NOW)
     assert scene.waiting() == FILES
     (shown,) = waves.db_held(connection)
     assert shown.files == FILES
-    assert waves.db_let_pass(scene.store, shown, NOW) == (True, arriving.nodes)
+    assert waves.db_let_pass(scene.store, shown, NOW) == (True, arriving.nodes, None)
     assert scene.waiting() == scene.arriving() == 0
 
 
@@ -233,3 +234,19 @@ def test_who_may_not_delete_approves_for_nobody_else(databases: SimDatabases) ->
         scene.store.journal.approve([scene.deleted_in], scene.store.keyring, scene.store.membership, 0)
     assert scene.store.journal.newest_seq() == 2
     assert scene.waiting() == FILES
+
+
+def test_who_may_not_publish_cannot_say_no_and_the_wave_waits_on(databases: SimDatabases) -> None:
+    scene = begin("vic", databases)
+    with pytest.raises(NoRight):
+        denying.db_deny(scene.store, waves.db_held(scene.store.connection)[0], NOW)
+    assert scene.waiting() == FILES
+    assert scene.arriving() == 0
+
+
+def test_who_may_publish_says_no_for_everybody(databases: SimDatabases) -> None:
+    scene = begin("dan", databases)
+    assert denying.db_deny(scene.store, waves.db_held(scene.store.connection)[0], NOW) == []
+    assert scene.waiting() == 0
+    (back,) = scene.store.connection.execute("SELECT count(*) FROM node WHERE kind=1 AND l_kind=1").fetchone()
+    assert back == FILES

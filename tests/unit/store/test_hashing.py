@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from ca.ids import EpochId
 from syncd.model.cutter import MIB, CutClass
-from syncd.model.ids import Pid
-from syncd.model.lists import BlockList
+from syncd.model.ids import Cid, Pid
+from syncd.model.lists import BlockList, pack_entry, split_list
 from syncd.store.hashing import Cutting, entries_by_pid
 from syncd.treetypes import LocallyChanged
-from tests.helpers.tasks import keyring
+from tests.helpers.tasks import EPOCH, keyring
 from tests.unit.store.test_holes import Counting
 
 
@@ -42,6 +43,18 @@ def test_list_does_not_depend_on_how_many_threads_made_it(tmp_path: Path, cut_cl
     assert BlockList(alone).size == size
     assert {cut_together(path, cut_class, threads) for threads in (2, 3)} == {alone}
     assert cut_together(path, cut_class, 2, entries_by_pid(alone)) == alone
+
+
+def test_unchanged_parts_of_a_long_list_keep_their_entries_in_another_epoch() -> None:
+    old, new = keyring(), keyring(EpochId(b"n" * 32))
+    entries = [pack_entry(Pid(random.Random(n).randbytes(32)), Cid(bytes(32)), 1000, EPOCH) for n in range(6000)]
+    first = old.hasher().finish(6_000_000, CutClass.SMALL, b"".join(entries), {})
+    entries[3000] = pack_entry(Pid(b"p" * 32), Cid(bytes(32)), 1000, new.current)
+    second = new.hasher().finish(6_000_000, CutClass.SMALL, b"".join(entries), entries_by_pid(first.payload))
+    before, after = ({entry for entry, _ in made.parts} for made in (first, second))
+    assert len(before) > 8
+    assert len(before - after) == len(after - before) == 1
+    assert {plain for _, plain in second.parts} == set(split_list(b"".join(entries)))
 
 
 class Torn(Counting):

@@ -6,15 +6,15 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 
 import pytest
-from sqlite_utils import Database
 
 from ca.ids import EntryHash, EpochId
 from syncd.model.ids import Cid, NodeId, Pid
 from syncd.model.lists import pack_entry
 from syncd.store import rows
+from syncd.store.forms import FOLDER
 from syncd.store.listing import BLOCKS_PER_FILE, db_list
+from syncd.store.migrating import begin
 from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
-from syncd.store.schema import FOLDER
 
 EPOCH = EpochId(EntryHash(bytes(32)))
 
@@ -22,7 +22,7 @@ EPOCH = EpochId(EntryHash(bytes(32)))
 @pytest.fixture
 def connection() -> Iterator[sqlite3.Connection]:
     opened = sqlite3.connect(":memory:")
-    FOLDER.apply(Database(opened))
+    begin(opened, FOLDER.steps(), FOLDER.newest)
     yield opened
     opened.close()
 

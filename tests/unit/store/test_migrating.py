@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
 from syncd.store import db as databases
 from syncd.store.db import HomeDatabase, open_database
 from syncd.store.forms import DEVICE, FOLDER, Form
-from syncd.store.migrating import MigrationFailed, copies, copying_line, roll_back
+from syncd.store.migrating import Executes, MigrationFailed, Steps, copies, copying_line, roll_back
 
 NAME = "syncd-test"
 
 
 def steps(count: int, *, fails: bool = False) -> Form:
     """Steps that each add a table; the last one of those that fail does so after it has written."""
-    made = Migrations(NAME)
+    made = Steps(NAME)
 
     def add(number: int) -> None:
-        @made(name=f"m{number:03}")
-        def step(db: Database) -> None:
+        def step(db: Executes) -> None:
             db.execute(f"CREATE TABLE t{number}(x)")
             if fails and number == count:
                 db.execute("UPDATE everything SET gone=1")
+
+        step.__name__ = f"m{number:03}"
+        made(step)
 
     for number in range(1, count + 1):
         add(number)
@@ -59,6 +64,44 @@ def test_form_names_the_last_of_its_steps(form: Form, tmp_path: Path) -> None:
     done = [name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations ORDER BY rowid")]
     assert done[-1] == form.last and form.is_current(connection)
     connection.close()
+
+
+def schema_of(connection: sqlite3.Connection) -> tuple[object, ...]:
+    tables = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
+    record = connection.execute("SELECT id, migration_set, name, length(applied_at) FROM _sqlite_migrations").fetchall()
+    return tables, record
+
+
+@pytest.mark.parametrize("form", [FOLDER, DEVICE], ids=lambda form: form.name)
+def test_new_database_is_what_sqlite_utils_makes_of_an_old_one(form: Form, tmp_path: Path) -> None:
+    by_library = sqlite3.connect(":memory:", isolation_level=None)
+    form.steps().as_migrations().apply(Database(by_library, execute_plugins=False))
+    file = HomeDatabase(tmp_path, "x.db")
+    connection = open_database(file.open, file.set_aside, form).connection
+    assert schema_of(connection) == schema_of(by_library)
+    assert connection.execute("PRAGMA user_version").fetchone() == (form.newest,)
+    assert form.steps().as_migrations().pending(Database(connection, execute_plugins=False)) == []
+    connection.close()
+    by_library.close()
+
+
+def test_new_database_whose_beginning_fails_stays_new(tmp_path: Path) -> None:
+    file = HomeDatabase(tmp_path, "x.db")
+    with pytest.raises(sqlite3.OperationalError):
+        open_database(file.open, file.set_aside, steps(3, fails=True))
+    with contextlib.closing(file.open()) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    open_database(file.open, file.set_aside, steps(3)).connection.close()
+
+
+def test_new_database_needs_no_library(tmp_path: Path) -> None:
+    code = (
+        "import sys; from syncd.store.db import HomeDatabase, open_database; from syncd.store.forms import FOLDER; "
+        "file = HomeDatabase(sys.argv[1], 'x.db'); open_database(file.open, file.set_aside, FOLDER); "
+        "sys.exit('sqlite_utils' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 def test_database_in_which_a_step_is_missing_is_not_current(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from syncd.store.settle import Settling
+from dataclasses import replace
+
+from syncd.store.settle import RESTLESS_S, Settling
 from syncd.treetypes import Change, Dirty, RawEvent
 
 DONE = RawEvent(Change.DONE, (b"d",), b"f")
@@ -80,13 +82,37 @@ def test_directory_from_elsewhere_is_looked_at_as_a_whole() -> None:
     assert settling.take(2.0) == Dirty({(b"d",): frozenset({b"new"}), (b"d", b"new"): None})
 
 
+def test_cookie_comes_out_with_the_last_name_that_was_in_unrest_before_it() -> None:
+    settling = Settling()
+    cookie, behind = RawEvent(Change.COOKIE, name=b"c1"), RawEvent(Change.DONE, (), b"behind")
+    settling.feed([DONE, RawEvent(Change.WRITING, (), b"open"), cookie, behind], 1.0)
+    settling.feed([behind], 2.9)
+    assert settling.next_due_s() == 1.2
+    (first, second) = (settling.take(1.3), settling.take(3.05))
+    assert first is not None and not first.cookies
+    assert second == Dirty({(): frozenset({b"open"})}, cookies=frozenset({b"c1"}), more=True)
+
+
+def test_cookie_waits_for_what_keeps_changing_until_that_is_looked_at_all_the_same() -> None:
+    settling = Settling()
+    settling.feed([RawEvent(Change.WRITING, (), b"log"), RawEvent(Change.COOKIE, name=b"c1")], 0.0)
+    for second in range(1, 60):
+        settling.feed([RawEvent(Change.WRITING, (), b"log")], float(second))
+        dirty = settling.take(float(second))
+        if dirty is not None:
+            assert float(second) == RESTLESS_S
+            assert dirty.cookies == {b"c1"}
+            return
+    raise AssertionError("it was never looked at")
+
+
 def test_messages_about_the_watch_itself_wait_for_nothing() -> None:
     settling = Settling()
     settling.feed([RawEvent(Change.LOST), RawEvent(Change.COOKIE, name=b"c1"), DONE], 1.0)
     assert settling.next_due_s() == 0.0
-    assert settling.take(1.0) == Dirty(rescan=True, cookies=frozenset({b"c1"}))
+    assert settling.take(1.0) == Dirty(rescan=True, cookies=frozenset({b"c1"}), more=True)
     settling.feed([RawEvent(Change.LIMITED), RawEvent(Change.IGNORE)], 1.0)
-    assert settling.take(1.0) == Dirty(limited=True, ignore_changed=True)
+    assert settling.take(1.0) == Dirty(limited=True, ignore_changed=True, more=True)
     assert looks(settling, 9.0) == [1.2]
 
 
@@ -129,7 +155,7 @@ def test_old_name_of_what_is_written_for_ever_is_looked_at_with_it() -> None:
         settling.feed([RawEvent(Change.WRITING, (b"d",), b"new")], tenth / 10)
         if (dirty := settling.take(tenth / 10)) is not None:
             taken.append(dirty)
-    assert taken == [BOTH]
+    assert taken == [replace(BOTH, more=True)]  # it is still written to
 
 
 def test_name_that_leaves_the_folder_waits_for_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import itertools
 import os
 import subprocess
@@ -234,6 +235,7 @@ def test_no_descriptor_is_left_open(tree: DirTree, user: RealUser) -> None:
     user.mkdir(D)
     user.symlink(B, b"d")
     user.make_other((b"fifo",))
+    gc.collect()  # others may have left some to it
     before = len(os.listdir("/proc/self/fd"))
     for number in range(50):
         token = b"t%d" % number
@@ -306,8 +308,27 @@ def test_slow_flush_of_everything_is_followed_by_flushes_of_our_files(
     assert len(calls) == 1
     tree.flush([b"t1"])
     assert len(calls) == 1
+    tree.stage_link(b"l1", b"target")
+    tree.flush([b"l1", b"t1"])  # a link among them is no failure of all of them
+    assert len(calls) == 1
     with pytest.raises(NotThere):
         tree.flush([b"t1", b"gone"])
+    tree.close()
+
+
+def test_names_in_a_directory_that_is_elsewhere_by_now_are_flushed_with_everything(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = make_tree(tmp_path, lambda: 0.0)
+    tree.write_marker(MARKER)
+    (tmp_path / "root" / "here").mkdir()
+    everything: list[int] = []
+    monkeypatch.setattr("syncd.store.tree.flush_file_system", everything.append)
+    tree.flush_dirs([ROOT, (b"here",)])
+    assert not everything
+    (tmp_path / "root" / "here").rename(tmp_path / "root" / "there")
+    tree.flush_dirs([ROOT, (b"here",)])
+    assert len(everything) == 1
     tree.close()
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from syncd.cli.tree import TREE, Branch, Leaf
+from syncd.cli.commands import TREE, Branch, Leaf
 from syncd.errors import ConfigError
 from syncd.web.actions import ACTIONS
 from syncd.web.methods import METHODS, parse_params_untrusted

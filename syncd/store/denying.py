@@ -1,0 +1,188 @@
+"""Blocking. A person says no to a wave: what waited is undone, and what had passed before it was noticed. All `db_`.
+
+A wave ends in the transaction that undoes it. What cannot be undone for now, as the disk has errors, goes on waiting:
+let go of without that it would be taken for what people wanted, and go to everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from blake3 import blake3
+
+from syncd.engine.ransom import looks_disguised
+from syncd.errors import SyncdError
+from syncd.model.ids import VersionId
+from syncd.model.records import Content, Place, Record
+from syncd.seams import Tree
+from syncd.store import rows, waves
+from syncd.store.contents import standing_content
+from syncd.store.db import Transaction
+from syncd.store.folder import FolderStore
+from syncd.store.joining import PENDING
+from syncd.store.prepare import expected_stat
+from syncd.store.recovery import KEPT
+from syncd.store.rows import FILE, NodeRow
+from syncd.store.scan import below
+from syncd.store.waves import SCAN_ORIGIN, Held, Passed
+from syncd.treetypes import ABSENT, IsADirectory, LocallyChanged, NotAFile, Path, TreeError
+
+_ANOTHER: Final = (*ABSENT, LocallyChanged, IsADirectory, NotAFile)
+"""Something else stands there by now: it stays, and is found as what people did."""
+
+
+def db_deny(store: FolderStore, held: Held, now: float) -> list[TreeError]:
+    """Undo a wave as it was shown; why some of it goes on waiting. Raises SyncdError if the wave is another one by now,
+    and NoRight where this device may not say again what stood here: then all of it goes on waiting."""
+    connection, now_ms = store.connection, int(now * 1000)
+    with Transaction(connection):
+        waves.db_demand_unchanged(connection, held)
+        nodes = waves.nodes_of(connection, held.key)
+        _author(store, _former(store, waves.db_passed(connection, held.origin, held.since)), now_ms)
+        stuck: dict[int, TreeError] = {}
+        if held.origin == SCAN_ORIGIN:
+            stuck = _undo_here(store, nodes, now)  # last: no roll back brings a file back from where it was set aside
+        else:
+            _author(store, _said_again(store, nodes), now_ms)
+        waves.release(connection, held.key, tuple(stuck))
+    return list(stuck.values())
+
+
+def not_undone(errors: Sequence[TreeError]) -> SyncdError:
+    """What is said of what `db_deny` left."""
+    files = "1 file" if len(errors) == 1 else f"{len(errors):,} files"
+    return SyncdError(
+        f"{files} of the wave could not be undone, and wait as before",
+        id="SY-BRAKE-03",
+        why=f"{errors[0].what}{f': {errors[0].why}' if errors[0].why else ''}",
+        fix="when the disk is well again: syncd requests, then syncd deny ID once more",
+    )
+
+
+# --- what others did, or had passed ----------------------------------------------------------------------------------
+
+
+def _former(store: FolderStore, passed: Sequence[Passed]) -> list[Record]:
+    """Say again, for everybody, the contents of old versions where they are no longer the newest, and the names that
+    were disguised since."""
+    found = rows.read_ids(store.connection, [one.node for one in passed])
+    records = []
+    for one in passed:
+        row = found.get(one.node)
+        if row is None:
+            continue
+        content, replaced = _former_content(store, row, one)
+        place, left = _former_place(store, row, one)
+        if content is not None or place is not None:
+            records.append(Record(row.nid, content, replaced, place, left))
+    return records
+
+
+def _former_content(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Content | None, tuple[VersionId, ...]]:
+    if row.c_cs is None or row.c_idx is None or (row.c_cs, row.c_idx) == (before.cs, before.idx):
+        return None, ()
+    return store.db_record(before.cs, before.idx).content, (store.journal.sources.version(row.c_cs, row.c_idx),)
+
+
+def _former_place(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Place | None, tuple[VersionId, ...]]:
+    if before.p_cs is None or before.p_idx is None or row.p_cs is None or row.p_idx is None or row.name is None:
+        return None, ()
+    place = store.db_record(before.p_cs, before.p_idx).place
+    if place is None or not looks_disguised(place.name, row.name):
+        return None, ()
+    return place, (store.journal.sources.version(row.p_cs, row.p_idx),)
+
+
+def _said_again(store: FolderStore, nodes: Sequence[int]) -> list[Record]:
+    """What others have changed, and waited here, is undone for everybody: what stands here is said again."""
+    sources = store.journal.sources
+    records = []
+    for row in rows.read_ids(store.connection, nodes).values():
+        content: Content | None = standing_content(row)
+        if content is not None and row.c_cs is not None and row.c_idx is not None:
+            if (row.c_cs, row.c_idx) != (row.s_ccs, row.s_cidx):
+                records.append(Record(row.nid, content, (VersionId(sources.version(row.c_cs, row.c_idx)),)))
+            else:
+                records += _back_to_its_place(store, row)
+    return records
+
+
+def _back_to_its_place(store: FolderStore, row: NodeRow) -> list[Record]:
+    if row.p_cs is None or row.p_idx is None or row.s_pcs is None or row.s_pidx is None:
+        return []
+    before = store.db_record(row.s_pcs, row.s_pidx).place
+    now = VersionId(store.journal.sources.version(row.p_cs, row.p_idx))
+    return [] if before is None else [Record(row.nid, place=before, replaces_place=(now,))]
+
+
+def _author(store: FolderStore, records: Sequence[Record], now_ms: int) -> None:
+    if records:
+        store.journal.author(records, store.keyring, store.membership, now_ms)
+
+
+# --- what was done here ----------------------------------------------------------------------------------------------
+
+
+def _undo_here(store: FolderStore, nodes: Sequence[int], now: float) -> dict[int, TreeError]:
+    """What was changed on this disk, and waited, is as if it had not been done: what vanished is fetched again, what
+    was written over goes to `.syncd/old` for good and is fetched again, what was renamed is renamed back. The nodes
+    that the disk keeps from that."""
+    every = {*nodes, *below(store.connection, nodes)[1]}
+    undone: list[NodeRow] = []
+    stuck: dict[int, TreeError] = {}
+    aside: dict[int, Path] = {}
+    """Where names went from, by row."""
+    for row in rows.read_ids(store.connection, every).values():
+        path = waves.path_of(store.connection, row)
+        try:
+            if path is not None and _is_overwritten(store.tree, row, path) and _set_aside(store, row, path, now):
+                aside[row.id] = path[:-1]
+            if path is None or not _is_there(store.tree, path, row.l_kind):
+                row.leave_disk()
+        except TreeError as error:
+            stuck[row.id] = error
+            continue
+        row.pending = PENDING
+        undone.append(row)
+    try:
+        store.tree.flush_dirs(sorted({*aside.values()}))  # before the rows say that these names are free
+    except TreeError as error:
+        stuck |= dict.fromkeys(aside, error)
+    rows.write(store.connection, [row for row in undone if row.id not in stuck])
+    return stuck
+
+
+def _is_there(tree: Tree, path: Path, kind: int) -> bool:
+    try:
+        return int(tree.stat(path).kind) == kind
+    except ABSENT:  # something of another kind may stand there, or above it
+        return False
+
+
+def _is_overwritten(tree: Tree, row: NodeRow, path: Path) -> bool:
+    if row.l_kind != FILE:
+        return False
+    try:
+        stat = tree.stat(path)
+    except ABSENT:
+        return False
+    return int(stat.kind) == FILE and not stat.same(expected_stat(row))
+
+
+def _set_aside(store: FolderStore, row: NodeRow, path: Path, now: float) -> bool:
+    """Whether it was what stood there."""
+    token = blake3(b"denied" + row.nid + repr(now).encode()).digest(12).hex().encode()
+    try:
+        taken = store.tree.retire(path, token, store.tree.stat(path))
+    except _ANOTHER:
+        return False
+    store.connection.execute(
+        "INSERT INTO old(token, node, cs, idx, name, ino, size, mtime, ctime, since, checked) "
+        "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            *(token.decode(), row.id, row.s_ccs, row.s_cidx, path[-1], taken.old.ino, taken.old.size),
+            *(taken.old.mtime_ns, taken.old.ctime_ns, now, KEPT),
+        ),
+    )
+    return True
