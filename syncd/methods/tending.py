@@ -14,12 +14,16 @@ from syncd.daemon.app import Daemon
 from syncd.daemon.running import RunningFolder, absolute, pause_text, refuse_root
 from syncd.daemon.views import as_text, moment
 from syncd.errors import ConfigError, SyncdError
+from syncd.folder.folder import State
 from syncd.methods.explaining import inside_of, row_at
 from syncd.store import resolving
 from syncd.store.db import is_sound
 from syncd.store.reoffer import db_reoffer
 from syncd.store.rows import ROOT_ROW
 from syncd.treetypes import RootState
+
+BEGINS_S = 10.0
+"""A folder that takes longer to open its database goes on doing so, and nobody waits for that."""
 
 Json = dict[str, Any]
 Params = Mapping[str, Any]
@@ -52,10 +56,15 @@ class Tending:
         }
 
     async def resume(self, params: Params, progress: Progress) -> Json:
-        """Let folders work again."""
+        """Let folders work again; whoever asks something of them next is answered."""
         folders = [folder for folder in self._named(params) if folder.paused_until is not None]
+        before = [folder.task for folder in folders]  # one that a pause has just told to end, or none any more
         for folder in folders:
             await self._set_pause(folder, None)
+        with trio.move_on_after(BEGINS_S):
+            for folder, ended in zip(folders, before, strict=True):
+                while folder.task in (None, ended) and folder.state not in (State.STOPPED, State.PAUSED):
+                    await self._daemon.changed.wait()
         return {
             "schema": "syncd.resume/1",
             "folders": [{"id": folder.id.hex(), "name": folder.name} for folder in folders],

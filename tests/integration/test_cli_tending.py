@@ -9,7 +9,9 @@ import pytest
 
 from tests.helpers.computers import Computer
 from tests.helpers.faults import (
+    SOON_S,
     Shared,
+    look,
     refusal,
     share_another,
     show,
@@ -44,6 +46,17 @@ def test_pause_for_a_while_ends_by_itself(two: tuple[Computer, Computer]) -> Non
     (shared.here / "book").write_bytes(b"second edition")
     wait_content(shared.there / "book", b"second edition")
     assert show(shared.ben, "napping")["state"] != "paused"
+
+
+def test_folder_that_was_resumed_answers_at_once(two: tuple[Computer, Computer]) -> None:
+    """A script says `syncd resume` and `syncd history` one after the other."""
+    shared = share_another(*two, "rested")
+    shared.wait_equal_file("book", b"first edition")
+    shared.wait_synced()
+    for _ in range(5):
+        look(shared.ben, "pause", folder="rested", for_s=None)
+        look(shared.ben, "resume", folder="rested")
+        assert look(shared.ben, "changes", folder="rested")["changes"]
 
 
 def conflict(two: tuple[Computer, Computer], name: str) -> Shared:
@@ -110,6 +123,7 @@ def test_check_reads_everything(two: tuple[Computer, Computer]) -> None:
     shared = share_another(*two, "checked")
     for number in range(5):
         shared.wait_equal_file(f"file{number}", b"content %d" % number)
+    shared.wait_synced()
     (checked,) = shared.ben.ask("check", "checked")["folders"]
     assert (checked["files"], checked["suspect"], checked["rotten"], checked["database"]) == (5, 0, 0, [])
 
@@ -120,6 +134,7 @@ def test_rules_are_tried_before_they_hold_and_explain_names_the_one_that_does(tw
     shared.wait_equal_file("growing", b"small")
     (shared.here / "large").write_bytes(bytes(2000))
     (shared.here / "film.mkv").write_bytes(b"frames")
+    assert look(shared.anna, "wait", folders=["filtered"], timeout_s=SOON_S, **{"for": "scanned"})["done"]
     shared.wait_synced()
     told = shared.anna.ask("filter", "test", "type:video", "!large", "--folder", "filtered")
     assert (told["leave"]["files"], told["leave"]["bytes"], told["leave"]["paths"]) == (1, 6, ["film.mkv"])
