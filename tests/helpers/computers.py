@@ -6,6 +6,7 @@ deadline, and what was awaited in vain is an error that says so.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -139,9 +140,16 @@ class Computer:
         return answer
 
     def wait_synced(self, timeout_s: float) -> None:
-        done = self.run("wait", "--for", "synced", "--timeout", f"{timeout_s:g}", timeout_s=timeout_s + COMMAND_S)
+        self._wait_for("synced", timeout_s)
+
+    def wait_in_place(self, peer: Computer, timeout_s: float) -> None:
+        """Until this computer knows that another one has everything."""
+        self._wait_for(f"peer={peer.name}", timeout_s)
+
+    def _wait_for(self, goal: str, timeout_s: float) -> None:
+        done = self.run("wait", "--for", goal, "--timeout", f"{timeout_s:g}", timeout_s=timeout_s + COMMAND_S)
         if done.returncode != 0:
-            raise Disappointment(f"{self.name}: not in sync after {timeout_s:g} s\n{done.stderr}{self.last_words()}")
+            raise Disappointment(f"{self.name}: not {goal} after {timeout_s:g} s\n{done.stderr}{self.last_words()}")
 
     def transfer(self) -> dict[str, int]:
         """Counters since the start of the daemon: received_bytes, sent_bytes, duplicate_bytes, blocks_fetched."""
@@ -260,9 +268,17 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, otherwise: str) 
 
 
 def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(one.getsockname()[1]) for one in sockets]
+    """Ports for daemons that may be stopped and started again, while other tests and programs ask for ports as well.
+
+    Each stays ours as long as this process lives: a socket that is bound to it and does not listen keeps the kernel
+    from giving it to anybody else, and lets whoever sets SO_REUSEADDR listen there, as servers do.
+    """
+    held = [socket.socket() for _ in range(count)]
+    for one in held:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+        atexit.register(one.close)
+    return [int(one.getsockname()[1]) for one in held]
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -312,6 +328,15 @@ def wait_equal(folders: Sequence[Path], timeout_s: float) -> int:
             if time.monotonic() > deadline:
                 raise
             time.sleep(POLL_S)
+
+
+def contents_below(place: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file below a directory with its content, but those that a daemon removes while we look."""
+    for directory, _, names in os.walk(place):
+        for path in (Path(directory, name) for name in sorted(names)):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file():
+                    yield path, path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Computer]]:
         (anna.folder / "notes.txt").write_text("first")
         join(ben, share(anna, "Photos"))
         ben.wait_synced(SYNC_S)
-        anna.wait_synced(SYNC_S)
+        anna.wait_in_place(ben, SYNC_S)
         assert anna.run("pause", "Photos").returncode == 0
         assert anna.run("resume", "Photos").returncode == 0
         assert anna.run("member", "role", "Photos", "ben", "viewer", "--yes").returncode == 0

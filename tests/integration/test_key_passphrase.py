@@ -21,7 +21,17 @@ from ca.device import DeviceKeys
 from ca.errors import ConfigError
 from ca.homekey import HomeKey, open_lock
 from syncd.cli.shapes import error_schema, schema_of
-from tests.helpers.computers import START_S, SYNC_S, SYNCD, Computer, computers, join, share, wait_until
+from tests.helpers.computers import (
+    START_S,
+    SYNC_S,
+    SYNCD,
+    Computer,
+    computers,
+    contents_below,
+    join,
+    share,
+    wait_until,
+)
 
 OLD, NEW = "nine tall ships sail", "eight small boats sink"
 KILLS = 10
@@ -80,7 +90,7 @@ def link_secret(computer: Computer) -> bytes:
 
 def everything_in(home: Path) -> bytes:
     """All bytes of all files; sockets have none."""
-    return b"".join(path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file())
+    return b"".join(content for _, content in contents_below(home))
 
 
 @pytest.mark.slowest

@@ -11,7 +11,16 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 
-from tests.helpers.computers import Computer, computers, join, loopback_config, share, start_all, wait_until
+from tests.helpers.computers import (
+    Computer,
+    computers,
+    join,
+    loopback_config,
+    share,
+    start_all,
+    wait_equal,
+    wait_until,
+)
 
 pytestmark = pytest.mark.long
 
@@ -91,7 +100,7 @@ def together(pair: list[Computer]) -> tuple[Computer, Computer, str]:
     link = share(anna, "Photos")
     join(ben, link)
     ben.wait_synced(SYNC_S)
-    anna.wait_synced(SYNC_S)
+    anna.wait_in_place(ben, SYNC_S)
     return anna, ben, str(anna.ask("status")["folders"][0]["id"])
 
 
@@ -174,7 +183,7 @@ def in_conflict(pair: list[Computer], files: dict[str, tuple[bytes, bytes]]) -> 
     anna, ben, folder = together(pair)
     for name in files:
         (anna.folder / name).write_bytes(b"as it was")
-    anna.wait_synced(SYNC_S)
+    wait_equal([anna.folder, ben.folder], SYNC_S)
     ben.wait_synced(SYNC_S)
     anna.stop()
     for name, (_, theirs) in files.items():
@@ -186,6 +195,8 @@ def in_conflict(pair: list[Computer], files: dict[str, tuple[bytes, bytes]]) -> 
         (anna.folder / name).write_bytes(ours)
     start_all(pair)
     wait_until(lambda: len(anna.ask("conflicts")["conflicts"]) == len(files), SYNC_S, "no conflict")
+    wait_equal([anna.folder, ben.folder], SYNC_S)
+    anna.wait_synced(SYNC_S)
     return anna, ben, folder
 
 
@@ -221,6 +232,7 @@ def test_conflict_is_compared_and_settled_on_the_page(pair: list[Computer]) -> N
         "resolve", where=quote(str(anna.folder / "both")), keep="both", back="/conflicts"
     )
     wait_until(lambda: len(anna.ask("conflicts")["conflicts"]) == 1, SYNC_S, "the conflicts stay")
+    anna.wait_synced(SYNC_S)
     kept = {path.read_bytes() for path in anna.folder.glob("both*")}
     assert kept == {b"one", b"two"}
 
