@@ -78,6 +78,7 @@ async def test_another_tab_listens_when_the_one_that_did_is_closed(browser: Brow
         await second.wait_for("document.getElementById('verdict-words').innerText.includes('3,204 files')")
 
 
+@pytest.mark.alone
 async def test_a_connection_that_breaks_and_comes_back_is_not_called_lost(browser: Browser, tmp_path: Path) -> None:
     script: dict[str, Any] = STATES["empty"]()
     async with serving(tmp_path, script) as page, browser.profile() as person:

@@ -34,7 +34,7 @@ def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computer]:
         anna.start()
         (anna.folder / "secret").write_bytes(CONTENT)
         anna.ask("share", str(anna.folder), "--name", "Notes", "--link", "--yes", "--no-wait")
-        anna.run("wait", "--for", "scanned", "--timeout", "20")
+        anna.ask("wait", "--for", "scanned", "--timeout", "30")
         yield anna
 
 
@@ -105,6 +105,7 @@ def test_block_of_another_folder_is_not_found_though_it_is_on_this_computer(
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_nor_does_the_time_of_the_answer_tell_it(anna: Computer, others: dict[str, Any]) -> None:
     """Asked in turn on one connection, so that whatever else the machine does meets all alike."""
     cid = cid_of_the_file(anna)
