@@ -110,6 +110,7 @@ def test_restore_into_an_unwritable_directory_is_refused_before_anything_is_touc
     time.sleep(1.1)
     shared.wait_equal_file("shelf/plan", b"second")
     shared.wait_equal_file("other", b"second")
+    shared.wait_synced()
     os.chown(shared.there / "shelf", 0, 0)
     command = ("restore", str(shared.there), "--at", moment)
     foreseen = shared.ben.ask(*command, "--dry-run")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.helpers.computers import Computer, Stolen, computers, steal_certificate
+from tests.helpers.computers import Computer, Stolen, computers, free_ports, steal_certificate
 from tests.helpers.faults import (
     demand_others_go_on,
     demand_quiet_log,
@@ -88,8 +88,7 @@ def test_text_that_is_no_invitation(two: tuple[Computer, Computer], carla: Compu
 
 
 def test_nobody_there(carla: Computer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        port = deaf.getsockname()[1]
+    (port,) = free_ports(1)
     found = refusal(
         carla, "join", "7-guitar-uncle-merit", str(carla.place / "x"), "--via", f"127.0.0.1:{port}", "--yes"
     )

@@ -176,6 +176,7 @@ def test_daemon_tells_of_a_conflict_by_itself(tmp_path: Path) -> None:
         assert ben.run("notify", "add", "webhook", receiver.url, "--on", "conflict").returncode == 0
         (anna.folder / "plan").write_text("first")
         wait_until(lambda: (ben.folder / "plan").exists(), PATIENCE_S, "not synced")
+        ben.wait_synced(PATIENCE_S)
         anna.stop()
         (ben.folder / "plan").write_text("of ben")
         ben.run("wait", "--for", "scanned", "--timeout", "20")
@@ -184,11 +185,14 @@ def test_daemon_tells_of_a_conflict_by_itself(tmp_path: Path) -> None:
         wait_until(lambda: bool(receiver.got), PATIENCE_S, "nobody was told")
         told = json.loads(receiver.got[0][1])
         assert (told["event"], told["schema"]) == ("conflict", "syncd.notification/1")
-        copies = [path for path in ben.folder.iterdir() if "(conflict" in path.name]
-        assert copies
-        os.remove(copies[0])
+        wait_until(lambda: bool(copies_in(ben.folder)), PATIENCE_S, "there is no copy")
+        os.remove(copies_in(ben.folder)[0])
         wait_until(lambda: len(receiver.got) > 1, PATIENCE_S, "the end was not told")
         assert json.loads(receiver.got[1][1])["event"] == "conflict-over"
+
+
+def copies_in(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if "(conflict" in path.name]
 
 
 @pytest.mark.slowest

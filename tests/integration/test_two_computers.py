@@ -73,6 +73,7 @@ def test_two_folders_with_things_in_them_keep_everything(pair: tuple[Computer, C
         assert [name for name in contents if name.startswith("same")] == ["same"]
         assert sorted(contents[name] for name in contents if name.startswith("differs")) == [b"by anna", b"by ben"]
         assert {"only anna", "only ben", "room/of anna", "room/of ben"} <= contents.keys()
+        computer.wait_synced(SYNC_S)  # what lies there is also counted
         assert computer.ask("status")["folders"][0]["conflicts"] == 1
 
 

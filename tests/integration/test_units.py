@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.computers import Computer, free_ports, join, share, wait_equal
+from tests.helpers.computers import Computer, free_ports, join, share, wait_equal, wait_until
 from tests.helpers.sandbox import directives, system_calls
 from tests.helpers.sources import ROOT
 
@@ -136,7 +136,8 @@ def test_two_daemons_keep_a_folder_equal_under_the_unit(place: Path, monkeypatch
         os.chown(ben.folder / "answer", UID, UID)
         wait_equal([anna.folder, ben.folder], SYNC_S)
         assert (anna.folder / "answer").stat().st_uid == UID
-        assert anna.ask("status")["problems"] == []  # discovery works as well: netlink and multicast pass the filter
+        # Discovery works as well: netlink and multicast pass the filter.
+        wait_until(lambda: not anna.ask("status")["problems"], SYNC_S, "something does not work under the unit")
     finally:
         for computer in group:
             computer.stop()
