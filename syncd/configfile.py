@@ -19,18 +19,48 @@ from syncd.home import CONFIG_NAME, prepare_home, socket_path
 
 
 def change_setting(home: Path, key: str, typed: str | None, *, dry_run: bool = False) -> None:
-    """Set a key to what was typed; None takes it out, so that its default holds again. Raises ConfigError."""
+    """Set a key to what was typed; None takes it out, so that its default holds again. Where a list is wanted, one
+    value is a list of one. Raises ConfigError."""
     written = read_config(home / CONFIG_NAME)
     check_config(home, written)
-    section, _, name = known(key).partition(".")
+    known(key)
+    if typed is None:
+        write_config(home, _with(written, key, None), dry_run=dry_run)
+        return
+    value = parse_value(typed)
+    text = _with(written, key, value)
+    try:
+        check_config(home, text)
+    except ConfigError as error:
+        text = _with(written, key, [value])
+        fault = error if isinstance(value, list | dict) else _fault(home, text)
+        if fault is not None:
+            deeper = fault if f"{key}[0]: " in fault.why else error  # a list is right, but what is in it is not
+            what = f"{key} cannot be {typed.encode('unicode_escape').decode()[:80]}"
+            why = deeper.why[deeper.why.find(key) :]
+            raise ConfigError(what, id=error.id, why=why, fix="syncd config show") from error
+    write_config(home, text, dry_run=dry_run)
+
+
+def _with(written: str, key: str, value: object) -> str:
+    """The text of the file with a key set; None takes it out."""
+    section, _, name = key.partition(".")
     document = tomlkit.parse(written)
     table = document.setdefault(section, tomlkit.table())
     assert isinstance(table, MutableMapping)  # the file was checked
-    if typed is None:
+    if value is None:
         table.pop(name, None)
     else:
-        table[name] = parse_value(typed)
-    write_config(home, tomlkit.dumps(document), dry_run=dry_run)
+        table[name] = value
+    return tomlkit.dumps(document)
+
+
+def _fault(home: Path, text: str) -> ConfigError | None:
+    try:
+        check_config(home, text)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def write_config(home: Path, text: str, *, dry_run: bool = False) -> None:

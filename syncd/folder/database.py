@@ -20,6 +20,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from syncd.errors import SyncdError
 from syncd.seams import Lane, Workers
 from syncd.store.resting import RestingConnection
 
@@ -86,7 +87,7 @@ class FolderDatabase:
         connection = self.connection
         try:
             connection.wake()
-        except Exception as error:
+        except (sqlite3.Error, SyncdError, OSError) as error:
             raise NotOpened(error) from error
         try:
             return function()

@@ -146,10 +146,21 @@ def test_config_is_changed_in_place_and_taken_at_once(anna: Computer) -> None:
     assert "# a comment of hers" in file.read_text()
 
 
+def test_one_value_is_a_list_of_one_where_a_list_is_wanted(anna: Computer) -> None:
+    assert anna.run("config", "set", "network.peers", "192.0.2.7:22067", "--dry-run").returncode == 0
+    assert anna.run("config", "set", "web.hosts", "anna.example").returncode == 0
+    (told,) = anna.ask("config", "get", "web.hosts")["settings"]
+    assert told["value"] == ["anna.example"]
+    assert anna.run("config", "unset", "web.hosts").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (["config", "set", "log.level", "loud"], 11, "log.level"),
+        (["config", "set", "log.level", "loud"], 11, "log.level cannot be loud"),
+        (["config", "set", "network.listen", "127.0.0.1:99999"], 11, "'127.0.0.1:99999' is not HOST:PORT"),
+        (["config", "set", "network.listen", '["x:y"]'], 11, "'x:y' is not HOST:PORT"),
+        (["config", "set", "limits.up", '["a"]'], 11, "limits.up: this is not a text"),
         (["config", "set", "log.loudness", "1"], 11, "unknown"),
         (["config", "get", "nothing"], 11, "unknown"),
         (["notify", "add", "pigeon", "x"], 2, "pigeon"),
