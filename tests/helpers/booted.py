@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-BOOT_S = 90.0
-COMMAND_S = 60.0
+BOOT_S = 240.0
+COMMAND_S = 180.0
 POLL_S = 0.2
 
 BOOT = """

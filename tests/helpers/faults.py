@@ -27,7 +27,7 @@ NOBODY = 65534
 user."""
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 SOON_S = 25.0
-COMMAND_S = 30.0
+COMMAND_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)

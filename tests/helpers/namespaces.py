@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 MULTICAST_DNS = ("224.0.0.251/32", "ff02::fb/128")
 
 

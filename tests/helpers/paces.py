@@ -1,14 +1,14 @@
-"""Blocking. How long `syncd status` takes by the clock on the wall, beside what an empty program takes."""
+"""Blocking. How long `syncd status` takes in seconds that the machine had, beside what an empty program takes."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.helpers.computers import Computer
+from tests.helpers.machinetime import Stopwatch
 
 CALLS = 30
 STATUS_S = 0.2
@@ -46,9 +46,9 @@ def pace_of_status(computer: Computer, check: Callable[[dict[str, object]], obje
 
 
 def _timed(call: Callable[[], object]) -> float:
-    began = time.monotonic()
+    watch = Stopwatch()
     call()
-    return time.monotonic() - began
+    return watch.seconds()
 
 
 def _p95(values: list[float]) -> float:

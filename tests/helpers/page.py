@@ -83,7 +83,7 @@ class Served:
             raw = f"{method} {target} HTTP/1.1\r\n{head}{size}connection: close\r\n\r\n".encode("latin-1")
             await stream.send_all(raw + body)
             answer = b""
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while more := await stream.receive_some():
                     answer += more
         first, _, content = answer.partition(b"\r\n\r\n")

@@ -10,7 +10,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from syncd import cli
+from tests.helpers.machinetime import Stopwatch
 
 PATIENCE_S = 20.0
 SECOND_PRESS_S = 2.0
@@ -102,9 +102,9 @@ class Typist:
 
     def expect(self, text: str) -> None:
         """Read until `text` was shown."""
-        deadline = time.monotonic() + PATIENCE_S
+        watch = Stopwatch()
         while text not in self.seen:
-            assert time.monotonic() < deadline, f"{text!r} never came; shown was:\n{self.seen}"
+            assert watch.seconds() < PATIENCE_S, f"{text!r} never came; shown was:\n{self.seen}"
             if not self._read():
                 raise AssertionError(f"it ended without {text!r}; shown was:\n{self.seen}")
 
@@ -121,10 +121,10 @@ class Typist:
 
     def end(self) -> int:
         """Read to the end and return the exit code."""
-        deadline = time.monotonic() + PATIENCE_S
+        watch = Stopwatch()
         while self._read():
-            assert time.monotonic() < deadline, f"it goes on and on; shown was:\n{self.seen[-2000:]}"
-        return self._process.wait(PATIENCE_S)
+            assert watch.seconds() < PATIENCE_S, f"it goes on and on; shown was:\n{self.seen[-2000:]}"
+        return self._process.wait(PATIENCE_S * 3)
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._master], [], [], PATIENCE_S)

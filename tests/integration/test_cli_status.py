@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.control_server import scripted_daemon
+from tests.helpers.machinetime import Stopwatch
 from tests.integration.cli_tools import Cli, Typist, environment
 from tests.unit.cli.values import folder, peer, problem, status
 
@@ -41,9 +41,9 @@ def test_status_answers_in_time(tmp_path: Path) -> None:
     with scripted_daemon(tmp_path, {"status": status(*(folder(f"Folder {number}") for number in range(20)))}):
         times_s: list[float] = []
         while len(times_s) < 10 and min(times_s, default=1.0) > BUDGET_S / 2:
-            begin = time.perf_counter()
+            watch = Stopwatch()
             subprocess.run(command, capture_output=True, env=environment(), check=True)
-            times_s.append(time.perf_counter() - begin)
+            times_s.append(watch.seconds())
     assert min(times_s) <= BUDGET_S
 
 

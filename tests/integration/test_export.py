@@ -15,6 +15,7 @@ import pytest
 from ca.keyfiles import load_recovery
 from tests.helpers import independent_restore
 from tests.helpers.computers import SYNC_S, Computer, computers, demand_equal, share, snapshot
+from tests.helpers.machinetime import Stopwatch
 from tests.helpers.oddities import write_oddities
 
 pytestmark = pytest.mark.slowest
@@ -127,9 +128,9 @@ def test_job_runs_after_a_restart_and_is_listed_with_what_went_wrong(anna: Compu
     anna.ask("export", FOLDER, "--to", str(tmp_path / "in the way"), "--every", "24h")
     anna.stop()
     anna.start()
-    deadline = time.monotonic() + SYNC_S
+    watch = Stopwatch()
     jobs = anna.ask("export", FOLDER, "--list")["exports"]
-    while not all(job["runs"] for job in jobs) and time.monotonic() < deadline:
+    while not all(job["runs"] for job in jobs) and watch.seconds() < SYNC_S:
         time.sleep(0.2)
         jobs = anna.ask("export", FOLDER, "--list")["exports"]
     good, bad = jobs

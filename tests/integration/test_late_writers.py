@@ -15,6 +15,7 @@ import pytest
 
 from syncd.store.tree import DirTree
 from syncd.treetypes import LocallyChanged
+from tests.helpers.machinetime import Stopwatch
 from tests.suites.tree_suite import MARKER, A
 
 EXCHANGES = int(os.environ.get("SYNCD_EXCHANGES", "300"))
@@ -69,8 +70,8 @@ def test_no_word_of_the_user_is_lost(tree: DirTree, tmp_path: FilePath) -> None:
 
 def exchange_often(tree: DirTree) -> int:
     done = 0
-    deadline = time.monotonic() + PATIENCE_S
-    while done < EXCHANGES and time.monotonic() < deadline:
+    watch = Stopwatch()
+    while done < EXCHANGES and watch.seconds() < PATIENCE_S:
         token = b"t%d" % done
         tree.stage_small(token, b"", 0o644, None)
         with suppress(LocallyChanged):

@@ -22,7 +22,7 @@ from tests.helpers.computers import Computer, computers, wait_until
 from tests.suites.tree_suite import MARKER
 
 pytestmark = pytest.mark.needs("linux")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 COUNT = 5
 
 

@@ -26,7 +26,7 @@ async def neighbours(*names: str) -> AsyncIterator[tuple[Village, list[Node]]]:
 
 
 async def test_three_nodes_link_and_exchange() -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         async with neighbours("ann", "bob", "carol") as (made, nodes):
             await made.all_linked(*nodes)
             for node in nodes:
@@ -38,7 +38,7 @@ async def test_three_nodes_link_and_exchange() -> None:
 
 
 async def test_a_removal_is_everywhere_at_once_and_the_others_go_on() -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         async with neighbours("ann", "bob", "carol") as (made, (ann, bob, carol)):
             await made.all_linked(ann, bob, carol)
             member = ann.membership.roster.member_of(carol.device)

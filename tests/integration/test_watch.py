@@ -23,7 +23,7 @@ from tests.helpers.realuser import RealUser
 from tests.suites.tree_suite import MARKER
 
 pytestmark = pytest.mark.needs("linux")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

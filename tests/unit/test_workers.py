@@ -10,7 +10,7 @@ import trio
 from syncd.seams import Lane, Workers
 from syncd.workers import Buffers, ThreadWorkers
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 async def test_result_and_exception_come_back() -> None:
