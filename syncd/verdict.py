@@ -27,8 +27,9 @@ def verdict(found: Json) -> str:
         return "Locked.  syncd key unlock"
     if not folders:
         return "No folders yet.  syncd share PATH, or syncd join"
+    held = sum(folder["held"] for folder in folders)
     if found["in_sync"]:
-        return "All in sync."
+        return f"All in sync except {wording.count(held, 'held change')}.  syncd requests" if held else "All in sync."
     if stopped := [folder for folder in folders if folder["state"] == "stopped"]:
         return f"{wording.count(len(stopped), 'folder')} stopped: {_names(stopped)}."
     if files := sum(folder["need"]["files"] for folder in folders):
@@ -50,4 +51,6 @@ def state_of(folder: Json) -> tuple[str, str]:
     need = folder["need"]
     if need["files"] and folder["state"] not in ("stopped", "paused", "starting"):
         return "◐", f"{wording.count(need['files'], 'file')} waiting, {wording.size(need['bytes'])}"
+    if folder["held"] and folder["state"] == "synced":
+        return "◐", f"{wording.count(folder['held'], 'change')} held"
     return glyph, words

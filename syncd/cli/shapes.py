@@ -27,8 +27,8 @@ _PEER = {
 }  # fmt: skip
 _FOLDER = {
     "id": "text", "name": "text", "path": "text", "role": "text?", "state": _STATE, "epoch": "int", "epoch_id": "text",
-    **_COUNTED, "need": _COUNTED, "conflicts": "int", "requests": "int", "problems": [_PROBLEM], "peers": [_PEER],
-    "recovery_keys": ["text"], "only_here": "int",
+    **_COUNTED, "need": _COUNTED, "held": "int", "conflicts": "int", "requests": "int", "problems": [_PROBLEM],
+    "peers": [_PEER], "recovery_keys": ["text"], "only_here": "int",
 }  # fmt: skip
 _SPEED = {"up": "int?", "down": "int?"}
 _OF_FOLDER = {"folder": "text", "name": "text"}

@@ -68,6 +68,7 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
             "files": 0 if task is None else task.counts.need_files,
             "bytes": 0 if task is None else task.counts.need_bytes,
         },
+        "held": 0 if task is None else task.counts.held,
         "conflicts": 0 if task is None else task.counts.conflicts,
         "only_here": 0 if task is None else task.counts.only_here,
         "requests": requests,

@@ -41,6 +41,7 @@ def folder(id_: str, name: str, state: str, peers: list[Json], **more: Any) -> J
         "files": 12_408,
         "bytes": 51_600_000_000,
         "need": {"files": 0, "bytes": 0},
+        "held": 0,
         "conflicts": 0,
         "requests": 0,
         "old_bytes": 120_000_000,

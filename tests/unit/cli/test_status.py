@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from syncd.cli.status import peer_lines, problem_lines, status_lines
-from syncd.verdict import verdict
+from syncd.verdict import state_of, verdict
 from tests.unit.cli.values import folder, peer, problem, status
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -20,6 +20,7 @@ NEED = {"files": 1, "bytes": 99}
     [
         (status(), "No folders yet.  syncd share PATH, or syncd join"),
         (status(folder()), "All in sync."),
+        (status(folder(), folder("Work", held=102)), "All in sync except 102 held changes.  syncd requests"),
         (status(folder(need=NEED, state="syncing"), in_sync=False), "All in sync except 1 file."),
         (status(folder(), folder("Work", state="stopped"), in_sync=False), "1 folder stopped: Work."),
         (status(folder(state="scanning"), in_sync=False), "Not yet known: Photos is being compared."),
@@ -29,6 +30,12 @@ NEED = {"files": 1, "bytes": 99}
 )
 def test_verdict_never_says_more_than_is_known(found: dict[str, Any], sentence: str) -> None:
     assert verdict(found) == sentence
+
+
+def test_folder_whose_changes_are_held_is_not_shown_as_in_sync() -> None:
+    assert state_of(folder(held=1, state="synced")) == ("◐", "1 change held")
+    assert state_of(folder(held=7, need=NEED, state="syncing"))[1].startswith("1 file waiting")
+    assert state_of(folder(state="synced")) == ("●", "in sync")
 
 
 def test_screen_has_folders_peers_and_problems() -> None:

@@ -32,6 +32,7 @@ def folder(name: str = "Photos", **changed: Any) -> dict[str, Any]:
         "files": 12_408,
         "bytes": 51_650_000_000,
         "need": {"files": 0, "bytes": 0},
+        "held": 0,
         "conflicts": 0,
         "requests": 0,
         "old_bytes": 4096,
