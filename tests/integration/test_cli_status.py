@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.computers import SLACK
 from tests.helpers.control_server import scripted_daemon
 from tests.helpers.machinetime import Stopwatch
 from tests.integration.cli_tools import Cli, Typist, environment
 from tests.unit.cli.values import folder, peer, problem, status
 
-BUDGET_S = 0.2
+BUDGET_S = 0.2  # what is promised
 HEAVY = {"trio", "OpenSSL", "cryptography", "rich", "sqlite_utils", "pydantic", "h11", "zeroconf", "segno"}
 
 
@@ -44,7 +45,8 @@ def test_status_answers_in_time(tmp_path: Path) -> None:
             watch = Stopwatch()
             subprocess.run(command, capture_output=True, env=environment(), check=True)
             times_s.append(watch.seconds())
-    assert min(times_s) <= BUDGET_S
+    print(f"status of 20 folders took {min(times_s):.3f} s")  # noqa: T201
+    assert min(times_s) <= BUDGET_S * SLACK, times_s
 
 
 def test_json_is_what_the_daemon_said(cli: Cli, tmp_path: Path) -> None:

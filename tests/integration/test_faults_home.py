@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.computers import Computer, computers, share, start_all, wait_equal
+from tests.helpers.computers import SLACK, Computer, computers, share, start_all, wait_equal
 from tests.helpers.faults import (
     Shared,
     demand_others_go_on,
@@ -282,7 +282,9 @@ def test_signal_ends_the_daemon_within_two_seconds_also_in_the_middle_of_a_trans
     ben.daemon.send_signal(signal.SIGTERM)
     watch = Stopwatch()
     assert ben.daemon.wait(120) == 0
-    assert watch.seconds() < STOP_S
+    took_s = watch.seconds()
+    print(f"stopping took {took_s:.2f} s")  # noqa: T201
+    assert took_s <= STOP_S * SLACK
     assert not (ben.folder / name).exists() or (ben.folder / name).read_bytes() == big
     ben.start()
     wait_content(ben.folder / name, big)

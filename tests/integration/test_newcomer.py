@@ -21,7 +21,7 @@ import pexpect
 import pytest
 
 from tests.helpers.chromium import Tab, chromium
-from tests.helpers.computers import wait_equal, wait_until
+from tests.helpers.computers import SLACK, wait_equal, wait_until
 from tests.helpers.faults import mounted
 from tests.helpers.machinetime import Stopwatch
 from tests.helpers.namespaces import Machine, two_machines
@@ -94,7 +94,7 @@ def test_two_newcomers_are_in_sync_within_a_minute(people: tuple[Person, Person]
     anna.answer(sharing, r"Start it now.*\?", "y")
     asked = Stopwatch()
     sharing.expect(r"type this code:\s+(\d+(?:-[a-z]+){3})\s")
-    assert asked.seconds() <= 5, "a thousand small files are shared within five seconds"
+    assert asked.seconds() <= 5 * SLACK, "a thousand small files are shared within five seconds"
     assert sharing.match is not None
     code = str(sharing.match[1])
     assert "syncd join" in str(sharing.before), "the command for the other machine is shown"
@@ -134,7 +134,9 @@ def test_two_newcomers_are_in_sync_within_a_minute(people: tuple[Person, Person]
     while (ben.home / "Notes" / "0000.txt").read_text() != "edited\n":
         assert edited.seconds() < PATIENCE_S
         time.sleep(0.02)
-    assert edited.seconds() <= EDIT_S, "an edit is there within two seconds"
+    edit_s = edited.seconds()
+    print(f"an edit was there after {edit_s:.2f} s")  # noqa: T201
+    assert edit_s <= EDIT_S * SLACK, "an edit is there within two seconds"
     for person in (anna, ben):
         person.run("wait", "--for", "synced", "--timeout", "20")
         status = person.run("status", "--check")

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.computers import Computer, sharing_computers, wait_equal, wait_until
+from tests.helpers.computers import SLACK, Computer, sharing_computers, wait_equal, wait_until
 
 pytestmark = pytest.mark.alone
 
 ROUNDS = 20
-NEWS_S = 10.0
+NEWS_S = 60.0
 REST_S = 0.2  # so that each change meets an idle pair
-HALF_S, MOST_S = 0.5, 1.0  # what half of all, and 95 of 100, have to stay within
+HALF_S, MOST_S = 0.35, 0.7  # what is promised of half of all, and of 95 of 100
 FILES, FILE_BYTES = 200, 16 << 10
 MOVE_BYTES = 4096  # records, heads and lists of a move; one file's content is four times as much
 
@@ -95,7 +95,8 @@ def test_renamed_directory_moves_no_content(pair: Sequence[Computer]) -> None:
     assert {path.name: path.stat().st_ino for path in (ben.folder / "after").iterdir()} == inodes
     assert now["blocks_fetched"] == then["blocks_fetched"]
     assert now["received_bytes"] - then["received_bytes"] <= MOVE_BYTES
-    assert took_s <= MOST_S
+    print(f"the renamed directory was there after {took_s:.3f} s")  # noqa: T201
+    assert took_s <= MOST_S * SLACK
 
 
 def prepare(pair: Sequence[Computer], name: str) -> None:
@@ -113,8 +114,8 @@ def demand_quick(change: Callable[[int], Callable[[], bool]]) -> None:
         took.append(wait_until(change(number), NEWS_S, "a change did not arrive"))
     took.sort()
     print(f"median {statistics.median(took):.3f} s, worst {took[-1]:.3f} s")  # noqa: T201
-    assert statistics.median(took) <= HALF_S, took
-    assert took[math.ceil(0.95 * ROUNDS) - 1] <= MOST_S, took
+    assert statistics.median(took) <= HALF_S * SLACK, took
+    assert took[math.ceil(0.95 * ROUNDS) - 1] <= MOST_S * SLACK, took
 
 
 def has_content(path: Path, content: bytes) -> bool:

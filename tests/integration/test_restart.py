@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.computers import Computer, free_ports, share
+from tests.helpers.computers import SLACK, Computer, free_ports, share
 from tests.helpers.machinetime import Stopwatch
 from tests.helpers.paces import pace_of_status
 
@@ -48,7 +48,7 @@ def test_service_is_back_soon(anna: Computer, how: str) -> None:
     took = watch.seconds()
     (folder,) = anna.ask("status")["folders"]
     assert folder["files"] == DIRECTORIES * FILES_EACH, "it serves what it knew, before it looks at the disk again"
-    assert took <= SERVICE_S, f"{took:.1f} s"
+    assert took <= SERVICE_S * SLACK, f"{took:.1f} s"
 
 
 def test_status_costs_little(anna: Computer) -> None:
@@ -58,7 +58,8 @@ def test_status_costs_little(anna: Computer) -> None:
         before = _children_cpu_s()
         anna.ask("status")
         costs.append(_children_cpu_s() - before)
-    assert min(costs) <= STATUS_CPU_S, costs
+    print(f"status took {min(costs):.3f} s of processor time")  # noqa: T201
+    assert min(costs) <= STATUS_CPU_S * SLACK, costs
 
 
 def test_status_answers_soon(anna: Computer, capsys: pytest.CaptureFixture[str]) -> None:
