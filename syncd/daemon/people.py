@@ -180,13 +180,8 @@ class People:
 
     def devices(self) -> tuple[PublicDevice, ...]:
         """All active devices but this one."""
-        return tuple(
-            public
-            for member in self.roster.members.values()
-            if member.status is Status.ACTIVE and not member.has_expired(self._now_s())
-            for device, public in member.devices.items()
-            if device != self.device
-        )
+        others, now_s = self._standing.others, self._now_s()
+        return tuple(public for member, public in others if not member.has_expired(now_s))
 
     def role_of(self, device: DeviceId) -> Role | None:
         """The role of a device that counts now."""

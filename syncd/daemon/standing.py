@@ -18,7 +18,7 @@ from typing import Final
 from ca.authority import Outcome, Secrets, check_wraps, receive_wrap, with_links
 from ca.branches import Gap
 from ca.codec import bytes_up_to, decode_untrusted, encode, list_of
-from ca.device import DeviceKeys
+from ca.device import DeviceKeys, PublicDevice
 from ca.entries import (
     MAX_ENTRY_BYTES,
     Admit,
@@ -37,7 +37,7 @@ from ca.errors import CodecError, TrustError
 from ca.ids import DeviceId, EntryHash, FolderId
 from ca.membership import CLOCK_SLACK_S
 from ca.roster import Head, Roster
-from ca.state import share_of
+from ca.state import Member, Status, share_of
 from ca.values import dataclass
 from ca.wraps import Sealer, Share, WrapTree, check_wrap
 from syncd.daemon.devicedb import AGAIN, BRANCH, ENDED, LEFT, OwnWrap, RosterChange, StoredRoster, own_wrap_untrusted
@@ -63,7 +63,8 @@ _NO_WRAPS: Final[Mapping[DeviceId, bytes]] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Standing:
-    """What a device knows of a folder's membership at one moment. (No slots: the tree over the wraps is made once.)"""
+    """What a device knows of a folder's membership at one moment. (No slots: what follows from it is found
+    out once.)"""
 
     us: DeviceId
     roster: Roster
@@ -77,26 +78,37 @@ class Standing:
     ended: bytes | None = None  # the entry that took us out, if it does not continue our roster
     trouble: str | None = None  # why the current epoch's secret was refused
 
-    @property
+    @cached_property
     def is_current(self) -> bool:
         """We hold the secret of the current epoch."""
         return self.secrets is not None and self.secrets.epoch_id == self.roster.epoch.id
 
-    @property
+    @cached_property
     def may_read(self) -> bool:
         """Secrets of epochs are for us. An admin without that right governs a folder that it cannot read."""
         found = self.roster.device(self.us)
         return found is None or share_of(found[0].rights) is Share.MEMBER
 
-    @property
+    @cached_property
     def is_out(self) -> bool:
         """We were taken out. Not in a quarrel: nobody knows yet."""
         return self.ended is not None or (self.roster.device(self.us) is None and not self.roster.quarrel)
 
-    @property
+    @cached_property
     def works(self) -> bool:
         """Nothing forbids to exchange content: we are in, we have the key, and there is one history."""
         return self.is_current and not self.is_out and not self.roster.quarrel
+
+    @cached_property
+    def others(self) -> tuple[tuple[Member, PublicDevice], ...]:
+        """All active devices but this one, each with its member, whose time may be over."""
+        return tuple(
+            (member, public)
+            for member in self.roster.members.values()
+            if member.status is Status.ACTIVE
+            for device, public in member.devices.items()
+            if device != self.us
+        )
 
     @property
     def asks_after(self) -> int:

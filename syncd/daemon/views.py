@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import floor
 from typing import Any
 
 from ca.device import device_text
@@ -14,14 +16,19 @@ from syncd.folder.drilling import Drilled
 from syncd.folder.folder import FolderTask
 from syncd.folder.ground import Withheld
 from syncd.model.ignores import SHARED_NAME
-from syncd.store.counts import Problem
+from syncd.store.counts import Counts, Problem
 from syncd.treetypes import RootState
 from syncd.wording import size
 
 Json = dict[str, Any]
 
+HELD = "SY-BRAKE-01"
+MOMENTS = 4096
+"""So many are remembered as text: those of a thousand folders, which are the same in each answer of `status`."""
 LEFT_OUT_SHOWN_S = 24 * 3600.0
 
+NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0)
+"""Of a folder that is not at work."""
 EXCHANGE_NOTE = (
     "this file system cannot exchange two names in one step, so a file saved in that very moment may be lost"
 )
@@ -34,8 +41,11 @@ def as_text(raw: bytes) -> str:
 
 def moment(seconds: float | None) -> str | None:
     """RFC 3339 in UTC; None stays None."""
-    if seconds is None:
-        return None
+    return None if seconds is None else _moment(floor(seconds))
+
+
+@lru_cache(maxsize=MOMENTS)
+def _moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -50,9 +60,11 @@ def problem_json(problem: Problem) -> Json:
 
 
 def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> Json:
-    """A folder as `status` shows it."""
+    """A folder as `status` shows it. `requests`: of people who would join it; what waits here is added."""
     membership, task = folder.membership, folder.task
+    problems = folder_problems(folder)
     role = membership.role_of(membership.device)
+    counts = NOTHING if task is None else task.counts
     return {
         "id": folder.id.hex(),
         "name": folder.name,
@@ -62,29 +74,26 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
         "epoch": membership.epoch.number,
         "epoch_id": membership.epoch.id.hex(),
         "recovery_keys": [device_text(key.id) for key in membership.roster.recovery],
-        "files": 0 if task is None else task.counts.files,
-        "bytes": 0 if task is None else task.counts.size,
-        "need": {
-            "files": 0 if task is None else task.counts.need_files,
-            "bytes": 0 if task is None else task.counts.need_bytes,
-        },
-        "held": 0 if task is None else task.counts.held,
-        "conflicts": 0 if task is None else task.counts.conflicts,
-        "only_here": 0 if task is None else task.counts.only_here,
-        "requests": requests,
-        "old_bytes": 0 if task is None else task.counts.old_bytes,
+        "files": counts.files,
+        "bytes": counts.size,
+        "need": {"files": counts.need_files, "bytes": counts.need_bytes},
+        "held": counts.held,
+        "conflicts": counts.conflicts,
+        "only_here": counts.only_here,
+        "requests": requests + sum(problem["id"] == HELD for problem in problems),
+        "old_bytes": counts.old_bytes,
         "history": {
-            "plain_files": 0 if task is None else task.counts.old_files,
-            "plain_bytes": 0 if task is None else task.counts.old_bytes,
-            "packs": 0 if task is None else task.counts.packs,
-            "packed_bytes": 0 if task is None else task.counts.packed_bytes,
-            "read_since": None if task is None else moment(task.counts.read_since),
+            "plain_files": counts.old_files,
+            "plain_bytes": counts.old_bytes,
+            "packs": counts.packs,
+            "packed_bytes": counts.packed_bytes,
+            "read_since": moment(counts.read_since),
             "live_read_since": None if task is None else moment(task.doubter.oldest_reading),
             "drill": None if task is None else drill_json(task.driller.last),
             "copies": None if task is None else copies_json(task),
             "only_here_since": None if task is None else moment(task.replication.only_here_since),
         },
-        "problems": folder_problems(folder),
+        "problems": problems,
         "peers": list(peers),
     }
 
@@ -177,7 +186,7 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
                 problems.append(_device_problem("SY-LATE-01", why, "syncd doctor -v; syncd members"))
         if task.counts.held:
             why = f"changes of {task.counts.held} files look like an accident; they wait for a person"
-            problems.append(_device_problem("SY-BRAKE-01", why, "syncd requests"))
+            problems.append(_device_problem(HELD, why, "syncd requests"))
     return problems
 
 

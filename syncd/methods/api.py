@@ -30,7 +30,6 @@ from syncd.daemon.views import (
     Json,
     as_text,
     folder_json,
-    folder_problems,
     have_ratio,
     is_in_sync,
     moment,
@@ -228,6 +227,7 @@ class DaemonApi:
         folders = self._selected(params)
         meter = daemon.meter
         waiting = self._requests.waiting()
+        peers = [self._peers_of(folder) for folder in folders]
         return {
             "schema": "syncd.status/1",
             "version": __version__,
@@ -236,10 +236,10 @@ class DaemonApi:
                 "words": device_words(daemon.installation.id),
                 "name": daemon.settings.device_name,
             },
-            "in_sync": all(self._in_sync(folder) for folder in folders),
+            "in_sync": all(is_in_sync(folder, len(there)) for folder, there in zip(folders, peers, strict=True)),
             "folders": [
-                folder_json(folder, self._peers_of(folder), waiting.get(folder.id, 0) + _held(folder))
-                for folder in folders
+                folder_json(folder, there, waiting.get(folder.id, 0))
+                for folder, there in zip(folders, peers, strict=True)
             ],
             "problems": [
                 {"id": problem.id, "path": None, "why": problem.why, "try": problem.fix}
@@ -261,10 +261,12 @@ class DaemonApi:
         return is_in_sync(folder, len(folder.membership.devices()))
 
     def _peers_of(self, folder: RunningFolder) -> list[Json]:
-        keeper = self._daemon.keeper(folder.id)
+        """One for each other device that is a member's."""
+        devices = folder.membership.devices()
+        keeper = self._daemon.keeper(folder.id) if devices else None
         contacts = {} if keeper is None else keeper.contacts()
         peers = []
-        for device in folder.membership.devices():
+        for device in devices:
             contact = contacts.get(device.id)
             role = folder.membership.role_of(device.id)
             peers.append(
@@ -303,7 +305,7 @@ class DaemonApi:
         waiting = self._requests.waiting().get(folder.id, 0)
         return {
             "schema": "syncd.folder/1",
-            **folder_json(folder, self._peers_of(folder), waiting + _held(folder)),
+            **folder_json(folder, self._peers_of(folder), waiting),
             "members": len(folder.membership.members()),
             "in_sync": self._in_sync(folder),
             "oldest_reading": None if folder.task is None else moment(folder.task.doubter.oldest_reading),
@@ -472,10 +474,6 @@ def _refused_json(daemon: Daemon) -> Json:
     """What was refused within the last hour."""
     attack = daemon.refusals.since(daemon.seams.clock.now() - REFUSALS_SHOWN_S)
     return {"count": attack.count, "hosts": attack.hosts, "most": attack.most}
-
-
-def _held(folder: RunningFolder) -> int:
-    return sum(problem["id"] == "SY-BRAKE-01" for problem in folder_problems(folder))
 
 
 def _member_json(member: MemberInfo) -> Json:
