@@ -81,14 +81,13 @@ class FolderTask(Ground):
     async def run(self, *, wait_for_peer: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled. `wait_for_peer`: a device that joined publishes nothing before it has reached a
         peer."""
-        await self.db(self.store.db_begin)
-        await self.db(db_take_rates, self.store, self.rates)
+        await self.db(self._db_begin)
         await self.keeper.check_root()
-        self.newest = await self.db(self.store.journal.newest_seq)
+        self.newest, counted = await self.db(lambda: (self.store.journal.newest_seq(), self.db_count()))
         if not wait_for_peer or self.newest:
             self.may_scan.set()
             self.knows_disk.set()
-        await self.recount()
+        await self.recount(counted)
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.scanner.run)
@@ -103,6 +102,10 @@ class FolderTask(Ground):
             nursery.start_soon(self.replication.run)
             nursery.start_soon(self.doubter.run)
             nursery.start_soon(Lacking(self).run)
+
+    def _db_begin(self) -> None:
+        self.store.db_begin()
+        db_take_rates(self.store, self.rates)
 
     def give_back_buffers(self) -> None:
         """Nothing has been sent or fetched for a while."""

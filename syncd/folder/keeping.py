@@ -99,19 +99,27 @@ class Keeper:
         self._checked_at = self._clock.monotonic()
 
     async def _recover(self) -> None:
-        await self._db(lambda: self._store.packs.db_adopt(self._store.keyring, self._clock.now()))
-        await self._db(db_note_past, self._store)
+        await self._db(self._db_recover_past)
         staged = await self._blocking(self._store.tree.list_staged)
         self._puller.lies_staged(token for token, _ in staged)
         async with self._finisher.disk:  # what is being put in place now is no crash
-            now = self._clock.now()
-            committed = await self._db(db_recover_steps, self._store, now)
-            committed.edited += (await self._db(db_recover_intents, self._store, now)).edited
-            await self._db(db_adopt_old, self._store, now)
-        self._ground.nameless = await self._db(db_count_nameless, self._store)
-        if committed.edited:
-            await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
+            self._ground.nameless = await self._db(self._db_recover_disk)
         self._ground.wake_plan()
+
+    def _db_recover_past(self) -> None:
+        self._store.packs.db_adopt(self._store.keyring, self._clock.now())
+        db_note_past(self._store)
+
+    def _db_recover_disk(self) -> int:
+        """What was done to the disk and not written down; how many things in `.syncd/old` have no row."""
+        now = self._clock.now()
+        edited = db_recover_steps(self._store, now).edited
+        edited += db_recover_intents(self._store, now).edited
+        db_adopt_old(self._store, now)
+        nameless = db_count_nameless(self._store)
+        if edited:
+            publish_late_edits(self._store, edited, self._ground.now_ms())
+        return nameless
 
     async def run(self) -> None:
         """Look after what was replaced or deleted, and after names with problems, until cancelled."""

@@ -233,13 +233,11 @@ class Scanner:
             missing = await self._take_all_found(walk, seen)
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:
-            await self._reconsider(begun, walk)
-            if is_taken and not walk.is_blind:
-                await self._db(filtering.db_note_rules, self._store.connection, rules)
+            await self._reconsider(begun, walk, notes_rules=is_taken and not walk.is_blind)
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
 
-    async def _reconsider(self, begun: Begun, walk: Walk) -> None:
+    async def _reconsider(self, begun: Begun, walk: Walk, *, notes_rules: bool) -> None:
         """After a look at everything: what rules had put aside, and do not leave out any more; and what kept earlier
         looks from all of the folder is over."""
         clears_root, self._may_clear_root = self._may_clear_root and not walk.is_blind, walk.is_blind
@@ -250,6 +248,8 @@ class Scanner:
                 filtering.db_reconsider_elsewhere(self._store.connection)
             if clears_root:
                 counts.db_clear_problems(self._store.connection, [ROOT])
+            if notes_rules:
+                filtering.db_note_rules(self._store.connection, begun.rules)
 
         await self._db(reconsider)
         self._ground.wake_plan()

@@ -81,7 +81,10 @@ def db_rules_before(connection: sqlite3.Connection, rules: Ignores) -> Ignores |
 
 def db_note_rules(connection: sqlite3.Connection, rules: Ignores) -> None:
     """The whole folder was looked at under these, and what is missing was taken for gone or left out."""
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('rules', ?)", (_as_value(rules),))
+    value = _as_value(rules)
+    known = connection.execute("SELECT value FROM meta WHERE key='rules'").fetchone()
+    if known is None or known[0] != value:  # what is known already need not be flushed to the disk each hour
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('rules', ?)", (value,))
 
 
 def _as_value(rules: Ignores) -> bytes:

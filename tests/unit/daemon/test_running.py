@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 import pytest
+import trio
 
 from ca.device import DeviceKeys
 from ca.ids import FolderId
 from syncd.daemon.devicedb import FolderRow
 from syncd.daemon.running import RunningFolder, judge
 from syncd.errors import SyncdError
+from syncd.main import SystemClock
+from syncd.seams import Lane
 from syncd.store import counts
 from syncd.store.tree import DirTree
-from syncd.treetypes import NoSpace
+from syncd.treetypes import NoSpace, RootState
 from syncd.workers import ThreadWorkers
 from tests.helpers.tasks import Members, SeededRandom, SimClock, make_task, open_store
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
@@ -48,6 +56,51 @@ async def test_what_is_asked_of_a_closed_folder_is_refused_and_no_fault(tmp_path
     with pytest.raises(SyncdError, match="Photos is not at work") as refused:
         await task.db(counts.db_counts, store.connection)
     assert refused.value.id == "SY-FIND-05"
+
+
+class Counting(ThreadWorkers):
+    """Counts what goes to the rows."""
+
+    visits = 0
+
+    async def run_blocking(
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments, lane: Lane | None = None
+    ) -> Result:
+        self.visits += lane is not None
+        return await super().run_blocking(function, *arguments, lane=lane)
+
+
+class Noted(trio.TaskStatus[None]):
+    """Notes how often the rows were asked when somebody has started."""
+
+    def __init__(self, workers: Counting) -> None:
+        self._workers = workers
+        self.event = trio.Event()
+        self.visits = 0
+
+    def started(self, value: None = None) -> None:
+        self.visits = self._workers.visits
+        self.event.set()
+
+
+async def test_start_of_a_folder_asks_its_rows_few_times(tmp_path: Path) -> None:
+    """Each time is a way to a thread and back, and a device may have a thousand folders to start."""
+    keys = DeviceKeys(bytes([1]) * 32, bytes([2]) * 96, bytes([3]) * 32)
+    for name in ("root", "home"):
+        (tmp_path / name).mkdir()
+    tree = DirTree(bytes(tmp_path / "root"), str(tmp_path / "home"), time.monotonic)
+    store = open_store(tree, keys, Members([keys]), SeededRandom("store"), "ann")
+    workers = Counting()
+    task = make_task(store, workers, SystemClock(), keys, "Photos")
+    tree.check_root(None)
+    tree.write_marker(task.marker)
+    noted = Noted(workers)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(task.run, wait_for_peer=False, task_status=noted))
+        await noted.event.wait()
+        nursery.cancel_scope.cancel()
+    await task.close()
+    assert (noted.visits, task.root_state, task.is_recovered) == (4, RootState.OK, True)
 
 
 def test_reason_of_a_stop_keeps_nothing_of_those_who_were_told_it() -> None:
