@@ -105,6 +105,8 @@ class LabelTable:
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[Endpoint, SSL.Context]] = {}
+        self._device: tuple[bytes, PrivateKey, SSL.Context] | None = None
+        """What shows our device certificate: nothing in it is of a folder, so one serves all of them."""
         self._dispatcher = _new_context()
         self._dispatcher.set_verify(_VERIFY_CLIENT)
         self._dispatcher.set_tlsext_servername_callback(self._choose)
@@ -114,26 +116,26 @@ class LabelTable:
     ) -> Endpoint:
         """Answer `label` with the certificate of a folder's epoch (DER). Replaces what the label meant before."""
         endpoint = Endpoint(Kind.MEMBER, label, folder_id, epoch_id, certificate)
-        return self._add(endpoint, _pinned_context(certificate, key))
+        return self._add(endpoint, _server_context(_pinned_context(certificate, key)))
 
     def add_vault(
         self, label: str, folder_id: FolderId, epoch_id: EpochId, certificate: bytes, key: PrivateKey
     ) -> Endpoint:
         """Answer `label` with the vault certificate of a folder's epoch (DER)."""
         endpoint = Endpoint(Kind.VAULT, label, folder_id, epoch_id, certificate)
-        return self._add(endpoint, _pinned_context(certificate, key))
+        return self._add(endpoint, _server_context(_pinned_context(certificate, key)))
 
     def add_control(self, label: str, folder_id: FolderId, certificate: bytes, key: PrivateKey) -> Endpoint:
         """Answer `label` with our device certificate (DER); any client certificate is let through to its hello."""
-        return self._add(Endpoint(Kind.CONTROL, label, folder_id), _own_context(certificate, key))
+        return self._add(Endpoint(Kind.CONTROL, label, folder_id), self._device_context(certificate, key))
 
     def add_pairing(self, label: str, certificate: bytes, key: PrivateKey) -> Endpoint:
         """Answer `label` with a throwaway certificate (DER) while a code or link is open."""
-        return self._add(Endpoint(Kind.PAIRING, label), _own_context(certificate, key))
+        return self._add(Endpoint(Kind.PAIRING, label), _server_context(_own_context(certificate, key)))
 
     def add_recovery(self, label: str, certificate: bytes, key: PrivateKey) -> Endpoint:
         """Answer `label` with our device certificate (DER): whoever holds a recovery key proves it behind this."""
-        return self._add(Endpoint(Kind.RECOVERY, label), _own_context(certificate, key))
+        return self._add(Endpoint(Kind.RECOVERY, label), self._device_context(certificate, key))
 
     def remove(self, label: str) -> None:
         """Forget a label. Connections that are past their handshake stay: close them first. Unknown labels are fine."""
@@ -148,9 +150,13 @@ class LabelTable:
         connection.set_accept_state()
         return connection
 
+    def _device_context(self, certificate: bytes, key: PrivateKey) -> SSL.Context:
+        if self._device is None or self._device[0] != certificate or self._device[1] is not key:
+            self._device = certificate, key, _server_context(_own_context(certificate, key))
+        return self._device[2]
+
     def _add(self, endpoint: Endpoint, context: SSL.Context) -> Endpoint:
         _check_label(endpoint.label)
-        context.set_alpn_select_callback(_select_alpn)
         self._entries[endpoint.label] = (endpoint, context)
         return endpoint
 
@@ -372,6 +378,11 @@ def _pinned_context(certificate: bytes, key: PrivateKey) -> SSL.Context:
     assert store is not None, "every context is born with a store"
     store.add_cert(crypto.X509.from_cryptography(x509.load_der_x509_certificate(certificate)))
     store.set_flags(_X509_V_FLAG_NO_CHECK_TIME)
+    return context
+
+
+def _server_context(context: SSL.Context) -> SSL.Context:
+    context.set_alpn_select_callback(_select_alpn)
     return context
 
 

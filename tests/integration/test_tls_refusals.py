@@ -265,6 +265,25 @@ async def test_control_label_in_the_table_does_not_open_folders() -> None:
     assert await knock(attacker(make_device_identity(), FOLDER.label), table) is not None
 
 
+async def test_control_labels_of_all_folders_share_a_context_and_each_leads_to_its_own_folder() -> None:
+    """A thousand folders have a thousand of them; what they present is the same, what they stand for is not."""
+    device, other = make_device_identity(), OTHER
+    table = control_table(device)
+    table.add_control("d-label", other.folder_id, device.certificate, device.key)
+    (_, one), (_, two) = table._entries["c-label"], table._entries["d-label"]
+    assert one is two
+    for label, folder in (("c-label", FOLDER), ("d-label", other), ("c-label", FOLDER)):
+        outgoing = tls.connect_control(label, folder.folder_id, device.certificate, device.key)
+        _, server = await shake_hands(outgoing, table)
+        assert (server.endpoint.kind, server.endpoint.folder_id) == (tls.Kind.CONTROL, folder.folder_id)
+    table.remove("c-label")
+    assert await knock(attacker(make_device_identity(), "c-label"), table) is not None
+    assert await knock(attacker(make_device_identity(), "d-label"), table) is None
+    replaced = make_device_identity()
+    table.add_control("e-label", other.folder_id, replaced.certificate, replaced.key)
+    assert table._entries["e-label"][1] is not two
+
+
 # --- the dialling side ---------------------------------------------------------------------------------------------
 
 
