@@ -6,6 +6,7 @@ The command line and the page both come here, so what one refuses the other refu
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -37,8 +38,9 @@ def change_setting(home: Path, key: str, typed: str | None, *, dry_run: bool = F
         if fault is not None:
             deeper = fault if f"{key}[0]: " in fault.why else error  # a list is right, but what is in it is not
             what = f"{key} cannot be {typed.encode('unicode_escape').decode()[:80]}"
-            why = deeper.why[deeper.why.find(key) :]
-            raise ConfigError(what, id=error.id, why=why, fix="syncd config show") from error
+            why = re.sub(r"^line \d+: ", "", deeper.why)  # of a file that was not written
+            fix = "syncd config show" if key in why else "syncd config edit"  # settings that go together
+            raise ConfigError(what, id=error.id, why=why, fix=fix) from error
     write_config(home, text, dry_run=dry_run)
 
 

@@ -160,6 +160,7 @@ def test_one_value_is_a_list_of_one_where_a_list_is_wanted(anna: Computer) -> No
         (["config", "set", "log.level", "loud"], 11, "log.level cannot be loud"),
         (["config", "set", "network.listen", "127.0.0.1:99999"], 11, "'127.0.0.1:99999' is not HOST:PORT"),
         (["config", "set", "network.listen", '["x:y"]'], 11, "'x:y' is not HOST:PORT"),
+        (["config", "set", "links.certificate", "/nowhere"], 11, "links: "),
         (["config", "set", "limits.up", '["a"]'], 11, "limits.up: this is not a text"),
         (["config", "set", "log.loudness", "1"], 11, "unknown"),
         (["config", "get", "nothing"], 11, "unknown"),
