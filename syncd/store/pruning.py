@@ -10,6 +10,7 @@ but a second copy.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import field, replace
 from datetime import tzinfo
@@ -30,7 +31,9 @@ from syncd.store.journal import QUARANTINED
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.past import Past
 from syncd.store.restoring import db_packed
-from syncd.treetypes import NotThere
+from syncd.treetypes import IoFailed, NotSupported, NotThere, TreeError
+
+log = logging.getLogger("syncd.history")
 
 CHANGESETS_PER_STEP = 4
 WORTH_KEEPING = 0.7
@@ -232,16 +235,18 @@ class Rewritten:
 
 
 def rewrite(store: FolderStore, packs: Sequence[PackUse]) -> Rewritten:
-    """Write new packs of what is marked in old ones. A pack with a damaged block stays for the scrub. Touches no row.
+    """Write new packs of what is marked in old ones. Touches no row. A pack with a block that is damaged, or that the
+    disk does not let be read, stays as it is, for the scrub, and delays no other.
 
-    Raises TreeError when the shelf refuses: nothing has gone then.
+    Raises TreeError when the shelf takes nothing: nothing has gone then.
     """
     builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
     old, new = [], []
     for use in packs:
         try:
             blocks = [(entry, _read(store, use.name, offset, entry)) for offset, entry in use.marked]
-        except (_Damaged, EpochKeyMissing):
+        except (_Damaged, EpochKeyMissing, TreeError) as error:
+            log.error("a pack of old versions stays as it is: %s: %s", use.name, error)
             continue
         for entry, sealed in blocks:
             builder.add(entry, sealed)
@@ -255,6 +260,9 @@ def rewrite(store: FolderStore, packs: Sequence[PackUse]) -> Rewritten:
 
 class _Damaged(Exception):
     """A block is not what its name says."""
+
+    def __str__(self) -> str:
+        return "a block in it is damaged"
 
 
 def _read(store: FolderStore, name: str, offset: int, packed_entry: bytes) -> bytes:
@@ -325,7 +333,7 @@ def db_read_since(store: FolderStore) -> float | None:
 
 
 def scrub(store: FolderStore, name: str, size: int, blocks: Sequence[tuple[int, bytes]]) -> Scrubbed:
-    """Read every byte of a pack. Raises TreeError where the disk does not say what is in it: that is no damage yet."""
+    """Read every byte of a pack. Raises TreeError where that does not say what is in it: that is no damage yet."""
     try:
         content = store.packs.read_at(name, 0, size + 1)
     except NotThere:
@@ -336,8 +344,10 @@ def scrub(store: FolderStore, name: str, size: int, blocks: Sequence[tuple[int, 
     for offset, packed_entry in blocks:
         try:
             _read(store, name, offset, packed_entry)
-        except (_Damaged, EpochKeyMissing):
+        except _Damaged:
             damaged.append(packed_entry)
+        except EpochKeyMissing as error:
+            raise NotSupported(f"a block in it is under a key that this device has not: {error}") from error
         else:
             whole.append((offset, packed_entry))
     return Scrubbed(name, False, tuple(whole), tuple(damaged))
@@ -349,13 +359,18 @@ def db_verified(store: FolderStore, name: str, now: float) -> None:
 
 
 def db_retire_damaged(store: FolderStore, scrubbed: Scrubbed, rescued: Rewritten, now: float) -> None:
-    """What was whole in a damaged pack is in another now; what was not is not offered any more. The pack goes."""
+    """What was whole in a damaged pack is in another now; what was not is not offered any more. The pack goes, unless
+    the other has its very bytes as they should be, and with them its name: then that has taken its place."""
     with Transaction(store.connection):
         store.packs.db_forget(scrubbed.name)
         store.packs.db_add(rescued.new, now)
-    store.packs.shelf.drop(scrubbed.name)
+    if scrubbed.name not in {pack.name for pack in rescued.new}:
+        store.packs.shelf.drop(scrubbed.name)
 
 
 def rescue(store: FolderStore, scrubbed: Scrubbed) -> Rewritten:
-    """Write what is whole in a damaged pack into another."""
-    return rewrite(store, [PackUse(scrubbed.name, 0, scrubbed.whole, 0)])
+    """Write what is whole in a damaged pack into another. Raises TreeError where that does not hold all of it."""
+    rescued = rewrite(store, [PackUse(scrubbed.name, 0, scrubbed.whole, 0)])
+    if not rescued.old:
+        raise IoFailed("a block that was whole a moment ago cannot be read any more")
+    return rescued

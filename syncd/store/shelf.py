@@ -31,15 +31,18 @@ class HomeShelf:
         try:
             self._prepare()
             path = self._at(name)
-            if not os.path.lexists(path):
+            if not _holds(path, content):
                 self._write(path + _UNFINISHED, content)
                 os.rename(path + _UNFINISHED, path)
-                self._flush_names()
+            self._flush_names()  # also of one that is there already: that may have failed the last time
         except OSError as error:
             raise translated(error, self._shown(name)) from error
 
     def _prepare(self) -> None:
-        os.makedirs(self._path, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self._path):
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+            for above in (os.path.dirname(self._path), self._home):
+                _flush_directory(above)
         if self._is_clear:
             return
         for name in os.listdir(self._path):
@@ -56,11 +59,7 @@ class HomeShelf:
             os.close(fd)
 
     def _flush_names(self) -> None:
-        fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            flush_file(fd)
-        finally:
-            os.close(fd)
+        _flush_directory(self._path)
 
     def read(self, name: str, offset: int, buffer: bytearray | memoryview) -> int:
         try:
@@ -101,3 +100,30 @@ class HomeShelf:
 
     def _shown(self, name: str) -> tuple[bytes, ...]:
         return DIRECTORY.encode(), os.path.basename(self._path).encode(), name.encode()
+
+
+def _flush_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flush_file(fd)
+    finally:
+        os.close(fd)
+
+
+def _holds(path: str, content: Buffer) -> bool:
+    """Whether a file with exactly these bytes is there. One that is damaged, or cannot be read, is to be written anew:
+    a pack that is made again of the same blocks has the same name."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with memoryview(content) as wanted:
+            if os.fstat(fd).st_size != len(wanted):
+                return False
+            found = memoryview(bytearray(len(wanted)))
+            return read_fully(fd, 0, found) == len(wanted) and found == wanted
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

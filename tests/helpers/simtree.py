@@ -509,7 +509,7 @@ class SimShelf:
 
     def put(self, name: str, content: Buffer) -> None:
         self._disk.reach("shelf.put", (name.encode(),))
-        self.files.setdefault(name, bytes(content))
+        self.files[name] = bytes(content)
         self._disk.reach("shelf.put.after", (name.encode(),))
 
     def read(self, name: str, offset: int, buffer: bytearray | memoryview) -> int:
