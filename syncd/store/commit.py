@@ -373,6 +373,7 @@ class Committer:
             and row.heads <= 1
             and (row.s_ccs, row.s_cidx) == (row.c_cs, row.c_idx)
             and (row.s_pcs, row.s_pidx) == (row.p_cs, row.p_idx)
+            and _has_its_names(row)
             and same_attributes(self._db, row)
         )
         if settled:
@@ -391,6 +392,11 @@ def _note_place(row: NodeRow) -> None:
     """It stands where its place says; where it has another name than its own, `Settle` says that it is right."""
     if (row.l_parent, row.l_name) == (row.parent, row.name):
         row.s_pcs, row.s_pidx = row.p_cs, row.p_idx
+
+
+def _has_its_names(row: NodeRow) -> bool:
+    """Its blocks are noted by the names that Global has for them; else `Settle` sees to that."""
+    return row.l_kind != FILE or row.l_blocks is None or row.l_blocks == row.blocks
 
 
 def _is_plain_retirement(step: Step) -> bool:

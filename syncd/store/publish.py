@@ -14,7 +14,7 @@ from syncd.model.records import Attributes, Content, Place, Record, file_of
 from syncd.model.xattrs import Xattrs, pack, unpack
 from syncd.store import blocks, counts, rows
 from syncd.store.blocks import SourceKind, source_of
-from syncd.store.contents import disk_value, keep_parts, packed_on_disk
+from syncd.store.contents import disk_value, keep_parts, packed_entries, packed_on_disk
 from syncd.store.departures import Departures
 from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, content_of, settle_pending, stands
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Source, read_heads
@@ -213,7 +213,8 @@ class Publisher:
             ),
         )
         if examined.hashed is not None and cursor.lastrowid is not None:
-            blocks.add(self._db, [(source_of(SourceKind.COPY, cursor.lastrowid), examined.hashed.packed)])
+            packed = packed_entries(self._db, head.kind, head.listed, head.blocks) or examined.hashed.packed
+            blocks.add(self._db, [(source_of(SourceKind.COPY, cursor.lastrowid), packed)])
             keep_parts(self._db, examined.hashed.parts)
         if row.pending == 0:
             self._db.execute("UPDATE node SET pending=? WHERE id=?", (PENDING, row.id))
