@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -134,30 +135,60 @@ def test_folder_database_of_a_newer_program_stops_that_folder_alone(two: tuple[C
     shared.wait_synced()
     database = database_of(ben, shared)
     ben.stop()
-    set_version(database, 99)
-    ben.start()
-    told = wait_problem(ben, "SY-DB-02", folder="newer")
-    assert "newer" in told["why"]
-    assert show(ben, "newer")["state"] == "stopped"
-    assert refusal(ben, "share", str(shared.there), "--no-wait").id == "SY-DB-02"
-    demand_others_go_on(anna, ben)
-    ben.stop()
-    set_version(database, 1)
-    ben.start()
+    try:
+        with of_version(database, 99):
+            demand_it_is_left_alone(anna, ben, shared)
+    finally:
+        ben.start()
     shared.wait_equal_file("second", b"2")
     wait_no_problem(ben, "newer")
 
 
-def set_version(database: Path, version: int) -> None:
-    connection = sqlite3.connect(database)
-    connection.execute(f"PRAGMA user_version={version}")
-    connection.close()
+def demand_it_is_left_alone(anna: Computer, ben: Computer, shared: Shared) -> None:
+    ben.start()
+    try:
+        told = wait_problem(ben, "SY-DB-02", folder="newer")
+        assert "newer" in told["why"]
+        assert show(ben, "newer")["state"] == "stopped"
+        assert refusal(ben, "share", str(shared.there), "--no-wait").id == "SY-DB-02"
+        demand_others_go_on(anna, ben)
+    finally:
+        ben.stop()
+
+
+@contextmanager
+def of_version(database: Path, version: int) -> Iterator[None]:
+    """The schema of a database is said to be of that version; afterwards it says again what it said, whatever failed
+    meanwhile."""
+    before = set_version(database, version)
+    try:
+        yield
+    finally:
+        set_version(database, before)
+
+
+def set_version(database: Path, version: int) -> int:
+    """Which one it was."""
+    with closing(sqlite3.connect(database)) as connection:
+        (before,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version={version}")
+    return int(before)
+
+
+@contextmanager
+def instead(file: Path, content: bytes) -> Iterator[None]:
+    """A file says something else, until the end."""
+    before = file.read_bytes()
+    file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
 
 
 def test_device_database_of_a_newer_program_is_left_alone(carla: Computer) -> None:
-    set_version(carla.home / "device.db", 99)
-    found = start_refusal(carla)
-    set_version(carla.home / "device.db", 1)
+    with of_version(carla.home / "device.db", 99):
+        found = start_refusal(carla)
     assert (found.id, found.exit) == ("SY-DB-02", 12)
 
 
@@ -170,10 +201,8 @@ def test_port_in_use(carla: Computer) -> None:
 
 def test_address_of_another_machine(carla: Computer) -> None:
     config = carla.home / "config.toml"
-    content = config.read_text()
-    config.write_text(content.replace("127.0.0.1", "192.0.2.1"))
-    found = start_refusal(carla)
-    config.write_text(content)
+    with instead(config, config.read_bytes().replace(b"127.0.0.1", b"192.0.2.1")):
+        found = start_refusal(carla)
     assert (found.id, found.exit) == ("SY-NET-02", 11)
 
 
@@ -198,30 +227,29 @@ def test_home_open_to_others_is_closed(carla: Computer) -> None:
 def test_key_file_open_to_others_is_refused(carla: Computer) -> None:
     key = next(path for path in carla.home.rglob("*key*") if path.is_file())
     key.chmod(0o644)
-    found = start_refusal(carla)
-    key.chmod(0o600)
+    try:
+        found = start_refusal(carla)
+    finally:
+        key.chmod(0o600)
     assert (found.id, found.exit) == ("SY-KEY-02", 6)
     assert found.fix.startswith("chmod 600")
 
 
 def test_damaged_key_file_is_never_replaced(carla: Computer) -> None:
     key = next(path for path in carla.home.rglob("*key*") if path.is_file())
-    content = key.read_bytes()
-    key.write_bytes(content[:-10])
-    found = start_refusal(carla)
-    assert key.read_bytes() == content[:-10]
-    key.write_bytes(content)
+    damaged = key.read_bytes()[:-10]
+    with instead(key, damaged):
+        found = start_refusal(carla)
+        assert key.read_bytes() == damaged
     assert (found.id, found.exit) == ("SY-KEY-01", 11)
 
 
 def test_broken_configuration(carla: Computer) -> None:
     config = carla.home / "config.toml"
-    content = config.read_text()
-    for text, id_ in (("[network\n", "SY-CONF-02"), ("[network]\nlistne = []\n", "SY-CONF-01")):
-        config.write_text(text)
-        found = start_refusal(carla)
+    for text, id_ in ((b"[network\n", "SY-CONF-02"), (b"[network]\nlistne = []\n", "SY-CONF-01")):
+        with instead(config, text):
+            found = start_refusal(carla)
         assert (found.id, found.exit) == (id_, 11)
-    config.write_text(content)
 
 
 def test_damaged_device_database_costs_a_sole_owner_nothing(carla: Computer) -> None:
