@@ -173,6 +173,10 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
             why = f"{task.nameless} old files in {as_text(folder.row.path)}/.syncd/old are of an earlier database"
             fix = "take what you need from there, and delete the rest"
             problems.append(_device_problem("SY-HIST-10", why, fix))
+        if task.unread_old:
+            where = f"{as_text(folder.row.path)}/.syncd/old"
+            why = f"{task.unread_old} old files in {where} cannot be read: what was written into one is not known"
+            problems.append(_device_problem("SY-DISK-03", why, "check the disk and its cable, and the kernel's log"))
         if task.replication.is_late and folder.membership.devices():
             why = f"changes since {moment(task.replication.only_here_since)} are on no other device yet"
             problems.append(_device_problem("SY-SAFE-01", why, "syncd peers; start syncd on another device"))

@@ -210,6 +210,9 @@ class Ground:
         """Old inodes that would go, as their disk is short, if other devices had proved to hold what is in them."""
         self.nameless = 0
         """Things in `.syncd/old` of which no row says what they are."""
+        self.unread_old = 0
+        """Things in `.syncd/old` that the disk does not let be read: whether somebody has written to them, and whether
+        they can be packed, is not known."""
         self.challenged: dict[DeviceId, frozenset[Cid]] = {}
         """Blocks that a peer is being asked to prove: it cannot have them from here meanwhile."""
         self.progress = Progress()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 
 import trio
@@ -36,6 +36,8 @@ ROOT_BACK_S = 2.0
 somebody waits for it."""
 HOUSEKEEPING_S = 20.0
 ASK_EVERY_S = 300.0
+READ_AGAIN_S = 600.0
+"""What could not be read in `.syncd/old` is tried again: a disk that fails takes its time over each attempt."""
 
 
 class Keeper:
@@ -55,6 +57,8 @@ class Keeper:
         self._finisher = ground.finisher
         self._root_lock = trio.Lock()
         self._checked_at = -inf
+        self._unread: dict[int, float] = {}
+        """Rows of what could not be read in `.syncd/old`, and when that is tried again."""
         self._measured = ground.rates.as_json()
         self._newest = 0
         """The youngest row."""
@@ -144,6 +148,7 @@ class Keeper:
                     async with self._ground.packing:
                         known = await self._db(db_packed_of, self._store, due)
                         compared = await self._blocking(pack_superseded, self._store, due, known)
+                        self._pass_over(compared.unread)
                         await self._have_copies_proved(compared)
                         edits += await self._db(db_let_go, self._store, compared, self._clock.now())
                         self._ground.plain_waiting = compared.waiting
@@ -151,6 +156,7 @@ class Keeper:
             except TreeError as error:
                 log.warning("folder %s: %s", self._ground.name, error)
                 continue
+            self._ground.unread_old = len(self._unread)  # not before: what was to be tried again is in it again by now
             if edits:
                 self._ground.announce(await self._db(self._store.journal.newest_seq))
                 self._ground.wake_plan()
@@ -174,11 +180,18 @@ class Keeper:
         try:
             if self._ground.nameless:  # a person may have taken some away
                 self._ground.nameless = db_count_nameless(self._store)
-            edits = db_recheck_old(self._store, self._clock.now(), self._ground.now_ms())
-            found = list(db_superseded(self._store, self._clock.now()))
+            self._unread = {old: at for old, at in self._unread.items() if at > self._clock.monotonic()}
+            unread = set(self._unread)
+            edits = db_recheck_old(self._store, self._clock.now(), self._ground.now_ms(), unread)
+            self._pass_over(unread - self._unread.keys())
+            found = db_superseded(self._store, self._clock.now(), unread)
             return newest, -inf if found else db_next_due(self._store), (edits, found)
         except TreeError as error:
             return newest, -inf, error
+
+    def _pass_over(self, unread: Iterable[int]) -> None:
+        """These rows could not be read: for a while nothing waits for them."""
+        self._unread.update(dict.fromkeys(unread, self._clock.monotonic() + READ_AGAIN_S))
 
     async def _have_copies_proved(self, compared: Comparison) -> None:
         """Before a short disk makes old inodes go that no pack has: whether others have them, asked now and then."""

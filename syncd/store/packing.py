@@ -7,7 +7,8 @@ published (`store.recovery`). Only then, and if it has not been touched in that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
 from math import inf
 
@@ -23,6 +24,8 @@ from syncd.store.folder import FolderStore
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.recovery import COMPARED, RECHECK_AFTER_S, publish_late_edits
 from syncd.treetypes import Kind, NotThere, Stat, TreeError
+
+log = logging.getLogger("syncd.history")
 
 PACK_AFTER_S = 1800.0
 """How long old inodes gather, so that few of them do not each make a pack of their own; more than PACK_BYTES are packed
@@ -63,19 +66,25 @@ class Comparison:
     """What was packed of them, on the shelf already; their bytes are not held in memory (`Pack.content` is empty)."""
     unpacked: set[int] = field(default_factory=set)
     """Of `same`: what is not in any pack, because none could be written."""
+    unread: list[int] = field(default_factory=list)
+    """What the disk does not let be read now."""
     waiting: int = 0
     """Of `unpacked`: what would go, as its disk is short, but has not been proved by enough other devices."""
 
 
-def db_superseded(store: FolderStore, now: float) -> list[Superseded]:
-    """What is to be packed now: the oldest first, once there is enough of it or it has waited for long enough."""
+def db_superseded(store: FolderStore, now: float, passed: Collection[int] = ()) -> list[Superseded]:
+    """What is to be packed now: the oldest first, once there is enough of it or it has waited for long enough.
+
+    None of `passed`: what cannot be read would keep a round for itself, and all that came after it would wait."""
     found: list[Superseded] = []
     size = 0
     for old, token, since, ino, old_size, mtime, packed in store.connection.execute(
         "SELECT id, token, since, ino, size, mtime, blocks FROM old WHERE checked=? ORDER BY since LIMIT ?",
-        (COMPARED, OLD_PER_ROUND),
+        (COMPARED, OLD_PER_ROUND + len(passed)),
     ):
-        if found and size + (old_size or 0) > BYTES_PER_ROUND:
+        if old in passed:
+            continue
+        if len(found) == OLD_PER_ROUND or (found and size + (old_size or 0) > BYTES_PER_ROUND):
             break
         size += old_size or 0
         found.append(Superseded(old, token.encode(), (ino, old_size, mtime), packed or b"", since))
@@ -131,8 +140,9 @@ class _Packing:
             after = tree.stat_old(one.token)
         except NotThere:
             self.result.gone.append(one)
-        except TreeError:
-            return  # a disk that does not answer says nothing about what is on it
+        except TreeError as error:  # a disk that does not answer says nothing about what is on it
+            log.warning("%s in .syncd/old cannot be read, and stays as it is: %s", one.token.decode(), error)
+            self.result.unread.append(one.id)
         else:
             if is_same and after.same(stat):
                 self.result.same.append((one, after))

@@ -202,10 +202,11 @@ def db_count_nameless(store: FolderStore) -> int:
     return len(nameless) - len(gone)
 
 
-def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) -> int:
+def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int, unread: set[int] | None = None) -> int:
     """Publish what was written to inodes that had already been replaced or deleted; the number of edits. (`db_`)
 
-    What cannot be published, because this device has no right to, stays in `.syncd/old` for good.
+    What cannot be published, because this device has no right to, stays in `.syncd/old` for good. `unread`: what the
+    disk does not let be read now is noted there.
     """
     published = 0
     for old in old_ids:
@@ -217,7 +218,13 @@ def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int) 
         if row is None or cs is None:
             _keep_for_good(store, old)
             continue
-        late = _late_edit(store, token.encode())
+        try:
+            late = _maybe_late(store, token.encode())
+        except TreeError as error:  # its row goes on saying that it is to be compared
+            log.warning("folder %s: %s in .syncd/old: %s", store.keyring.folder.hex()[:8], token, error)
+            if unread is not None and not isinstance(error, NotThere):
+                unread.add(old)
+            continue
         if late is None:
             continue
         if late.is_like(known):
@@ -282,16 +289,8 @@ class _Late:
         return BlockList(known).pids() == BlockList(self.plain).pids()
 
 
-def _late_edit(store: FolderStore, token: bytes) -> _Late | None:
-    """None if there is none, or the disk does not say now: its row goes on saying that it is to be compared."""
-    try:
-        return _read_late(store, token)
-    except TreeError as error:
-        log.warning("folder %s: %s in .syncd/old: %s", store.keyring.folder.hex()[:8], token.decode(), error)
-        return None
-
-
-def _read_late(store: FolderStore, token: bytes) -> _Late | None:
+def _maybe_late(store: FolderStore, token: bytes) -> _Late | None:
+    """What lies there; None for what is neither a file nor a link. Raises TreeError."""
     stat = store.tree.stat_old(token)
     if stat.kind is Kind.SYMLINK:
         return _Late(stat, symlink_to(store.tree.read_old_link(token)))
@@ -325,21 +324,26 @@ def _note_stat(store: FolderStore, old: int, stat: Stat) -> None:
     )
 
 
-def db_recheck_old(store: FolderStore, now: float, now_ms: int) -> int:
-    """Look again at inodes that have been old for a minute: a program may have gone on writing. The number of edits."""
+def db_recheck_old(store: FolderStore, now: float, now_ms: int, unread: set[int] | None = None) -> int:
+    """Look again at inodes that have been old for a minute: a program may have gone on writing. The number of edits.
+
+    None of `unread`, in which is noted what the disk does not let be read now."""
     due = store.connection.execute(
         "SELECT id, token, ino, size, mtime FROM old WHERE checked=0 AND since<=?", (now - RECHECK_AFTER_S,)
     ).fetchall()
     edited: list[int] = []
     quiet: list[int] = []
     for old, token, *noted in due:
+        if unread is not None and old in unread:
+            continue
         try:
             stat = store.tree.stat_old(token.encode())
         except NotThere:
             quiet.append(old)
         except TreeError:
-            continue
+            if unread is not None:
+                unread.add(old)
         else:
             (quiet if [stat.ino, stat.size, stat.mtime_ns] == noted else edited).append(old)
     store.connection.executemany("UPDATE old SET checked=? WHERE id=?", [(COMPARED, old) for old in quiet])
-    return publish_late_edits(store, edited, now_ms)
+    return publish_late_edits(store, edited, now_ms, unread)

@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from syncd.engine.plan import MakeDir, Place
+from syncd.store import packing
 from syncd.store.apply import carry_out
 from syncd.store.prepare import Step
 from syncd.store.recovery import db_recheck_old
@@ -320,3 +321,29 @@ async def test_content_that_a_flush_did_not_save_is_written_into_another_file(
         await world.settle()
         assert staged
         assert ann.disk.at((b"news",)) not in staged
+
+
+@pytest.mark.parametrize("is_edited", [False, True])
+async def test_old_inode_that_cannot_be_read_keeps_none_from_being_packed_and_is_told(
+    pair: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, is_edited: bool
+) -> None:
+    """As large as all that is read in one round, it would be the whole of every round."""
+    monkeypatch.setattr(packing, "BYTES_PER_ROUND", 6)
+    ann, bob = pair["ann"], pair["bob"]
+    for content in (b"second", b"third", b"fourth"):
+        ann.disk.write(INSIDE, content)
+        await pair.settle()
+        await trio.sleep(1)
+    pair.cut()
+    old, connection = (b".syncd", b"old"), bob.task.store.connection
+    (bad,) = connection.execute("SELECT token FROM old ORDER BY since LIMIT 1").fetchone()
+    if is_edited:
+        bob.disk.write((*old, bad.encode()), b"edited")
+    with refusing(bob, IoFailed("bad sector"), ("read", (*old, bad.encode()))):
+        await trio.sleep(3 * packing.PACK_AFTER_S)
+        assert connection.execute("SELECT token FROM old").fetchall() == [(bad,)]
+        assert bob.task.unread_old == 1
+    await trio.sleep(packing.PACK_AFTER_S)
+    assert bob.task.unread_old == 0
+    heads = connection.execute("SELECT heads FROM node WHERE name=?", INSIDE[-1:]).fetchone()
+    assert heads == (1 + is_edited,)
