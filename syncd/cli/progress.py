@@ -9,6 +9,9 @@ from syncd.cli import text
 
 CAN_LEAVE = "Ctrl-C: it goes on in the background."
 
+ALMOST = "99 %"
+"""All bytes are here, and not every file has its name."""
+
 _PHASES = {
     "looking": "Looking for the other side …",
     "pairing": "Comparing the code …",
@@ -20,11 +23,12 @@ _PHASES = {
 
 
 def transfer_line(progress: Mapping[str, Any]) -> str:
-    """`anna-laptop  3 %  1.4 GiB of 46.9 GiB  92 MB/s  8 min left`."""
+    """`anna-laptop  3 %  1.4 GiB of 46.9 GiB  372 of 12,408 files  92 MB/s  8 min left`; 100 % when every file is."""
     done, total = progress["bytes_done"], progress["bytes_total"]
+    is_whole = progress["files_done"] >= progress["files_total"]
     parts = [
         text.escape(progress.get("peer") or ""),
-        text.share(done, total),
+        text.share(done, total) if is_whole or done < total else ALMOST,
         f"{text.size(done)} of {text.size(total)}",
         f"{progress['files_done']:,} of {text.count(progress['files_total'], 'file')}",
         text.rate(progress["rate"]),

@@ -148,9 +148,11 @@ class Entering:
                 counts = task.counts
                 done = counts.size + arriving_bytes(task)
                 patience.look(counts.files, done)
-                await progress(
-                    transfer.line(counts.files, counts.files + counts.need_files, done, counts.size + counts.need_bytes)
-                )
+                if task.heads_reached or counts.need_files:
+                    total = counts.size + counts.need_bytes
+                    await progress(transfer.line(counts.files, counts.files + counts.need_files, done, total))
+                else:
+                    await progress({"event": "phase", "phase": "metadata"})  # all of nothing would be 100 %
                 with trio.move_on_after(PROGRESS_S):
                     await task.changed()
         role = folder.membership.role_of(folder.membership.device)

@@ -31,10 +31,19 @@ class Transfer:
     folder: str
     peer: str | None
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
+    _done: int = 0
+    _of: int = -1
 
     def line(self, files_done: int, files_total: int, bytes_done: int, bytes_total: int) -> dict[str, Any]:
-        """A progress line with the rate of the last ten seconds, in bytes a second."""
+        """A progress line with the rate of the last ten seconds, in bytes a second.
+
+        Of the same total no less is done than before: a file that is whole is no longer on its way, and is counted
+        among those that are here only a moment later.
+        """
         now = trio.current_time()
+        if bytes_total == self._of:
+            bytes_done = max(bytes_done, self._done)
+        self._done, self._of = bytes_done, bytes_total
         self._seen.append((now, bytes_done))
         while self._seen[0][0] < now - WINDOW_S:
             self._seen.popleft()

@@ -221,6 +221,8 @@ class SimComputer:
         self.starts = 0
         self.on_step: Callable[[str, Path], None] | None = None
         """Called before every step that syncd takes on this disk: where a person gets in between."""
+        self.told: list[Mapping[str, Any]] = []
+        """What people were told while a command was at work."""
         self._seed = seed
         self._internet = internet
         self._trace = trace
@@ -254,6 +256,7 @@ class SimComputer:
 
     async def _progress(self, line: Mapping[str, Any]) -> None:
         self.note(f"progress {line['event']}")
+        self.told.append(line)
         await trio.lowlevel.checkpoint()
 
     async def share(self, *, uses: int) -> str:
