@@ -148,7 +148,7 @@ class Entering:
                 counts = task.counts
                 done = counts.size + arriving_bytes(task)
                 patience.look(counts.files, done)
-                if task.heads_reached or counts.need_files:
+                if counts.need_files or transfer.has_begun:
                     total = counts.size + counts.need_bytes
                     await progress(transfer.line(counts.files, counts.files + counts.need_files, done, total))
                 else:

@@ -34,6 +34,11 @@ class Transfer:
     _done: int = 0
     _of: int = -1
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was said of it."""
+        return self._of >= 0
+
     def line(self, files_done: int, files_total: int, bytes_done: int, bytes_total: int) -> dict[str, Any]:
         """A progress line with the rate of the last ten seconds, in bytes a second.
 
