@@ -90,6 +90,8 @@ class Daemon:
         self._transfers.pace.names_of = self._names_of
         self.databases = OpenDatabases()
         self._started: dict[FolderId, _Started] = {}
+        self._in_order: list[RunningFolder] | None = None
+        """They all, by name; None: they have changed since."""
         self._heard: dict[bytes, Found] = {}
         self._nursery: trio.Nursery | None = None
         self.security_log = SecurityLog(installation)
@@ -125,9 +127,10 @@ class Daemon:
     @property
     def folders(self) -> list[RunningFolder]:
         """All folders of this device, in the order of their names."""
-        return sorted(
-            (started.folder for started in self._started.values()), key=lambda folder: (folder.name, folder.id)
-        )
+        if self._in_order is None:
+            every = (started.folder for started in self._started.values())
+            self._in_order = sorted(every, key=lambda folder: (folder.name, folder.id))
+        return self._in_order[:]
 
     def folder(self, id_: FolderId) -> RunningFolder | None:
         started = self._started.get(id_)
@@ -185,8 +188,8 @@ class Daemon:
         folder.scope.cancel()
         folder.membership.uninstall()
         self.connections.close_folder(folder.id)
-        self._started.pop(folder.id, None)
-        self.rescue.relabel()
+        self._take_out(folder)
+        self.rescue.forget(folder.id)
         await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
         await self.installation.keep_copy()
         self._tell()
@@ -195,7 +198,7 @@ class Daemon:
         """Let a folder lie elsewhere: stop it, move its directory unless that `is_there`, and go on."""
         folder.scope.cancel()
         folder.membership.uninstall()
-        self._started.pop(folder.id, None)
+        self._take_out(folder)
         row = replace(folder.row, path=path)
         try:
             if not is_there:
@@ -214,14 +217,22 @@ class Daemon:
         tree = self.seams.trees.open(row.path, str(self.settings.home))
         folder = RunningFolder(row, membership, tree, marker_of(row, self.installation.id))
         folder.paused_until = pause_of(row.state)
-        self._started[row.id] = _Started(folder)
+        self._started[row.id], self._in_order = _Started(folder), None
         membership.install(self.table)
         membership.on_update.append(lambda update: self._membership_moved(folder, update))
         assert self._nursery is not None
         await self._nursery.start(self._run_folder, folder, wait_for_peer, held)
         self._announce()
-        self.rescue.relabel()
+        self._relabel(folder)
         return folder
+
+    def _relabel(self, folder: RunningFolder) -> None:
+        if self.folder(folder.id) is folder:
+            self.rescue.relabel(folder)
+
+    def _take_out(self, folder: RunningFolder) -> None:
+        self._started.pop(folder.id, None)
+        self._in_order = None
 
     async def _run_folder(
         self, folder: RunningFolder, wait_for_peer: bool, held: bool, *, task_status: trio.TaskStatus[None]
@@ -253,7 +264,7 @@ class Daemon:
 
     def _membership_moved(self, folder: RunningFolder, update: Update) -> None:
         self._announce()
-        self.rescue.relabel()
+        self._relabel(folder)
         if update.we_are_out:
             log.warning("folder %s: this device is no longer a member", folder.name)
         if update.fork:
@@ -374,7 +385,7 @@ class Daemon:
                 send.send_nowait(found)
 
     def _announce(self) -> None:
-        if not self.settings.discovery or not self.listening:
+        if not self.settings.discovery or not self.listening or not self.is_loaded:
             return
         keys = [started.folder.membership.announcement_key for started in self._started.values()]
         port = int(self.listening[0].rpartition(":")[2])

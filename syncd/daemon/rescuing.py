@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
@@ -77,18 +78,33 @@ class Rescue:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._labels: frozenset[str] = frozenset()
+        self._labels: dict[FolderId, frozenset[str]] = {}
+        """Those of each folder's recovery keys."""
+        self._uses: Counter[str] = Counter()
+        """How many folders list the key of a label: most share one."""
 
-    def relabel(self) -> None:
-        """Answer the labels of the recovery keys of all folders, and no others."""
+    def relabel(self, folder: RunningFolder) -> None:
+        """Answer the labels of the recovery keys that this folder lists now, and no others of its."""
+        self._use(folder.id, frozenset(recovery_label(key.id) for key in folder.membership.roster.recovery))
+
+    def forget(self, folder: FolderId) -> None:
+        """Answer none for this folder any more."""
+        self._use(folder, frozenset())
+        del self._labels[folder]
+
+    def _use(self, folder: FolderId, labels: frozenset[str]) -> None:
         own, table = self._host.installation, self._host.table
-        keys = {key.id for folder in self._host.folders for key in folder.membership.roster.recovery}
-        labels = frozenset(recovery_label(key) for key in keys)
-        for label in labels - self._labels:
-            table.add_recovery(label, own.certificate, own.keys.tls)
-        for label in self._labels - labels:
-            table.remove(label)
-        self._labels = labels
+        before = self._labels.get(folder, frozenset())
+        self._labels[folder] = labels
+        for label in labels - before:
+            self._uses[label] += 1
+            if self._uses[label] == 1:
+                table.add_recovery(label, own.certificate, own.keys.tls)
+        for label in before - labels:
+            self._uses[label] -= 1
+            if not self._uses[label]:
+                del self._uses[label]
+                table.remove(label)
 
     async def answer_untrusted(self, label: str, exporter: bytes, raw: bytes) -> bytes | None:
         """The answer to a request; None: there is nothing of the kind. Raises CodecError, TrustError."""
