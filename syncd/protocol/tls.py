@@ -22,8 +22,10 @@ reader must know before changing a line (each sentence has its test in tests/int
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from hmac import compare_digest
 from typing import TypeAlias
 
@@ -104,7 +106,9 @@ class LabelTable:
     """The labels a listener answers to. One per daemon; changes count for every handshake that starts after them."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, tuple[Endpoint, SSL.Context]] = {}
+        self._entries: dict[str, tuple[Endpoint, Callable[[], SSL.Context]]] = {}
+        """What each stands for, and what gives its context: of a thousand folders few are called, and a context takes
+        18 KiB."""
         self._device: tuple[bytes, PrivateKey, SSL.Context] | None = None
         """What shows our device certificate: nothing in it is of a folder, so one serves all of them."""
         self._dispatcher = _new_context()
@@ -116,26 +120,28 @@ class LabelTable:
     ) -> Endpoint:
         """Answer `label` with the certificate of a folder's epoch (DER). Replaces what the label meant before."""
         endpoint = Endpoint(Kind.MEMBER, label, folder_id, epoch_id, certificate)
-        return self._add(endpoint, _server_context(_pinned_context(certificate, key)))
+        return self._add(endpoint, cache(lambda: _server_context(_pinned_context(certificate, key))))
 
     def add_vault(
         self, label: str, folder_id: FolderId, epoch_id: EpochId, certificate: bytes, key: PrivateKey
     ) -> Endpoint:
         """Answer `label` with the vault certificate of a folder's epoch (DER)."""
         endpoint = Endpoint(Kind.VAULT, label, folder_id, epoch_id, certificate)
-        return self._add(endpoint, _server_context(_pinned_context(certificate, key)))
+        return self._add(endpoint, cache(lambda: _server_context(_pinned_context(certificate, key))))
 
     def add_control(self, label: str, folder_id: FolderId, certificate: bytes, key: PrivateKey) -> Endpoint:
         """Answer `label` with our device certificate (DER); any client certificate is let through to its hello."""
-        return self._add(Endpoint(Kind.CONTROL, label, folder_id), self._device_context(certificate, key))
+        context = self._device_context(certificate, key)
+        return self._add(Endpoint(Kind.CONTROL, label, folder_id), lambda: context)
 
     def add_pairing(self, label: str, certificate: bytes, key: PrivateKey) -> Endpoint:
         """Answer `label` with a throwaway certificate (DER) while a code or link is open."""
-        return self._add(Endpoint(Kind.PAIRING, label), _server_context(_own_context(certificate, key)))
+        return self._add(Endpoint(Kind.PAIRING, label), cache(lambda: _server_context(_own_context(certificate, key))))
 
     def add_recovery(self, label: str, certificate: bytes, key: PrivateKey) -> Endpoint:
         """Answer `label` with our device certificate (DER): whoever holds a recovery key proves it behind this."""
-        return self._add(Endpoint(Kind.RECOVERY, label), self._device_context(certificate, key))
+        context = self._device_context(certificate, key)
+        return self._add(Endpoint(Kind.RECOVERY, label), lambda: context)
 
     def remove(self, label: str) -> None:
         """Forget a label. Connections that are past their handshake stay: close them first. Unknown labels are fine."""
@@ -155,9 +161,9 @@ class LabelTable:
             self._device = certificate, key, _server_context(_own_context(certificate, key))
         return self._device[2]
 
-    def _add(self, endpoint: Endpoint, context: SSL.Context) -> Endpoint:
+    def _add(self, endpoint: Endpoint, context_of: Callable[[], SSL.Context]) -> Endpoint:
         _check_label(endpoint.label)
-        self._entries[endpoint.label] = (endpoint, context)
+        self._entries[endpoint.label] = (endpoint, context_of)
         return endpoint
 
     def _choose(self, connection: SSL.Connection) -> None:
@@ -166,8 +172,8 @@ class LabelTable:
         entry = self._entries.get(name.decode("ascii", "replace"))
         if entry is None:
             return
-        endpoint, context = entry
-        connection.set_context(context)
+        endpoint, context_of = entry
+        connection.set_context(context_of())  # if that cannot be made, pyOpenSSL refuses
         connection.set_app_data(endpoint)
         if endpoint.kind in (Kind.CONTROL, Kind.PAIRING, Kind.RECOVERY):
             connection.set_verify(_VERIFY_CLIENT, _accept_any_certificate)

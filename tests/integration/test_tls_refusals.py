@@ -271,7 +271,7 @@ async def test_control_labels_of_all_folders_share_a_context_and_each_leads_to_i
     table = control_table(device)
     table.add_control("d-label", other.folder_id, device.certificate, device.key)
     (_, one), (_, two) = table._entries["c-label"], table._entries["d-label"]
-    assert one is two
+    assert one() is two()
     for label, folder in (("c-label", FOLDER), ("d-label", other), ("c-label", FOLDER)):
         outgoing = tls.connect_control(label, folder.folder_id, device.certificate, device.key)
         _, server = await shake_hands(outgoing, table)
@@ -281,7 +281,36 @@ async def test_control_labels_of_all_folders_share_a_context_and_each_leads_to_i
     assert await knock(attacker(make_device_identity(), "d-label"), table) is None
     replaced = make_device_identity()
     table.add_control("e-label", other.folder_id, replaced.certificate, replaced.key)
-    assert table._entries["e-label"][1] is not two
+    assert table._entries["e-label"][1]() is not two()
+
+
+async def test_a_context_is_made_by_the_first_call_and_serves_all_that_follow() -> None:
+    """A thousand folders would have a thousand of them, of which few are called."""
+    made: list[bytes] = []
+    real = tls._pinned_context
+
+    def noted(certificate: bytes, key: tls.PrivateKey) -> SSL.Context:
+        made.append(certificate)
+        return real(certificate, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tls, "_pinned_context", noted)
+        table = folder_table()
+        assert made == []
+        for _ in range(2):
+            assert await knock(attacker(FOLDER.identity), table) is None
+    assert made == [FOLDER.identity.certificate]
+
+
+async def test_a_context_that_cannot_be_made_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of another certificate: nobody gets in, and nothing is served in its stead."""
+    printed: list[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: printed.append(error))
+    table = folder_table()
+    table.add_member(FOLDER.label, FOLDER.folder_id, FOLDER.epoch_id, FOLDER.identity.certificate, OTHER.identity.key)
+    for _ in range(2):
+        assert await knock(attacker(FOLDER.identity), table) is not None
+    assert len(printed) == 2
 
 
 # --- the dialling side ---------------------------------------------------------------------------------------------
