@@ -9,10 +9,11 @@ from ca.authority import Outcome
 from ca.ids import FolderId
 from ca.recovery import PublicRecovery
 from syncd.daemon import standing as steps
-from syncd.daemon.devicedb import Also
+from syncd.daemon.devicedb import Also, StoredRoster
 from syncd.daemon.installation import Installation
-from syncd.daemon.membership import FolderMembership
+from syncd.daemon.membership import FolderMembership, Opened
 from syncd.daemon.standing import Standing
+from syncd.daemon.tlsfiles import drop_tls_files
 from syncd.errors import StoreCorrupt, TrustError
 from syncd.protocol.invitation import Admission, Offer
 from syncd.protocol.messages import RosterPage
@@ -77,13 +78,19 @@ async def begin_recovered(
 
 async def load_folder(installation: Installation, folder: FolderId) -> FolderMembership:
     """A folder that is on disk. Raises StoreCorrupt when it cannot be read back, or is not there."""
-    standing = await _maybe_load(installation, folder)
-    if standing is None:
+    stored = await installation.on_disk(installation.db.load_roster, folder)
+    if stored is None:
         raise StoreCorrupt("the membership of a folder is missing on the disk", id="SY-DB-01")
-    membership = FolderMembership(installation, standing)
-    await membership.open_keyring()
-    await membership.drop_tls_files()
-    return membership
+    standing, opened = await installation.workers.run_blocking(_restore, installation, folder, stored)
+    return FolderMembership(installation, standing, opened)
+
+
+def _restore(installation: Installation, folder: FolderId, stored: StoredRoster) -> tuple[Standing, Opened | None]:
+    """Where this device stood, and its keys; what `folder show` wrote for an epoch that is over goes."""
+    standing = steps.restore(installation.keys, folder, stored, installation.sealer)
+    if installation.home is not None:
+        drop_tls_files(installation.home, folder, standing.roster.epoch.member_certificate)
+    return standing, None if standing.secrets is None else steps.make_keyring(standing, {})
 
 
 async def _maybe_load(installation: Installation, folder: FolderId) -> Standing | None:

@@ -75,15 +75,19 @@ class _Wish:
         return self.update is not None or self.error is not None
 
 
+Opened: TypeAlias = tuple[Keyring | None, Mapping[bytes, EpochKeys]]
+"""The ciphers of every epoch that could be opened, and their keys."""
+
+
 class FolderMembership(People):
     """Made by the functions of `daemon.beginning`. What only reads is `People`; the rest belongs to the event loop."""
 
-    def __init__(self, installation: Installation, standing: Standing) -> None:
+    def __init__(self, installation: Installation, standing: Standing, opened: Opened | None = None) -> None:
+        """`opened`: what `steps.make_keyring` made of that standing; without it `open_keyring` has to follow."""
         super().__init__(standing, installation.now_s)
         self.on_update: list[Callable[[Update], None]] = []
         self._installation = installation
-        self._keyring: Keyring | None = None
-        self._content_keys: Mapping[bytes, EpochKeys] = {}
+        self._keyring, self._content_keys = (None, {}) if opened is None else opened
         self._lock = trio.Lock()
         self._wishes: list[_Wish] = []
         self._admitted_at = -TOGETHER_S

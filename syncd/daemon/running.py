@@ -221,6 +221,7 @@ async def _run_once(
             task.driller.equip(place, installation.random)
         if held:
             task.hold()
+        task.expect_watch()
         # A database without a history of its own (new, or begun after damage) publishes nothing before a peer is heard.
         waits = wait_for_peer or bool(folder.membership.devices())
         try:
@@ -398,6 +399,7 @@ async def _watch(folder: RunningFolder, trees: Trees, installation: Installation
                     folder.watch_limited = dirty.limited or (folder.watch_limited and not dirty.rescan)
                     folder.watch_overflows += dirty.rescan
                     task.scanner.dirty(dirty)
+                    task.is_watched.set()
         finally:
             events.close()
 

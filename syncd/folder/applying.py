@@ -203,7 +203,11 @@ class Applier:
             return
         self._ground.is_judged = True
         async with self._finisher.disk:
-            changed = await self._db(self._store.db_judge_again)
+            await self._db(self.db_judge_again)
+
+    def db_judge_again(self) -> None:
+        """What was accepted, by the roster as it is now."""
+        changed = self._store.db_judge_again()
         if changed:
             log.warning(
                 "folder %s: %s changesets count otherwise by the roster as it is now", self._ground.name, changed

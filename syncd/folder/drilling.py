@@ -77,17 +77,16 @@ class Driller:
 
     async def run(self) -> None:
         """A drill a day, until cancelled."""
-        await self._begin()
         while True:
             await trio.sleep(LOOK_S)
             if self._place is not None and self.is_due and self._ground.root_state is RootState.OK:
                 await self.drill()
 
-    async def _begin(self) -> None:
-        """Recall the last drill, and remove what a crash left of it."""
-        self.last = await self._ground.db(_db_last, self._ground.store)
+    def db_begin(self) -> None:
+        """At a start, before `run`: recall the last drill, and remove what a crash left of it."""
+        self.last = _db_last(self._ground.store)
         if self._place is not None:
-            await self._ground.blocking(_remove, self._place)
+            _remove(self._place)
 
     @property
     def is_due(self) -> bool:

@@ -19,7 +19,7 @@ from syncd.folder.doubting import Doubter
 from syncd.folder.drilling import Driller
 from syncd.folder.following import Follower
 from syncd.folder.ground import Ground, Rights
-from syncd.folder.keeping import Keeper
+from syncd.folder.keeping import Found, Keeper
 from syncd.folder.lacking import Lacking
 from syncd.folder.metering import Transfers
 from syncd.folder.proving import Copies
@@ -31,6 +31,7 @@ from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.seams import Clock, Workers
 from syncd.store.folder import FolderStore
 from syncd.store.keyring import Keyring
+from syncd.store.tally import Counted
 from syncd.store.timing import db_take_rates
 from syncd.treetypes import Marker, RootState
 
@@ -81,9 +82,10 @@ class FolderTask(Ground):
     async def run(self, *, wait_for_peer: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled. `wait_for_peer`: a device that joined publishes nothing before it has reached a
         peer."""
-        await self.db(self._db_begin)
-        await self.keeper.check_root()
-        self.newest, counted = await self.db(lambda: (self.store.journal.newest_seq(), self.db_count()))
+        judges = self.is_judged = self.rights.exchanges
+        found, self.newest, counted = await self.db(self._db_begin, judges)
+        self.is_judged = self.is_judged and found.state is RootState.OK
+        await self.keeper.begin(found)
         if not wait_for_peer or self.newest:
             self.may_scan.set()
             self.knows_disk.set()
@@ -103,9 +105,16 @@ class FolderTask(Ground):
             nursery.start_soon(self.doubter.run)
             nursery.start_soon(Lacking(self).run)
 
-    def _db_begin(self) -> None:
+    def _db_begin(self, judges: bool) -> tuple[Found, int, Counted]:
+        """All that is asked of the rows at a start, in one visit: the root, the newest changeset, the counts."""
         self.store.db_begin()
         db_take_rates(self.store, self.rates)
+        found = self.keeper.db_begin()
+        if judges and found.state is RootState.OK:
+            self.applier.db_judge_again()
+        self.replication.db_begin()
+        self.driller.db_begin()
+        return found, self.store.journal.newest_seq(), self.db_count()
 
     def give_back_buffers(self) -> None:
         """Nothing has been sent or fetched for a while."""
@@ -115,6 +124,10 @@ class FolderTask(Ground):
     def hold(self) -> None:
         """Before `run`: take in what peers tell, but neither look at the disk nor change it until `go`."""
         self.may_work = trio.Event()
+
+    def expect_watch(self) -> None:
+        """Before `run`: somebody is going to watch the disk, and says so (`is_watched`)."""
+        self.is_watched = trio.Event()
 
     def go(self) -> None:
         """Begin to work after `hold`."""

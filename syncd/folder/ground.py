@@ -246,6 +246,9 @@ class Ground:
         self.may_scan = trio.Event()
         self.may_work = trio.Event()
         self.may_work.set()
+        self.is_watched = trio.Event()
+        self.is_watched.set()
+        """All of the disk is being watched, or is not going to be. Set where nobody says that a watch is to come."""
         self.knows_disk = trio.Event()
         """Set once this disk was looked at: before that, files of which it has a copy would be fetched."""
         self.is_recovered = False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 import trio
 
+from ca.values import dataclass
 from syncd.folder.ground import Ground
 from syncd.folder.proving import Copies
 from syncd.store import waves
@@ -38,6 +39,17 @@ HOUSEKEEPING_S = 20.0
 ASK_EVERY_S = 300.0
 READ_AGAIN_S = 600.0
 """What could not be read in `.syncd/old` is tried again: a disk that fails takes its time over each attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The root at a start, the newest row, and what a crash left behind: tokens of what is staged, and how many things
+    in `.syncd/old` have no row."""
+
+    state: RootState
+    newest: int
+    staged: Sequence[bytes] = ()
+    nameless: int = 0
 
 
 class Keeper:
@@ -79,20 +91,44 @@ class Keeper:
             if state is RootState.OK and not self._ground.is_recovered:
                 await self._recover()
                 self._ground.is_recovered = True
-            if state is not self._ground.root_state:
-                self._ground.root_state = state
-                self._ground.root_moved.set()
-                self._ground.root_moved = trio.Event()
-                log.warning(
-                    "folder %s: its directory is %s",
-                    self._ground.name,
-                    "back" if state is RootState.OK else state.value,
-                )
-                self.on_root_moved()
-                self._ground.wake_plan()
-                await self._ground.recount()
-                self._ground.tell()
+            await self._note(state)
             return state is RootState.OK
+
+    def db_begin(self) -> Found:
+        """At a start, before anybody else is at work: is the root there and ours, and if so, what did a crash leave
+        behind? Raises TreeError."""
+        tree, newest = self._store.tree, waves.db_newest_row(self._store.connection)
+        state = tree.check_root(self._ground.marker)
+        if state is not RootState.OK:
+            return Found(state, newest)
+        self._db_recover_past()
+        staged = [token for token, _ in tree.list_staged()]
+        return Found(state, newest, staged, self._db_recover_disk())
+
+    async def begin(self, found: Found) -> None:
+        """Take in what `db_begin` found."""
+        self._checked_at = self._clock.monotonic()
+        self._ground.ages.note(self._checked_at, found.newest)
+        if found.state is RootState.OK:
+            self._puller.lies_staged(found.staged)
+            self._ground.nameless = found.nameless
+            self._ground.is_recovered = True
+            self._ground.wake_plan()
+        await self._note(found.state)
+
+    async def _note(self, state: RootState) -> None:
+        if state is self._ground.root_state:
+            return
+        self._ground.root_state = state
+        self._ground.root_moved.set()
+        self._ground.root_moved = trio.Event()
+        log.warning(
+            "folder %s: its directory is %s", self._ground.name, "back" if state is RootState.OK else state.value
+        )
+        self.on_root_moved()
+        self._ground.wake_plan()
+        await self._ground.recount()
+        self._ground.tell()
 
     def is_root_fresh(self, fresh_s: float) -> bool:
         """Whether the root was looked for so lately."""
@@ -127,7 +163,6 @@ class Keeper:
 
     async def run(self) -> None:
         """Look after what was replaced or deleted, and after names with problems, until cancelled."""
-        self._ground.ages.note(self._clock.monotonic(), await self._db(waves.db_newest_row, self._store.connection))
         while True:
             await trio.sleep(HOUSEKEEPING_S)
             await self._keep_rates()

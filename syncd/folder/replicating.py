@@ -30,9 +30,14 @@ class Replication:
         self.only_here_since: float | None = None
         """When the oldest change was made that is on no other device; None if there is none."""
 
+    def db_begin(self) -> None:
+        """At a start, before `run`: how far others were."""
+        store = self._ground.store
+        self._elsewhere = _db_elsewhere(store)
+        self.only_here_since = _db_oldest(store, self._elsewhere)
+        self._asked = (store.journal.newest_seq(), self._elsewhere)
+
     async def run(self) -> None:
-        ground = self._ground
-        self._elsewhere = await ground.db(_db_elsewhere, ground.store)
         while True:
             await self.look()
             await trio.sleep(LOOK_S)

@@ -47,6 +47,9 @@ before it took, so that several reports are looked at together."""
 STOPPED_S, LONGEST_STOPPED_S = 2.0, 60.0
 """After a look that the disk stopped: until the next, at first and at most."""
 COOKIE_S = 5.0
+WATCH_S = 2.0
+"""The first look waits so long for the watch: of a folder with very many directories it begins before that stands, and
+all is looked at once more when it does."""
 HEARD_S = 0.5
 """After a long look: what was moved behind its back has come to rest by then, and a watch has told where it went."""
 
@@ -124,6 +127,8 @@ class Scanner:
     async def run(self) -> None:
         await self._ground.may_scan.wait()
         await self._ground.may_work.wait()
+        with trio.move_on_after(WATCH_S):  # it asks for a look at everything when it stands: let that be the first
+            await self._ground.is_watched.wait()
         self._work.event.set()  # the first scan waits for no event
         while True:
             await self._wait_for_work()
@@ -140,7 +145,8 @@ class Scanner:
                 began = self._clock.monotonic()
                 cookies, self._cookies_seen = self._cookies_seen, frozenset()
                 dirty, deep = self._work.take()
-                error = await self._maybe_scan(dirty, deep)
+                looks = dirty is None or bool(dirty or deep)  # else only a cookie came by
+                error = await (self._maybe_scan(dirty, deep) if looks else self._maybe_gone())
             if error is not None:
                 self._cookies_seen |= cookies
                 await self._rest_after(error)
@@ -151,7 +157,8 @@ class Scanner:
             self._rest_s = min(LONGEST_REST_S, REST_SHARE * self._ground.progress.scan_s)
             self._ground.knows_disk.set()
             self._cookies_done = cookies
-            await self._ground.recount(self._counted)
+            if looks:
+                await self._ground.recount(self._counted)
             if self._ground.has_strays and dirty is not None:
                 self._full_at = min(self._full_at, self._clock.monotonic() + STRAYS_S)
             self._ground.tell()
@@ -172,6 +179,10 @@ class Scanner:
         finally:
             self._ground.is_scanning = False
         return None
+
+    async def _maybe_gone(self) -> TreeError | None:
+        """Where there is nothing to look at, no row is asked either: is the root still there?"""
+        return None if await self._keeper.check_root() else RootMoved("the folder's directory has gone", ROOT)
 
     async def _rest_after(self, error: TreeError) -> None:
         """A look at the disk was stopped by something that concerns all of it: nobody may take that for a look, and
@@ -201,7 +212,7 @@ class Scanner:
 
     async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._ground.retries.clear()
-        ground, may_count = self._ground, dirty is not None and self._ground.may_count
+        ground, may_count = self._ground, self._ground.may_count
         look = partial(db_begin, self._store, ground.marker, ground.ignores, ground.now_ns, dirty, deep)
         rights = ground.rights
 
@@ -211,6 +222,8 @@ class Scanner:
                 assert begun.glimpse is not None
                 published = self._db_publish(begun.glimpse.examined, publishes=rights.publishes)
             is_over = begun.first.is_all_well or (published is not None and begun.walk.misses_nothing)
+            if dirty is None and begun.first.is_all_well:
+                self._db_reconsider(begun, notes_rules=not begun.walk.is_blind)
             return begun, (published, ground.db_count() if may_count and is_over else None)
 
         begun, (published, self._counted) = await self._waves.begin_scan(begin)
@@ -233,26 +246,24 @@ class Scanner:
             missing = await self._take_all_found(walk, seen)
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:
-            await self._reconsider(begun, walk, notes_rules=is_taken and not walk.is_blind)
+            if not begun.first.is_all_well:
+                await self._db(partial(self._db_reconsider, begun, notes_rules=is_taken and not walk.is_blind))
+            self._may_clear_root = walk.is_blind
+            self._ground.wake_plan()
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
 
-    async def _reconsider(self, begun: Begun, walk: Walk, *, notes_rules: bool) -> None:
+    def _db_reconsider(self, begun: Begun, *, notes_rules: bool) -> None:
         """After a look at everything: what rules had put aside, and do not leave out any more; and what kept earlier
         looks from all of the folder is over."""
-        clears_root, self._may_clear_root = self._may_clear_root and not walk.is_blind, walk.is_blind
-
-        def reconsider() -> None:
-            filtering.db_reconsider_here(self._store.connection, walk.left_out, every_kind=begun.before is not None)
-            if begun.rules.asks_for_age:  # the clock may have been wrong
-                filtering.db_reconsider_elsewhere(self._store.connection)
-            if clears_root:
-                counts.db_clear_problems(self._store.connection, [ROOT])
-            if notes_rules:
-                filtering.db_note_rules(self._store.connection, begun.rules)
-
-        await self._db(reconsider)
-        self._ground.wake_plan()
+        walk, connection = begun.walk, self._store.connection
+        filtering.db_reconsider_here(connection, walk.left_out, every_kind=begun.before is not None)
+        if begun.rules.asks_for_age:  # the clock may have been wrong
+            filtering.db_reconsider_elsewhere(connection)
+        if self._may_clear_root and not walk.is_blind:
+            counts.db_clear_problems(connection, [ROOT])
+        if notes_rules:
+            filtering.db_note_rules(connection, begun.rules)
 
     async def _take_all_found(self, walk: Walk, seen: Seen, glimpse: Examination | None = None) -> Sequence[Gone]:
         """Go on until all was looked at; what is missing then. `glimpse`: what is in what was seen."""

@@ -100,7 +100,7 @@ async def test_start_of_a_folder_asks_its_rows_few_times(tmp_path: Path) -> None
         await noted.event.wait()
         nursery.cancel_scope.cancel()
     await task.close()
-    assert (noted.visits, task.root_state, task.is_recovered) == (4, RootState.OK, True)
+    assert (noted.visits, task.root_state, task.is_recovered) == (1, RootState.OK, True)
 
 
 def test_reason_of_a_stop_keeps_nothing_of_those_who_were_told_it() -> None:
