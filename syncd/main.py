@@ -48,6 +48,9 @@ COLLECT_AFTER = (5_000, 10, 10)
 """Objects that came without one that went, before Python looks for circles of them: `gc.set_threshold`. Rows come and
 go by tens of thousands here and hold no circles; at Python's own 700 10,000 files took a seventh longer. At 50,000 the
 circles that there are kept buffers: 20,000 files took a receiver to 387 MiB."""
+FEW = 16
+LOAD_S, FEW_LOAD_S = 0.5, 30.0
+"""So long, where folders are many or few, is waited until all run, before anybody is told that some are starting."""
 MIGRATION_STEP_S = 60.0
 """How long one step of a migration may be silent before the service manager gives up."""
 
@@ -140,7 +143,10 @@ async def _serve(
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(obey_signals, daemon, manager, nursery.cancel_scope)
-            await nursery.start(daemon.run)
+            nursery.start_soon(daemon.run)
+            await daemon.listed.wait()
+            with trio.move_on_after(LOAD_S if len(daemon.folders) > FEW else FEW_LOAD_S):
+                await daemon.loaded.wait()
             api = DaemonApi(daemon, nursery.cancel_scope.cancel, manager)
             api.page = PageServer(
                 Witness(api, daemon.audit, "page", clock.now),
@@ -154,22 +160,23 @@ async def _serve(
                 hosts=settings.web_hosts,
             )
             await nursery.start(api.page.run)
-            await nursery.start(api.linking.run)
             observatory = Observatory(daemon)
             gate.open(Witness(api, daemon.audit, "command line", clock.now), observatory)
             if serve is not None:
                 await nursery.start(serve)
             if settings.metrics_listen is not None:
                 await nursery.start(serve_metrics, settings.metrics_listen, observatory)
-            nursery.start_soon(tell_alarms, daemon)
-            nursery.start_soon(api.exports.run)
-            nursery.start_soon(Keepsakes(daemon).run)
-            nursery.start_soon(tell_troubles, daemon)
             log.info("listening on %s", ", ".join(daemon.listening))
             manager.ready(status_line(daemon))
             nursery.start_soon(report_status, daemon, manager)
             nursery.start_soon(show_life, daemon, manager)
             nursery.start_soon(give_back_at_rest, daemon)
+            await daemon.loaded.wait()
+            await nursery.start(api.linking.run)
+            nursery.start_soon(tell_alarms, daemon)
+            nursery.start_soon(api.exports.run)
+            nursery.start_soon(Keepsakes(daemon).run)
+            nursery.start_soon(tell_troubles, daemon)
     finally:
         manager.stopping()
         with trio.CancelScope(shield=True):

@@ -118,8 +118,8 @@ class Daemon:
         )
         self.inviter.on_event.append(self._invitation_moved)
         self.inviter.on_numbers.append(self._announce)
-        self.is_loaded = False
-        """All folders of the database are running."""
+        self.listed, self.loaded = trio.Event(), trio.Event()
+        """All folders of the database are known, and may be shown; and they are running."""
         self._hints: list[trio.MemorySendChannel[Found]] = []
 
     # folders -------------------------------------------------------------------------------------------------
@@ -214,17 +214,26 @@ class Daemon:
     async def _start_folder(
         self, row: FolderRow, membership: FolderMembership, *, wait_for_peer: bool, held: bool = False
     ) -> RunningFolder:
+        folder = self._list_folder(row, membership)
+        await self._begin_folder(folder, wait_for_peer=wait_for_peer, held=held)
+        return folder
+
+    def _list_folder(self, row: FolderRow, membership: FolderMembership) -> RunningFolder:
+        """From here on it is shown, as starting."""
         tree = self.seams.trees.open(row.path, str(self.settings.home))
         folder = RunningFolder(row, membership, tree, marker_of(row, self.installation.id))
         folder.paused_until = pause_of(row.state)
         self._started[row.id], self._in_order = _Started(folder), None
-        membership.install(self.table)
-        membership.on_update.append(lambda update: self._membership_moved(folder, update))
+        return folder
+
+    async def _begin_folder(self, folder: RunningFolder, *, wait_for_peer: bool, held: bool = False) -> None:
+        """Answer its labels, and run it."""
+        folder.membership.install(self.table)
+        folder.membership.on_update.append(lambda update: self._membership_moved(folder, update))
         assert self._nursery is not None
         await self._nursery.start(self._run_folder, folder, wait_for_peer, held)
         self._announce()
         self._relabel(folder)
-        return folder
 
     def _relabel(self, folder: RunningFolder) -> None:
         if self.folder(folder.id) is folder:
@@ -301,7 +310,7 @@ class Daemon:
             nursery.start_soon(self.security_log.run)
             nursery.start_soon(doorkeeper.run, listeners)
             await self._load()
-            self.is_loaded = True
+            self.loaded.set()
             await self.inviter.load()
             nursery.start_soon(self.inviter.run)
             nursery.start_soon(self._transfers.pace.run, self.seams.clock)
@@ -322,6 +331,7 @@ class Daemon:
             self.problems["database"] = DeviceProblem("SY-DB-01", why, fix)
             log.error("the device's database was damaged and lies in %s now", moved)
         left = await prepare_roots(self)
+        listed = []
         for row in await self.installation.on_disk(self.installation.db.folders):
             try:
                 membership = await load_folder(self.installation, row.id)
@@ -330,7 +340,10 @@ class Daemon:
                 why = f"the folder {row.name} cannot be opened: {error}"
                 self.problems[row.id.hex()] = DeviceProblem(error.id or "SY-DB-01", why, error.fix or "see the log")
                 continue
-            await self._start_folder(row, membership, wait_for_peer=bool(membership.devices()))
+            listed.append(self._list_folder(row, membership))
+        self.listed.set()
+        for folder in listed:
+            await self._begin_folder(folder, wait_for_peer=bool(folder.membership.devices()))
         await take_over(self, left)
 
     async def _what_is_left(self, moved: str) -> tuple[str, str]:
@@ -385,7 +398,7 @@ class Daemon:
                 send.send_nowait(found)
 
     def _announce(self) -> None:
-        if not self.settings.discovery or not self.listening or not self.is_loaded:
+        if not self.settings.discovery or not self.listening or not self.loaded.is_set():
             return
         keys = [started.folder.membership.announcement_key for started in self._started.values()]
         port = int(self.listening[0].rpartition(":")[2])

@@ -66,6 +66,8 @@ Params = Mapping[str, Any]
 Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 REFUSALS_SHOWN_S = 3600.0
+AT_ONCE = frozenset({"status", "folders", "peers", "traffic", "version", "web", "stop"})
+"""What is answered also while folders are still starting, and says that they are. All else waits until they run."""
 
 
 class DaemonApi:
@@ -178,6 +180,8 @@ class DaemonApi:
 
     async def call(self, name: str, params: Params, progress: Progress) -> Json:
         """Run one method; see `web.control.Api`."""
+        if name not in AT_ONCE:
+            await self._daemon.loaded.wait()
         try:
             with keys_needed():
                 return await self._methods[name](params, progress)

@@ -54,7 +54,7 @@ class Observatory:
         """None when folders are loaded, peers can connect and nobody has asked to stop."""
         if self.is_stopping:
             return "stopping"
-        if not self._daemon.is_loaded:
+        if not self._daemon.loaded.is_set():
             return "starting: folders are being loaded"
         return None if self._daemon.listening else "not listening"
 
