@@ -109,7 +109,7 @@ class LabelTable:
         self._entries: dict[str, tuple[Endpoint, Callable[[], SSL.Context]]] = {}
         """What each stands for, and what gives its context: of a thousand folders few are called, and a context takes
         18 KiB."""
-        self._device: tuple[bytes, PrivateKey, SSL.Context] | None = None
+        self._device: tuple[bytes, SSL.Context] | None = None
         """What shows our device certificate: nothing in it is of a folder, so one serves all of them."""
         self._dispatcher = _new_context()
         self._dispatcher.set_verify(_VERIFY_CLIENT)
@@ -157,9 +157,10 @@ class LabelTable:
         return connection
 
     def _device_context(self, certificate: bytes, key: PrivateKey) -> SSL.Context:
-        if self._device is None or self._device[0] != certificate or self._device[1] is not key:
-            self._device = certificate, key, _server_context(_own_context(certificate, key))
-        return self._device[2]
+        """`key` is that of the certificate: no other makes a context with it."""
+        if self._device is None or self._device[0] != certificate:
+            self._device = certificate, _server_context(_own_context(certificate, key))
+        return self._device[1]
 
     def _add(self, endpoint: Endpoint, context_of: Callable[[], SSL.Context]) -> Endpoint:
         _check_label(endpoint.label)

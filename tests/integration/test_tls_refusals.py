@@ -15,7 +15,7 @@ import OpenSSL.version
 import pytest
 import trio
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 
@@ -269,7 +269,9 @@ async def test_control_labels_of_all_folders_share_a_context_and_each_leads_to_i
     """A thousand folders have a thousand of them; what they present is the same, what they stand for is not."""
     device, other = make_device_identity(), OTHER
     table = control_table(device)
-    table.add_control("d-label", other.folder_id, device.certificate, device.key)
+    assert isinstance(device.key, ed25519.Ed25519PrivateKey)
+    again = ed25519.Ed25519PrivateKey.from_private_bytes(device.key.private_bytes_raw())  # as each who asks for it gets
+    table.add_control("d-label", other.folder_id, device.certificate, again)
     (_, one), (_, two) = table._entries["c-label"], table._entries["d-label"]
     assert one() is two()
     for label, folder in (("c-label", FOLDER), ("d-label", other), ("c-label", FOLDER)):
