@@ -7,7 +7,7 @@ opens a socket, starts a thread, or touches a path of a user's folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sqlite3 import Connection
 from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple, runtime_checkable
 
@@ -356,6 +356,11 @@ class Tree(Protocol):
         ...
 
     def stage_link(self, token: bytes, target: bytes) -> Stat: ...
+
+    def dress_staged(self, token: bytes, xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """Give a staged file extended attributes, the whole set of `user.*` names; those that it has then, as the disk
+        may have no room for all."""
+        ...
 
     def open_staged(self, token: bytes) -> Reader: ...
 

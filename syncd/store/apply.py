@@ -24,11 +24,13 @@ from syncd.treetypes import (
     Displaced,
     IoFailed,
     Kind,
+    NoSpace,
     NotThere,
     Path,
     Replaced,
     Stat,
     TreeError,
+    show_path,
 )
 
 
@@ -227,18 +229,23 @@ def _added(tree: Tree, want: Want) -> dict[bytes, bytes]:
     return {name: value for name, value in present.items() if told.get(name) != value}
 
 
-def _carried_over(tree: Tree, done: Done, added: dict[bytes, bytes]) -> Done:
-    """The same, after what was replaced has given these to what took its place."""
-    want, outcome = done.of, done.outcome
-    if not added or not isinstance(want, Want) or not isinstance(outcome, Replaced) or outcome.new is None:
-        return done
-    whole = dict(unpack(want.held)) | added
-    try:
-        new = tree.set_attributes(want.path, Attributes(xattrs=whole), outcome.new)
-    except TreeError:
-        return done  # somebody is faster: what was replaced still has them
-    want.held, want.adds = held_of(want.held, whole), True
-    return Done(want, outcome._replace(new=new))
+def _give(tree: Tree, want: Want, added: dict[bytes, bytes]) -> None:
+    """Give these to the staged content, before anything takes its place: what is replaced goes into a pack, which holds
+    none, so they would be nowhere. Where there is no room for all, others have their part of them too.
+
+    Raises TreeError if it cannot have them: then what stands there stays."""
+    told = dict(unpack(want.held))
+    found = tree.dress_staged(want.token, told | added)
+    if _lacks(found, added):
+        tree.dress_staged(want.token, added)
+        found = tree.dress_staged(want.token, told | added)
+    if _lacks(found, added):
+        raise NoSpace(f"no room for extended attributes that nobody else has: {show_path(want.path)}", want.path)
+    want.held, want.adds = held_of(want.held, found), True
+
+
+def _lacks(found: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes]) -> bool:
+    return any(found.get(name) != value for name, value in wanted.items())
 
 
 def _directory(want: Want) -> Path:
@@ -247,18 +254,30 @@ def _directory(want: Want) -> Path:
 
 def _name_staged(tree: Tree, wants: Sequence[Want]) -> list[Done]:
     creations = sorted((want for want in wants if want.what is not What.REPLACE), key=_directory)  # each opened once
-    replacements = [want for want in wants if want.what is What.REPLACE]
-    done: list[Done] = []
+    replacements, done = _dressed(tree, [want for want in wants if want.what is What.REPLACE])
     created = tree.create_many([(want.token, want.path) for want in creations])
     done += [Done(want, outcome) for want, outcome in zip(creations, created, strict=True)]
-    added: list[tuple[Want, dict[bytes, bytes]]] = []
-    for want in replacements:
-        try:
-            added.append((want, _added(tree, want)))
-        except IoFailed as error:
-            done.append(Done(want, error))
-    triples = [(want.token, want.path, want.expected) for want, _ in added if want.expected is not None]
+    triples = [(want.token, want.path, want.expected) for want in replacements if want.expected is not None]
     replaced = tree.exchange_many(triples)
-    for (want, more), outcome in zip(added, replaced, strict=True):
-        done.append(_carried_over(tree, Done(want, outcome), more))
-    return done
+    return done + [Done(want, outcome) for want, outcome in zip(replacements, replaced, strict=True)]
+
+
+def _dressed(tree: Tree, wants: Sequence[Want]) -> tuple[list[Want], list[Done]]:
+    """Those that have, on the disk, whatever of attributes must not be lost with what they replace; and the others.
+
+    Raises TreeError if the disk does not save that."""
+    ready: list[Want] = []
+    failed: list[Done] = []
+    given: list[bytes] = []
+    for want in wants:
+        try:
+            if added := _added(tree, want):
+                _give(tree, want, added)
+                given.append(want.token)
+        except TreeError as error:
+            failed.append(Done(want, error))
+        else:
+            ready.append(want)
+    if given:
+        tree.flush(given)
+    return ready, failed

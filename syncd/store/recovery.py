@@ -16,6 +16,7 @@ from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
 from syncd.model.ids import VersionId
 from syncd.model.lists import BlockList
 from syncd.model.records import Content, Record, file_of, file_of_parts, symlink_to
+from syncd.model.xattrs import pack
 from syncd.seams import Reader
 from syncd.store import blocks, rows
 from syncd.store.apply import Done, held_of
@@ -80,8 +81,10 @@ def _carried_out(store: FolderStore, want: Want, before: Stat | None) -> Stat | 
         new: Stat | None = store.tree.stat(want.path)
         if new is not None and not _holds(store, want, new):
             new = None
-        if new is not None and want.xattrs is not None:
-            want.held = held_of(want.xattrs, store.tree.xattrs(want.path))
+        if new is not None and want.kind == FILE and store.tree.personality().xattrs:
+            found = store.tree.xattrs(want.path)
+            want.held = held_of(want.xattrs, found)
+            want.adds = pack(sorted(found.items())) != want.held
     except TreeError:
         new = None
     if want.what is not What.REPLACE:

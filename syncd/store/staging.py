@@ -216,9 +216,11 @@ class Stager:
 
     def _maybe_resumed(self, staging: Staging) -> Writer | None:
         try:
-            return self._opened(staging, self._tree.stage_file(staging.want.token, resume=True))
+            writer = self._opened(staging, self._tree.stage_file(staging.want.token, resume=True))
         except NotThere:  # the stage may be emptied at any time
             return None
+        writer.set_attributes(Attributes(xattrs={}))  # it was given those of what it was to replace then
+        return writer
 
     def _writer_of(self, staging: Staging) -> Writer:
         """Its file, made with the first block of it: of what is only wanted yet nothing is kept open."""

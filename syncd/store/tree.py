@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from itertools import islice
@@ -316,11 +316,19 @@ class DirTree:
     def stage_file(self, token: bytes, *, resume: bool = False) -> FileWriter:
         places = self._at()
         if resume:
-            fd = os.open(check_token(token), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=places.stage)
+            fd = self._open_again(places.stage, check_token(token))
         else:
             fd = open_new(places.stage, check_token(token), os.O_RDWR, 0o600)
         modes = self.personality().modes
         return FileWriter(fd, (PRIVATE, roots.STAGE, token), places.owners, with_modes=modes)
+
+    def _open_again(self, stage: int, token: bytes) -> int:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(token, flags, dir_fd=stage)
+        except PermissionError:  # it was complete, with the mode that it is to have
+            os.chmod(token, 0o600, dir_fd=stage)
+            return os.open(token, flags, dir_fd=stage)
 
     @_verb
     def stage_small(self, token: bytes, content: Buffer, mode: int, mtime_ns: int | None) -> Stat:
@@ -345,6 +353,24 @@ class DirTree:
         drop(stage, check_token(token))
         os.symlink(target, token, dir_fd=stage)
         return self._stat(stage, token)
+
+    @_verb
+    def dress_staged(self, token: bytes, xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        stage, path = self._at().stage, (PRIVATE, roots.STAGE, token)
+        check_token(token)
+        fd, place = self._open_to_dress(path, lambda flags: os.open(token, flags | os.O_NOFOLLOW, dir_fd=stage))
+        try:
+            mode = stat_of(os.fstat(fd), self._at().owners).mode
+            is_closed = mode & 0o600 != 0o600 and self.personality().modes
+            if is_closed:  # only who may read and write it may look at its attributes and change them
+                os.chmod(place, mode | 0o600)
+            put_attributes(fd, place, Attributes(xattrs=xattrs), with_modes=False)
+            found = get_xattrs(place)
+            if is_closed:
+                os.chmod(place, mode)
+            return found
+        finally:
+            os.close(fd)
 
     @_verb
     def open_staged(self, token: bytes) -> FileReader:
@@ -608,15 +634,18 @@ class DirTree:
         check_path(path)
         if not path:
             raise NameRefused("the attributes of the folder's root are its owner's", path)
+        return self._open_to_dress(path, lambda flags: open_beneath(places.root, path, flags))
+
+    def _open_to_dress(self, path: Path, open_: Callable[[int], int]) -> tuple[int, int | str]:
         try:
-            fd = open_beneath(places.root, path, O_READ)
+            fd = open_(O_READ)
             place: int | str = fd
         except PermissionError:
             if not hasattr(os, "O_PATH"):
                 raise
-            fd = open_beneath(places.root, path, os.O_PATH | os.O_CLOEXEC)
+            fd = open_(os.O_PATH | os.O_CLOEXEC)
             place = f"/proc/self/fd/{fd}"
-        kind = stat_of(os.fstat(fd), places.owners).kind
+        kind = stat_of(os.fstat(fd), self._at().owners).kind
         if kind not in (Kind.FILE, Kind.DIR):
             os.close(fd)
             raise NotAFile(f"neither a file of ours nor a directory: {show_path(path)}", path)

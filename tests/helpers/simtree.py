@@ -8,7 +8,7 @@ another between the look and the rename, `exchange.rename` and `retire.rename`."
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TypeVar
 
@@ -282,6 +282,13 @@ class SimTree:
     def stage_link(self, token: bytes, target: bytes) -> Stat:
         self.disk.reach("stage_link", (PRIVATE, STAGE, token))
         return self._fresh(self._place(STAGE), token, Kind.SYMLINK, 0o777, target).stat()
+
+    def dress_staged(self, token: bytes, xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        path = (PRIVATE, STAGE, token)
+        self.disk.reach("dress_staged", path)
+        node = self.disk.require_file(self.disk.child(self._place(STAGE), _token(token), path), path)
+        self.disk.change(node, Attributes(xattrs=xattrs))
+        return _user_only(node)
 
     def open_staged(self, token: bytes) -> SimReader:
         return self._open_own(STAGE, token)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from trio.testing import MockClock
 
-from syncd.treetypes import Path, Personality
+from syncd.treetypes import IoFailed, Path, Personality
 from tests.helpers.tasks import SimSite, World
 
 FILE, DIR, LARGE = (b"photo",), (b"album",), (b"film",)
@@ -192,3 +193,59 @@ async def test_same_file_on_two_disks_keeps_what_each_has(autojump_clock: MockCl
         assert bob.disk.contents() == {FILE: b"pixels"}
         world.demand_equal()
         assert xattrs(bob, FILE)[TAG] == b"bob's"
+
+
+async def standing_alone(world: World) -> tuple[SimSite, SimSite]:
+    """A viewer has noted something on a file, which nobody was told of."""
+    bob = world["bob"]
+    bob.members.viewers.add(bob.device)
+    ann, _ = await fill(world)
+    bob.disk.set_xattr(FILE, TAG, b"bob's own")
+    await world.settle()
+    return ann, bob
+
+
+async def test_full_disk_replaces_nothing_whose_attributes_are_nowhere_else(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """What is replaced goes into a pack, which holds none."""
+    async with world.running():
+        ann, bob = await standing_alone(world)
+        bob.disk.xattr_room = 0
+        ann.disk.write(FILE, b"other pixels")
+        await trio.sleep(60)
+        assert bob.disk.read(FILE) == b"pixels"
+        assert xattrs(bob, FILE)[TAG] == b"bob's own"
+        assert any("SY-DISK-01" in problem for problem in bob.problems())
+        bob.disk.xattr_room = None
+        await world.settle()
+        assert bob.disk.read(FILE) == b"other pixels"
+        assert xattrs(bob, FILE) == {RATING: b"5", TAG: b"bob's own"}
+        world.demand_no_trouble()
+
+
+@pytest.mark.parametrize("step", ["dress_staged", "set_attributes"])
+async def test_disk_that_fails_over_attributes_loses_none(world: World, autojump_clock: MockClock, step: str) -> None:
+    async with world.running():
+        ann, bob = await standing_alone(world)
+        bob.disk.fail_at(1, IoFailed("simulated"), step)
+        ann.disk.write(FILE, b"other pixels")
+        await world.settle()
+        assert bob.disk.read(FILE) == b"other pixels"
+        assert xattrs(bob, FILE) == {RATING: b"5", TAG: b"bob's own"}
+
+
+async def test_power_cut_at_any_step_of_a_replacement_loses_no_attributes(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async with world.running():
+        ann, bob = await standing_alone(world)
+        for steps in range(1, 80):
+            ann.disk.write(FILE, b"pixels %d" % steps)
+            bob.pull_plug_after(steps)
+            await trio.sleep(10)
+            await bob.crash(keep=1000)
+            await world.start(bob)
+            await world.settle()
+            assert bob.disk.read(FILE) == b"pixels %d" % steps
+            assert xattrs(bob, FILE) == {RATING: b"5", TAG: b"bob's own"}, steps

@@ -671,6 +671,17 @@ class TreeSuite:
         tree.set_attributes(B, Attributes(xattrs={b"user.c": b""}), tree.stat(B))
         assert tree.xattrs(B) == {b"user.c": b""}
 
+    def test_staged_file_is_given_xattrs_as_a_whole_whatever_its_mode(self, tree: Tree, user: User) -> None:
+        if not has_xattrs(tree, user):
+            return
+        staged = tree.stage_small(b"t1", b"1", 0o444, MTIME_NS)
+        assert tree.dress_staged(b"t1", {b"user.a": b"1", b"user.b": b"2"}) == {b"user.a": b"1", b"user.b": b"2"}
+        assert tree.dress_staged(b"t1", {b"user.b": b"3"}) == {b"user.b": b"3"}
+        assert tree.create(b"t1", B).same_but_moved(staged)
+        assert tree.xattrs(B) == {b"user.b": b"3"}
+        with pytest.raises(NotThere):
+            tree.dress_staged(b"t2", {})
+
     def test_other_xattr_changes_the_ctime(self, tree: Tree, user: User) -> None:
         """By which it is noticed: neither size nor mtime tells of it."""
         if not has_xattrs(tree, user):

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 
 import pytest
@@ -26,6 +26,7 @@ from syncd.treetypes import (
     Kind,
     LocallyChanged,
     NotAFile,
+    NotSupported,
     NotThere,
     RootState,
     TreeError,
@@ -182,6 +183,26 @@ def test_owner_changes_attributes_of_a_file_that_he_may_not_read(tree: DirTree, 
     with as_nobody():
         changed = tree.set_attributes(A, Attributes(0o640, MTIME_NS), tree.stat(A))
     assert (changed.mode, changed.mtime_ns) == (0o640, MTIME_NS)
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("mode", [0o444, 0o200, 0])
+def test_staged_file_is_gone_on_with_although_it_has_its_mode_already(tree: DirTree, root: FilePath, mode: int) -> None:
+    """A content that was complete when the power failed, or when somebody wrote to what it was to replace."""
+    tree.personality()
+    os.chown(root / ".syncd" / "stage", NOBODY, NOBODY)
+    with as_nobody():
+        writer = tree.stage_file(b"t1")
+        writer.write_at(0, b"12345")
+        writer.set_attributes(Attributes(mode))
+        writer.finish()
+        with suppress(NotSupported):
+            tree.dress_staged(b"t1", {b"user.a": b"1"})
+        again = tree.stage_file(b"t1", resume=True)
+        found = bytearray(5)
+        assert again.read_into(0, found) == 5 and bytes(found) == b"12345"
+        again.write_at(0, b"6")
+        again.close()
 
 
 @pytest.mark.needs("root")
