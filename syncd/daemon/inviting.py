@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeAlias
 
 import trio
@@ -461,7 +462,7 @@ class Inviter:
         for label in self._labels.keys() - wanted.keys():
             self._table.remove(label)
         for label in wanted.keys() - self._labels.keys():
-            self._table.add_pairing(label, *throwaway_certificate(self._installation.random.token))
+            self._table.add_pairing(label, partial(throwaway_certificate, self._installation.random.token))
         self._labels = wanted
         numbers = rules.numbers_on_air(self._invites.values(), now)
         if numbers != self.numbers:

@@ -134,9 +134,10 @@ class LabelTable:
         context = self._device_context(certificate, key)
         return self._add(Endpoint(Kind.CONTROL, label, folder_id), lambda: context)
 
-    def add_pairing(self, label: str, certificate: bytes, key: PrivateKey) -> Endpoint:
-        """Answer `label` with a throwaway certificate (DER) while a code or link is open."""
-        return self._add(Endpoint(Kind.PAIRING, label), cache(lambda: _server_context(_own_context(certificate, key))))
+    def add_pairing(self, label: str, make: Callable[[], tuple[bytes, PrivateKey]]) -> Endpoint:
+        """Answer `label` while a code or link is open, with the throwaway certificate (DER) and the key that `make`
+        gives at the first call: of the links that are open few are called at all."""
+        return self._add(Endpoint(Kind.PAIRING, label), cache(lambda: _server_context(_own_context(*make()))))
 
     def add_recovery(self, label: str, certificate: bytes, key: PrivateKey) -> Endpoint:
         """Answer `label` with our device certificate (DER): whoever holds a recovery key proves it behind this."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from random import Random
 
 import pytest
@@ -27,7 +28,7 @@ CODE = Code(7, ("guitar", "uncle", "merit"))
 async def connect(label: str = code_label(7)) -> tuple[TlsStream, TlsStream]:
     """Joiner's and inviter's ends of a connection on the label of the code."""
     table = tls.LabelTable()
-    table.add_pairing(code_label(7), *throwaway_certificate(os.urandom))
+    table.add_pairing(code_label(7), partial(throwaway_certificate, os.urandom))
     return await shake_hands(tls.connect_pairing(label, *throwaway_certificate(os.urandom)), table)
 
 

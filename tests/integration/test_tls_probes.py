@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def table() -> tls.LabelTable:
     OTHER.serve(made)
     made.add_vault(VAULT_LABEL, FOLDER.folder_id, FOLDER.epoch_id, VAULT.identity.certificate, VAULT.identity.key)
     made.add_control(CONTROL_LABEL, FOLDER.folder_id, DEVICE.certificate, DEVICE.key)
-    made.add_pairing(PAIRING_LABEL, *throwaway_certificate(seeded("inviter")))
+    made.add_pairing(PAIRING_LABEL, partial(throwaway_certificate, seeded("inviter")))
     return made
 
 

@@ -243,7 +243,7 @@ async def test_certificate_inside_its_dates_works(days: int) -> None:
 def control_table(device: Identity) -> tls.LabelTable:
     table = folder_table()
     table.add_control("c-label", FOLDER.folder_id, device.certificate, device.key)
-    table.add_pairing("pair-7", *_parts(make_identity(ec.generate_private_key(ec.SECP256R1()))))
+    table.add_pairing("pair-7", lambda: _parts(make_identity(ec.generate_private_key(ec.SECP256R1()))))
     return table
 
 
@@ -302,6 +302,21 @@ async def test_a_context_is_made_by_the_first_call_and_serves_all_that_follow() 
         for _ in range(2):
             assert await knock(attacker(FOLDER.identity), table) is None
     assert made == [FOLDER.identity.certificate]
+
+
+async def test_the_certificate_of_an_invitation_is_made_by_the_first_call_and_stays() -> None:
+    made: list[Identity] = []
+
+    def make() -> tuple[bytes, tls.PrivateKey]:
+        made.append(make_device_identity())
+        return _parts(made[-1])
+
+    table = folder_table()
+    table.add_pairing("pair-8", make)
+    assert made == []
+    for _ in range(2):
+        assert await knock(attacker(make_device_identity(), "pair-8"), table) is None
+    assert len(made) == 1
 
 
 async def test_a_context_that_cannot_be_made_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

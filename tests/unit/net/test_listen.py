@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 import trio
@@ -187,7 +188,7 @@ async def test_who_only_knows_of_an_invitation_does_not_crowd_out_members(
     autojump_clock: MockClock, internet: SimInternet
 ) -> None:
     open_to_all = table()
-    open_to_all.add_pairing("pair-7", *throwaway_certificate(seeded("listener")))
+    open_to_all.add_pairing("pair-7", partial(throwaway_certificate, seeded("listener")))
     limits = ListenLimits(pairings=Crowd(3, 2))
 
     async def knock(host: str) -> TlsStream:
