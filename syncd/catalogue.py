@@ -371,8 +371,8 @@ _ENTRIES = (
         "SY-SHARE-04",
         Exit.NOT_ALLOWED,
         "your role does not allow this",
-        "Only a member with the right to invite, remove or rotate can do it.",
-        "ask an owner or admin:  syncd members",
+        "Every device would refuse it: it takes a right that your role here does not give.",
+        "ask an owner or admin:  syncd members shows who is one",
     ),
     Trouble(
         "SY-SHARE-07",

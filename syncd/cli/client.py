@@ -42,6 +42,14 @@ class NotRunning(SyncdError):
         super().__init__("syncd is not running", id="SY-HOME-02", why=f"Nothing answers on {path}.")
 
 
+class Silent(SyncdError):
+    """Somebody listens on the socket, and says nothing."""
+
+    def __init__(self, patience_s: float | None) -> None:
+        why = f"It said nothing for {patience_s or 0:g} s."
+        super().__init__("the daemon gave no valid answer", id="SY-HOME-05", why=why)
+
+
 def call(
     path: Path,
     name: str,
@@ -64,7 +72,7 @@ def call(
     except PermissionError as error:
         raise SyncdError(f"no permission to use {path}", id="SY-HOME-04") from error
     except TimeoutError as error:
-        raise _no_answer(f"It said nothing for {timeout_s:g} s.") from error
+        raise Silent(timeout_s) from error
     except (OSError, ValueError) as error:
         raise _no_answer(f"The connection failed: {str(error) or type(error).__name__}.") from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, tzinfo
 from typing import Annotated
 
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.history import absolute
 from syncd.cli.options import Argument
 from syncd.cli.session import Session, command
 
@@ -22,7 +22,7 @@ def compare(
 
     End it with `syncd resolve PATH --keep ...`.
     """
-    found = session.call("compare", path=os.path.abspath(path))
+    found = session.call("compare", path=absolute(session, path))
     session.show(found, lambda: compared_lines(found["versions"], UTC if session.flags.utc else None))
 
 

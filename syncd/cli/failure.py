@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from syncd.catalogue import Exit, Report, report
 from syncd.cli import text
 from syncd.cli.client import Refused
+from syncd.cli.session import working_directory
 from syncd.cli.terminal import Terminal, wants_colour
 from syncd.errors import SyncdError
 
@@ -40,6 +41,9 @@ def describe(error: Exception) -> Report:
 
         if isinstance(error, typer.TyperException):
             return _describe_usage(error)
+    if isinstance(error, FileNotFoundError) and working_directory() is None:
+        why = "What was given is meant from there."
+        error = SyncdError("the directory you stand in is gone", id="SY-USE-01", why=why, fix="cd to another one")
     return report(error)
 
 

@@ -80,8 +80,7 @@ def folder_lines(folders: list[Json]) -> list[str]:
             folder["state"],
             folder["role"],
             text.count(folder["members"], "member"),
-            text.count(folder["files"], "file"),
-            text.size(folder["bytes"]),
+            *text.files_of(folder),
             folder["id"][:12],
             text.escape(folder["path"]),
         ]
@@ -98,7 +97,7 @@ def detail_lines(folder: Json) -> list[str]:
         ["id", folder["id"]],
         ["state", folder["state"]],
         ["role", folder["role"]],
-        ["files", text.files_and_bytes(folder["files"], folder["bytes"])],
+        ["files", ", ".join(filter(None, text.files_of(folder))) or "not counted yet"],
         ["waiting", text.files_and_bytes(need["files"], need["bytes"]) if need["files"] else "nothing"],
         ["conflicts", f"{folder['conflicts']:,}"],
         ["old versions", text.size(folder["old_bytes"])],

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.history import absolute
 from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, here, seconds, usage
 from syncd.errors import SyncdError
@@ -41,7 +42,7 @@ def create(
     secret = _password(session, password_file) if password or password_file is not None else None
     made = session.call(
         "link.create",
-        path=os.path.abspath(os.path.expanduser(path)),
+        path=absolute(session, path),
         expires_s=None if expires is None else seconds(expires, "--expires"),
         password=secret,
         most=max_downloads,

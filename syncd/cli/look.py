@@ -18,7 +18,9 @@ _HAS = {True: "●", False: "○", None: "?"}
 @command()
 def ls(
     session: Session,
-    folder: Annotated[str | None, Argument(metavar="FOLDER", help="Default: where you stand.")] = None,
+    folder: Annotated[
+        str | None, Argument(metavar="FOLDER", help="Default: where you stand; or FOLDER/inside.")
+    ] = None,
     path: Annotated[str | None, Argument(metavar="PATH", help="A directory in it; default: its root.")] = None,
     after: Annotated[str | None, Option("--after", help="Go on where a page ended.")] = None,
     at: At = None,
@@ -35,8 +37,19 @@ def ls(
         past = session.call("past", path=absolute(session, "/".join([folder or ".", path or ""])), **moment)
         session.show(past, lambda: past_lines(session, past))
         return
+    if folder is not None and path is None and "/" in folder:
+        folder, path = _parted(session, folder)
     found = session.call("ls", **here(folder), path=path, after=after)
     session.show(found, lambda: ls_lines(found))
+
+
+def _parted(session: Session, typed: str) -> tuple[str, str | None]:
+    """Folder and directory of what is one path, as `history` and `restore` take it: on the disk, or FOLDER/inside."""
+    path = absolute(session, typed)
+    for folder in session.call("folders")["folders"]:
+        if (path + "/").startswith(folder["path"] + "/"):
+            return folder["name"], path[len(folder["path"]) :].strip("/") or None
+    return typed, None
 
 
 def ls_lines(found: Json) -> list[str]:

@@ -91,14 +91,20 @@ class Session:
         )
 
     def stream(self, name: str, on_progress: OnProgress, /, **params: Any) -> Json:
-        """Ask for something that takes its time. Silence is no fault there."""
+        """Ask for something that takes its time. Silence is no fault there.
+
+        With `timeout_s` among the parameters the daemon itself ends it in time, and says what was missing.
+        """
+        patience_s = self.timeout_s
+        if patience_s is not None and "timeout_s" in params:
+            patience_s += client.ANSWER_TIMEOUT_S
         return self._with_pin(
             lambda: client.call(
                 self.place.socket,
                 name,
                 {**params, **self._typed},
                 on_progress=on_progress,
-                timeout_s=self.timeout_s,
+                timeout_s=patience_s,
             )
         )
 
@@ -106,6 +112,11 @@ class Session:
         """Ask the daemon, and once more with the PIN if it wants that."""
         try:
             return ask()
+        except client.Silent as silent:
+            if self.flags.timeout is None:
+                raise
+            why = f"--timeout {text.escape(self.flags.timeout)} has passed, and what was asked for is given up."
+            raise SyncdError("it is not done in time", id="SY-WAIT-01", why=why, fix="give it more time") from silent
         except client.Refused as refused:
             if refused.id != "SY-PIN-01" or self._typed:
                 raise

@@ -76,8 +76,7 @@ def _folder_row(folder: Json, now: datetime) -> list[str]:
     return [
         text.escape(folder["name"]),
         f"{glyph} {words}",
-        text.count(folder["files"], "file"),
-        text.size(folder["bytes"]),
+        *text.files_of(folder),
         "  ".join(_peer(peer, now) for peer in folder["peers"]) or "no other member",
     ]
 

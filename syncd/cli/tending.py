@@ -8,8 +8,9 @@ from typing import Annotated
 from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.client import Json
+from syncd.cli.history import absolute
 from syncd.cli.options import Argument, Option
-from syncd.cli.session import Session, command, here, seconds, usage
+from syncd.cli.session import Session, command, here, seconds, usage, working_directory
 
 _Folder = Annotated[str | None, Argument(metavar="FOLDER", help="Default: all.")]
 KEEP = ("mine", "theirs", "this", "newest", "both")
@@ -23,7 +24,7 @@ def pause(
 ) -> None:
     """Let a folder, or all, rest: nothing is looked at, sent or received until `resume`. Outlives a restart."""
     for_s = None if duration is None else seconds(duration, "--for")
-    done = session.call("pause", folder=folder, cwd=os.getcwd(), for_s=for_s)
+    done = session.call("pause", folder=folder, cwd=working_directory(), for_s=for_s)
     until = "until `syncd resume`" if done["until"] is None else f"until {text.clock(done['until'], None)}"
     session.show(done, lambda: [f"{text.escape(one['name'])} rests {until}." for one in done["folders"]])
 
@@ -31,7 +32,7 @@ def pause(
 @command(dry_run=False)
 def resume(session: Session, folder: _Folder = None) -> None:
     """Let a folder, or all, work again after `pause`. `--json` prints syncd.resume/1."""
-    done = session.call("resume", folder=folder, cwd=os.getcwd())
+    done = session.call("resume", folder=folder, cwd=working_directory())
     lines = [f"{text.escape(one['name'])} works again." for one in done["folders"]]
     session.show(done, lambda: lines or ["Nothing was paused."])
 
@@ -45,7 +46,7 @@ def resolve(
     """End a conflict: say which version of a file counts, everywhere. The others stay in its history."""
     if keep not in KEEP:
         raise usage(f"--keep is one of {', '.join(KEEP)}")
-    done = session.call("resolve", path=os.path.abspath(path), keep=keep)
+    done = session.call("resolve", path=absolute(session, path), keep=keep)
     name = text.escape(done["path"])
     kept = f"{name}: all {done['versions']} versions are kept, each under a name of its own."
     counts = f"{name}: the version of {text.escape(done['by'] or '')} counts."
@@ -55,7 +56,7 @@ def resolve(
 @command(dry_run=False)
 def check(session: Session, folder: _Folder = None) -> int:
     """Read every file and compare database, disk and blocks. Exit 13 if something is wrong; nothing is deleted."""
-    done = session.stream("check", lambda told: None, folder=folder, cwd=os.getcwd())
+    done = session.stream("check", lambda told: None, folder=folder, cwd=working_directory())
     session.show(done, lambda: [_check_line(one) for one in done["folders"]])
     return Exit.DONE if done["good"] else Exit.INTEGRITY
 

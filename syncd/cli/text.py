@@ -32,6 +32,7 @@ __all__ = [
     "escape",
     "escape_line",
     "files_and_bytes",
+    "files_of",
     "parse_duration",
     "parse_time",
     "rate",
@@ -65,6 +66,14 @@ def seen(peer: Mapping[str, Any], now: datetime) -> str:
     if peer["connected"]:
         return "● connected"
     return f"◐ {through(peer['through'])}" if peer["through"] else f"○ {ago(peer['last_seen'], now)}"
+
+
+def files_of(folder: Mapping[str, Any]) -> tuple[str, str]:
+    """How many files a folder has, and their size; empty of one that has not been at work since the start, as nobody
+    has counted."""
+    if not folder["files"] and folder["state"] in ("paused", "starting"):
+        return "", ""
+    return count(folder["files"], "file"), size(folder["bytes"])
 
 
 def argument(name: str) -> str:

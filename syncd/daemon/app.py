@@ -48,7 +48,7 @@ from syncd.protocol.refusals import Event
 from syncd.protocol.tls import LabelTable
 from syncd.protocol.twins import RUN_BYTES, Twins
 from syncd.seams import Announcement, Found, Listener, Unheard
-from syncd.treetypes import TreeError
+from syncd.treetypes import NameTaken, NotADirectory, TreeError
 
 log = logging.getLogger("syncd.daemon")
 
@@ -446,6 +446,9 @@ class Daemon:
         run = self.seams.workers.run_blocking
         try:
             await run(self.seams.trees.make_root, path)
+        except (NameTaken, NotADirectory) as error:
+            why = "A file stands there, or above it."
+            raise ConfigError("this place cannot be a folder", id="SY-SHARE-02", why=why) from error
         except TreeError as error:
             raise ConfigError(f"the directory cannot be made: {error}", id="SY-ROOT-05") from error
 

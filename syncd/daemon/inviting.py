@@ -473,13 +473,14 @@ class Inviter:
     def _invite(self, id: bytes) -> Invite:
         invite = self._invites.get(id)
         if invite is None:
-            raise ConfigError("no such invitation", id="SY-FIND-01")
+            raise ConfigError("no such invitation", id="SY-FIND-01", fix="syncd invites")
         return invite
 
     def _request(self, id: str) -> JoinRequest:
         request = self._requests.get(id)
         if request is None:
-            raise ConfigError("no such request", id="SY-FIND-01")
+            why = "It was answered, or was taken back, or nobody has asked."
+            raise ConfigError("no such request", id="SY-FIND-01", why=why, fix="syncd requests")
         return request
 
     def _folder(self, id: FolderId) -> FolderMembership:

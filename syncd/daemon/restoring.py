@@ -170,9 +170,9 @@ async def refusals(folder: RunningFolder, task: FolderTask, foreseen: Foreseen, 
         found.append(not_kept(missing))
     membership, device = folder.membership, task.store.journal.device
     if not task.rights.publishes or not membership.may_publish(device, membership.head):
-        found.append(TrustError("your role does not allow to change this folder", id="SY-TRUST-02", fix=_ELSEWHERE))
+        found.append(TrustError("your role does not allow to change this folder", id="SY-SHARE-04", fix=_ELSEWHERE))
     elif foreseen.deletes and not membership.may_delete(device, membership.head):
-        found.append(TrustError("your role does not allow to delete in this folder", id="SY-TRUST-02", fix=_ELSEWHERE))
+        found.append(TrustError("your role does not allow to delete in this folder", id="SY-SHARE-04", fix=_ELSEWHERE))
     if closed := await task.blocking(_closed, task.store.tree, foreseen.differences):
         found.append(_not_ours(closed))
     here = await task.blocking(task.store.tree.space)

@@ -30,6 +30,7 @@ from syncd.folder.ground import not_at_work
 from syncd.folder.metering import Transfers
 from syncd.folder.problems import problem_of
 from syncd.seams import Lane, Tree, Trees
+from syncd.store.counts import Counts
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
 from syncd.store.forms import FOLDER
@@ -72,6 +73,8 @@ class RunningFolder:
     database_moved: str | None = None
     paused_until: float | None = None
     """Unix seconds, infinity for no end; None: it works."""
+    counts: Counts | None = None
+    """What was counted when it was last at work, while it is not; None before the first time."""
     turn: trio.CancelScope = field(default_factory=trio.CancelScope)
     """From opening the database to the next stop or pause."""
     pause_changed: trio.Event = field(default_factory=trio.Event)
@@ -166,20 +169,23 @@ async def run_folder(
                 stop = await _run_once(
                     folder, installation, trees, transfers, databases, wait_for_peer, held, attach, on_change, ready
                 )
+            _let_go(folder)
             if stop is None:  # paused
-                if folder.task is not None:
-                    folder.task.stopped()
-                folder.task = None
                 continue
             folder.why_stopped = stop.why
-            if folder.task is not None:
-                folder.task.stopped()
-            folder.task = None
             ready()
             if stop.again_s is None:
                 await trio.sleep_forever()
             else:
                 await trio.sleep(stop.again_s)
+
+
+def _let_go(folder: RunningFolder) -> None:
+    """It is at work no more; what was counted last is still shown."""
+    if folder.task is not None:
+        folder.counts = folder.task.counts
+        folder.task.stopped()
+    folder.task = None
 
 
 async def _rest(

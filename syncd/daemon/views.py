@@ -64,7 +64,7 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
     membership, task = folder.membership, folder.task
     problems = folder_problems(folder)
     role = membership.role_of(membership.device)
-    counts = NOTHING if task is None else task.counts
+    counts = (folder.counts or NOTHING) if task is None else task.counts
     return {
         "id": folder.id.hex(),
         "name": folder.name,

@@ -63,7 +63,7 @@ class Entering:
             ticket = parse_link_untrusted(params["link"])
         else:
             ticket = parse_code_untrusted(params["code"] or "")
-        host = platform.node()
+        host = daemon.settings.device_name
         joiner = Joiner(
             daemon.installation,
             ticket,
@@ -72,10 +72,15 @@ class Entering:
             system=platform.system(),
         )
         invitation: Invitation | None = None
-        with trio.move_on_after(FIND_S):
-            invitation = await joiner.find(
-                self._addresses(ticket, params["via"]), is_known=lambda id_: daemon.folder(id_) is not None
-            )
+        try:
+            with trio.move_on_after(FIND_S):
+                invitation = await joiner.find(
+                    self._addresses(ticket, params["via"]), is_known=lambda id_: daemon.folder(id_) is not None
+                )
+        except PeerUnavailable as error:
+            if error.id != "SY-PAIR-01" or not params["via"]:
+                raise
+            raise PeerUnavailable(f"no syncd answers at {', '.join(params['via'])}", id="SY-PAIR-08") from error
         if invitation is None:
             raise PeerUnavailable("the inviter did not answer in time", id="SY-PAIR-08")
         handle = daemon.seams.random.token(8).hex()

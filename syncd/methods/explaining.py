@@ -39,7 +39,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     """One reason and one next step for a path of a folder."""
     inside = inside_of(folder.row.path, path)
     names: Path = tuple(inside.split(b"/")) if inside else ()
-    task = folder.task
+    task = None if folder.state is State.PAUSED else folder.task  # it may just be ending
     stopped = folder.why_stopped
     state, why = (
         "unknown",
@@ -49,6 +49,8 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     stays: list[bytes] = []
     missing: list[bytes] = []
     fix: str | None = "syncd status"
+    if folder.state is State.PAUSED:
+        state, why, fix = "waiting", "its folder is paused", f"syncd resume {folder.name}"
     rule: str | None = None
     is_ignored = False
     if task is not None:

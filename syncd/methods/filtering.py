@@ -46,7 +46,7 @@ class Filtering:
         understood(params["add"])
         if not params["local"] and not task.rights.publishes:
             fix = f"syncd filter add --local --folder {folder.name} RULE"
-            raise TrustError("your role does not allow to change the rules of all", id="SY-TRUST-02", fix=fix)
+            raise TrustError("your role does not allow to change the rules of all", id="SY-SHARE-04", fix=fix)
         before = await task.blocking(read_files, task.store.tree)
         try:
             after = before.changed(params["add"], params["remove"], local=params["local"])

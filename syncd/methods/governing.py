@@ -102,7 +102,8 @@ class Governing:
     def _other(self, folder: RunningFolder, name: str, action: Action, words: str) -> MemberInfo:
         member = member_named(folder.membership, name)
         if member.is_us:
-            raise SyncdError("this is you", id="SY-SHARE-04", why="to go yourself, leave", fix="syncd folder leave")
+            why = "Nobody changes their own membership; one can only leave."
+            raise SyncdError("this is you", id="SY-SHARE-04", why=why, fix="ask another owner or admin, or leave")
         if not folder.membership.may(action):
             raise TrustError(f"your role does not allow to {words}", id="SY-SHARE-04")
         return member

@@ -19,6 +19,7 @@ from syncd.daemon.running import RunningFolder
 from syncd.daemon.service import reload
 from syncd.daemon.systemd import ServiceManager
 from syncd.daemon.views import Json, apart_lines, as_text, folder_problems, moment
+from syncd.folder.folder import State
 from syncd.methods.alerting import notification
 from syncd.methods.attacks import attack_checks
 from syncd.methods.inventory import DAY_S, UNUSED_DAYS, Holder, Keys, key_checks
@@ -106,7 +107,10 @@ def _folder_checks(daemon: Daemon, folder: RunningFolder) -> list[Check]:
     ]
     others = folder.membership.devices()
     connected = 0 if folder.task is None else len(folder.task.links)
-    if others and not connected:
+    if folder.state is State.PAUSED:
+        why, fix = "it is paused: nothing is looked at, sent or received", f"syncd resume {folder.name}"
+        found.append(Check(name, False, why, fix, "SY-FIND-05"))
+    elif others and not connected:
         why = f"none of its {len(others)} other devices is connected"
         fix = "start syncd there; if it runs, see that one of the two can reach the other:  syncd peers"
         found.append(Check(name, False, why, fix, "SY-PEER-01"))

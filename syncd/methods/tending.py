@@ -13,7 +13,7 @@ import trio
 from syncd.daemon.app import Daemon
 from syncd.daemon.running import RunningFolder, absolute, pause_text, refuse_root
 from syncd.daemon.views import as_text, moment
-from syncd.errors import ConfigError, SyncdError
+from syncd.errors import ConfigError, SyncdError, TrustError
 from syncd.folder.folder import State
 from syncd.methods.explaining import inside_of, row_at
 from syncd.store import resolving
@@ -173,12 +173,14 @@ class Tending:
         """Say which version of a file counts; the others stay in its history."""
         folder, inside = self._place(params["path"])
         task = folder.at_work()
+        if not task.rights.publishes:
+            raise TrustError("your role does not allow to settle conflicts for all", id="SY-SHARE-04")
         try:
             done = await task.db(
                 resolving.db_resolve, task.store, tuple(inside.split(b"/")), params["keep"], task.now_ms()
             )
         except resolving.NoConflict as error:
-            raise SyncdError(str(error), id="SY-FIND-04", fix="syncd conflicts") from error
+            raise SyncdError(str(error), id="SY-FIND-04", why=error.why, fix="syncd conflicts") from error
         task.announce(await task.db(task.store.journal.newest_seq))
         task.look_again(done.look_again)
         task.wake_plan()

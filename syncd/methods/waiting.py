@@ -139,6 +139,8 @@ def _folder_json(folder: RunningFolder, done: bool) -> Json:
         problems = folder_problems(folder)
         if problems:
             why = str(problems[0]["why"])
+        elif folder.state is State.PAUSED:
+            why = "it is paused"
         elif task is not None and folder.membership.devices() and not task.links:
             why = "no other member can be reached"
         elif task is not None and not task.is_settled:

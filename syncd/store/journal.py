@@ -186,7 +186,7 @@ class Journal:
     ) -> None:
         """Say that the brake is to let these changesets pass, everywhere. Raises: NoRight."""
         if not membership.may_delete(self.device, membership.head):
-            raise NoRight("this device may not delete in this folder", id="SY-TRUST-02")
+            raise NoRight("your role does not allow to delete in this folder", id="SY-SHARE-04")
         named = sorted(changesets)
         for start in range(0, len(named), MAX_APPROVES):
             self._author_one((), 0, keyring, membership, now_ms, None, tuple(named[start : start + MAX_APPROVES]))

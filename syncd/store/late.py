@@ -48,7 +48,9 @@ def db_let_count(store: FolderStore, late: Late, now_ms: int) -> int:
         newest = store.journal.newest_seq()
         released = store.release_past(store.open_changeset_untrusted(*store.journal.sealed_body(newest)), oldest)
         if not released:
-            raise NoRight("this device may not let those changes count", id="SY-TRUST-02", why="they delete")
+            raise NoRight(
+                "this device may not let those changes count", id="SY-SHARE-04", why="They delete, and you may not."
+            )
     return released
 
 

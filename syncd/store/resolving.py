@@ -84,7 +84,8 @@ def _choose(store: FolderStore, heads: list[HeadRow], keep: str, this: tuple[int
     own = [head for head in heads if sources[head.cs].device == store.journal.device]
     candidates = {"mine": own, "theirs": [head for head in heads if head not in own]}.get(keep, heads)
     if not candidates:
-        raise NoConflict("no version is yours" if keep == "mine" else "every version is yours")
+        what = "no version is yours" if keep == "mine" else "every version is yours"
+        raise NoConflict(what, why="The versions are by others." if keep == "mine" else "All were written here.")
 
     def age(head: HeadRow) -> tuple[int, tuple[int, bytes, int, bytes]]:
         (time_ms,) = store.connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (head.cs,)).fetchone()

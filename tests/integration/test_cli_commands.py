@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from syncd.web.control import Params, Progress, Result
 from tests.helpers.control_server import VERSION, Script, scripted_daemon, stream
 from tests.integration.cli_tools import Cli, Typist, run_process
 from tests.unit.cli.values import EPOCH_ID, FOLDER_ID, folder
@@ -228,6 +230,35 @@ def test_wait_in_vain_is_4_and_says_what_is_missing(cli: Cli, tmp_path: Path) ->
         told = cli("wait", "--timeout", "5", "--json")
     assert (told.code, told.out, told.error["id"]) == (4, "", "SY-WAIT-01")
     assert told.error["why"] == "Work: 1 file waiting, 5 B; Photos: no other member was reached"
+
+
+def test_wait_is_ended_by_the_daemon_which_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
+    """And not by the silence before, for which the daemon would be blamed."""
+    waiting = {
+        "name": "Work",
+        "state": "paused",
+        "done": False,
+        "need": {"files": 0, "bytes": 0},
+        "why": "it is paused",
+    }
+
+    async def late(params: Params, progress: Progress) -> Result:
+        await trio.sleep(params["timeout_s"] + 0.5)
+        return {"schema": "syncd.wait/1", "done": False, "waited_s": 0.2, "folders": [waiting]}
+
+    with scripted_daemon(tmp_path, {"wait": late}):
+        told = cli("wait", "--timeout", "0.2", "--json")
+    assert (told.code, told.error["id"], told.error["why"]) == (4, "SY-WAIT-01", "Work: it is paused")
+
+
+def test_patience_that_ends_does_not_blame_the_daemon(cli: Cli, tmp_path: Path) -> None:
+    async def never(params: Params, progress: Progress) -> Result:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    with scripted_daemon(tmp_path, {"status": never}):
+        told = cli("status", "--timeout", "0.2", "--json")
+    assert (told.code, told.error["id"], told.error["try"]) == (4, "SY-WAIT-01", "give it more time")
 
 
 def test_explain_understands_the_name_of_a_folder(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,8 +86,8 @@ def test_viewer_restores_nothing_and_an_editor_again_does() -> None:
         await ana.call("member.change", folder=folder, member=member, what="role", role="viewer")
         await trio.sleep(5)
         foreseen = await restore(bert, moment, dry_run=True)
-        assert [one["id"] for one in foreseen["refused"]] == ["SY-TRUST-02"]
-        assert (await refused(bert, moment)).id == "SY-TRUST-02"
+        assert [one["id"] for one in foreseen["refused"]] == ["SY-SHARE-04"]
+        assert (await refused(bert, moment)).id == "SY-SHARE-04"
         await ana.call("member.change", folder=folder, member=member, what="role", role="editor")
         await trio.sleep(5)
         await demand_restored(simulation, bert, moment)
@@ -104,7 +104,7 @@ def test_who_may_not_delete_restores_nothing_that_deletes_and_what_does_not() ->
         change = {"folder": ana.folder.id.hex(), "member": "bert", "what": "role", "role": "editor"}
         await ana.call("member.change", **change, cannot=["delete"])
         await trio.sleep(5)
-        assert (await refused(bert, moment)).id == "SY-TRUST-02"
+        assert (await refused(bert, moment)).id == "SY-SHARE-04"
         await restore(bert, moment, existing="keep")
         await simulation.settle(tuple(simulation))
         assert ana.disk.read((b"list",)) == b"one, two"

@@ -50,6 +50,12 @@ def test_screen_has_folders_peers_and_problems() -> None:
     ]
 
 
+def test_nobody_says_no_files_of_a_folder_that_rests_since_the_start() -> None:
+    resting = status(folder(state="paused", files=0, bytes=0), folder("Work", state="paused"), in_sync=False)
+    lines = status_lines(resting, NOON)
+    assert "0 files" not in lines[1] and "12,408 files" in lines[2]
+
+
 def test_requests_and_conflicts_are_pointed_at() -> None:
     lines = status_lines(status(folder(requests=2, conflicts=1)), NOON)
     assert lines[-2:] == ["2 requests for you:  syncd requests", "1 conflict, both versions kept:  syncd conflicts"]

@@ -1,0 +1,85 @@
+"""What a person is told who stands in front of a daemon: that it is so, and why."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from syncd.errors import SyncdError
+from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
+from tests.simulation.removing import write
+
+HERE = {"folder": FOLDER, "cwd": None}
+
+
+async def refused(computer: SimComputer, method: str, **params: object) -> SyncdError:
+    with pytest.raises(SyncdError) as caught:
+        await computer.call(method, **params)
+    return caught.value
+
+
+def test_paused_folder_has_its_files_and_says_that_it_is_paused() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        write(ana, "letter", "five words are in it")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        before = await bert.status()
+        await bert.call("pause", for_s=None, **HERE)
+        paused = await bert.status()
+        assert (paused["state"], paused["files"], paused["bytes"]) == ("paused", before["files"], before["bytes"])
+        explained = await bert.call("explain", path=f"{bert.path}/letter")
+        assert (explained["state"], explained["why"]) == ("waiting", "its folder is paused")
+        assert explained["try"] == f"syncd resume {FOLDER}"
+        checks = [one for one in (await bert.call("doctor"))["checks"] if not one["ok"]]
+        assert [(one["id"], one["try"]) for one in checks] == [("SY-FIND-05", f"syncd resume {FOLDER}")]
+        waited = await bert.call("wait", folders=[FOLDER], cwd=None, **{"for": "synced"}, timeout_s=1.0)
+        assert [one["why"] for one in waited["folders"]] == ["it is paused"]
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_viewer_is_told_that_it_is_one_and_not_that_it_was_removed() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = simulation
+        link = await ana.share(uses=2)
+        for other in (bert, cleo):
+            await other.join(link)
+        await simulation.settle()
+        simulation.internet.partition([ana.host], [bert.host, cleo.host])
+        for computer in (ana, bert):
+            write(computer, "letter", f"by {computer.name}")
+        await trio.sleep(30)
+        simulation.internet.heal()
+        await simulation.settle()
+        await ana.call("member.change", folder=FOLDER, member="cleo", what="role", role="viewer")
+        await trio.sleep(30)
+        path = f"{cleo.path}/letter"
+        assert (await refused(cleo, "resolve", path=path, keep="newest")).id == "SY-SHARE-04"
+        itself = await refused(cleo, "member.change", folder=FOLDER, member="cleo", what="role", role="owner")
+        assert "leave" not in itself.what and "only leave" in itself.why
+
+    simulate(story, 1)
+
+
+def test_device_comes_by_the_name_that_it_was_given() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        members = (await ana.call("members", **HERE))["members"]
+        (found,) = [one for one in members if one["name"] == "bert"]
+        assert [device["name"] for device in found["devices"]] == [bert.daemon.settings.device_name]
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_asks_for_what_is_not_there_is_told_where_to_look() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await bert.join(await ana.share(uses=1))
+        assert (await refused(ana, "approve", id="none", role=None)).fix == "syncd requests"
+        nobody = await refused(bert, "join.find", code="7-guitar-uncle-merit", via=["nowhere:22067"])
+        assert (nobody.id, str(nobody)) == ("SY-PAIR-08", "no syncd answers at nowhere:22067")
+
+    simulate(story, 1, ("ana", "bert"))
