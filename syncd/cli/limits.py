@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from syncd.cli import text
+from syncd.cli.client import NotRunning
 from syncd.cli.config import change_key
 from syncd.cli.options import Option
 from syncd.cli.session import Session, command, usage
@@ -40,6 +41,8 @@ def limits(
         if at or (folder is not None and peer is not None):
             raise usage("a further limit is for one folder or one peer, and for all times")
         _change_only(session, f"folder {folder}" if folder is not None else f"peer {peer}", up, down, clear=clear)
+        if folder is not None and (up is not None or down is not None):
+            _tell_unknown(session, folder)
         up = down = None
     elif clear:
         for key in ("up", "down", "schedule", "only"):
@@ -67,6 +70,17 @@ def _change_only(session: Session, whom: str, up: str | None, down: str | None, 
         lines[whom] = speed
     if up is not None or down is not None or clear:
         change_key(session, "limits.only", json.dumps([_only_line(name, one) for name, one in lines.items()]))
+
+
+def _tell_unknown(session: Session, folder: str) -> None:
+    """It may come later; or its name was mistyped, and nothing is held by the limit."""
+    try:
+        known = [one["name"] for one in session.call("folders")["folders"]]
+    except NotRunning:
+        return
+    if folder not in known:
+        names = ", ".join(map(text.escape, known)) or "none"
+        session.terminal.talk(f"No folder here is called {text.escape(folder)} yet. Known here: {names}")
 
 
 def _only_line(whom: str, speed: Speed) -> str:

@@ -3,6 +3,7 @@ screen."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
 from typing import Annotated, Any
@@ -15,7 +16,8 @@ from syncd.cli.config import write_document
 from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command, usage
 from syncd.config import CONDITIONS, USUAL_CONDITIONS, read_config
-from syncd.errors import SyncdError
+from syncd.configfile import check_config
+from syncd.errors import ConfigError, SyncdError
 from syncd.home import CONFIG_NAME
 
 SCHEMA = "syncd.notify/1"
@@ -42,7 +44,9 @@ def add(
     """
     hook = _hook(kind, target, server, sender)
     conditions = [word.strip() for word in on.split(",")] if on else [*USUAL_CONDITIONS]
-    document = tomlkit.parse(read_config(session.place.home / CONFIG_NAME))
+    before = read_config(session.place.home / CONFIG_NAME)
+    check_config(session.place.home, before)
+    document = tomlkit.parse(before)
     if not document.get("notify"):  # also an empty list, behind which no table may follow
         document.pop("notify", None)
         document["notify"] = tomlkit.aot()
@@ -50,7 +54,11 @@ def add(
     table = tomlkit.table() if isinstance(hooks, AoT) else tomlkit.inline_table()
     table.update({**hook, "on": conditions})
     hooks.append(table)
-    write_document(session, tomlkit.dumps(document))
+    try:
+        write_document(session, tomlkit.dumps(document))
+    except ConfigError as error:
+        why = re.sub(r"^line \d+: notify\[\d+\]\.\w+(\[\d+\])?: ", "", error.why)  # of a file that was not written
+        raise usage("nobody can be told like this", why=why, fix="syncd notify add --help") from error
     done = "It would be told." if session.flags.dry_run else "Told from now on:  syncd notify test"
     session.show(_result("add", _hooks(session)), lambda: done)
 
@@ -60,12 +68,16 @@ def _hook(kind: str, target: str, server: str, sender: str | None) -> dict[str, 
         raise usage(
             "whom to tell is missing" if target == "" else "the screen needs no address", fix="syncd notify --help"
         )
+    try:
+        words = shlex.split(target)
+    except ValueError as error:
+        raise usage("a quotation mark is missing in the command", why=str(error), fix="syncd notify --help") from None
     match kind:
         case "desktop":
             return {"kind": kind}
         case "webhook":
             return {"kind": kind, "url": target}
-        case "command" if words := shlex.split(target):
+        case "command" if words:
             return {"kind": kind, "command": words}
         case "mail":
             return {"kind": kind, "to": target, "server": server, **({"sender": sender} if sender else {})}

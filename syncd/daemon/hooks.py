@@ -46,7 +46,7 @@ def deliver(target: Target, told: Mapping[str, object]) -> None:
             case _:
                 assert_never(target)
     except (OSError, ValueError, http.client.HTTPException, smtplib.SMTPException, subprocess.SubprocessError) as error:
-        why = str(error) or type(error).__name__
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise HookFailed(f"{described(target)} was not told", id="SY-HOOK-01", why=why) from error
 
 

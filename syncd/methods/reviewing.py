@@ -145,7 +145,9 @@ def _days(found: list[Happening], now: float) -> list[Json]:
 def _of_change(folder: str, change: FileChange) -> Happening:
     counts = ((kind, getattr(change, kind)) for kind in ("added", "changed", "moved", "deleted"))
     what = ", ".join(f"{count:,} {kind}" for kind, count in counts if count)
-    return Happening(change.time_ms / 1000, Kind.EVENT, change.by, "files", folder, f"{what} ({change.id})")
+    return Happening(
+        change.time_ms / 1000, Kind.EVENT, change.by, "files", folder, f"{what or 'no files'} ({change.id})"
+    )
 
 
 def _of_entry(folder: RunningFolder, entry: SignedEntry, names: Mapping[MemberId, str]) -> Happening:

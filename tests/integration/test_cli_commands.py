@@ -308,3 +308,34 @@ def test_quiet_prints_the_result_only(cli: Cli, tmp_path: Path) -> None:
     with scripted_daemon(tmp_path, ANSWERS):
         told = cli("folder", "leave", "Photos", "--yes", "-q")
     assert (told.out, told.err) == ("Left Photos. The 2 files, 10 B in /p stay.\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        (("mail", "nobody"), "'nobody' is no mail address"),
+        (("webhook", "ftp://x"), "'ftp://x' is no http://"),
+        (("webhook", "http://127.0.0.1:9", "--on", "stale=abc"), "'stale=abc' is none of"),
+        (("command", "tell 'me"), "No closing quotation"),
+    ],
+    ids=lambda typed: typed[0] if isinstance(typed, tuple) else "",
+)
+def test_nobody_is_sent_to_a_file_that_was_not_written(
+    cli: Cli, tmp_path: Path, typed: tuple[str, ...], why: str
+) -> None:
+    told = cli("notify", "add", *typed, "--json")
+    assert (told.code, told.error["id"]) == (2, "SY-USE-01")
+    assert told.error["why"].startswith(why) and "config.toml" not in str(told.error)
+    (tmp_path / "config.toml").write_text("[device]\nnam = 1\n")
+    assert cli("notify", "add", "desktop", "--json").error["id"] == "SY-CONF-01"
+
+
+def test_limit_of_a_folder_that_is_not_here_is_told(cli: Cli, tmp_path: Path) -> None:
+    known = {"schema": "syncd.folders/1", "folders": [folder("Photos")]}
+    set_: Result = {"schema": "syncd.config/1"}
+    with scripted_daemon(tmp_path, {"folders": known, "config.set": set_}):
+        assert (
+            "No folder here is called Fotos yet. Known here: Photos"
+            in cli("limits", "--folder", "Fotos", "--up", "1MB/s").err
+        )
+        assert "No folder" not in cli("limits", "--folder", "Photos", "--up", "1MB/s").err
