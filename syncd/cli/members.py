@@ -173,7 +173,7 @@ def member_lines(members: list[Json], zone: tzinfo | None) -> list[str]:
     rows = [
         [
             text.escape(member["name"]) + (" (you)" if member.get("you") else ""),
-            member["role"] if member["status"] == "active" else f"{member['role']}, {member['status']}",
+            _standing(member, zone),
             text.clock(member["since"], zone),
             ", ".join(_device(device) for device in member["devices"]),
             member["id"][:12],
@@ -181,6 +181,16 @@ def member_lines(members: list[Json], zone: tzinfo | None) -> list[str]:
         for member in members
     ]
     return [*text.table(rows, heading=("MEMBER", "ROLE", "SINCE", "DEVICES", "ID")), *_owner_lines(members)]
+
+
+def _standing(member: Json, zone: tzinfo | None) -> str:
+    """As `editor, suspended` or `viewer, until 2031-05-01 10:00`."""
+    parts = [member["role"]]
+    if member["status"] != "active":
+        parts.append(member["status"])
+    elif member.get("until"):
+        parts.append(f"until {text.clock(member['until'], zone)}")
+    return ", ".join(parts)
 
 
 def _owner_lines(members: list[Json]) -> list[str]:

@@ -219,7 +219,9 @@ def is_in_sync(folder: RunningFolder, other_members: int) -> bool:
     Never while another daemon is this device as well: what is changed here may reach nobody.
     """
     task = folder.task
-    if task is None or folder.why_stopped is not None or task.root_state is not RootState.OK or has_twin(folder):
+    if task is None or folder.why_stopped is not None or folder.membership.is_out:
+        return False
+    if task.root_state is not RootState.OK or has_twin(folder):
         return False
     return task.is_settled and folder.membership.may_read and (other_members == 0 or task.heads_reached)
 

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from syncd.errors import SyncdError
+from syncd.verdict import verdict
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 from tests.simulation.removing import write
 
@@ -60,6 +61,20 @@ def test_viewer_is_told_that_it_is_one_and_not_that_it_was_removed() -> None:
         assert "leave" not in itself.what and "only leave" in itself.why
 
     simulate(story, 1)
+
+
+def test_who_was_taken_out_is_not_in_sync() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        assert (await bert.status())["in_sync"]
+        await ana.call("member.change", folder=FOLDER, member="bert", what="suspend")
+        await trio.sleep(30)
+        found = await bert.call("status")
+        assert (found["in_sync"], verdict(found)) == (False, f"1 folder stopped: {FOLDER}.")
+
+    simulate(story, 1, ("ana", "bert"))
 
 
 def test_device_comes_by_the_name_that_it_was_given() -> None:
