@@ -86,7 +86,7 @@ class RawStream(Protocol):
 
     @property
     def is_left(self) -> bool:
-        """Whether the other side has ended it, as far as that can be told without reading."""
+        """Whether the other side has ended it or fallen silent, as far as that can be told without reading."""
         ...
 
     async def aclose(self) -> None: ...

@@ -28,8 +28,15 @@ def verdict(found: Json) -> str:
     if not folders:
         return "No folders yet.  syncd share PATH, or syncd join"
     held = sum(folder["held"] for folder in folders)
+    if found["in_sync"] and held:
+        return f"All in sync except {wording.count(held, 'held change')}.  syncd requests"
+    if found["in_sync"] and (late := behind(found)):
+        return f"All is here; {_lack(late)} everything yet."
+    if found["in_sync"] and (apart := alone(found)):
+        of = "" if len(apart) == len(folders) else f" of {_names(apart)}"
+        return f"All is here; no other member{of} is reached now."
     if found["in_sync"]:
-        return f"All in sync except {wording.count(held, 'held change')}.  syncd requests" if held else "All in sync."
+        return "All in sync."
     if stopped := [folder for folder in folders if folder["state"] == "stopped"]:
         return f"{wording.count(len(stopped), 'folder')} stopped: {_names(stopped)}."
     if files := sum(folder["need"]["files"] for folder in folders):
@@ -39,6 +46,25 @@ def verdict(found: Json) -> str:
     if waiting := [folder for folder in folders if folder["state"] == "waiting"]:
         return f"Not known: no other member of {_names(waiting)} was reached."
     return "Not all in sync."
+
+
+def behind(found: Json) -> list[str]:
+    """Names of connected members who have said that they do not have all of a folder yet."""
+    peers = (peer for folder in found["folders"] for peer in folder["peers"] if peer["connected"])
+    return sorted({peer["name"] for peer in peers if peer["have_ratio"] is not None and peer["have_ratio"] < 1})
+
+
+def alone(found: Json) -> list[Json]:
+    """Folders that have other members, none of whom is reached: what they have is not known."""
+    return [one for one in found["folders"] if one["peers"] and not any(map(is_reached, one["peers"]))]
+
+
+def is_reached(peer: Json) -> bool:
+    return bool(peer["connected"] or peer["through"])
+
+
+def _lack(names: list[str]) -> str:
+    return f"{wording.escape(names[0])} does not have" if len(names) == 1 else f"{len(names)} others do not have"
 
 
 def _names(folders: list[Json]) -> str:

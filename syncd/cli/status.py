@@ -84,7 +84,8 @@ def _folder_row(folder: Json, now: datetime) -> list[str]:
 def _peer(peer: Json, now: datetime) -> str:
     name = text.escape(peer["name"])
     if peer["connected"]:
-        return f"{name} ●"
+        is_late = peer["have_ratio"] is not None and peer["have_ratio"] < 1
+        return f"{name} ● has {_has(peer)}" if is_late else f"{name} ●"
     if peer["through"]:
         return f"{name} ◐ {text.through(peer['through'])}"
     return f"{name} ○ last seen {text.ago(peer['last_seen'], now)}"

@@ -106,7 +106,12 @@ class Peer:
     @property
     def is_here(self) -> bool:
         """Whether it is connected to us, on either side's call."""
-        return self.link is not None or self.calls
+        return self.is_linked or self.calls
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether we have a link to it, and it is still there."""
+        return self.link is not None and not self.link.is_left
 
     @property
     def calls(self) -> bool:
@@ -360,9 +365,9 @@ def _order(device: DeviceId, other: DeviceId) -> bytes:
 
 
 def _contact(peer: Peer, through: Sequence[DeviceId]) -> Contact:
-    if peer.contact.connected:
+    if peer.is_linked:
         return peer.contact
     if peer.calls:
         address = min(one.address for one in peer.callers if not one.stream.is_left)
         return replace(peer.contact, connected=True, address=address, how=how(address))
-    return replace(peer.contact, through=tuple(through))
+    return replace(peer.contact, connected=False, through=tuple(through))

@@ -180,6 +180,11 @@ class PeerLink:
         return self._news.device
 
     @property
+    def is_left(self) -> bool:
+        """Whether the peer has gone, though nobody may have been told yet."""
+        return self._news.connection.stream.is_left
+
+    @property
     def lanes(self) -> int:
         return self._lines.most
 

@@ -24,6 +24,13 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 LINUX = sys.platform == "linux"
 _LEFT = {7, 8, 9, 11}
 """States of TCP in which nothing comes any more: CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING (linux/tcp_states.h)."""
+_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds and a number: after 15 s of silence the kernel asks whether the other side is still there, and ends a
+connection of which it has heard nothing for 30. The second is what macOS calls the first."""
+SILENT_MS = 30_000
+"""Who owes an answer of TCP for so long is not there, whatever comes of the connection later."""
+_TCP_INFO = struct.Struct("=BxBB20xI28xI")
+"""State, resent segments, unanswered probes, segments under way, ms since the last acknowledgement (linux/tcp.h)."""
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -84,6 +91,11 @@ class SocketStream:
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with suppress(OSError):  # no TCP
                 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        with suppress(OSError):
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEPALIVE.items():
+                if hasattr(socket, name):
+                    stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     async def send_all(self, data: Buffer) -> None:
         await self._stream.send_all(data)
@@ -108,12 +120,14 @@ class SocketStream:
 
     @property
     def is_left(self) -> bool:
-        """As Linux knows; elsewhere only our own end is known."""
+        """As Linux knows; elsewhere only our own end is known, and that the kernel has given it up."""
         if self._stream.socket.fileno() == -1:
             return True
         if not LINUX:
             return False
-        return self._stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _LEFT
+        known = self._stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        state, resent, probes, under_way, silent_ms = _TCP_INFO.unpack(known)
+        return state in _LEFT or (silent_ms > SILENT_MS and bool(resent or probes or under_way))
 
     async def aclose(self) -> None:
         await self._stream.aclose()

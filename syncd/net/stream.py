@@ -309,7 +309,7 @@ class TlsStream(trio.abc.Stream):
 
     @property
     def is_left(self) -> bool:
-        """Whether the peer has ended the connection, though nobody may have read that yet."""
+        """Whether the peer has ended the connection, though nobody may have read that yet, or has fallen silent."""
         return self._closed or self._raw.is_left
 
     def abort(self) -> None:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from ca.values import dataclass
-from syncd.verdict import verdict
+from syncd.verdict import alone, behind, verdict
 from syncd.web.calling import Json, call
 from syncd.web.control import Api
 from syncd.web.gate import Session
@@ -71,7 +71,7 @@ def level(status: Json) -> str:
         return "warn"
     if not folders:
         return "none"
-    return "good" if status["in_sync"] else "busy"
+    return "good" if status["in_sync"] and not behind(status) and not alone(status) else "busy"
 
 
 def headline(status: Json) -> str:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pexpect
@@ -139,8 +140,16 @@ def test_two_newcomers_are_in_sync_within_a_minute(people: tuple[Person, Person]
     assert edit_s <= EDIT_S * SLACK, "an edit is there within two seconds"
     for person in (anna, ben):
         person.run("wait", "--for", "synced", "--timeout", "20")
-        status = person.run("status", "--check")
-        assert (status.returncode, status.stdout.splitlines()[0].split("  ")[0]) == (0, "All in sync.")
+        wait_until(partial(has_all, person), PATIENCE_S, "the other has not said that it has it")
+        assert person.run("status", "--check").returncode == 0
+
+
+def has_all(person: Person) -> bool:
+    return verdict_of(person) == "All in sync."
+
+
+def verdict_of(person: Person) -> str:
+    return person.run("status").stdout.splitlines()[0].split("  ")[0]
 
 
 async def open_page(tab: Tab, person: Person) -> str:
@@ -159,7 +168,8 @@ async def test_page_of_a_newcomer_opens_and_asks_nobody_else(people: tuple[Perso
     async with chromium(inside=inside) as browser, browser.profile() as person:
         tab, plain = await person.tab(), await person.tab(javascript=False)
         address = await open_page(tab, anna)
-        verdict = anna.run("status").stdout.splitlines()[0].split("  ")[0]
+        assert anna.run("wait", "--for", "peer=ben", "--timeout", "30").returncode == 0
+        verdict = verdict_of(anna)
         assert await tab.run("document.getElementById('verdict-words').innerText") == verdict == "All in sync."
         assert "ben" in await tab.text()
         await plain.goto(address + "/network")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.needs("linux", "netns")
 NO_CONFIG = "# nothing\n"
 SYNC_S = 60.0
 LEAST_ENTRIES = 2000
+NOTICED_S = 100.0
+"""The kernel knows after 30 s that nothing comes back (`net.sockets`); without that it took three minutes."""
 MOMENT_NS = 1_700_000_000_123_456_789
 
 
@@ -113,6 +116,35 @@ def test_edits_of_one_file_while_the_cable_was_out_are_both_kept(
     assert "plan.txt" in plans
     assert contents["old"] == b"edited"
     assert {"alone, by anna", "alone, by ben"} <= contents.keys()
+
+
+@pytest.mark.long
+def test_nobody_is_called_connected_behind_a_cable_that_is_out(
+    pair: tuple[Computer, Computer], machines: tuple[Machine, Machine]
+) -> None:
+    """Neither while there is nothing to say nor while what was said is not acknowledged."""
+    anna, ben = pair
+    (anna.folder / "plan.txt").write_text("as agreed")
+    join_with_a_code(anna, ben)
+    wait_until(lambda: says_that_peer_is_there(anna), SYNC_S, "ben was never connected")
+    machines[0].set_cable(plugged=False)
+    (anna.folder / "alone").write_text("nobody has this")
+    for computer in pair:
+        took = wait_until(partial(has_lost_sight, computer), NOTICED_S, f"{computer.name} believes in the other")
+        print(f"{computer.name} knew after {took:.0f} s")  # noqa: T201
+        assert computer.run("status").stdout.startswith("All is here; no other member is reached now.")
+    machines[0].set_cable(plugged=True)
+    wait_until(lambda: (ben.folder / "alone").exists(), SYNC_S, "the two do not find each other again")
+    wait_until(lambda: anna.run("status").stdout.startswith("All in sync."), SYNC_S, "anna does not hear of it")
+
+
+def says_that_peer_is_there(computer: Computer) -> bool:
+    [peer] = computer.ask("status")["folders"][0]["peers"]
+    return bool(peer["connected"])
+
+
+def has_lost_sight(computer: Computer) -> bool:
+    return not says_that_peer_is_there(computer)
 
 
 def write_own_things(computer: Computer) -> dict[str, bytes]:

@@ -13,6 +13,8 @@ from tests.unit.cli.values import folder, peer, problem, status
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 NEED = {"files": 1, "bytes": 99}
+AWAY = peer("nas", connected=False, have_ratio=None)
+LATE = peer("nas\n", have_ratio=0.3399)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,24 @@ NEED = {"files": 1, "bytes": 99}
         (status(), "No folders yet.  syncd share PATH, or syncd join"),
         (status(folder()), "All in sync."),
         (status(folder(), folder("Work", held=102)), "All in sync except 102 held changes.  syncd requests"),
+        (status(folder(peers=[LATE])), "All is here; nas\\n does not have everything yet."),
+        (
+            status(folder(peers=[LATE]), folder("Work", peers=[LATE])),
+            "All is here; nas\\n does not have everything yet.",
+        ),
+        (
+            status(folder(peers=[LATE, peer("attic", have_ratio=0)])),
+            "All is here; 2 others do not have everything yet.",
+        ),
+        (status(folder(peers=[peer(have_ratio=None), {**LATE, "connected": False}])), "All in sync."),
+        (status(folder(peers=[AWAY, AWAY])), "All is here; no other member is reached now."),
+        (status(folder(), folder("Work", peers=[AWAY])), "All is here; no other member of Work is reached now."),
+        (status(folder(peers=[{**AWAY, "through": ["nas"]}])), "All in sync."),
+        (status(folder(peers=[])), "All in sync."),
+        (
+            status(folder(held=1, peers=[LATE])),
+            "All in sync except 1 held change.  syncd requests",
+        ),
         (status(folder(need=NEED, state="syncing"), in_sync=False), "All in sync except 1 file."),
         (status(folder(), folder("Work", state="stopped"), in_sync=False), "1 folder stopped: Work."),
         (status(folder(state="scanning"), in_sync=False), "Not yet known: Photos is being compared."),
@@ -54,6 +74,11 @@ def test_nobody_says_no_files_of_a_folder_that_rests_since_the_start() -> None:
     resting = status(folder(state="paused", files=0, bytes=0), folder("Work", state="paused"), in_sync=False)
     lines = status_lines(resting, NOON)
     assert "0 files" not in lines[1] and "12,408 files" in lines[2]
+
+
+def test_member_who_lacks_something_is_shown_with_what_it_has() -> None:
+    late = [peer(have_ratio=0.34), peer("nas", have_ratio=0.9999)]
+    assert status_lines(status(folder(peers=late)), NOON)[1].endswith("anna-laptop ● has 34 %  nas ● has 99 %")
 
 
 def test_requests_and_conflicts_are_pointed_at() -> None:
