@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import trio
 
 from ca.device import device_text, device_words
+from ca.roles import Role
+from ca.state import Status
 from syncd import __version__
 from syncd.catalogue import CATALOGUE
 from syncd.daemon.app import Daemon
@@ -35,7 +37,7 @@ from syncd.daemon.views import (
     moment,
     names_through,
 )
-from syncd.errors import ConfigError, SyncdError
+from syncd.errors import ConfigError, SyncdError, TrustError
 from syncd.folder.problems import problem_of
 from syncd.methods.comparing import Comparing, conflicts
 from syncd.methods.custodian import Custodian
@@ -350,6 +352,7 @@ class DaemonApi:
             "files": 0 if task is None else task.counts.files,
             "bytes": 0 if task is None else task.counts.size,
         }
+        _demand_another_owner(folder)
         if not params["dry_run"]:
             if folder.membership.devices() and not folder.membership.is_out:
                 heads = [] if task is None else await task.journal_heads()
@@ -495,3 +498,15 @@ def _member_json(member: MemberInfo) -> Json:
             for device in member.devices
         ],
     }
+
+
+def _demand_another_owner(folder: RunningFolder) -> None:
+    """Raises TrustError where others would stay whom nobody could govern."""
+    members = [member for member in folder.membership.members() if member.status is Status.ACTIVE and member.devices]
+    owners = [member for member in members if member.role is Role.OWNER]
+    if len(members) > 1 and len(owners) == 1 and owners[0].is_us:
+        why, fix = (
+            "Nobody could govern the folder any more.",
+            f"syncd member role {folder.name} MEMBER owner, then leave",
+        )
+        raise TrustError("the last owner cannot go", id="SY-SHARE-04", why=why, fix=fix)

@@ -208,6 +208,8 @@ class Governing:
                 ids.add(device_named(folder.membership, name).id)
             except SyncdError as error:
                 trouble = error if trouble is None or error.id == "SY-FIND-02" else trouble
+        if ids == {self._daemon.installation.id}:
+            raise SyncdError("this is the device you are at", id="SY-SHARE-04", fix="syncd folder leave")
         ids.discard(self._daemon.installation.id)
         if len(ids) > 1:
             texts = ", ".join(sorted(device_text(id)[:13] for id in ids))

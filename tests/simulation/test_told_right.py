@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from ca.device import device_text
 from syncd.errors import SyncdError
 from syncd.verdict import verdict
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
@@ -73,6 +74,22 @@ def test_who_was_taken_out_is_not_in_sync() -> None:
         await trio.sleep(30)
         found = await bert.call("status")
         assert (found["in_sync"], verdict(found)) == (False, f"1 folder stopped: {FOLDER}.")
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_last_owner_is_told_how_to_go() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        alone = await refused(ana, "folder.leave", **HERE)
+        assert (alone.id, alone.fix) == ("SY-SHARE-04", f"syncd member role {FOLDER} MEMBER owner, then leave")
+        assert (await ana.status())["in_sync"]
+        own = device_text(ana.daemon.installation.id)
+        assert str(await refused(ana, "lockdown", device=own)) == "this is the device you are at"
+        await ana.call("member.change", folder=FOLDER, member="bert", what="role", role="owner")
+        await ana.call("folder.leave", **HERE)
 
     simulate(story, 1, ("ana", "bert"))
 
