@@ -250,3 +250,25 @@ def test_who_may_publish_says_no_for_everybody(databases: SimDatabases) -> None:
     assert scene.waiting() == 0
     (back,) = scene.store.connection.execute("SELECT count(*) FROM node WHERE kind=1 AND l_kind=1").fetchone()
     assert back == FILES
+
+
+def test_who_may_not_say_no_finds_everything_on_the_disk_as_it_was(databases: SimDatabases) -> None:
+    """What had passed would be said again, which this device may not; what waits would be set aside, and no roll back
+    of the rows brings that back to its name."""
+    scene = begin("vic", databases, hold=False)
+    store, connection, at = scene.store, scene.store.connection, (b"file1",)
+    assert isinstance(store.tree, SimTree)
+    store.tree.disk.write(at, b"written over by a program here")
+    query = "SELECT id FROM node WHERE l_kind=1 ORDER BY l_name<>? LIMIT 2"
+    waiting, had_passed = (id_ for (id_,) in connection.execute(query, at))
+    connection.execute(
+        "INSERT INTO passed(node, origin, at, cs, idx) SELECT id, ?, ?, s_ccs, s_cidx FROM node WHERE id=?",
+        (waves.SCAN_ORIGIN, NOW, had_passed),
+    )
+    waves.db_hold(connection, "held-h", waves.SCAN_ORIGIN, Why.CHANGED, [waiting], NOW, FILES)
+    (held,) = waves.db_held(connection)
+    with pytest.raises(NoRight):
+        denying.db_deny(store, held, NOW)
+    assert store.tree.disk.contents() == {at: b"written over by a program here"}
+    assert store.tree.list_old() == []
+    assert waves.db_held(connection) == [held]
