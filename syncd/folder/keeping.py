@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
 import trio
@@ -38,7 +38,8 @@ somebody waits for it."""
 HOUSEKEEPING_S = 20.0
 ASK_EVERY_S = 300.0
 READ_AGAIN_S = 600.0
-"""What could not be read in `.syncd/old` is tried again: a disk that fails takes its time over each attempt."""
+"""What could not be read in `.syncd/old` is tried again: a disk that fails takes its time over each attempt. So is what
+a program had open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class Keeper:
         self._checked_at = -inf
         self._unread: dict[int, float] = {}
         """Rows of what could not be read in `.syncd/old`, and when that is tried again."""
+        self._held: dict[int, float] = {}
+        """And of what a program has open there for writing."""
         self._measured = ground.rates.as_json()
         self._newest = 0
         """The youngest row."""
@@ -186,6 +189,7 @@ class Keeper:
                         self._pass_over(compared.unread)
                         await self._have_copies_proved(compared)
                         edits += await self._db(db_let_go, self._store, compared, self._clock.now())
+                        self._held.update(dict.fromkeys(compared.held, self._again_at()))
                         self._ground.plain_waiting = compared.waiting
                     await self._ground.recount()  # `status` tells how much is plain, and how much packed
             except TreeError as error:
@@ -215,18 +219,24 @@ class Keeper:
         try:
             if self._ground.nameless:  # a person may have taken some away
                 self._ground.nameless = db_count_nameless(self._store)
-            self._unread = {old: at for old, at in self._unread.items() if at > self._clock.monotonic()}
+            self._unread, self._held = self._still_passed(self._unread), self._still_passed(self._held)
             unread = set(self._unread)
             edits = db_recheck_old(self._store, self._clock.now(), self._ground.now_ms(), unread)
             self._pass_over(unread - self._unread.keys())
-            found = db_superseded(self._store, self._clock.now(), unread)
+            found = db_superseded(self._store, self._clock.now(), unread | self._held.keys())
             return newest, -inf if found else db_next_due(self._store), (edits, found)
         except TreeError as error:
             return newest, -inf, error
 
     def _pass_over(self, unread: Iterable[int]) -> None:
         """These rows could not be read: for a while nothing waits for them."""
-        self._unread.update(dict.fromkeys(unread, self._clock.monotonic() + READ_AGAIN_S))
+        self._unread.update(dict.fromkeys(unread, self._again_at()))
+
+    def _again_at(self) -> float:
+        return self._clock.monotonic() + READ_AGAIN_S
+
+    def _still_passed(self, passed: Mapping[int, float]) -> dict[int, float]:
+        return {old: at for old, at in passed.items() if at > self._clock.monotonic()}
 
     async def _have_copies_proved(self, compared: Comparison) -> None:
         """Before a short disk makes old inodes go that no pack has: whether others have them, asked now and then."""

@@ -68,6 +68,8 @@ class Comparison:
     """Of `same`: what is not in any pack, because none could be written."""
     unread: list[int] = field(default_factory=list)
     """What the disk does not let be read now."""
+    held: list[int] = field(default_factory=list)
+    """What a program has open for writing, as far as can be told: it may go on writing at any time."""
     waiting: int = 0
     """Of `unpacked`: what would go, as its disk is short, but has not been proved by enough other devices."""
 
@@ -136,6 +138,9 @@ class _Packing:
         tree = self._store.tree
         try:
             stat = tree.stat_old(one.token)
+            if _is_held(self._store, one, stat):
+                self.result.held.append(one.id)
+                return
             is_same = self._read(one, stat)
             after = tree.stat_old(one.token)
         except NotThere:
@@ -231,6 +236,10 @@ def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
         if one.id in compared.unpacked and not may_go(one):
             continue
         try:
+            # Asked first: whoever has closed it since it was compared has left other times on it.
+            if _is_held(store, one, stat):
+                compared.held.append(one.id)
+                continue
             if not store.tree.stat_old(one.token).same(stat):
                 compared.edited.append(one.id)
                 continue
@@ -246,6 +255,17 @@ def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
                 blocks.drop(store.connection, [(source_of(SourceKind.OLD, one.id), one.packed)])
             store.connection.execute("DELETE FROM old WHERE id=?", (one.id,))
     return publish_late_edits(store, compared.edited, int(now * 1000))
+
+
+def _is_held(store: FolderStore, one: Superseded, stat: Stat) -> bool:
+    """Whether a program has it open for writing: what that writes once the inode has no name is nowhere."""
+    if stat.kind is not Kind.FILE:
+        return False
+    reader = store.tree.open_old(one.token)
+    try:
+        return reader.is_open_for_writing()
+    finally:
+        reader.close()
 
 
 def db_pressed(store: FolderStore, compared: Comparison) -> dict[Cid, int]:

@@ -52,7 +52,7 @@ class Node:
     """An inode. `names` is for directories: folded name -> (name as given, node)."""
 
     __slots__ = ("ctime_ns", "data", "ino", "kind", "mode", "mtime_ns", "name", "names", "nlink", "opens", "parent",
-                 "target", "xattrs")  # fmt: skip
+                 "target", "writers", "xattrs")  # fmt: skip
 
     def __init__(self, ino: int, kind: Kind, mode: int, now_ns: int) -> None:
         self.ino, self.kind, self.mode = ino, kind, mode
@@ -62,7 +62,7 @@ class Node:
         self.xattrs: dict[bytes, bytes] = {}
         self.names: dict[bytes, tuple[bytes, Node]] = {}
         self.nlink = 0
-        self.opens = 0
+        self.opens = self.writers = 0
         self.parent: Node | None = None
         self.name = b""
 
@@ -639,6 +639,7 @@ class UserFile:
     def __init__(self, disk: SimDisk, node: Node) -> None:
         self._disk = disk
         self._node = disk.opened(node)
+        self._node.writers += 1
         self._generation = disk.generation
 
     def write(self, content: bytes, offset: int | None = None) -> None:
@@ -650,6 +651,7 @@ class UserFile:
     def close(self) -> None:
         if self._generation == self._disk.generation:
             self._disk.emit(Change.DONE, self._node)
+            self._node.writers -= 1
             self._disk.closed(self._node)
 
 

@@ -84,7 +84,7 @@ class SimReader:
         self._use("drop_cache")
 
     def is_open_for_writing(self) -> bool:
-        return self._use("is_open_for_writing").opens > 1  # one is ours
+        return self._use("is_open_for_writing").writers > 0
 
     def write_at(self, offset: int, data: Buffer) -> None:
         self._disk.put(self._use("write"), offset, data)

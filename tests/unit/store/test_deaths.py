@@ -147,7 +147,7 @@ def tables(store: FolderStore) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.mark.parametrize("is_first", [False, True])
 def test_file_under_which_the_same_changeset_places_something_takes_the_long_way(is_first: bool) -> None:
-    """No program of ours says so; a member can. Whoever is named as a parent is looked at with what is then below it."""
+    """No program of ours says so, a member can: whoever is named as a parent is looked at with what is below it."""
     found = []
     for is_long in (False, True):
         databases = SimDatabases()

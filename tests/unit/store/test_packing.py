@@ -271,3 +271,27 @@ async def test_late_edit_of_a_device_that_may_not_publish_is_kept_for_good(
     assert housekeeping(store) == 0
     assert store.journal.newest_seq() == before
     assert bob.disk.read(path) == b"late!!"
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_inode_that_a_program_has_open_stays_until_that_closes_it(
+    world: World, autojump_clock: MockClock, is_late: bool
+) -> None:
+    """What it writes hours after the file was replaced is an edit like any other."""
+    ann, bob = world["ann"], world["bob"]
+    store = bob.task.store
+    file = bob.disk.open(FILE)
+    world.mend()
+    ann.disk.write(FILE, b"third")
+    await world.settle()
+    world.cut()
+    await trio.sleep(5 * PACK_AFTER_S)
+    assert olds(bob) == 1
+    if is_late:
+        file.write(b"late, and of bob's own", 0)
+    file.close()
+    await trio.sleep(2 * PACK_AFTER_S)
+    contents = set(bob.disk.contents().values())
+    assert (b"late, and of bob's own" in contents) is is_late
+    assert heads(store) == 1 + is_late
+    assert olds(bob) == 0
