@@ -104,7 +104,8 @@ class Driller:
         moment_ms = await ground.db(_db_some_moment, store, ground.clock.now(), self._chance())
         if moment_ms is None:
             return None
-        tree = await ground.db(restoring.db_tree, store, Moment(at_ms=moment_ms))
+        chances = [self._chance() for _ in range(restoring.DRAWN)]
+        tree = await ground.db(restoring.db_some_of_tree, store, Moment(at_ms=moment_ms), chances)
         drilled = Drilled(ground.clock.now(), moment_ms)
         chosen, not_here, from_peers = await self._choose(tree)
         size = sum(one.seen.content.size for one in chosen)

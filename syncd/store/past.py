@@ -51,10 +51,11 @@ class Told:
 class Past:
     """Answers about the past of one folder. Made for one question: it remembers what it has opened."""
 
-    def __init__(self, store: FolderStore) -> None:
+    def __init__(self, store: FolderStore, opened_at_once: int = OPENED_AT_ONCE) -> None:
         self._store = store
         self._db = store.connection
         self._opened: dict[int, Changeset] = {}
+        self._most_opened = opened_at_once
 
     # records -------------------------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ class Past:
         """A changeset that is here. Raises EpochKeyMissing."""
         found = self._opened.get(seq)
         if found is None:
-            if len(self._opened) >= OPENED_AT_ONCE:
+            if len(self._opened) >= self._most_opened:
                 self._opened.pop(next(iter(self._opened)))
             found = self._opened[seq] = self._store.open_changeset_untrusted(*self._store.journal.sealed_body(seq))
         return found
@@ -128,6 +129,13 @@ class Past:
         if above:
             found.update((path[:end], whole[path[:end]]) for end in range(1, len(path)) if path[:end] in whole)
         return found
+
+    def tree_with(self, counts: Counts, nodes: Iterable[int]) -> dict[Path, Seen]:
+        """What some nodes were, and the directories above them. A file whose name others had as well may stand under
+        another one of its names here: those others are not looked at."""
+        return tree_of(
+            self.all_states(counts) if self._is_odd() else self.states_of(self._with_parents(set(nodes)), counts)
+        )
 
     def states_around(self, counts: Counts, path: Path = ()) -> dict[NodeId, NodeState]:
         """What was known of the nodes that decide what stood at a path and in it, and of the directories above them."""

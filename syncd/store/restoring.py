@@ -100,6 +100,24 @@ def db_tree(store: FolderStore, moment: Moment, path: Path = ()) -> dict[Path, S
     return past.tree(_counts(past, moment), path)
 
 
+WHOLE, DRAWN = 1_000, 60
+"""Of a folder with no more nodes all is looked at, of a larger one so many nodes that are drawn by chance: a tree of a
+million files takes a gigabyte."""
+DRAWN_OPENED = 4
+"""Changesets kept open while these are read, in the order in which they lie."""
+
+
+def db_some_of_tree(store: FolderStore, moment: Moment, chances: Sequence[float]) -> dict[Path, Seen]:
+    """Some of what stood in the folder, drawn by `chances` (0 to 1, `DRAWN` of them do), and the directories above it.
+    Raises EpochKeyMissing."""
+    (most,) = store.connection.execute("SELECT max(id) FROM node").fetchone()
+    if most <= WHOLE:
+        return db_tree(store, moment)
+    past, query = Past(store, DRAWN_OPENED), "SELECT id FROM node WHERE id>? ORDER BY id LIMIT 1"
+    drawn = (store.connection.execute(query, (int(chance * most),)).fetchone() for chance in chances)
+    return past.tree_with(_counts(past, moment), [found[0] for found in drawn if found is not None])
+
+
 def _counts(past: Past, moment: Moment) -> Counts:
     before = moment.before
     if before is not None:

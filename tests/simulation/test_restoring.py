@@ -4,18 +4,20 @@ whole, and undone by one word."""
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from syncd.engine.timeline import Seen
 from syncd.model.records import ContentKind
 from syncd.store import resolving, restoring
 from syncd.store.folder import FolderStore, SourceReader
 from syncd.store.journal import NoRight
 from syncd.store.looking import db_search, db_versions
 from syncd.store.packing import PACK_AFTER_S
+from syncd.store.past import Past
 from syncd.store.restoring import Moment, Part
 from syncd.treetypes import Path
 from tests.helpers.simdisk import SimDisk
@@ -123,8 +125,38 @@ async def test_every_moment_is_exact_on_both_devices(world: World, autojump_cloc
             at_peer[name] = lacking
             if not lacking:
                 assert past(store, at_ms) == expected
+            demand_same_alone(store, at_ms, tree)
         missing = {entry.pid for entry in at_peer["ann"]} & {entry.pid for entry in at_peer["bob"]}
         assert not missing, "what one has changed the other has kept"
+
+
+def demand_same_alone(store: FolderStore, at_ms: int, tree: Mapping[Path, Seen]) -> None:
+    """A file that is looked at without all others is what it is among them."""
+    past = Past(store, restoring.DRAWN_OPENED)
+    versions = {(one.node, one.copy, one.version, one.content) for one in tree.values()}
+    for seen in tree.values():
+        if seen.content.kind is ContentKind.FILE:
+            (row,) = store.connection.execute("SELECT id FROM node WHERE nid=?", (seen.node,)).fetchone()
+            found = past.tree_with(past.counts_at(at_ms), [row]).values()
+            alone = {(one.node, one.copy, one.version, one.content) for one in found}
+            assert (seen.node, seen.copy, seen.version, seen.content) in alone
+            assert alone <= versions
+
+
+async def test_of_a_large_folder_a_few_files_are_drawn(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None that did not stand there, and in the end every one; few changesets are open meanwhile."""
+    [*_, (at_ms, _)] = await live(world, random.Random(5), 12)
+    store = world["ann"].task.store
+    whole = restoring.db_tree(store, Moment(at_ms))
+    files = {one.node for one in whole.values() if one.content.kind is ContentKind.FILE}
+    assert restoring.db_some_of_tree(store, Moment(at_ms), [0.5]) == whole  # a small one is looked at whole
+    monkeypatch.setattr(restoring, "WHOLE", 0)
+    drawn = [restoring.db_some_of_tree(store, Moment(at_ms), [number / 200]) for number in range(200)]
+    found = {one.node for some in drawn for one in some.values() if one.content.kind is ContentKind.FILE}
+    assert found == files
+    assert min(map(len, drawn)) < len(whole)
 
 
 async def restore(site: SimSite, at_ms: int, part: Part = Part()) -> str:  # noqa: B008 - a frozen value
