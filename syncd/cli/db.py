@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.options import Argument
-from syncd.cli.session import Session, command
+from syncd.cli.session import Session, command, usage
 from syncd.errors import SyncdError
 from syncd.home import lock_home
 
@@ -36,12 +36,12 @@ def backup(
     target = Path(os.path.abspath(os.path.expanduser(directory)))
     with lock_home(_home(session)):
         if not session.flags.dry_run:
-            target.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in _databases(session):
-                _copy(path, target / path.name)
+            _copy_all(_databases(session), target)
         found = [_about(path) for path in _databases(session)]
+    verb = "would be copied to" if session.flags.dry_run else "are in"
     session.show(
-        {"schema": SCHEMA, "action": "backup", "databases": found}, lambda: f"{len(found)} databases are in {target}."
+        {"schema": SCHEMA, "action": "backup", "databases": found},
+        lambda: f"{text.count(len(found), 'database')} {verb} {text.escape(str(target))}.",
     )
 
 
@@ -114,6 +114,20 @@ def _checked(path: Path) -> dict[str, Any]:
     return {**_about(path), "format": version, "why": None if verdict == "ok" else verdict}
 
 
+def _copy_all(databases: list[Path], target: Path) -> None:
+    """Raises SyncdError. What was copied by then stays; of a copy that failed nothing does."""
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in databases:
+            _copy(path, target / path.name)
+    except OSError as error:
+        raise usage(f"nothing can be written to {target}: {error.strerror}", fix="name another directory") from error
+    except sqlite3.OperationalError as error:
+        raise SyncdError(f"{target} took no copy of {path.name}", id="SY-DISK-01", why=f"SQLite: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise SyncdError(f"{path.name} cannot be copied", id="SY-DB-01", why=f"SQLite: {error}") from error
+
+
 def _copy(path: Path, target: Path) -> None:
     """A copy of what was committed, whatever still lies in the log beside the file. Replaces an older copy whole."""
     part = target.with_name(f".{target.name}.part")
@@ -122,6 +136,9 @@ def _copy(path: Path, target: Path) -> None:
     source, copy = sqlite3.connect(path), sqlite3.connect(part)
     try:
         source.backup(copy)
+    except BaseException:
+        part.unlink()
+        raise
     finally:
         copy.close()
         source.close()

@@ -370,7 +370,7 @@ def _not_empty() -> SyncdError:
         "the target directory is not empty",
         id="SY-HIST-05",
         why="nothing outside of the folder is ever overwritten",
-        fix="name a directory that does not exist yet, or say --existing keep or aside",
+        fix="name a directory that does not exist yet; `restore` also takes --existing keep or aside",
     )
 
 
