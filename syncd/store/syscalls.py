@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import stat
 import sys
 from collections.abc import Callable
@@ -256,10 +257,15 @@ def inotify_remove(fd: int, watch: int) -> None:
 
 def is_open_for_writing(fd: int) -> bool:
     """Whether anybody has the file open, or mapped, for writing: the kernel grants no read lease then. False where it
-    cannot be asked (another owner's file, a file system without leases, macOS)."""
+    cannot be asked (another owner's file, a file system without leases, macOS).
+
+    Who opens it for writing while we hold the lease waits until we give it back, and we are sent a signal. It is to be
+    one that ends nobody: SIGIO, which it would be otherwise, ends a process that does not expect it.
+    """
     if not LINUX:
         return False
     try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return error.errno in (errno.EAGAIN, errno.EBUSY)
