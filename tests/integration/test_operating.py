@@ -165,8 +165,8 @@ def test_one_value_is_a_list_of_one_where_a_list_is_wanted(anna: Computer) -> No
         (["config", "set", "log.loudness", "1"], 11, "unknown"),
         (["config", "get", "nothing"], 11, "unknown"),
         (["notify", "add", "pigeon", "x"], 2, "pigeon"),
-        (["notify", "add", "webhook", "ftp://x"], 11, "no http"),
-        (["notify", "add", "mail", "a@b.example", "--on", "sometimes"], 11, "none of"),
+        (["notify", "add", "webhook", "ftp://x"], 2, "no http"),
+        (["notify", "add", "mail", "a@b.example", "--on", "sometimes"], 2, "none of"),
         (["notify", "remove", "7"], 7, ""),
     ],
 )
