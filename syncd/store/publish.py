@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from syncd.model.ids import NodeId, new_node_id
+from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
 from syncd.model.naming import holds_any
 from syncd.model.records import Attributes, Content, Place, Record, file_of
 from syncd.model.xattrs import Xattrs, pack, unpack
@@ -45,6 +45,8 @@ class Publisher:
         """New names at which nothing is or was known, and the id of what appears there."""
         self._leaving: set[int] = set()
         """Rows that are moved by the same findings, so that their names are free."""
+        self._above: dict[NodeId, NodeId] = {}
+        """Directories that get a place by the same findings, each with the one that it comes to stand in."""
 
     def findings(self, found: Sequence[Examined]) -> Draft:
         """New, changed, touched and moved names; directories come before what is in them."""
@@ -52,6 +54,11 @@ class Publisher:
         moved = [examined.item.known for examined in found if examined.item.action is Action.MOVED]
         self._leaving = {known.row for known in moved if known is not None and self._desk.current(known) is not None}
         self._free = self._find_free([examined.item for examined in found if examined.item.action is Action.NEW])
+        self._above = {
+            item.node: item.parent
+            for item in (examined.item for examined in found)
+            if item.action is Action.NEW and item.stat.kind is Kind.DIR and item.node is not None
+        }
         for examined in found:
             match examined.item.action:
                 case Action.NEW:
@@ -377,6 +384,9 @@ class Publisher:
         if parent is not None and self._disk_has(parent.id, item.name):
             self._not_moved(item)
             return
+        if item.stat.kind is Kind.DIR and self._stands_in(item.parent, row.nid):
+            self._not_moved(item)
+            return
         has_other_xattrs = examined.xattrs is not None and pack(examined.xattrs) != row.l_xattrs
         if examined.stat.mode != known.mode or has_other_xattrs:
             # Moved and changed: the row learns one now, the next look finds the other.
@@ -393,6 +403,7 @@ class Publisher:
         if not is_ours:
             self._not_moved(item)
             return
+        self._above[row.nid] = item.parent
         self._desk.drafted.add(row.nid)
         place = Place(item.parent, item.name)
         record = Record(row.nid, None, (), place, self._desk.synced_place(row), None, ())
@@ -409,6 +420,28 @@ class Publisher:
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
+
+    def _stands_in(self, nid: NodeId, above: NodeId) -> bool:
+        """Whether a directory stands in another one, by its row or by what these findings have made of it: on the disk
+        one of those between has been moved away, and its row does not say so yet. Nothing may be noted as standing in
+        itself, nor told to others; the next look finds it when that other one was noted."""
+        passed: set[NodeId] = set()
+        while nid != ROOT_NODE and nid not in passed:
+            if nid == above:
+                return True
+            passed.add(nid)
+            maybe_nid = self._above.get(nid) or self._above_on_disk(nid)
+            if maybe_nid is None:
+                return False
+            nid = maybe_nid
+        return nid != ROOT_NODE
+
+    def _above_on_disk(self, nid: NodeId) -> NodeId | None:
+        row = rows.read_nids(self._db, [nid]).get(nid)
+        if row is None or not row.l_parent:
+            return None
+        (found,) = self._db.execute("SELECT nid FROM node WHERE id=?", (row.l_parent,)).fetchone()
+        return NodeId(found)
 
     def _not_moved(self, item: Item) -> None:
         """Both names are looked at again: the walk told nobody that the old one is gone."""

@@ -538,11 +538,13 @@ class Walk:
         return found.kind == stat.kind if stat.kind is not Kind.DIR else found.ino == stat.ino
 
     def _disk_path(self, parent: int | None, name: bytes) -> Path | None:
-        parts = [name]
+        """Where rows say that it stands; None where they do not say it, or that it stands in itself."""
+        parts, passed = [name], set()
         while parent != ROOT_ROW:
             row = self._db.execute("SELECT l_parent, l_name FROM node WHERE id=? AND l_kind=2", (parent,)).fetchone()
-            if row is None or row[0] is None or not row[0]:
+            if row is None or row[0] is None or not row[0] or parent in passed:
                 return None
+            passed.add(parent)
             parts.append(row[1])
             parent = row[0]
         return tuple(reversed(parts))
@@ -601,14 +603,15 @@ def below(connection: sqlite3.Connection, directories: Sequence[int]) -> tuple[l
     """Conflict copies and nodes that stand on the disk inside some directories, deepest last."""
     copies: list[int] = []
     nodes: list[int] = []
-    level = list(directories)
+    level, passed = list(directories), set(directories)
     while level:
         children: list[int] = []
         for part in rows.chunks(level):
             query = f"SELECT id, l_kind FROM node WHERE l_parent IN ({rows.marks(part)}) AND l_kind<>0"
             for row, kind in connection.execute(query, part):
                 nodes.append(row)
-                if kind == DIR:
+                if kind == DIR and row not in passed:
+                    passed.add(row)
                     children.append(row)
             query = f"SELECT id FROM copy WHERE l_parent IN ({rows.marks(part)})"
             copies += [copy for (copy,) in connection.execute(query, part)]

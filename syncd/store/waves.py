@@ -407,10 +407,12 @@ def db_release_moved(connection: sqlite3.Connection, nodes: Sequence[int]) -> in
 
 
 def path_of(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] | None:
-    """Where a row says that it stands."""
+    """Where a row says that it stands; None if nowhere, or in itself."""
     parts: list[bytes] = []
+    passed: set[int] = set()
     at: NodeRow | None = row
-    while at is not None and at.l_name is not None and at.l_parent is not None:
+    while at is not None and at.l_name is not None and at.l_parent is not None and at.id not in passed:
+        passed.add(at.id)
         parts.append(at.l_name)
         if at.l_parent == rows.ROOT_ROW:
             return tuple(reversed(parts))
