@@ -48,7 +48,7 @@ def swap(site: SimSite) -> None:
     site.disk.rename((b"aside",), TWO)
 
 
-def walk(store: FolderStore, dirty: Mapping[Path, frozenset[bytes] | None]) -> tuple[list[Item], Walk]:
+def walk(store: FolderStore, dirty: Mapping[Path, frozenset[bytes] | None] | None) -> tuple[list[Item], Walk]:
     """All that one pass finds."""
     walk = Walk(store.connection, store.journal.sources, store.tree, lambda *asked: False, dirty)
     items: list[Item] = []
