@@ -132,7 +132,7 @@ def _done_lines(found: Json) -> list[str]:
     if found["undo"] is None:
         return ["nothing to do: it is as it was then"]
     changed = sum(found["counts"].values())
-    return [f"restored {text.count(changed, 'name')}", f"to take it back: syncd undo {found['undo']}"]
+    return [f"restored {text.count(changed, 'name')}", f"to take it back: {_undo_command(found)}"]
 
 
 @command()
@@ -181,5 +181,10 @@ def _undo_lines(found: Json) -> list[str]:
     if found["changed_since"]:
         lines.append(f"{text.count(found['changed_since'], 'name')} changed since, and stay as they are")
     if found["undo"]:
-        lines.append(f"to take that back: syncd undo {found['undo']}")
+        lines.append(f"to take that back: {_undo_command(found)}")
     return lines
+
+
+def _undo_command(found: Json) -> str:
+    """As it can be typed wherever one stands."""
+    return f"syncd undo {found['undo']} --folder {text.argument(found['name'])}"

@@ -221,8 +221,10 @@ def plan_undo(
 
 
 def _back(node: NodeId, before: NodeState | None, now: NodeState, plan: Plan) -> Record | None:
-    heads = tuple(sorted(head.version for head in now.heads))
-    was = None if before is None else decide(before.heads).shown
+    verdict = None if before is None else decide(before.heads)
+    was = None if verdict is None else verdict.shown
+    beside = () if verdict is None else tuple(copy.version for copy in verdict.copies)  # stood there before: they stay
+    heads = tuple(sorted(head.version for head in now.heads if head.version not in beside))
     shown = decide(now.heads).shown
     content: Content | None = None
     if was is None:

@@ -7,7 +7,7 @@ work of the folder carries them to this disk and to everybody else's. All of it 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -16,7 +16,7 @@ from syncd.engine.restore import Plan, hold_names, plan_restore, plan_undo
 from syncd.engine.timeline import Change, Difference, Seen, Tree, difference, tree_of
 from syncd.model.changesets import Changeset
 from syncd.model.ids import NodeId
-from syncd.model.join import UNKNOWN, NodeState
+from syncd.model.join import UNKNOWN, NodeState, decide
 from syncd.model.lists import BlockList, Entry
 from syncd.model.paths import Path
 from syncd.model.records import Content, ContentKind, Record
@@ -224,10 +224,10 @@ def db_undo(store: FolderStore, deed: Deed, now: float) -> Undone:
 def _plan_undo(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId]]:
     if deed.kind == DELETE:
         deed = _whole_wave(store, deed)
-    plan, changed = _plan_states(store, deed)
-    if deed.kind != RESOLVE or changed:
-        return plan, changed
-    return _plan_unresolve(store, deed), changed
+    plan, changed, before = _plan_states(store, deed)
+    if deed.kind == RESOLVE:
+        return (plan if changed else _plan_unresolve(store, deed)), changed
+    return _with_copies(store, deed, plan, before), changed
 
 
 def _whole_wave(store: FolderStore, deed: Deed) -> Deed:
@@ -269,13 +269,33 @@ def _plan_unresolve(store: FolderStore, deed: Deed) -> Plan:
     return _plan(store, moment, Part(names=frozenset(free)))[0]
 
 
-def _plan_states(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId]]:
+def _with_copies(store: FolderStore, deed: Deed, plan: Plan, before: Mapping[NodeId, NodeState | None]) -> Plan:
+    """The same plan with what stood beside these nodes as conflict copies, each under the name that it had: a node by
+    itself knows of one content to come back to. `before`: the nodes that nobody has changed since."""
+    copied = {node for node, state in before.items() if state is not None and decide(state.heads).copies}
+    if not copied:
+        return plan
+    moment, past = Moment(before=deed.first), Past(store)
+    then, now = past.tree(_counts(past, moment)), past.tree(lambda seq: True)
+    copies = {path for path, seen in then.items() if seen.copy is not None and seen.node in copied}
+    # Where the deed itself has put one as a file of its own, that stays; what others have put there stays, too.
+    lost = {path for path in copies if path not in now or (now[path].copy is None and now[path].node in before)}
+    back = _plan(store, moment, Part(names=frozenset(lost)))[0]
+    settled = {now[path].node for path in lost if path in now} | {record.node for record in back.records}
+    records = [record for record in plan.records if record.node not in settled] + back.records
+    deletes = sum(record.content is not None and record.content.is_deleted for record in records)
+    return Plan(records, plan.contents + back.contents, deletes)
+
+
+def _plan_states(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId], dict[NodeId, NodeState | None]]:
+    """How to take a deed back node by node, which were changed since, and what the others were before."""
     past = Past(store)
     touched = [record.node for seq in range(deed.first, deed.last + 1) for record in past.open(seq).records]
     nodes = [row.id for row in rows.read_nids(store.connection, touched).values()]
     before = past.states_of(nodes, lambda seq: seq < deed.first)
     done = past.states_of(nodes, lambda seq: seq <= deed.last)
-    return plan_undo(before, done, past.states_of(nodes, lambda seq: True))
+    plan, changed = plan_undo(before, done, past.states_of(nodes, lambda seq: True))
+    return plan, changed, {node: before.get(node) for node in done.keys() - set(changed)}
 
 
 # --- what is here ----------------------------------------------------------------------------------------------------

@@ -203,6 +203,10 @@ def test_file_that_the_other_deleted_comes_back(people: tuple[Person, Person]) -
     assert "restored 1 name" in done.stdout and "syncd undo" in done.stdout
     wait_until(lambda: ours.exists() and theirs.exists(), PATIENCE_S, "it does not come back")
     assert ours.read_text() == theirs.read_text() == "the plan"
+    (hint,) = (line for line in done.stdout.splitlines() if "syncd undo" in line)
+    assert hint.endswith(" --folder Notes")  # as it can be typed with several folders
+    assert anna.run(*hint.partition("syncd ")[2].split(), "--yes").returncode == 0
+    wait_until(lambda: not ours.exists() and not theirs.exists(), PATIENCE_S, "the restore is not undone")
 
 
 def share_at_once(anna: Person, ben: Person) -> None:

@@ -386,6 +386,111 @@ async def test_resolve_is_undone_and_every_version_is_back_under_its_name(
     assert known.undone == newest.id
 
 
+async def in_conflict(world: World) -> tuple[int, int]:
+    """A file with two versions in a directory. When there was one, which bob has kept, and when there were two."""
+    ann, bob = world["ann"], world["bob"]
+    ann.disk.mkdir((b"d",))
+    ann.disk.write((b"d", b"plan.txt"), b"as agreed")
+    await world.settle()
+    single = now_ms(ann)
+    await trio.sleep(5)
+    ann.disk.write((b"d", b"plan.txt"), b"agreed anew")  # so that bob keeps what it was before
+    await world.settle()
+    world.cut()
+    ann.disk.write((b"d", b"plan.txt"), b"by ann")
+    bob.disk.write((b"d", b"plan.txt"), b"by bob")
+    await trio.sleep(5)
+    world.mend()
+    await world.settle()
+    both = now_ms(ann)
+    await trio.sleep(5)
+    return single, both
+
+
+async def undo_newest(world: World, site: SimSite) -> restoring.Undone:
+    deed = restoring.db_deeds(site.task.store)[0]
+    undone = restoring.db_undo(site.task.store, deed, site.clock.now())
+    await publish_and_settle(world, site)
+    world.demand_equal()
+    return undone
+
+
+@pytest.mark.parametrize("path", [(), (b"d", b"plan.txt")])
+async def test_undo_of_a_restore_that_ended_a_conflict_brings_both_versions_back(
+    world: World, autojump_clock: MockClock, path: Path
+) -> None:
+    single, _ = await in_conflict(world)
+    ann, bob = world["ann"], world["bob"]
+    before = picture(ann)
+    copy = next(path for path in before if b"conflict" in path[-1])
+    without = {**before, (b"d", b"plan.txt"): b"as agreed"}
+    if not path:
+        del without[copy]
+    restoring.db_restore(bob.task.store, Moment(single), Part(path), "test", bob.clock.now())
+    await publish_and_settle(world, bob)
+    assert picture(ann) == without
+    assert (await undo_newest(world, bob)).changed == 0
+    assert picture(ann) == before
+    await undo_newest(world, bob)
+    assert picture(ann) == without
+    await undo_newest(world, bob)
+    assert picture(ann) == before
+
+
+async def test_undo_of_a_restore_to_a_conflict_that_is_still_there_loses_no_version(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """Restored, the second version is a file of its own; that one stays."""
+    _, both = await in_conflict(world)
+    ann, bob = world["ann"], world["bob"]
+    before = picture(ann)
+    ann.disk.write((b"later",), b"later")
+    await world.settle()
+    restoring.db_restore(ann.task.store, Moment(both), Part(), "test", ann.clock.now())
+    await publish_and_settle(world, ann)
+    assert picture(bob) == before
+    await undo_newest(world, ann)
+    assert picture(bob) == {**before, (b"later",): b"later"}
+
+
+async def test_undo_of_a_restore_leaves_a_copy_alone_that_was_edited_since(
+    world: World, autojump_clock: MockClock
+) -> None:
+    _, both = await in_conflict(world)
+    ann, bob = world["ann"], world["bob"]
+    before = picture(ann)
+    copy = next(path for path in before if b"conflict" in path[-1])
+    ann.disk.write((b"later",), b"later")
+    await world.settle()
+    restoring.db_restore(ann.task.store, Moment(both), Part(), "test", ann.clock.now())
+    await publish_and_settle(world, ann)
+    bob.disk.write(copy, b"went on")
+    await world.settle()
+    assert (await undo_newest(world, ann)).changed == 1
+    assert picture(bob) == {**before, (b"later",): b"later", copy: b"went on"}
+
+
+async def test_wave_of_deletions_is_undone_with_both_versions_of_what_was_in_conflict(
+    world: World, autojump_clock: MockClock
+) -> None:
+    await in_conflict(world)
+    ann, bob = world["ann"], world["bob"]
+    for number in range(60):
+        ann.disk.write((b"d", b"%d" % number), b"number %d" % number)
+    await world.settle()
+    before = picture(bob)
+    ann.disk.delete((b"d",))
+    await trio.sleep(5)
+    for site in (ann, bob):
+        for wave in await site.task.waves.held():
+            await site.task.waves.approve(wave.id)
+        await trio.sleep(5)
+    await world.settle()
+    assert picture(bob) == {}
+    await undo_newest(world, bob)
+    assert picture(ann) == before
+
+
 async def test_resolve_after_which_somebody_went_on_is_left_as_it_is(world: World, autojump_clock: MockClock) -> None:
     ann, bob = world["ann"], world["bob"]
     world.cut()
