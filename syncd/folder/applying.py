@@ -179,6 +179,8 @@ class Applier:
                 if looks:
                     self._keeper.root_was_there()
                 progress = await self._carry_out(page) or progress
+                if page.unlisted:
+                    self._ground.note_unlisted()
                 is_left = is_left or page.is_left
                 self._looked_s += trio.current_time() - began
             if page.wants and self._ground.rights.exchanges and not self._space_at:

@@ -26,6 +26,7 @@ from syncd.folder.proving import Copies
 from syncd.folder.replicating import Replication
 from syncd.folder.scanning import Scanner
 from syncd.folder.serving import Server
+from syncd.folder.unlisted import ListFetcher
 from syncd.folder.waves import Waves
 from syncd.model.ids import ChangesetHash, Incarnation
 from syncd.seams import Clock, Workers
@@ -77,6 +78,7 @@ class FolderTask(Ground):
         self.follower = Follower(self)
         self.server = Server(self)
         self.doubter = Doubter(self)
+        self.list_fetcher = ListFetcher(self)
         self.keeper.on_root_moved = self.waves.on_release = self.scanner.rescan
 
     async def run(self, *, wait_for_peer: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -104,6 +106,7 @@ class FolderTask(Ground):
             nursery.start_soon(self.replication.run)
             nursery.start_soon(self.doubter.run)
             nursery.start_soon(Lacking(self).run)
+            nursery.start_soon(self.list_fetcher.run)
 
     def _db_begin(self, judges: bool) -> tuple[Found, int, Counted]:
         """All that is asked of the rows at a start, in one visit: the root, the newest changeset, the counts."""
@@ -114,6 +117,7 @@ class FolderTask(Ground):
             self.applier.db_judge_again()
         self.replication.db_begin()
         self.driller.db_begin()
+        self.list_fetcher.db_begin()
         return found, self.store.journal.newest_seq(), self.db_count()
 
     def give_back_buffers(self) -> None:

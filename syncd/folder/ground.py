@@ -232,6 +232,10 @@ class Ground:
         """Files of which a block was not what it should be when it was read for somebody."""
         self.doubted_event = trio.Event()
         self.plan_event = trio.Event()
+        self.lacks_lists = False
+        """There are files here that nobody can have from here, as parts of their lists are not here."""
+        self.unlisted = trio.Event()
+        """Set when that is so anew."""
         self.is_planning = False
         self.is_judged = False
         """What was accepted was judged by the present roster."""
@@ -298,6 +302,11 @@ class Ground:
     def wake_plan(self) -> None:
         """Something may be left to be done."""
         self.plan_event.set()
+
+    def note_unlisted(self) -> None:
+        """Files are right that nobody can have from here before their lists have come."""
+        self.lacks_lists = True
+        self.unlisted.set()
 
     def look_again(self, paths: Sequence[Path]) -> None:
         """Look at these names soon."""
@@ -428,7 +437,7 @@ class Ground:
     @property
     def needs(self) -> tuple[int, int]:
         """(files, bytes) that this disk lacks, as peers are told; `LEVEL` when it has everything there is."""
-        if self.is_settled and self.heads_reached:
+        if self.is_settled and self.heads_reached and not self.lacks_lists:
             return LEVEL
         return max(1, self.counts.need_files), self.counts.need_bytes
 

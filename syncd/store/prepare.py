@@ -26,12 +26,11 @@ from syncd.engine.plan import (
     SetAttributes,
     Settle,
 )
-from syncd.store import blocks, rows
-from syncd.store.blocks import SourceKind, source_of
-from syncd.store.contents import packed_entries, packed_on_disk
+from syncd.store import rows
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.rows import DELETED, DIR, FILE, PARKED_ROW, NodeRow
 from syncd.store.survey import Survey, mtime_of, time_of
+from syncd.store.unlisted import take_names
 from syncd.treetypes import Kind, Path, Stat
 
 DIR_MODE = 0o700
@@ -131,6 +130,8 @@ class Round:
     """Nodes whose name is taken by something that will not leave, and where they belong."""
     is_left: bool = False
     """Something is pending even now that this was planned."""
+    unlisted: int = 0
+    """Files that are right, but parts of their lists are not here: nobody can have them from here."""
 
 
 def prepare(connection: sqlite3.Connection, survey: Survey, operations: Sequence[Operation]) -> Round:
@@ -247,25 +248,14 @@ class _Preparation:
         if row.on_disk:
             row.s_ccs, row.s_cidx, row.s_pcs, row.s_pidx = row.c_cs, row.c_idx, row.p_cs, row.p_idx
             row.s_acs, row.s_aidx = row.a_cs, row.a_idx
-            self._take_names(row)
+            if not take_names(self._db, row):
+                self.round.unlisted += 1
         row.pending = PENDING if self._copies_unsettled(row) else 0
         self._settled.append(row)
         if row.pending == 0:
             self.round.settled += 1
             if self._any_problems:
                 self._db.execute("DELETE FROM problem WHERE node=?", (row.id,))
-
-    def _take_names(self, row: NodeRow) -> None:
-        """From here on its blocks are those that Global names. Under the key of another epoch the same bytes have other
-        public names, and by its own names nobody would ask for them. A long list of which parts are not here names
-        none, and those stay by which its bytes are found again on this disk."""
-        if row.l_kind == FILE and row.l_blocks is not None and row.l_blocks != row.blocks:
-            packed = packed_entries(self._db, row.kind, row.listed, row.blocks)
-            if packed:
-                source = source_of(SourceKind.NODE, row.id)
-                blocks.drop(self._db, [(source, packed_on_disk(self._db, row))])
-                blocks.add(self._db, [(source, packed)])
-        row.l_blocks = row.l_listed = row.l_cls = None
 
     def _copies_unsettled(self, row: NodeRow) -> bool:
         if row.heads <= 1:

@@ -249,6 +249,12 @@ def m011_extended_attributes(db: Executes) -> None:
     db.execute("ALTER TABLE node ADD COLUMN l_xattrs BLOB")
 
 
+@FOLDER
+def m012_unlisted(db: Executes) -> None:
+    """Finds large files that are known by other names than Global's: see `store.unlisted`."""
+    db.execute("CREATE INDEX node_unlisted ON node(id) WHERE listed=1 AND l_blocks IS NOT NULL AND pending=0")
+
+
 @DEVICE
 def m001_first_device(db: Executes) -> None:
     """The tables as of the first version."""
