@@ -83,12 +83,19 @@ def generate(random: Callable[[int], bytes]) -> RecoveryKey:
 
 
 def parse(typed: str) -> RecoveryKey:
-    """The key from its words or its text, as a person typed it. Raises ConfigError."""
+    """The key from its words or its text, as a person typed it. Raises ConfigError SY-KEY-14."""
+    try:
+        return _parse(typed)
+    except ConfigError as error:
+        raise ConfigError(str(error), id="SY-KEY-14") from None
+
+
+def _parse(typed: str) -> RecoveryKey:
     if typed.strip().lower().startswith(PREFIX):
         return _checked_length(parse_base32_checked(typed.strip()[len(PREFIX) :]))
     raw = bytes_of_words(typed.replace("-", " ").split())
     if raw[-1:] != _check_byte(raw[:-1]):
-        raise ConfigError("a word is wrong, missing or in another order", fix="compare all 33 words")
+        raise ConfigError("a word is wrong, missing or in another order")
     return _checked_length(raw[:-1])
 
 

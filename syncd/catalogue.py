@@ -233,6 +233,13 @@ _ENTRIES = (
         "syncd key lock sets the first one; syncd key passphrase changes or removes it",
     ),
     Trouble(
+        "SY-KEY-14",
+        Exit.USAGE,
+        "these are not the words of a recovery key",
+        "A word was mistyped, left out or moved; the last one checks all others.",
+        "compare them with the paper, word by word",
+    ),
+    Trouble(
         "SY-CONF-01",
         Exit.CONFIG,
         "the configuration is not valid",
@@ -342,7 +349,7 @@ _ENTRIES = (
         "SY-PAIR-10",
         Exit.PAIRING,
         "the invitation was revoked or used up",
-        "Its maker took it back, or it had no joins left.",
+        "Its maker took it back, it had no joins left, or this device has joined by it before.",
         "ask for a new one:  syncd share",
     ),
     # --- sharing and joining: where

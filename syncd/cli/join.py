@@ -41,6 +41,7 @@ def join(
     need_daemon(session)
     secret = _invitation(session, invitation)
     is_link = secret.startswith(LINK_PREFIX)
+    _refuse_unasked(session, path)
     guest = _Guest(session)
     found = session.stream(
         "join.find",
@@ -97,6 +98,21 @@ def complete_code(typed: str) -> list[str]:
     return [f"{head}{dash}{word}" for word in WORDS if word.startswith(last)] if dash else []
 
 
+def _refuse_unasked(session: Session, path: str | None) -> None:
+    """To compare a directory with the folder a device has to be let in, and that uses an invitation up. Where nobody
+    can be asked afterwards, that is told before. Raises SyncdError SY-USE-02."""
+    if path is not None and not session.terminal.can_ask and _holds_something(os.path.expanduser(path)):
+        session.confirm(f"{text.escape(path)} is not empty. Join all the same?", default=True)
+
+
+def _holds_something(path: str) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return any(entry.name != ".syncd" for entry in entries)
+    except OSError:
+        return False  # the daemon says what is wrong with it
+
+
 def _target(session: Session, path: str | None, suggested: str) -> str:
     if path is None and not session.flags.yes:
         path = session.terminal.prompt("Where?", flag="PATH as the second argument, or --yes", default=suggested)
@@ -130,6 +146,7 @@ def preview_lines(preview: Json) -> list[str]:
     return [
         f"  {text.escape(preview['path'])} is not empty: {there}.",
         f"  Joining will {then}, keep both versions of {differ:,}. Nothing is deleted.",
+        "  To compare, this device was let in. With a no it leaves again, and needs a new invitation.",
     ]
 
 

@@ -98,6 +98,18 @@ def test_without_a_terminal_the_missing_answer_is_named(
     assert api.names() == calls
 
 
+def test_without_a_terminal_a_full_target_is_refused_before_the_invitation_is_used(cli: Cli, tmp_path: Path) -> None:
+    target = tmp_path / "p"
+    (target / ".syncd").mkdir(parents=True)
+    with scripted_daemon(tmp_path, script()) as api:
+        assert cli("join", LINK, str(target), "--json").code == 0
+        (target / "mine").write_text("mine")
+        told = cli("join", LINK, str(target), "--json")
+        assert (told.code, told.error["id"], told.error["try"]) == (2, "SY-USE-02", "give --yes")
+        assert api.names()[-1] == "version"
+        assert cli("join", LINK, str(target), "--yes", "--json").code == 0
+
+
 def test_empty_target_needs_no_yes(cli: Cli, tmp_path: Path) -> None:
     with scripted_daemon(tmp_path, script()):
         assert cli("join", CODE, "/p", "--json").code == 0
@@ -133,6 +145,7 @@ def test_no_to_the_preview_cancels(tmp_path: Path) -> None:
             assert person.end() == 1
         assert api.names()[-1] == "join.cancel"
     assert "[SY-USE-03]" in person.seen
+    assert "With a no it leaves again, and needs a new invitation." in person.seen
 
 
 def test_interrupt_at_a_question_cancels(tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ def test_wrong_missing_exchanged_or_unknown_word_is_noticed() -> None:
         [],
     ]
     for typed in wrong:
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError) as refused:
             recovery.parse(" ".join(typed))
+        assert refused.value.id == "SY-KEY-14"
 
 
 def test_right_check_word_after_too_few_words_is_noticed() -> None:
@@ -45,8 +46,9 @@ def test_right_check_word_after_too_few_words_is_noticed() -> None:
 def test_wrong_letter_in_the_text_is_noticed() -> None:
     wrong = KEY.text[:-1] + ("a" if KEY.text[-1] != "a" else "c")
     for typed in (wrong, KEY.text[:-3], recovery.PREFIX):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError) as refused:
             recovery.parse(typed)
+        assert refused.value.id == "SY-KEY-14"
 
 
 def test_public_half_is_stable_and_has_its_own_id() -> None:
