@@ -7,12 +7,13 @@ import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
 
+from ca.keyfiles import KEYS_DIRECTORY
 from syncd.catalogue import Exit
 from syncd.cli import text
 from syncd.cli.options import Argument
 from syncd.cli.session import Session, command, usage
 from syncd.errors import SyncdError
-from syncd.home import lock_home
+from syncd.home import LOCK_NAME, lock_home
 
 SCHEMA = "syncd.db/1"
 
@@ -35,6 +36,9 @@ def backup(
     """Copy every database to a directory. Keys are not among them. `--json` prints syncd.db/1."""
     target = Path(os.path.abspath(os.path.expanduser(directory)))
     with lock_home(_home(session)):
+        if any((target / name).exists() for name in (LOCK_NAME, KEYS_DIRECTORY)):
+            why = "The copies would replace its databases, and what these know with them."
+            raise usage(f"{text.escape(str(target))} is a home of syncd", why=why, fix="name another directory")
         if not session.flags.dry_run:
             _copy_all(_databases(session), target)
         found = [_about(path) for path in _databases(session)]

@@ -49,6 +49,17 @@ def test_dry_run_copies_nothing_and_says_so(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "copies").exists()
 
 
+def test_home_is_no_place_for_copies(cli: Cli, tmp_path: Path) -> None:
+    """They would replace what another home knows by what this one does."""
+    other = tmp_path / "other"
+    (other / "keys").mkdir(parents=True)
+    (other / "device.db").write_bytes(b"of another")
+    for home in (cli.home, other):
+        told = cli("db", "backup", str(home))
+        assert told.code == Exit.USAGE and "is a home of syncd" in told.err
+    assert (other / "device.db").read_bytes() == b"of another"
+
+
 def test_place_that_cannot_be_written_is_named(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     done = cli("db", "backup", str(tmp_path / "file" / "copies"))
