@@ -11,7 +11,9 @@ from typing import Annotated, Any
 from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.options import Argument, Option
-from syncd.cli.session import Session, command, here, seconds
+from syncd.cli.session import Session, command, here, usage
+
+LATEST_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 
 
 class Role(StrEnum):
@@ -125,8 +127,10 @@ def expire(
 
     `--json` prints syncd.member.change/1.
     """
-    until = _moment(when)
+    until = end_of(when)
     words = "never end" if until is None else f"end on {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+    if until is not None and until <= time.time():
+        words += ", which is past: at once"
     _change(session, folder, member, "expire", f"let the membership of {{who}} in {{folder}} {words}", until=until)
 
 
@@ -146,14 +150,22 @@ def _change(session: Session, folder: str, member: str, what: str, words: str, *
     session.show(done, lambda: changed_lines(done))
 
 
-def _moment(when: str) -> float | None:
+def end_of(when: str) -> float | None:
     """Unix seconds from a duration or a date; None for never. Raises SyncdError SY-USE-01."""
     if when == "never":
         return None
     try:
-        return datetime.fromisoformat(when).replace(tzinfo=UTC).timestamp()
+        moment = datetime.fromisoformat(when)
+        until = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except ValueError:
-        return time.time() + seconds(when, "WHEN")
+        try:
+            until = time.time() + text.parse_duration(when)
+        except ValueError:
+            what = f"{text.escape(when)} is neither a date nor a duration"
+            raise usage(what, fix="WHEN is 30d, 12h, 2027-01-31, 2027-01-31T18:00 (UTC) or never") from None
+    if not 0 <= until < LATEST_S:
+        raise usage(f"{text.escape(when)} is too far away", fix="name a date before 2200, or never")
+    return until
 
 
 @command(dry_run=False)
