@@ -8,7 +8,7 @@ from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.key import PasswordFile, read_passphrase
 from syncd.cli.options import Option
-from syncd.cli.session import Session, command
+from syncd.cli.session import Session, command, usage
 
 
 @command()
@@ -68,6 +68,8 @@ def passphrase(
 
     From standard input: the old passphrase in the first line, the new one in the second.
     """
+    if not session.call("status", folder=None, cwd=None)["keys"]["passphrase"]:
+        raise usage("the keys of this device have no passphrase", why="There is none to change.", fix="syncd key lock")
     old = read_passphrase(password_file, new=False)
     fresh = None if remove else read_passphrase(new_password_file, new=True, prompt="New passphrase")
     if remove and not session.flags.dry_run:

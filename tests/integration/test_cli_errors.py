@@ -96,6 +96,14 @@ def test_wrong_use_is_exit_2_in_both_forms(cli: Cli, tmp_path: Path, arguments: 
     assert as_json.error["id"].startswith("SY-USE-0")
 
 
+def test_passphrase_that_was_never_set_is_not_asked_for(cli: Cli, tmp_path: Path) -> None:
+    keys = {"locked": False, "passphrase": False, "warning": None}
+    with scripted_daemon(tmp_path, {"status": {**status(), "keys": keys}}) as api:
+        told = cli("key", "passphrase", "--remove")
+    assert told.code == 2 and "have no passphrase" in told.err and "syncd key lock" in told.err
+    assert "key.passphrase" not in api.names()
+
+
 def test_typo_is_answered_with_a_suggestion(cli: Cli) -> None:
     assert "Did you mean 'status'?" in cli("statsu").err
 
