@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat as mode_bits
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,13 +87,25 @@ def drop(parent: int, name: bytes) -> None:
         return
 
 
+def _open_whatever_its_mode(stage: int, token: bytes) -> int:
+    """Open a staged file for a flush: it may have been given a mode by which its owner cannot read it."""
+    try:
+        return os.open(token, O_READ | os.O_NOFOLLOW, dir_fd=stage)
+    except PermissionError:
+        mode = mode_bits.S_IMODE(os.stat(token, dir_fd=stage, follow_symlinks=False).st_mode)
+        os.chmod(token, mode | 0o400, dir_fd=stage)
+        fd = os.open(token, O_READ | os.O_NOFOLLOW, dir_fd=stage)
+        os.chmod(fd, mode)
+        return fd
+
+
 def flush_each(stage: int, tokens: Sequence[bytes]) -> None:
     """fsync from several threads at once, so that the file system can commit many files together. A symlink cannot be
     opened for that: it is flushed with its name."""
 
     def flush(token: bytes) -> bool:
         try:
-            fd = os.open(token, O_READ | os.O_NOFOLLOW, dir_fd=stage)
+            fd = _open_whatever_its_mode(stage, token)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return False

@@ -449,10 +449,25 @@ class DirTree:
             raise
         old = self._now_or(expected, places.old, token)
         if old.kind is Kind.DIR:
-            self._renames.exchange(places.old, token, parent, name)
-            self._renames.noreplace(places.old, token, places.stage, token)
+            self._exchange_back(places, token, parent, name)
             raise self._is_directory_now(path, old)
         return self._replaced(places, token, parent, name, expected, staged)
+
+    def _exchange_back(self, places: Places, token: bytes, parent: int, name: bytes) -> None:
+        try:
+            self._renames.exchange(places.old, token, parent, name)
+        except FileNotFoundError:  # what was staged is gone from there: somebody has deleted it at once
+            self._give_back(places, token, parent, name)
+        else:
+            self._renames.noreplace(places.old, token, places.stage, token)
+
+    def _give_back(self, places: Places, token: bytes, parent: int, name: bytes) -> None:
+        """Put a directory of the user back; under its token, beside its name, if something else has that by now: left
+        out of sight it and all that is in it would be missed, and what is missed is deleted everywhere."""
+        try:
+            self._renames.noreplace(places.old, token, parent, name)
+        except FileExistsError:
+            self._renames.noreplace(places.old, token, parent, token)
 
     def _exchange_in_steps(
         self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat, staged: Stat
@@ -468,17 +483,34 @@ class DirTree:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            self._renames.noreplace(parent, name, places.old, token)  # no links either: a moment without the name
-            old = self._now_or(expected, places.old, token)
-            if old.kind is Kind.DIR:  # it cannot have a second name
-                self._renames.noreplace(places.old, token, parent, name)
-                raise self._is_directory_now(path, old) from None
-            try:
-                self._name(places.stage, token, parents, path)
-            except FileExistsError:  # somebody took the name in that moment, and keeps it
-                return self._replaced(places, token, parent, name, expected, staged)._replace(new=None)
-        else:
+            return self._exchange_without_links(places, parents, token, path, expected, staged)
+        try:
             os.rename(token, name, src_dir_fd=places.stage, dst_dir_fd=parent)
+        except OSError:
+            if self._stat(places.old, token).nlink == 1:  # its other name is gone all the same
+                return self._replaced(places, token, parent, name, expected, staged)._replace(new=None)
+            os.unlink(token, dir_fd=places.old)  # else this token would be taken whenever that is tried again
+            raise
+        return self._replaced(places, token, parent, name, expected, staged)
+
+    def _exchange_without_links(
+        self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat, staged: Stat
+    ) -> Replaced:
+        """There is a moment without the name."""
+        parent, name = parents.of(path), path[-1]
+        self._renames.noreplace(parent, name, places.old, token)
+        old = self._now_or(expected, places.old, token)
+        if old.kind is Kind.DIR:  # it cannot have a second name
+            self._give_back(places, token, parent, name)
+            raise self._is_directory_now(path, old)
+        try:
+            self._name(places.stage, token, parents, path)
+        except OSError:
+            try:
+                self._renames.noreplace(places.old, token, parent, name)
+            except OSError:  # somebody took the name in that moment, and keeps it; or the disk does nothing any more
+                return self._replaced(places, token, parent, name, expected, staged)._replace(new=None)
+            raise
         return self._replaced(places, token, parent, name, expected, staged)
 
     def _replaced(
@@ -507,7 +539,7 @@ class DirTree:
         self._renames.noreplace(parent, path[-1], places.old, check_token(token))
         old = self._now_or(expected, places.old, token)
         if old.kind is Kind.DIR:
-            self._renames.noreplace(places.old, token, parent, path[-1])
+            self._give_back(places, token, parent, path[-1])
             raise self._is_directory_now(path, old)
         return Replaced(old, not self._comparable(expected, old).same_but_moved(old))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gc
 import itertools
 import os
@@ -337,6 +338,23 @@ def test_slow_flush_of_everything_is_followed_by_flushes_of_our_files(
     tree.close()
 
 
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("mode", [0o200, 0])
+def test_file_that_may_not_be_read_is_flushed_with_the_others(tmp_path: FilePath, mode: int) -> None:
+    """Somebody's file has a mode by which nobody but root could open it: no other waits for that."""
+    moments = itertools.count(0.0, 3.0)
+    tree = make_tree(tmp_path, lambda: next(moments))
+    tree.write_marker(MARKER)
+    tree.flush([])
+    os.chown(tmp_path / "root" / ".syncd" / "stage", NOBODY, NOBODY)
+    with as_nobody():
+        stage(tree, b"t1")
+        tree.stage_small(b"t2", b"closed", mode, None)
+        tree.flush([b"t1", b"t2"])
+    assert {stat.mode for name, stat in tree.list_staged() if name == b"t2"} == {mode}
+    tree.close()
+
+
 def test_names_in_a_directory_that_is_elsewhere_by_now_are_flushed_with_everything(
     tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,6 +510,83 @@ def test_directory_that_takes_a_name_in_the_last_moment_stays(tmp_path: FilePath
     assert (root / os.fsdecode(A[-1]) / "inside").read_bytes() == b"of the user"
     assert not tree.list_old()
     assert [name for name, _ in tree.list_staged()] == [b"t1"]
+    tree.close()
+
+
+@pytest.mark.parametrize("act", ["retire", "exchange"])
+def test_directory_whose_name_is_taken_before_it_is_back_can_be_seen_beside_it(tmp_path: FilePath, act: str) -> None:
+    """Somebody moves a directory to the name of a file right before that is taken away, and right after it makes
+    something else there, or deletes what took its place: all that is in it would be missed in the folder."""
+
+    folder = tmp_path / "root"
+
+    class Hastier(Hasty):
+        def exchange(self, fd: int, name: bytes, other_fd: int, other: bytes) -> None:
+            super().exchange(fd, name, other_fd, other)
+            if other == A[-1]:
+                (folder / "a").unlink()
+
+        def noreplace(self, fd: int, name: bytes, to_fd: int, to: bytes) -> None:
+            super().noreplace(fd, name, to_fd, to)
+            if name == A[-1]:
+                (folder / "a").write_bytes(b"new")
+
+    make_tree(tmp_path).close()
+    tree = DirTree(bytes(folder), str(tmp_path / "home"), time.monotonic, Hastier(folder))
+    tree.write_marker(MARKER)
+    (folder / "a").write_bytes(b"as it was")
+    before = tree.stat(A)
+    stage(tree, b"t1", b"what is to replace it")
+    with pytest.raises(LocallyChanged):
+        tree.retire(A, b"t2", before) if act == "retire" else tree.exchange(b"t1", A, before)
+    assert not tree.list_old()
+    [found] = folder.glob("*/inside")
+    assert found.read_bytes() == b"of the user" and found.parent.name == ("t2" if act == "retire" else "a")
+    assert act == "exchange" or (folder / "a").read_bytes() == b"new"
+    tree.close()
+
+
+# --- a disk that cannot exchange names, and fails --------------------------------------------------------------------
+
+
+class Losing(syscalls.Renames):
+    """On a disk that cannot exchange names, what was staged is gone when it is to take the name of another."""
+
+    def __init__(self) -> None:
+        super().__init__(atomic=False)
+        self._moves = 0
+
+    def noreplace(self, fd: int, name: bytes, to_fd: int, to: bytes) -> None:
+        super().noreplace(fd, name, to_fd, to)
+        if name == to == b"t1":
+            self._moves += 1
+            if self._moves == 2:  # it was tried in one step, and is back
+                os.unlink(to, dir_fd=to_fd)
+
+
+def refuse_link(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_exchange_that_fails_half_way_is_undone_and_can_be_tried_again(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse_link)
+    make_tree(tmp_path).close()
+    tree = DirTree(bytes(tmp_path / "root"), str(tmp_path / "home"), time.monotonic, Losing())
+    tree.write_marker(MARKER)
+    (tmp_path / "root" / "a").write_bytes(b"as it was")
+    stage(tree, b"t1", b"lost")
+    with pytest.raises(NotThere):
+        tree.exchange(b"t1", A, tree.stat(A))
+    assert (tmp_path / "root" / "a").read_bytes() == b"as it was"
+    assert not tree.list_old()
+    stage(tree, b"t1", b"staged again")
+    assert tree.exchange(b"t1", A, tree.stat(A)).new is not None
+    assert (tmp_path / "root" / "a").read_bytes() == b"staged again"
+    assert [name for name, _ in tree.list_old()] == [b"t1"]
     tree.close()
 
 
