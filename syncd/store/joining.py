@@ -459,8 +459,10 @@ def wake_siblings(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     changed."""
     for part in rows.chunks(sorted(ids)):
         connection.execute(
-            f"UPDATE node SET pending={PENDING} WHERE pending=0 AND id IN (SELECT s.id FROM node t JOIN node s "
-            f"ON s.parent=t.parent AND s.name=t.name AND s.id<>t.id WHERE t.id IN ({rows.marks(part)}))",
+            f"UPDATE node SET pending={PENDING} WHERE pending=0 AND id IN (SELECT s.id FROM "
+            "(SELECT parent, name, count(*) AS many, min(id) AS first FROM node "
+            f"WHERE id IN ({rows.marks(part)}) GROUP BY parent, name) t "
+            "JOIN node s ON s.parent=t.parent AND s.name=t.name WHERE t.many>1 OR s.id<>t.first)",
             part,
         )
 
@@ -490,10 +492,7 @@ def wake_view(
     connection.executemany(
         f"UPDATE node SET pending={PENDING} WHERE parent=? AND pending=0 "
         "AND (heads>1 OR (l_kind<>0 AND l_name IS NOT name))",
-        [
-            (parent,)
-            for parent in marked | {one for parent in marked for one in lineage.parents(lineage.inside(parent))}
-        ],
+        [(parent,) for parent in marked.union(*map(lineage.parents, {lineage.inside(parent) for parent in marked}))],
     )
     if lineage.odd():
         # Nodes without a place are named by their id, and all stand at the root.
@@ -514,7 +513,9 @@ def _wake_ancestors(connection: sqlite3.Connection, nodes: Iterable[int]) -> set
     """Deleted directories live only by what is in them: up to the first that lives by itself. Their claims."""
     claims: set[Claim] = set()
     level = set(nodes)
+    passed: set[int] = set()
     while level:
+        passed |= level
         found: list[tuple[int, int | None, bytes | None]] = []
         for part in rows.chunks(sorted(level)):
             query = f"SELECT id, parent, name FROM node WHERE id IN ({rows.marks(part)}) AND kind IN ({NONE},{DELETED})"
@@ -524,7 +525,7 @@ def _wake_ancestors(connection: sqlite3.Connection, nodes: Iterable[int]) -> set
         )
         wake_siblings(connection, [node for node, _, _ in found])
         claims |= {(parent, name) for _, parent, name in found if parent is not None and name is not None}
-        level = {parent for _, parent, _ in found if parent is not None}
+        level = {parent for _, parent, _ in found if parent is not None} - passed
     return claims
 
 
@@ -566,12 +567,13 @@ def _wake_alike(connection: sqlite3.Connection, lineage: Lineage, claims: Iterab
     for parent, name in claims:
         keys.setdefault(lineage.inside(parent), set()).add(disk_key(name, disk))
     for directory, taken in keys.items():
-        parents = lineage.parents(directory)
-        found = connection.execute(
-            f"SELECT id, name, heads>1 OR (l_kind<>0 AND l_name IS NOT name) FROM node "
-            f"WHERE parent IN ({rows.marks(parents)}) AND pending=0",
-            parents,
-        ).fetchall()
+        found: list[tuple[int, bytes, int]] = []
+        for part in rows.chunks(lineage.parents(directory)):
+            query = (
+                "SELECT id, name, heads>1 OR (l_kind<>0 AND l_name IS NOT name) FROM node "
+                f"WHERE parent IN ({rows.marks(part)}) AND pending=0"
+            )
+            found += connection.execute(query, part)
         woken = [(id_,) for id_, name, is_renamed in found if is_renamed or disk_key(name, disk) in taken]
         connection.executemany(f"UPDATE node SET pending={PENDING} WHERE id=?", woken)
 
@@ -593,7 +595,7 @@ def settle_cycles(connection: sqlite3.Connection, sources: Sources, moved: Itera
     In each cycle the latest move counts as not made; a node whose every place closes one has no place. Answers the
     claims that changed hands.
     """
-    if not _any_undone(connection) and not any(_is_in_cycle(connection, node) for node in moved):
+    if not _any_undone(connection) and not _is_any_in_cycle(connection, moved):
         return set()
     return _Settling(connection, sources).run()
 
@@ -602,15 +604,19 @@ def _any_undone(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM meta WHERE key='undone'").fetchone() is not None
 
 
-def _is_in_cycle(connection: sqlite3.Connection, start: int) -> bool:
-    seen: set[int] = set()
-    at: int | None = start
-    while at is not None and at != rows.ROOT_ROW:
-        if at in seen:
-            return True
-        seen.add(at)
-        found = connection.execute("SELECT parent FROM node WHERE id=?", (at,)).fetchone()
-        at = None if found is None else found[0]
+def _is_any_in_cycle(connection: sqlite3.Connection, nodes: Iterable[int]) -> bool:
+    ends = {rows.ROOT_ROW}
+    """From these a walk upwards is known to end."""
+    for node in nodes:
+        passed: set[int] = set()
+        at: int | None = node
+        while at is not None and at not in ends:
+            if at in passed:
+                return True
+            passed.add(at)
+            found = connection.execute("SELECT parent FROM node WHERE id=?", (at,)).fetchone()
+            at = None if found is None else found[0]
+        ends |= passed
     return False
 
 
@@ -623,6 +629,8 @@ class _Settling:
         self._options: dict[int, list[_Place]] = {}
         self._choice: dict[int, int] = {}
         self._single: set[int] = set()
+        self._ends = {rows.ROOT_ROW}
+        """From these a walk upwards ends, whatever else is undone: it passes nothing that is in a cycle."""
 
     def run(self) -> set[Claim]:
         query = (
@@ -635,10 +643,28 @@ class _Settling:
         for options in self._options.values():
             options.sort(key=lambda place: self._sources.stamp(place.cs, place.idx), reverse=True)
         for node in sorted(self._options):
-            while (cycle := self._cycle_from(node)) is not None:
-                undone = max(cycle, key=lambda member: self._stamp(self._chosen(member)))
-                self._choice[undone] = self._choice.get(undone, 0) + 1
+            self._settle(node)
         return self._note()
+
+    def _settle(self, start: int) -> None:
+        """Walk upwards; in each cycle undo the latest move, and go on from what was moved."""
+        walk: list[int] = []
+        at_step: dict[int, int] = {}
+        at = start
+        while at not in self._ends:
+            if at in at_step:
+                at = max(walk[at_step[at] :], key=lambda member: self._stamp(self._chosen(member)))
+                self._choice[at] = self._choice.get(at, 0) + 1
+                for left in walk[at_step[at] :]:
+                    del at_step[left]
+                del walk[len(at_step) :]
+            at_step[at] = len(walk)
+            walk.append(at)
+            place = self._chosen(at)
+            if place is None:
+                break
+            at = place.parent
+        self._ends.update(walk)
 
     def _chosen(self, node: int) -> _Place | None:
         if node not in self._options:
@@ -650,20 +676,6 @@ class _Settling:
         choice = self._choice.get(node, 0)
         options = self._options[node]
         return options[choice] if choice < len(options) else None
-
-    def _cycle_from(self, start: int) -> list[int] | None:
-        path: dict[int, None] = {}
-        at = start
-        while at != rows.ROOT_ROW:
-            if at in path:
-                walked = list(path)
-                return walked[walked.index(at) :]
-            path[at] = None
-            place = self._chosen(at)
-            if place is None:
-                return None
-            at = place.parent
-        return None
 
     def _stamp(self, place: _Place | None) -> Stamp:
         return (0, b"", 0, b"") if place is None else self._sources.stamp(place.cs, place.idx)

@@ -8,7 +8,7 @@ upwards ends because `joining.settle_cycles` leaves no cycle.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 
 from ca.values import dataclass
@@ -34,9 +34,12 @@ class Lineage:
 
     connection: sqlite3.Connection
     _rows: dict[int, NodeRow | None] = field(default_factory=dict)
-    _directories: dict[int, int] = field(default_factory=dict)
+    _directories: dict[int, int] = field(default_factory=lambda: {ROOT_ROW: ROOT_ROW})
     _lives: dict[int, bool] = field(default_factory=dict)
     _odd: tuple[int, ...] | None = None
+    _odd_parents: dict[int, list[int]] | None = None
+    _strays: dict[tuple[int, bytes], list[int]] | None = None
+    _nowhere: dict[bytes, list[NodeRow]] | None = None
 
     def remember(self, row: NodeRow) -> None:
         """A row that was read already."""
@@ -53,21 +56,20 @@ class Lineage:
 
     def inside(self, parent: int) -> int:
         """The directory in which children of a node stand: that node, or the nearest above it that is one."""
-        known = self._directories.get(parent)
-        if known is not None:
-            return known
+        passed = {parent: None}
         at = parent
-        for _ in range(MAX_DEPTH):
+        while at not in self._directories:
             row = None if at == ROOT_ROW else self.row(at)
             if row is None or not self._is_known(row):
-                at = ROOT_ROW
-            if at == ROOT_ROW or row is None or row.kind in (DIR, DELETED, NONE):
-                break
-            at = ROOT_ROW if row.parent is None else row.parent
-        else:
-            at = ROOT_ROW
-        self._directories[parent] = at
-        return at
+                self._directories[at] = ROOT_ROW
+            elif row.kind in (DIR, DELETED, NONE):
+                self._directories[at] = at
+            else:
+                at = ROOT_ROW if row.parent is None or row.parent in passed else row.parent
+                passed[at] = None
+        found = self._directories[at]
+        self._directories.update(dict.fromkeys(passed, found))
+        return found
 
     def _is_known(self, row: NodeRow) -> bool:
         """Whether any record about it has come; else it is only the parent that another one names."""
@@ -80,17 +82,35 @@ class Lineage:
         """Has living content, or is something that holds children and has a living one."""
         if row.kind in (FILE, DIR, SYMLINK):
             return True
-        known = self._lives.get(row.id)
-        if known is None:
-            # Below a deleted directory there may be others; the first thing that lives by itself decides.
-            query = (
-                "WITH RECURSIVE below(id, kind) AS (SELECT id, kind FROM node WHERE parent=?1 AND id<>?1 "
-                "UNION SELECT n.id, n.kind FROM below b JOIN node n ON n.parent=b.id WHERE b.kind IN (0,4)) "
-                "SELECT 1 FROM below WHERE kind IN (1,2,3) LIMIT 1"
-            )
-            found = self.connection.execute(query, (row.id,)).fetchone() is not None
-            known = self._lives[row.id] = found and self._is_known(row)
-        return known
+        return self._holds_life(row.id) and self._is_known(row)
+
+    def _holds_life(self, node: int) -> bool:
+        """Whether something living is below a node: below a deleted directory there may be others, and the first thing
+        that lives by itself decides."""
+        if node in self._lives:
+            return self._lives[node]
+        above: dict[int, int] = {}
+        level = [node]
+        while level:
+            following = []
+            for parent, child, kind in self._below(level):
+                if kind in (FILE, DIR, SYMLINK) or self._lives.get(child):
+                    while parent != node:
+                        self._lives[parent] = True
+                        parent = above[parent]
+                    self._lives[node] = True
+                    return True
+                if child not in self._lives and child not in above and child != node:
+                    above[child] = parent
+                    following.append(child)
+            level = following
+        self._lives.update(dict.fromkeys((node, *above), False))
+        return False
+
+    def _below(self, level: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        for part in rows.chunks(level):
+            query = f"SELECT parent, id, kind FROM node WHERE parent IN ({rows.marks(part)})"
+            yield from self.connection.execute(query, part)
 
     def name(self, row: NodeRow) -> bytes:
         """The name that its place gives it."""
@@ -99,29 +119,55 @@ class Lineage:
     def claimants(self, directory: int, name: bytes) -> list[NodeRow]:
         """All nodes, living or not, whose place gives them this name in this directory."""
         found = rows.read(self.connection, "WHERE parent=? AND name=?", (directory, name))
-        for odd in self.odd():
-            if odd == directory or self.inside(odd) != directory:
-                continue
-            found += rows.read(self.connection, "WHERE parent=? AND name=?", (odd, name))
-        if directory == ROOT_ROW and name.startswith(_UNNAMED):
-            unplaced = [row for row in map(self.row, self.odd()) if row is not None and row.parent is None]
-            found += [row for row in unplaced if self.name(row) == name and self._is_known(row)]
+        if self.odd():
+            strays = self._strays_by_claim().get((directory, name), ())
+            found += rows.read_ids(self.connection, strays).values()
+            if directory == ROOT_ROW and name.startswith(_UNNAMED):
+                found += [row for row in self._unplaced().get(name, ()) if self._is_known(row)]
         return [row for row in found if self.directory(row) == directory]
+
+    def _strays_by_claim(self) -> dict[tuple[int, bytes], list[int]]:
+        """Children that do not stand in what they name as their parent, by the directory in which they do, and name."""
+        if self._strays is None:
+            self._strays = {}
+            for directory, parents in self._odd_inside().items():
+                for parent in parents:
+                    query = "SELECT name, id FROM node WHERE parent=?"
+                    for name, child in self.connection.execute(query, (parent,)):
+                        self._strays.setdefault((directory, name), []).append(child)
+        return self._strays
+
+    def _unplaced(self) -> dict[bytes, list[NodeRow]]:
+        """Nodes without a place, by their names."""
+        if self._nowhere is None:
+            self._nowhere = {}
+            for row in rows.read_ids(self.connection, self.odd()).values():
+                if row.parent is None:
+                    self._nowhere.setdefault(self.name(row), []).append(row)
+        return self._nowhere
+
+    def _odd_inside(self) -> dict[int, list[int]]:
+        """By directory, the odd nodes whose children stand in it and not in them."""
+        if self._odd_parents is None:
+            self._odd_parents = {}
+            for odd in self.odd():
+                directory = self.inside(odd)
+                if directory != odd:
+                    self._odd_parents.setdefault(directory, []).append(odd)
+        return self._odd_parents
 
     def children(self, directory: int) -> list[NodeRow]:
         """All nodes, living or not, that stand in this directory."""
         found = rows.read(self.connection, "WHERE parent=?", (directory,))
-        for odd in self.odd():
-            if odd != directory and self.inside(odd) == directory:
-                found += rows.read(self.connection, "WHERE parent=?", (odd,))
+        for odd in self._odd_inside().get(directory, ()):
+            found += rows.read(self.connection, "WHERE parent=?", (odd,))
         if directory == ROOT_ROW:
-            unplaced = [row for row in map(self.row, self.odd()) if row is not None and row.parent is None]
-            found += [row for row in unplaced if self._is_known(row)]
+            found += [row for same in self._unplaced().values() for row in same if self._is_known(row)]
         return [row for row in found if row.id != ROOT_ROW and self.directory(row) == directory]
 
     def parents(self, directory: int) -> list[int]:
         """What the nodes that stand in this directory name as their parent."""
-        return [directory, *(odd for odd in self.odd() if odd != directory and self.inside(odd) == directory)]
+        return [directory, *self._odd_inside().get(directory, ())]
 
     def odd(self) -> tuple[int, ...]:
         """Nodes whose children may stand elsewhere, and nodes without a place."""
