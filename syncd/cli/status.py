@@ -97,7 +97,7 @@ def _request_lines(found: Json) -> list[str]:
     apart = sum(folder.get("only_here", 0) for folder in found["folders"])
     lines = [f"{text.count(waiting, 'request')} for you:  syncd requests"] if waiting else []
     if apart:
-        lines.append(f"{text.count(apart, 'change')} only here, without the right to send:  syncd explain PATH")
+        lines.append(f"{text.count(apart, 'change')} only here, made without the right to send:  syncd explain PATH")
     return [*lines, f"{text.count(copies, 'conflict')}, both versions kept:  syncd conflicts"] if copies else lines
 
 

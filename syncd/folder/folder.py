@@ -146,6 +146,8 @@ class FolderTask(Ground):
     def use_rights(self, rights: Rights) -> None:
         """The roster, or the clock, lets this device do something else from now on."""
         if rights != self.rights:
+            if rights.publishes and not self.rights.publishes:
+                self.scanner.rescan()  # what was made here meanwhile is to be told
             self.rights = rights
             self.wake_plan()
             self.tell()

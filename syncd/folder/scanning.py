@@ -19,7 +19,7 @@ from syncd.folder.problems import problem_of
 from syncd.folder.retrying import Retries
 from syncd.folder.waves import Waves
 from syncd.model.changesets import MAX_RECORDS
-from syncd.store import counts, filtering, waves
+from syncd.store import counts, filtering, reoffer, waves
 from syncd.store.draft import Draft, Examined
 from syncd.store.examine import Examination, Opened, Previous, examine, is_shared
 from syncd.store.glance import Begun, RootMoved, Seen, db_begin, db_look, db_look_also
@@ -217,6 +217,8 @@ class Scanner:
         rights = ground.rights
 
         def begin() -> tuple[Begun, tuple[_Published | None, Counted | None]]:
+            if dirty is None and rights.publishes:
+                reoffer.db_offer(self._store.connection)
             begun, published = look(), None
             if begun.is_as_known and not rights.waits:
                 assert begun.glimpse is not None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ca.ids import DeviceId
+from ca.roles import Action
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text, copies_json, folder_problems, names_through
 from syncd.folder.folder import FolderTask, State
@@ -52,10 +53,11 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
     if folder.state is State.PAUSED:
         state, why, fix = "waiting", "its folder is paused", f"syncd resume {folder.name}"
     rule: str | None = None
-    is_ignored = False
+    is_ignored = is_alone = False
     if task is not None:
         stat = await task.blocking(_maybe_stat, task, names)
         row = await task.db(row_at, task, names)
+        is_alone = row is not None and row.pending == ONLY_HERE and row.on_disk
         stays, missing = await task.blocking(_attributes_apart, task, names, row)
         is_directory, facts = _asked(stat, row)
         rule = task.ignores.rule(names, is_directory, facts, task.now_ns())
@@ -84,7 +86,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
                 "name": folder.membership.member_name(device),
                 "connected": contact.connected,
                 "through": names_through(folder, contact.through),
-                "has": None if task is None or is_ignored or not task.peer_is_level(device) else True,
+                "has": None if task is None or is_ignored or is_alone or not task.peer_is_level(device) else True,
             }
             for device, contact in contacts.items()
         ],
@@ -166,7 +168,12 @@ def _only_here(folder: RunningFolder, row: NodeRow) -> tuple[str, str | None, st
     named = "none" if role is None else role.name.lower()
     if not row.on_disk and row.kind in (FILE, DIR, SYMLINK):
         why = f"it was deleted only here: your role is {named}, without the right to delete, so the others keep it"
+        if folder.membership.may(Action.DELETE):
+            why = "it was deleted only here, while your role did not allow that, so the others keep it"
         return "waiting", None, why, "syncd restore PATH --gone-here  brings it back"
+    if folder.membership.may(Action.WRITE):
+        why = "this change is only here: it was made while your role did not allow it"
+        return "waiting", None, why, f"syncd folder rescan {folder.name}  sends it; if it stays, send a copy of it"
     return "waiting", None, f"this change is only here: your role is {named}, so it is kept and not sent", None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
 from syncd.model.naming import holds_any
-from syncd.model.records import Attributes, Content, Place, Record, file_of
+from syncd.model.records import DIRECTORY, Attributes, Content, Place, Record, file_of
 from syncd.model.xattrs import Xattrs, pack, unpack
 from syncd.store import blocks, counts, rows
 from syncd.store.blocks import SourceKind, source_of
@@ -18,9 +18,10 @@ from syncd.store.contents import disk_value, keep_parts, packed_entries, packed_
 from syncd.store.departures import Departures
 from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, content_of, settle_pending, stands
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Source, read_heads
+from syncd.store.journal import QUARANTINED
 from syncd.store.names import maybe_expected
 from syncd.store.prepare import expected_stat
-from syncd.store.rows import DIR, NodeRow, Value, value_of
+from syncd.store.rows import DIR, NONE, NodeRow, Value, value_of
 from syncd.store.scan import Action, Item, fresh_node_id
 from syncd.store.spelling import COLLISION_MARK, personality_of, spellings
 from syncd.treetypes import Kind
@@ -256,9 +257,13 @@ class Publisher:
         if row is None or content is None or row.nid in self._desk.drafted:
             self._desk.draft.again.append(examined.item.path)
             return
+        is_offered = self._is_offered(row)
+        if is_offered and row.kind == NONE and row.parent is None:
+            self._offer(examined, row, content)
+            return
         value = value_of(content)
         listed, on_disk = disk_value(row)
-        if rows.same_blocks(row.l_kind, value.listed, value.blocks, listed, on_disk):
+        if not is_offered and rows.same_blocks(row.l_kind, value.listed, value.blocks, listed, on_disk):
             self._attributes(row, examined)
             return
         if self._is_suspect(row, examined):
@@ -266,7 +271,10 @@ class Publisher:
         if self._is_global(row, value):
             self._became_global(row, examined, value)
             return
-        if not self._desk.publishes or row.pending == ONLY_HERE:
+        if is_offered and value.same_as(row.kind, row.size, row.listed, row.blocks):
+            self._take_back_place(row, examined)
+            return
+        if not self._desk.publishes or (row.pending == ONLY_HERE and not is_offered):
             self._desk.forget_blocks(row)
             assert row.l_parent is not None
             self._desk.place_on_disk(row, row.l_parent, examined, value)
@@ -288,6 +296,47 @@ class Publisher:
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
+
+    def _is_offered(self, row: NodeRow) -> bool:
+        """Whether it stands only here because this device might not publish when it was made, and now it may. What was
+        published and then judged to count nowhere stays only here."""
+        if not self._desk.publishes or row.pending != ONLY_HERE or not row.on_disk:
+            return False
+        judged = self._db.execute("SELECT 1 FROM changeset WHERE seq=? AND state=?", (row.s_ccs, QUARANTINED))
+        return judged.fetchone() is None
+
+    def _offer(self, examined: Examined, row: NodeRow, content: Content) -> None:
+        """Something new that nobody was told of."""
+        item = examined.item
+        parent = self._parents.get(item.parent)
+        is_told = parent is None or parent.kind != NONE or parent.l_parent is None or parent.nid in self._desk.drafted
+        if parent is not None and not is_told and not self._is_offered(parent):
+            self._desk.note_stat(row, examined.stat, examined.seen_ns)  # it stays only here with its directory
+            rows.write(self._db, [row])
+            return
+        if not is_told or self._is_orphan(item, parent) or row.nid in self._desk.drafted:
+            self._desk.draft.again.append(item.path)
+            return
+        self._desk.drafted.add(row.nid)
+        record = Record(row.nid, content, (), Place(item.parent, item.name), (), attributes_of(examined), ())
+        before = packed_on_disk(self._db, row)
+
+        def settle(joined: NodeRow, source: Source, index: int) -> None:
+            assert joined.l_parent is not None
+            blocks.drop(self._db, [(source_of(SourceKind.NODE, joined.id), before)])
+            self._desk.stand(joined, joined.l_parent, examined, content, source, index)
+            joined.s_pcs, joined.s_pidx = source.seq, index
+            joined.s_acs, joined.s_aidx = _attributes_said(record, joined, source, index, examined)
+            settle_pending(joined)
+
+        self._desk.draft.add(record, settle)
+
+    def _take_back_place(self, row: NodeRow, examined: Examined) -> None:
+        """What others have stands here under a name of this disk alone: it goes where they have it."""
+        self._desk.note_stat(row, examined.stat, examined.seen_ns)
+        row.pending = PENDING
+        rows.write(self._db, [row])
+        self._desk.draft.unchanged += 1
 
     def _is_suspect(self, row: NodeRow, examined: Examined) -> bool:
         """Whether its bytes are others under the stat that it had, and the disk would not let it be read before: nobody
@@ -340,6 +389,12 @@ class Publisher:
         row = self._desk.current(known)
         if row is None or row.nid in self._desk.drafted:
             self._desk.draft.again.append(examined.item.path)
+            return
+        if row.l_kind == DIR and self._is_offered(row):
+            if row.kind == NONE and row.parent is None:
+                self._offer(examined, row, DIRECTORY)
+            else:
+                self._take_back_place(row, examined)
             return
         self._attributes(row, examined)
 

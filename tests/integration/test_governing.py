@@ -76,6 +76,24 @@ def test_editor_who_may_not_delete_deletes_nothing_elsewhere(three: list[Compute
     assert carla.ask("restore", str(carla.folder), "--gone-here")["files"] == 0
 
 
+def test_what_a_viewer_wrote_is_sent_once_the_role_allows_it(three: list[Computer]) -> None:
+    anna, ben, carla = three
+    (anna.folder / "plan").write_text("as agreed")
+    wait_equal([computer.folder for computer in three], NEWS_S)
+    anna.ask("member", "role", FOLDER, "carla", "viewer", "--yes")
+    wait_until(lambda: role_of(carla, "carla")[0] == "viewer", HEARD_S, "carla did not hear that she is a viewer")
+    (carla.folder / "plan").write_text("as carla sees it")
+    (carla.folder / "own").mkdir()
+    (carla.folder / "own" / "notes").write_text("hers")
+    wait_until(lambda: only_here(carla) == 3, NEWS_S, "what is only here is not counted")
+    told = carla.ask("explain", str(carla.folder / "own" / "notes"))
+    assert "your role is viewer" in told["why"] and [peer["has"] for peer in told["peers"]] == [None, None]
+    anna.ask("member", "role", FOLDER, "carla", "editor", "--yes")
+    wait_until(lambda: only_here(carla) == 0, NEWS_S, "what may go is still only here")
+    wait_equal([computer.folder for computer in three], NEWS_S)
+    assert (ben.folder / "plan").read_text() == "as carla sees it"
+
+
 def test_suspended_member_is_out_and_comes_back(three: list[Computer]) -> None:
     anna, ben, carla = three
     anna.ask("member", "suspend", FOLDER, "carla", "--yes")
