@@ -23,7 +23,6 @@ from syncd.store.apply import Done, carry_out
 from syncd.store.commit import Committed
 from syncd.store.glance import RootMoved, demand_root
 from syncd.store.prepare import Round, Step
-from syncd.store.recovery import publish_late_edits
 from syncd.store.staging import Staging
 from syncd.store.tally import Counted
 from syncd.treetypes import ROOT, LocallyChanged, NameTaken, NoSpace, NotThere, RootState, TreeError
@@ -261,7 +260,7 @@ class Applier:
             self._space_at, self._has_failed, self._counted = 0.0, False, None
             await self._db(counts.db_clear_problems, self._store.connection, [ROOT])
         if committed.edited:
-            await self._db(publish_late_edits, self._store, committed.edited, self._ground.now_ms())
+            await self._keeper.publish_late(committed.edited)
             self._ground.announce(await self._db(self._store.journal.newest_seq))
         if committed.failed:
             await self._db(self._note_failures, committed)

@@ -24,7 +24,16 @@ from syncd.store.packing import (
 )
 from syncd.store.past import db_note_past
 from syncd.store.pruning import db_copies
-from syncd.store.recovery import db_adopt_old, db_count_nameless, db_recheck_old, db_recover_intents, publish_late_edits
+from syncd.store.recovery import (
+    db_adopt_old,
+    db_count_nameless,
+    db_doubted,
+    db_publish_late,
+    db_recheck_old,
+    db_recover_intents,
+    publish_late_edits,
+    read_late,
+)
 from syncd.store.steps import db_recover_steps
 from syncd.store.timing import db_keep_rates
 from syncd.treetypes import RootState, TreeError
@@ -37,6 +46,8 @@ ROOT_BACK_S = 2.0
 somebody waits for it."""
 HOUSEKEEPING_S = 20.0
 ASK_EVERY_S = 300.0
+"""Whether others have what a short disk would let go. So long nothing is packed, too, after nothing could be: every
+byte of it would be read again for that."""
 READ_AGAIN_S = 600.0
 """What could not be read in `.syncd/old` is tried again: a disk that fails takes its time over each attempt. So is what
 a program had open."""
@@ -74,6 +85,8 @@ class Keeper:
         """Rows of what could not be read in `.syncd/old`, and when that is tried again."""
         self._held: dict[int, float] = {}
         """And of what a program has open there for writing."""
+        self._packs_at = -inf
+        """When packing is tried again, after nothing could be packed."""
         self._measured = ground.rates.as_json()
         self._newest = 0
         """The youngest row."""
@@ -181,14 +194,18 @@ class Keeper:
             try:
                 if isinstance(found, TreeError):
                     raise found
-                edits, due = found
+                edited, due = found
+                edits = await self.publish_late(edited)
                 if due:
                     async with self._ground.packing:
                         known = await self._db(db_packed_of, self._store, due)
                         compared = await self._blocking(pack_superseded, self._store, due, known)
                         self._pass_over(compared.unread)
                         await self._have_copies_proved(compared)
-                        edits += await self._db(db_let_go, self._store, compared, self._clock.now())
+                        await self._db(db_let_go, self._store, compared, self._clock.now())
+                        if compared.is_stuck:
+                            self._packs_at = self._clock.monotonic() + ASK_EVERY_S
+                        edits += await self.publish_late(compared.edited)
                         self._held.update(dict.fromkeys(compared.held, self._again_at()))
                         self._ground.plain_waiting = compared.waiting
                     await self._ground.recount()  # `status` tells how much is plain, and how much packed
@@ -202,6 +219,17 @@ class Keeper:
             if self._ground.problems:
                 self._ground.look_again([tuple(p.path.split(b"/")) for p in self._ground.problems if p.path])
 
+    async def publish_late(self, old: Sequence[int]) -> int:
+        """Publish what was written to inodes in `.syncd/old`; the number of edits. Nobody waits at the rows while they
+        are read."""
+        if not old:
+            return 0
+        unread: set[int] = set()
+        doubted = await self._db(db_doubted, self._store, old)
+        read = await self._blocking(read_late, self._store, doubted, unread)
+        self._pass_over(unread)
+        return await self._db(db_publish_late, self._store, read, self._ground.now_ms())
+
     def _is_as_before(self, is_there: bool) -> bool:
         """No row has changed since the leftovers were looked at, and nothing of them is due."""
         return (
@@ -210,21 +238,23 @@ class Keeper:
             and not (is_there and (self._ground.nameless or self._ground.problems))
         )
 
-    def _db_leftovers(self, is_there: bool) -> tuple[int, float, tuple[int, list[Superseded]] | TreeError]:
-        """In one visit: the newest row; when something is due next; and of what was replaced or deleted, how many edits
-        were found in it and what is due, or why the disk would not say."""
+    def _db_leftovers(self, is_there: bool) -> tuple[int, float, tuple[list[int], list[Superseded]] | TreeError]:
+        """In one visit: the newest row; when something is due next; and of what was replaced or deleted, what may hold
+        edits and what is due, or why the disk would not say."""
         newest = waves.db_newest_row(self._store.connection)
         if not is_there:
-            return newest, -inf, (0, [])
+            return newest, -inf, ([], [])
         try:
             if self._ground.nameless:  # a person may have taken some away
                 self._ground.nameless = db_count_nameless(self._store)
             self._unread, self._held = self._still_passed(self._unread), self._still_passed(self._held)
             unread = set(self._unread)
-            edits = db_recheck_old(self._store, self._clock.now(), self._ground.now_ms(), unread)
+            edited = db_recheck_old(self._store, self._clock.now(), unread)
             self._pass_over(unread - self._unread.keys())
-            found = db_superseded(self._store, self._clock.now(), unread | self._held.keys())
-            return newest, -inf if found else db_next_due(self._store), (edits, found)
+            found: list[Superseded] = []
+            if self._clock.monotonic() >= self._packs_at:
+                found = db_superseded(self._store, self._clock.now(), unread | self._held.keys())
+            return newest, -inf if found else db_next_due(self._store), (edited, found)
         except TreeError as error:
             return newest, -inf, error
 

@@ -8,7 +8,7 @@ some of these apart or cannot hold them, this device's own: collision names, whi
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from ca.digest import digest
@@ -39,15 +39,21 @@ class Child:
     """Of the place, or for a copy of its version: its author and version make the conflict name."""
 
 
-def name_children(children: Iterable[Child], personality: Personality = ANY_NAME) -> dict[bytes, Child]:
-    """One name for every child, distinct on a disk of this personality. A function of the set, not of its order."""
-    shared = _shared_names(children)
+def name_children(
+    children: Iterable[Child],
+    personality: Personality = ANY_NAME,
+    is_taken: Callable[[bytes], bool] = lambda name: False,
+) -> dict[bytes, Child]:
+    """One name for every child, distinct on a disk of this personality. A function of the set, not of its order.
+
+    `is_taken`: whether a name is the own one of somebody who is not among these."""
+    shared = _shared_names(children, is_taken)
     if holds_any(personality):
         return shared
     return _disk_names(shared, personality)
 
 
-def _shared_names(children: Iterable[Child]) -> dict[bytes, Child]:
+def _shared_names(children: Iterable[Child], is_taken: Callable[[bytes], bool]) -> dict[bytes, Child]:
     named: dict[bytes, Child] = {}
     rest: list[Child] = []
     for child in sorted(children, key=_claim):
@@ -57,7 +63,7 @@ def _shared_names(children: Iterable[Child]) -> dict[bytes, Child]:
             rest.append(child)
     for child in rest:
         for candidate in _conflict_names(child):
-            if candidate not in named:
+            if candidate not in named and not is_taken(candidate):
                 named[candidate] = child
                 break
     return named

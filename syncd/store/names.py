@@ -88,24 +88,13 @@ class Names:
             children[self._child(row, name)] = row.id, None
             for head in copies[row.id]:
                 children[self._copy(row, head, name)] = row.id, head
-        for at, child in self._distinct_names(directory, name, set(children)).items():
-            if child in children:
-                self._note(at, *children[child])
+        named = name_children(children, is_taken=lambda candidate: self._is_taken(directory, candidate))
+        for at, child in named.items():
+            self._note(at, *children[child])
 
-    def _distinct_names(self, directory: int, name: bytes, children: set[Child]) -> dict[bytes, Child]:
-        """Name these children, keeping clear of others in the directory whose own names are conflict names."""
-        holders: set[Child] = set()
-        asked = {name}
-        while True:
-            named = name_children(children | holders)
-            new = named.keys() - asked
-            if not new:
-                return named
-            asked |= new
-            for candidate in new:
-                rivals = [row for row in self._lineage.claimants(directory, candidate) if self._lineage.lives(row)]
-                if rivals:
-                    holders.add(name_children(self._child(row, candidate) for row in rivals)[candidate])
+    def _is_taken(self, directory: int, name: bytes) -> bool:
+        """Whether what might be a conflict name of one is the own name of another."""
+        return any(map(self._lineage.lives, self._lineage.claimants(directory, name)))
 
     def _child(self, row: NodeRow, name: bytes) -> Child:
         return Child(row.nid, None, name, row.kind in (NONE, DIR, DELETED), self._place_stamp(row))

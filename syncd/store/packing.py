@@ -22,7 +22,7 @@ from syncd.store.blocks import SourceKind, source_of
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.keyring import EpochKeyMissing
-from syncd.store.recovery import COMPARED, RECHECK_AFTER_S, publish_late_edits
+from syncd.store.recovery import COMPARED, RECHECK_AFTER_S
 from syncd.treetypes import Kind, NotThere, Stat, TreeError
 
 log = logging.getLogger("syncd.history")
@@ -72,6 +72,11 @@ class Comparison:
     """What a program has open for writing, as far as can be told: it may go on writing at any time."""
     waiting: int = 0
     """Of `unpacked`: what would go, as its disk is short, but has not been proved by enough other devices."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Nothing of it could go, as it could not be packed, and so it will be the next time."""
+        return bool(self.unpacked) and not self.gone
 
 
 def db_superseded(store: FolderStore, now: float, passed: Collection[int] = ()) -> list[Superseded]:
@@ -227,8 +232,8 @@ def _is_short(store: FolderStore) -> bool:
     return free < VERY_LOW_SPACE * total
 
 
-def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
-    """Note the packs; drop what is in them and still what it was; publish what is not. The number of edits."""
+def db_let_go(store: FolderStore, compared: Comparison, now: float) -> None:
+    """Note the packs; drop what is in them and still what it was. What is not any more is among the edited then."""
     with Transaction(store.connection):
         store.packs.db_add(compared.packs, now)
     may_go = _spare(store, compared, now)
@@ -254,7 +259,6 @@ def db_let_go(store: FolderStore, compared: Comparison, now: float) -> int:
             if one.packed and one.is_known:
                 blocks.drop(store.connection, [(source_of(SourceKind.OLD, one.id), one.packed)])
             store.connection.execute("DELETE FROM old WHERE id=?", (one.id,))
-    return publish_late_edits(store, compared.edited, int(now * 1000))
 
 
 def _is_held(store: FolderStore, one: Superseded, stat: Stat) -> bool:

@@ -205,75 +205,19 @@ def db_count_nameless(store: FolderStore) -> int:
     return len(nameless) - len(gone)
 
 
-def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int, unread: set[int] | None = None) -> int:
-    """Publish what was written to inodes that had already been replaced or deleted; the number of edits. (`db_`)
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """An inode in `.syncd/old` that may hold an edit, and what its row said. `known`: as `Late.plain`."""
 
-    What cannot be published, because this device has no right to, stays in `.syncd/old` for good. `unread`: what the
-    disk does not let be read now is noted there.
-    """
-    published = 0
-    for old in old_ids:
-        found = store.connection.execute("SELECT token, node, cs, idx, blocks FROM old WHERE id=?", (old,)).fetchone()
-        if found is None:
-            continue
-        token, node, cs, idx, known = found
-        row = rows.read_ids(store.connection, [node]).get(node)
-        if row is None or cs is None:
-            _keep_for_good(store, old)
-            continue
-        try:
-            late = _maybe_late(store, token.encode())
-        except TreeError as error:  # its row goes on saying that it is to be compared
-            log.warning("folder %s: %s in .syncd/old: %s", store.keyring.folder.hex()[:8], token, error)
-            if unread is not None and not isinstance(error, NotThere):
-                unread.add(old)
-            continue
-        if late is None:
-            continue
-        if late.is_like(known):
-            _trust_again(store, old, known or b"", late)
-            continue
-        version = store.journal.sources.version(cs, idx)
-        _leave_place(store, late.stat)
-        try:
-            _publish(store, old, Record(row.nid, late.content, (VersionId(version),)), late, now_ms)
-            published += 1
-        except NoRight:
-            _keep_for_good(store, old)
-    return published
-
-
-def _leave_place(store: FolderStore, stat: Stat) -> None:
-    """What is known to stand somewhere else is this very object, which a person has put where we took it away. So what
-    stands there now is something else, and whoever changes that has not seen this."""
-    if stat.nlink > 1:
-        return
-    with Transaction(store.connection):
-        where, values = "WHERE l_ino=? AND l_kind=? AND pending<>?", (stat.ino, int(stat.kind), ONLY_HERE)
-        for row in rows.read(store.connection, where, values):
-            source = source_of(SourceKind.NODE, row.id)
-            blocks.drop(store.connection, [(source, packed_on_disk(store.connection, row))])
-            row.leave_disk()
-            row.pending = PENDING
-            rows.write(store.connection, [row])
-
-
-def _trust_again(store: FolderStore, old: int, known: bytes, late: _Late) -> None:
-    """It was doubted for nothing, and serves its blocks again: they may be in no other place."""
-    with Transaction(store.connection):
-        if late.hashed is not None:
-            source = source_of(SourceKind.OLD, old)
-            blocks.drop(store.connection, [(source, known)])  # where the doubt came later than the inode
-            blocks.add(store.connection, [(source, known)])
-        _note_stat(store, old, late.stat)
-
-
-def _keep_for_good(store: FolderStore, old: int) -> None:
-    store.connection.execute("UPDATE old SET checked=? WHERE id=?", (KEPT, old))
+    id: int
+    token: bytes
+    node: int
+    version: tuple[int, int]
+    known: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Late:
+class Late:
     """A content that was found in `.syncd/old`, and the stat from before it was read."""
 
     stat: Stat
@@ -292,11 +236,105 @@ class _Late:
         return BlockList(known).pids() == BlockList(self.plain).pids()
 
 
-def _maybe_late(store: FolderStore, token: bytes) -> _Late | None:
+def publish_late_edits(store: FolderStore, old_ids: Sequence[int], now_ms: int, unread: set[int] | None = None) -> int:
+    """Publish what was written to inodes that had already been replaced or deleted; the number of edits. (`db_`)
+
+    For who waits for nobody: whatever lies there is read in between. `unread`: what the disk does not let be read now
+    is noted there."""
+    return db_publish_late(store, read_late(store, db_doubted(store, old_ids), unread), now_ms)
+
+
+def db_doubted(store: FolderStore, old_ids: Sequence[int]) -> list[Doubted]:
+    """Those of which it is known what they were; the others stay in `.syncd/old` for good."""
+    found: list[Doubted] = []
+    for old in old_ids:
+        row = store.connection.execute("SELECT token, node, cs, idx, blocks FROM old WHERE id=?", (old,)).fetchone()
+        if row is None:
+            continue
+        token, node, cs, idx, known = row
+        if cs is None or not rows.read_ids(store.connection, [node]):
+            _keep_for_good(store, old)
+        else:
+            found.append(Doubted(old, token.encode(), node, (cs, idx), known))
+    return found
+
+
+def read_late(
+    store: FolderStore, doubted: Sequence[Doubted], unread: set[int] | None = None
+) -> list[tuple[Doubted, Late]]:
+    """Read them, every byte. Touches no row: that of a large file takes minutes, in which others are at the rows."""
+    found: list[tuple[Doubted, Late]] = []
+    for one in doubted:
+        try:
+            late = _maybe_late(store, one.token)
+        except TreeError as error:  # its row goes on saying that it is to be compared
+            log.warning("folder %s: %s in .syncd/old: %s", store.keyring.folder.hex()[:8], one.token.decode(), error)
+            if unread is not None and not isinstance(error, NotThere):
+                unread.add(one.id)
+            continue
+        if late is not None:
+            found.append((one, late))
+    return found
+
+
+def db_publish_late(store: FolderStore, read: Sequence[tuple[Doubted, Late]], now_ms: int) -> int:
+    """Publish those that are not what they were; the number of edits.
+
+    What cannot be published, because this device has no right to, stays in `.syncd/old` for good."""
+    published = 0
+    for one, late in read:
+        query = "SELECT blocks FROM old WHERE id=? AND token=?"
+        found = store.connection.execute(query, (one.id, one.token.decode())).fetchone()
+        row = rows.read_ids(store.connection, [one.node]).get(one.node)
+        if found is None or found[0] != one.known or row is None:
+            continue  # somebody else has seen to it meanwhile
+        if late.is_like(one.known):
+            _trust_again(store, one.id, one.known or b"", late)
+            continue
+        version = store.journal.sources.version(*one.version)
+        _leave_place(store, late.stat)
+        try:
+            _publish(store, one.id, Record(row.nid, late.content, (VersionId(version),)), late, now_ms)
+            published += 1
+        except NoRight:
+            _keep_for_good(store, one.id)
+    return published
+
+
+def _leave_place(store: FolderStore, stat: Stat) -> None:
+    """What is known to stand somewhere else is this very object, which a person has put where we took it away. So what
+    stands there now is something else, and whoever changes that has not seen this."""
+    if stat.nlink > 1:
+        return
+    with Transaction(store.connection):
+        where, values = "WHERE l_ino=? AND l_kind=? AND pending<>?", (stat.ino, int(stat.kind), ONLY_HERE)
+        for row in rows.read(store.connection, where, values):
+            source = source_of(SourceKind.NODE, row.id)
+            blocks.drop(store.connection, [(source, packed_on_disk(store.connection, row))])
+            row.leave_disk()
+            row.pending = PENDING
+            rows.write(store.connection, [row])
+
+
+def _trust_again(store: FolderStore, old: int, known: bytes, late: Late) -> None:
+    """It was doubted for nothing, and serves its blocks again: they may be in no other place."""
+    with Transaction(store.connection):
+        if late.hashed is not None:
+            source = source_of(SourceKind.OLD, old)
+            blocks.drop(store.connection, [(source, known)])  # where the doubt came later than the inode
+            blocks.add(store.connection, [(source, known)])
+        _note_stat(store, old, late.stat)
+
+
+def _keep_for_good(store: FolderStore, old: int) -> None:
+    store.connection.execute("UPDATE old SET checked=? WHERE id=?", (KEPT, old))
+
+
+def _maybe_late(store: FolderStore, token: bytes) -> Late | None:
     """What lies there; None for what is neither a file nor a link. Raises TreeError."""
     stat = store.tree.stat_old(token)
     if stat.kind is Kind.SYMLINK:
-        return _Late(stat, symlink_to(store.tree.read_old_link(token)))
+        return Late(stat, symlink_to(store.tree.read_old_link(token)))
     if stat.kind is not Kind.FILE:
         return None
     reader = store.tree.open_old(token)
@@ -305,11 +343,11 @@ def _maybe_late(store: FolderStore, token: bytes) -> _Late | None:
     finally:
         reader.close()
     if hashed.listed:
-        return _Late(stat, file_of_parts(hashed.cut_class, hashed.size, hashed.payload, hashed.digest()), hashed)
-    return _Late(stat, file_of(hashed.cut_class, hashed.size, hashed.payload), hashed)
+        return Late(stat, file_of_parts(hashed.cut_class, hashed.size, hashed.payload, hashed.digest()), hashed)
+    return Late(stat, file_of(hashed.cut_class, hashed.size, hashed.payload), hashed)
 
 
-def _publish(store: FolderStore, old: int, record: Record, late: _Late, now_ms: int) -> None:
+def _publish(store: FolderStore, old: int, record: Record, late: Late, now_ms: int) -> None:
     with Transaction(store.connection):
         if late.hashed is not None:
             blocks.add(store.connection, [(source_of(SourceKind.OLD, old), late.hashed.packed)])
@@ -327,8 +365,9 @@ def _note_stat(store: FolderStore, old: int, stat: Stat) -> None:
     )
 
 
-def db_recheck_old(store: FolderStore, now: float, now_ms: int, unread: set[int] | None = None) -> int:
-    """Look again at inodes that have been old for a minute: a program may have gone on writing. The number of edits.
+def db_recheck_old(store: FolderStore, now: float, unread: set[int] | None = None) -> list[int]:
+    """Look again at inodes that have been old for a minute: a program may have gone on writing. Those that are not what
+    they were.
 
     None of `unread`, in which is noted what the disk does not let be read now."""
     due = store.connection.execute(
@@ -349,4 +388,4 @@ def db_recheck_old(store: FolderStore, now: float, now_ms: int, unread: set[int]
         else:
             (quiet if [stat.ino, stat.size, stat.mtime_ns] == noted else edited).append(old)
     store.connection.executemany("UPDATE old SET checked=? WHERE id=?", [(COMPARED, old) for old in quiet])
-    return publish_late_edits(store, edited, now_ms, unread)
+    return edited

@@ -30,7 +30,7 @@ from syncd.seams import Lane
 from syncd.store import pruning, restoring, snapshots
 from syncd.store.folder import FolderStore, SourceReader
 from syncd.store.packing import PACK_AFTER_S, db_let_go, db_packed_of, db_superseded, pack_superseded
-from syncd.store.recovery import db_recheck_old
+from syncd.store.recovery import db_recheck_old, publish_late_edits
 from syncd.store.restoring import Moment, Part
 from syncd.store.watch import LocalTrees
 from tests.helpers.computers import Disappointment
@@ -266,9 +266,10 @@ async def pack(site: Solo) -> None:
 
 def housekeeping(site: Solo, now: float) -> None:
     store = site.store
-    edits = db_recheck_old(store, now, int(now * 1000))
+    edits = publish_late_edits(store, db_recheck_old(store, now), int(now * 1000))
     due = db_superseded(store, now + PACK_AFTER_S)
-    edits += db_let_go(store, pack_superseded(store, due, db_packed_of(store, due)), now)
+    db_let_go(store, compared := pack_superseded(store, due, db_packed_of(store, due)), now)
+    edits += publish_late_edits(store, compared.edited, int(now * 1000))
     if edits:
         raise Disappointment("something in .syncd/old was taken for an edit, though nobody edits")
 

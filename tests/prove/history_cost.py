@@ -123,7 +123,7 @@ async def _measure(files: int, file_bytes: int, hours: int) -> Cost:
 def keep_house(site: SimSite) -> None:
     """What the keeper does with `.syncd/old` every few seconds, until nothing is due."""
     store, now = site.task.store, site.clock.now()
-    db_recheck_old(store, now, int(now * 1000))
+    db_recheck_old(store, now)
     while due := db_superseded(store, now):
         db_let_go(store, pack_superseded(store, due, db_packed_of(store, due)), now)
 

@@ -15,7 +15,7 @@ from syncd.engine.plan import MakeDir, Place
 from syncd.store import packing
 from syncd.store.apply import carry_out
 from syncd.store.prepare import Step
-from syncd.store.recovery import db_recheck_old
+from syncd.store.recovery import db_recheck_old, publish_late_edits
 from syncd.treetypes import Denied, IoFailed, LocallyChanged, Path, TreeError
 from tests.helpers.simdisk import Node
 from tests.helpers.tasks import MOMENT, SimSite, World
@@ -240,9 +240,11 @@ async def test_old_inode_that_cannot_be_read_delays_no_other(pair: World, autoju
     for token in (first, second):
         bob.disk.write((*old, token.encode()), b"late " + token.encode())
     with refusing(bob, IoFailed("simulated"), ("read", (*old, first.encode()))):
-        assert db_recheck_old(store, MOMENT + 86_400, int(MOMENT * 1000)) == 1
-        assert db_recheck_old(store, MOMENT + 86_400, int(MOMENT * 1000)) == 0
-    assert db_recheck_old(store, MOMENT + 86_400, int(MOMENT * 1000)) == 1, "and it is compared until it can be read"
+        assert publish_late_edits(store, db_recheck_old(store, MOMENT + 86_400), int(MOMENT * 1000)) == 1
+        assert publish_late_edits(store, db_recheck_old(store, MOMENT + 86_400), int(MOMENT * 1000)) == 0
+    assert publish_late_edits(store, db_recheck_old(store, MOMENT + 86_400), int(MOMENT * 1000)) == 1, (
+        "and it is compared until it can be read"
+    )
 
 
 # --- bytes that cannot be read any more ------------------------------------------------------------------------------

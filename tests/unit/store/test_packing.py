@@ -21,7 +21,14 @@ from syncd.store.packing import (
     pack_superseded,
 )
 from syncd.store.proofs import db_locate, db_note
-from syncd.store.recovery import db_recheck_old, publish_late_edits
+from syncd.store.recovery import (
+    RECHECK_AFTER_S,
+    db_doubted,
+    db_publish_late,
+    db_recheck_old,
+    publish_late_edits,
+    read_late,
+)
 from syncd.treetypes import IoFailed, NoSpace, Path, Space, Stat
 from tests.helpers.simtree import SimShelf
 from tests.helpers.tasks import MOMENT, SimSite, World
@@ -43,9 +50,10 @@ def olds(site: SimSite) -> int:
 
 def housekeeping(store: FolderStore, now: float = LATER) -> int:
     """One round, as the folder's task does it."""
-    edits = db_recheck_old(store, now, NOW_MS)
+    edits = publish_late_edits(store, db_recheck_old(store, now), NOW_MS)
     due = db_superseded(store, now)
-    return edits + db_let_go(store, pack_superseded(store, due, db_packed_of(store, due)), now)
+    db_let_go(store, compared := pack_superseded(store, due, db_packed_of(store, due)), now)
+    return edits + publish_late_edits(store, compared.edited, NOW_MS)
 
 
 def heads(store: FolderStore) -> int:
@@ -238,10 +246,11 @@ async def test_bytes_that_change_between_the_comparison_and_the_drop_stay(
     bob = world["bob"]
     store = bob.task.store
     path, _ = old(bob)
-    db_recheck_old(store, LATER, NOW_MS)
+    db_recheck_old(store, LATER)
     compared = pack_superseded(store, db_superseded(store, LATER), set())
     bob.disk.write(path, b"late!!")
-    assert db_let_go(store, compared, LATER) == 1
+    db_let_go(store, compared, LATER)
+    assert publish_late_edits(store, compared.edited, NOW_MS) == 1
     assert bob.disk.read(path) == b"late!!"
     assert heads(store) == 2
 
@@ -249,12 +258,56 @@ async def test_bytes_that_change_between_the_comparison_and_the_drop_stay(
 async def test_disk_that_does_not_answer_is_no_reason_to_drop(world: World, autojump_clock: MockClock) -> None:
     bob = world["bob"]
     store = bob.task.store
-    db_recheck_old(store, LATER, NOW_MS)
+    db_recheck_old(store, LATER)
     due = db_superseded(store, LATER)
     bob.disk.fail_at(1, IoFailed("a bad sector"))
-    assert db_let_go(store, pack_superseded(store, due, set()), LATER) == 0
+    db_let_go(store, compared := pack_superseded(store, due, set()), LATER)
+    assert not compared.edited
     old(bob)
     assert store.connection.execute("SELECT count(*) FROM old").fetchone() == (1,)
+
+
+async def test_nobody_waits_at_the_rows_while_a_late_edit_is_read(world: World, autojump_clock: MockClock) -> None:
+    """A large file takes minutes."""
+    bob = world["bob"]
+    store = bob.task.store
+    calls: list[str] = []
+    asked: list[str] = []
+
+    def note(name: str) -> None:
+        calls.append(name)
+        store.connection.set_trace_callback(asked.append if calls.count("read_late") % 2 else None)
+
+    path, _ = old(bob)
+    bob.disk.write(path, b"late!!")
+    bob.on_call = note
+    await trio.sleep(2 * RECHECK_AFTER_S)
+    assert "read_late" in calls and not asked
+    assert heads(store) == 2
+
+
+async def test_late_edit_that_two_have_read_is_published_once(world: World, autojump_clock: MockClock) -> None:
+    bob = world["bob"]
+    store = bob.task.store
+    bob.disk.write(old(bob)[0], b"late!!")
+    read = read_late(store, db_doubted(store, db_recheck_old(store, LATER)))
+    assert db_publish_late(store, read, NOW_MS) == 1
+    assert db_publish_late(store, read, NOW_MS) == 0
+    assert heads(store) == 2
+
+
+async def test_what_cannot_be_packed_is_not_read_all_the_time(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = world["bob"]
+    calls: list[str] = []
+    monkeypatch.setattr(shelf(bob.task.store), "space", lambda: Space(0, 100))
+    bob.on_call = calls.append
+    await trio.sleep(PACK_AFTER_S + 3600)
+    assert 2 * 5 <= calls.count("pack_superseded") <= 2 * 13  # each is told before and after
+    monkeypatch.undo()
+    await trio.sleep(600)
+    assert olds(bob) == 0
 
 
 async def test_late_edit_of_a_device_that_may_not_publish_is_kept_for_good(

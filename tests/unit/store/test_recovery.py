@@ -28,6 +28,11 @@ def heads(store: FolderStore) -> int:
     return int(count)
 
 
+def recheck(store: FolderStore) -> int:
+    """The number of edits that are found in `.syncd/old`, and published."""
+    return publish_late_edits(store, db_recheck_old(store, LONG_AFTER), NOW_MS)
+
+
 async def test_edit_that_a_crash_kept_from_being_published_is_published_later(
     world: World, autojump_clock: MockClock
 ) -> None:
@@ -37,18 +42,18 @@ async def test_edit_that_a_crash_kept_from_being_published_is_published_later(
     (name,) = bob.disk.directory((b".syncd", b"old")).names
     bob.disk.write((b".syncd", b"old", name), b"late!!")
     store.connection.execute("UPDATE old SET ino=NULL, size=NULL, mtime=NULL, ctime=NULL")
-    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 1
+    assert recheck(store) == 1
     assert heads(store) == 2
-    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+    assert recheck(store) == 0
 
 
 async def test_old_inode_with_the_bytes_it_always_had_is_no_edit(world: World, autojump_clock: MockClock) -> None:
     """As when it was looked at in the very tick of its last change: only its content can tell."""
     store = world["bob"].task.store
     store.connection.execute("UPDATE old SET ino=NULL, size=NULL, mtime=NULL, ctime=NULL")
-    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+    assert recheck(store) == 0
     assert heads(store) == 1
-    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+    assert recheck(store) == 0
 
 
 @pytest.mark.parametrize(("seen_after_ns", "is_doubtful"), [(5_000_000, True), (50_000_000, False)])
@@ -92,7 +97,7 @@ async def test_old_inode_that_was_doubted_for_nothing_serves_its_blocks(
     assert publish_late_edits(store, committed.edited, NOW_MS) == 0
     assert served_from_old(store) == [1, 1]
     connection.execute("UPDATE old SET mtime=NULL, checked=0")  # doubted later on, while it serves them
-    assert db_recheck_old(store, LONG_AFTER, NOW_MS) == 0
+    assert recheck(store) == 0
     assert served_from_old(store) == [1, 1]
 
 

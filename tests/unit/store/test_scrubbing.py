@@ -29,7 +29,7 @@ def shelf(store: FolderStore) -> SimShelf:
 
 
 def pack_now(store: FolderStore, later: float = LATER) -> None:
-    db_recheck_old(store, later, int(later * 1000))
+    db_recheck_old(store, later)
     due = db_superseded(store, later)
     db_let_go(store, pack_superseded(store, due, db_packed_of(store, due)), later)
 

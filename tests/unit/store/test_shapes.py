@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import pytest
 
-from syncd.model.ids import ROOT_NODE, NodeId
+from syncd.model.ids import ROOT_NODE, NodeId, version_id
+from syncd.model.join import Stamp
+from syncd.model.naming import Child, _conflict_names
 from syncd.model.records import DELETED, DIRECTORY, Attributes, Content, Place, Record
 from syncd.store.survey import Survey
 from tests.helpers.model_values import file_with, node_id
-from tests.property.test_rows import Batch, Rows
+from tests.property.test_rows import AUTHORS, Batch, Rows
 
 FEW = 150
 VM_STEPS = 10
@@ -55,6 +58,17 @@ def one_name(size: int) -> list[list[Record]]:
     return [[there(number, 0, file_with(1), b"same") for number in range(1, size + 1)]]
 
 
+def taken_names(size: int) -> list[list[Record]]:
+    """Two files of one name, and others at all the names that the later of them could have instead."""
+    stamp = Stamp(1, Batch(1, 0, 1, ()).device, 1, version_id(Batch(1, 0, 1, ()).hash, 1), AUTHORS[0])
+    later = Child(node_id(2), None, b"same", False, stamp)
+    names = islice(_conflict_names(later), size)
+    return [
+        [there(number, 0, file_with(1), b"same") for number in (1, 2)],
+        [there(3 + number, 0, file_with(1), name) for number, name in enumerate(names)],
+    ]
+
+
 def dead_chain(size: int) -> list[list[Record]]:
     """Deleted directories, the innermost told first."""
     return [[there(number, number + 1 if number < size else 0, DELETED) for number in range(1, size + 1)]]
@@ -81,7 +95,7 @@ def work(shape: Callable[[int], list[list[Record]]], size: int) -> int:
     return done
 
 
-@pytest.mark.parametrize("shape", [moved_chain, files_in_files, nowhere, one_name, dead_chain])
+@pytest.mark.parametrize("shape", [moved_chain, files_in_files, nowhere, one_name, taken_names, dead_chain])
 def test_twice_as_much_takes_twice_the_work(shape: Callable[[int], list[list[Record]]]) -> None:
     work(shape, 3)
     few, many = work(shape, FEW), work(shape, 2 * FEW)
