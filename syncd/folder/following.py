@@ -78,6 +78,8 @@ class Follower:
     async def run_link(self, link: Link) -> None:
         """Exchange with one peer until its connection is lost or cancelled."""
         state = self._ground.links[link.device] = LinkState(link, words=self._ground.now_ms() << COUNTED_BITS)
+        if self._ground.lacks_lists:
+            self._ground.unlisted.set()
         self._ground.tell()
         try:
             async with trio.open_nursery() as nursery:

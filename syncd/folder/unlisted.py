@@ -18,6 +18,8 @@ from syncd.store.unlisted import db_take_names, db_unlisted
 log = logging.getLogger("syncd.folder")
 
 RETRY_S: Final = 30.0
+LONGEST_WAIT_S: Final = 1800.0
+"""Where nobody has it; somebody new who is linked is asked at once."""
 
 
 class ListFetcher:
@@ -33,15 +35,19 @@ class ListFetcher:
 
     async def run(self) -> None:
         """Whenever there may be such a file (`Ground.unlisted`), until none is left."""
+        wait_s = RETRY_S
         while True:
             await self._ground.unlisted.wait()
             self._ground.unlisted = trio.Event()
             if self._can_ask and await self._fetch_all():
                 self._ground.lacks_lists = self._ground.unlisted.is_set()
                 self._ground.tell()
+                wait_s = RETRY_S
             else:
-                await trio.sleep(RETRY_S)
+                with trio.move_on_after(wait_s):
+                    await self._ground.unlisted.wait()
                 self._ground.unlisted.set()
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     @property
     def _can_ask(self) -> bool:

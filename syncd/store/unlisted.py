@@ -22,6 +22,8 @@ from syncd.store.db import Transaction
 from syncd.store.rows import FILE, NodeRow
 
 AT_ONCE = 64
+PARTS_AT_ONCE = 4096
+"""Of which one page is told, unless a single file lacks more."""
 
 _QUERY = (
     "SELECT id FROM node INDEXED BY node_unlisted WHERE listed=1 AND l_blocks IS NOT NULL AND pending=0 AND id>? "
@@ -57,8 +59,15 @@ def take_names(connection: sqlite3.Connection, row: NodeRow) -> bool:
 def db_unlisted(connection: sqlite3.Connection, after: int) -> tuple[list[Unlisted], int | None]:
     """Files behind that row that have not got their names, and behind which row there may be more."""
     ids = [row for (row,) in connection.execute(_QUERY, (after, AT_ONCE))]
-    found = rows.read_ids(connection, ids).values()
-    unlisted = [Unlisted(row.id, tuple(_lacking(connection, row))) for row in found if _is_like_global(row)]
+    found = rows.read_ids(connection, ids)
+    unlisted: list[Unlisted] = []
+    parts = 0
+    for row in (found[one] for one in ids):
+        if parts >= PARTS_AT_ONCE:
+            return unlisted, unlisted[-1].row
+        if _is_like_global(row):
+            unlisted.append(Unlisted(row.id, tuple(_lacking(connection, row))))
+            parts += len(unlisted[-1].lacking)
     return unlisted, ids[-1] if len(ids) == AT_ONCE else None
 
 

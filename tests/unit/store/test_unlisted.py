@@ -69,6 +69,21 @@ def stand(database: sqlite3.Connection) -> tuple[Parts, bytes, bytes]:
     return parts, BlockList(own)[0].cid, BlockList(packed)[0].cid
 
 
+def test_page_ends_where_enough_parts_are_lacking(
+    database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand(database)
+    [row] = rows.read_ids(database, [ROW]).values()
+    row.id, row.nid = ROW + 1, NodeId(b"1" * 32)
+    rows.write(database, [row])
+    assert [one.row for one in db_unlisted(database, 0)[0]] == [ROW, ROW + 1]
+    monkeypatch.setattr("syncd.store.unlisted.PARTS_AT_ONCE", 1)
+    [first], following = db_unlisted(database, 0)
+    assert first.row == following == ROW
+    [second], following = db_unlisted(database, ROW)
+    assert second.row == ROW + 1 and following is None
+
+
 def served(database: sqlite3.Connection, cid: bytes) -> bool:
     return bool(blocks.by_cid(database, [Cid(cid)]))
 
