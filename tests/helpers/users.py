@@ -152,6 +152,26 @@ class User:
         self.log.append(f"{self.name}: overwrite {path} {content[:20]!r}")
         return True
 
+    def turn_over(self) -> bool:
+        """A directory comes out of one that it stands in, and that one goes into it; whether there is one."""
+        pool = [path for path in self._directories() if len(path) > 1]
+        inner = self._any(pool)
+        if inner is None:
+            return False
+        outer = inner[: self.chance.randrange(1, len(inner))]
+        free = [path for path in ((*outer[:-1], name) for name in (*DIRECTORIES, b"four")) if not self._is_there(path)]
+        if not free or self._is_there((*inner, outer[-1])):
+            return False
+        out = self.chance.choice(free)
+        try:
+            self.disk.rename(inner, out)
+            self.disk.rename(outer, (*out, outer[-1]))
+        except TreeError:  # syncd was quicker
+            return False
+        self.log.append(f"{self.name}: turn over {outer} into {inner}, now {out}")
+        self.disk.flush_names()
+        return True
+
     def hold_open(self) -> HeldFile | None:
         """Open some file, as a program that will write into it later."""
         path = self._any(self._files())

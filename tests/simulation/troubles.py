@@ -13,6 +13,7 @@ import trio
 from syncd.treetypes import PRIVATE, Denied, IoFailed, Kind, NoSpace, Path, ReadOnly, TreeError
 from tests.helpers.liars import LIES
 from tests.helpers.simulation import DAY_S, SimComputer
+from tests.helpers.users import DIRECTORIES
 from tests.simulation.claim import settle
 from tests.simulation.tale import Tale
 
@@ -53,6 +54,8 @@ CRITICAL = (
     "flush",
 )
 """Steps before which a person may be quicker than syncd."""
+LOOKS = ("list_dir", "stat", "read_many", "read_many.after", "move", "exchange", "make_dir", "remove_dir")
+"""Steps before which a person may turn directories over."""
 
 
 Trouble = Callable[[Tale], Awaitable[None]]
@@ -234,6 +237,48 @@ async def quick_hands(tale: Tale) -> None:
     computer.on_step = None
 
 
+async def upheaval(tale: Tale) -> None:
+    """Everybody moves few directories into and out of one another, faster than anybody looks, now and then in the very
+    moment of a look, and partly where others do not hear of it. All that is in them goes along."""
+    chance, computer, acting = tale.chance, tale.any(), False
+    disk, users = computer.disk, {one.name: tale.user(one) for one in tale.honest}
+    for name in DIRECTORIES:
+        if disk.maybe(disk.root, name) is None:
+            disk.mkdir((name,))
+    tale.simulation.act([computer], 3)
+
+    def before(step: str, path: Path) -> None:
+        nonlocal acting
+        if acting or step not in LOOKS or path[:1] == (PRIVATE,) or chance.random() > 0.1:
+            return
+        acting = True
+        try:
+            if (user := users[computer.name]).turn_over():
+                computer.note(user.log[-1])
+                tale.faults[f"turned over before {step}"] += 1
+        finally:
+            acting = False
+
+    computer.on_step = before
+    for _ in range(4):
+        if chance.random() < 0.4:
+            alone = tale.any()
+            tale.simulation.internet.partition([alone.host], [one.host for one in tale.simulation if one is not alone])
+        for one in tale.honest:
+            for _ in range(chance.randint(1, 3)):
+                if chance.random() < 0.6 and users[one.name].turn_over():
+                    one.note(users[one.name].log[-1])
+                    tale.faults["turned over"] += 1
+                else:
+                    tale.simulation.act([one], 1)
+                await trio.sleep(chance.choice([0, 0, 0.1, 0.3]))
+        await trio.sleep(chance.uniform(0, 4))
+        if chance.random() < 0.5:
+            tale.simulation.internet.heal()
+    computer.on_step = None
+    tale.simulation.internet.heal()
+
+
 async def late_writer(tale: Tale) -> None:
     """A program holds a file open, others replace it, and the program writes and closes."""
     computer = tale.any()
@@ -337,6 +382,7 @@ TROUBLES: dict[Trouble, int] = {
     full_disk: 2,
     failing_flush_and_power_cut: 2,
     quick_hands: 6,
+    upheaval: 4,
     late_writer: 3,
     older_databases: 3,
     lost_database: 2,
