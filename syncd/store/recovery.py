@@ -294,7 +294,7 @@ def db_publish_late(store: FolderStore, read: Sequence[tuple[Doubted, Late]], no
         version = store.journal.sources.version(*one.version)
         _leave_place(store, late.stat)
         try:
-            _publish(store, one.id, Record(row.nid, late.content, (VersionId(version),)), late, now_ms)
+            _publish(store, one, Record(row.nid, late.content, (VersionId(version),)), late, now_ms)
             published += 1
         except NoRight:
             _keep_for_good(store, one.id)
@@ -347,14 +347,16 @@ def _maybe_late(store: FolderStore, token: bytes) -> Late | None:
     return Late(stat, file_of(hashed.cut_class, hashed.size, hashed.payload), hashed)
 
 
-def _publish(store: FolderStore, old: int, record: Record, late: Late, now_ms: int) -> None:
+def _publish(store: FolderStore, one: Doubted, record: Record, late: Late, now_ms: int) -> None:
+    """What lies there is that version from here on: if the program writes on, the next one replaces it."""
     with Transaction(store.connection):
         if late.hashed is not None:
-            blocks.add(store.connection, [(source_of(SourceKind.OLD, old), late.hashed.packed)])
+            blocks.add(store.connection, [(source_of(SourceKind.OLD, one.id), late.hashed.packed)])
             keep_parts(store.connection, late.hashed.parts)
         store.journal.author([record], store.keyring, store.membership, now_ms)
-        store.connection.execute("UPDATE old SET blocks=? WHERE id=?", (late.plain, old))
-        _note_stat(store, old, late.stat)
+        seq = store.journal.newest_seq()
+        store.connection.execute("UPDATE old SET cs=?, idx=0, blocks=? WHERE id=?", (seq, late.plain, one.id))
+        _note_stat(store, one.id, late.stat)
 
 
 def _note_stat(store: FolderStore, old: int, stat: Stat) -> None:

@@ -47,6 +47,20 @@ async def test_edit_that_a_crash_kept_from_being_published_is_published_later(
     assert recheck(store) == 0
 
 
+async def test_program_that_writes_on_replaces_what_was_found_of_it_before(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """Else each look at what it holds open would make one more conflict copy."""
+    bob = world["bob"]
+    store = bob.task.store
+    (name,) = bob.disk.directory((b".syncd", b"old")).names
+    for content in (b"late", b"later on", b"later still"):
+        bob.disk.write((b".syncd", b"old", name), content)
+        assert recheck(store) == 1
+        assert heads(store) == 2
+    assert recheck(store) == 0
+
+
 async def test_old_inode_with_the_bytes_it_always_had_is_no_edit(world: World, autojump_clock: MockClock) -> None:
     """As when it was looked at in the very tick of its last change: only its content can tell."""
     store = world["bob"].task.store
