@@ -91,7 +91,7 @@ def folder_lines(folders: list[Json]) -> list[str]:
 
 def detail_lines(folder: Json) -> list[str]:
     """Everything about one folder, a label and a value per line."""
-    need, tls = folder["need"], folder["tls"]
+    need, tls, past = folder["need"], folder["tls"], folder["history"]
     rows = [
         ["path", text.escape(folder["path"])],
         ["id", folder["id"]],
@@ -100,7 +100,7 @@ def detail_lines(folder: Json) -> list[str]:
         ["files", ", ".join(filter(None, text.files_of(folder))) or "not counted yet"],
         ["waiting", text.files_and_bytes(need["files"], need["bytes"]) if need["files"] else "nothing"],
         ["conflicts", f"{folder['conflicts']:,}"],
-        ["old versions", text.size(folder["old_bytes"])],
+        ["old versions", text.size(past["plain_bytes"] + past["packed_bytes"])],
         ["members", f"{folder['members']:,}"],
         ["epoch", f"{folder['epoch']}  {folder['epoch_id']}"],
         ["recovery key", ", ".join(folder["recovery_keys"]) or "none"],

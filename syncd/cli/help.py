@@ -42,13 +42,15 @@ Nothing is asked without a terminal or with --no-input; the error names the flag
   syncd wait --for synced --timeout 10m"""
 
 _IGNORE = """\
-A folder's .syncd/ignore lists what stays out of it, one pattern per line, as in .gitignore:
+What stays out of a folder, one pattern per line, as in .gitignore: in .syncdignore for all members, in .syncd/ignore
+for this device only.
 
   *.tmp
   /build/
   !keep.tmp
 
-It holds for this device; changing it never deletes anything elsewhere."""
+The last line that matches decides, those of this device behind the others. Changing them deletes nothing anywhere;
+syncd filter add and filter test say before what would enter or leave."""
 
 _CONFIG = """\
 config.toml in the home (--home DIR, SYNCD_HOME). All of it is optional; the daemon reads it when it starts, and

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
@@ -68,6 +69,10 @@ TOLD: Final = (
     "add", "remove", "filter",
 )  # fmt: skip
 """Parameters that may be read later. Codes, links to join by, recovery words, PINs and passwords are not among them."""
+MOMENTS: Final = ("until", "at_s")
+"""Of these, times in unix seconds."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+YEAR_10000: Final = 253_402_300_800
 
 
 def kind_of(method: str, params: Params) -> Kind | None:
@@ -84,10 +89,12 @@ def kind_of(method: str, params: Params) -> Kind | None:
 def said(params: Params) -> str:
     """The parameters of a call that may be read later, in one line."""
     given = ((name, params.get(name)) for name in TOLD)
-    return short(" ".join(f"{name}={_shown(value)}" for name, value in given if value not in (None, [], False)))
+    return short(" ".join(f"{name}={_shown(name, value)}" for name, value in given if value not in (None, [], False)))
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name in MOMENTS and isinstance(value, int | float) and 0 <= value < YEAR_10000:
+        return (EPOCH + timedelta(seconds=value)).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, list):
         return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -45,6 +45,7 @@ def folder(id_: str, name: str, state: str, peers: list[Json], **more: Any) -> J
         "conflicts": 0,
         "requests": 0,
         "old_bytes": 120_000_000,
+        "history": {"plain_bytes": 120_000_000, "packed_bytes": 3_000_000_000},
         "problems": [],
         "peers": peers,
         "recovery_keys": [],

@@ -104,6 +104,7 @@ def test_flags_may_stand_before_the_command(cli: Cli, tmp_path: Path, line: str)
     [
         ("folders", "Photos  synced  owner  2 members  12,408 files  48.1 GiB  abababababab  /home/ben/Photos"),
         ("folder show Photos", "  certificate     /h/tls/c.pem"),
+        ("folder show Photos", "  old versions    12.0 KiB"),
         ("folder rescan Photos", "Photos  2 files, 10 B  scanned"),
         ("peers", "anna-laptop  ● connected  same network  10.0.0.2:22067  1 ms  Photos   tulip-orbit"),
         ("members Photos --utc", "anna    editor  2026-11-20 12:00  anna-laptop tulip-orbit  111111111111"),

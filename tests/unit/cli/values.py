@@ -36,6 +36,7 @@ def folder(name: str = "Photos", **changed: Any) -> dict[str, Any]:
         "conflicts": 0,
         "requests": 0,
         "old_bytes": 4096,
+        "history": {"plain_bytes": 4096, "packed_bytes": 8192},
         "problems": [],
         "peers": [peer()],
     } | changed

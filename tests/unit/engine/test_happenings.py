@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from syncd.engine.happenings import (
@@ -36,6 +38,20 @@ def test_line_without_a_kind_is_an_audit_event_of_its_signer() -> None:
 def test_what_is_said_stays_in_its_line_and_is_short() -> None:
     assert said({"reason": "a\nb\x1b[2J\u202e" + "x" * 1000}).isprintable()
     assert len(said({"reason": "x" * 1000})) == MAX_WHAT
+
+
+@pytest.mark.parametrize(
+    ("until", "told"),
+    [
+        (1577840400.0, "until=2020-01-01T01:00:00Z"),
+        (1577840400, "until=2020-01-01T01:00:00Z"),
+        (1e300, "until=1e+300"),
+        (math.nan, "until=nan"),
+        (-1.0, "until=-1"),
+    ],
+)
+def test_time_is_told_as_people_read_it(until: float, told: str) -> None:
+    assert said({"until": until}) == told
 
 
 # --- which calls are kept -------------------------------------------------------------------------------------------
