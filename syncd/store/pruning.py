@@ -184,6 +184,15 @@ class Marking:
 
 
 @dataclass(frozen=True, slots=True)
+class Double:
+    """A marked block that is to stay in another pack, if it is whole there; its place in both, as in a `PackUse`."""
+
+    here: tuple[int, bytes]
+    other: str
+    there: tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class PackUse:
     """A pack, and what of it is marked: (offset of the ciphertext, packed entry)."""
 
@@ -191,6 +200,7 @@ class PackUse:
     size: int
     marked: tuple[tuple[int, bytes], ...]
     marked_bytes: int
+    doubles: tuple[Double, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,21 +213,28 @@ class Collection:
 
 
 def db_collection(store: FolderStore, marking: Marking) -> Collection:
-    """Which packs hold too little of what is marked. The same block in two packs is kept in one."""
-    seen: set[bytes] = set()
+    """Which packs hold too little of what is marked. A block of two packs is kept in one, if it is whole there."""
+    first: dict[bytes, tuple[int, tuple[int, bytes]]] = {}
     uses = []
     marked_in: dict[int, list[tuple[int, bytes]]] = {}
+    doubles_in: dict[int, list[Double]] = {}
+    names = dict(store.connection.execute("SELECT id*4+3, name FROM pack"))
     last = source_of(SourceKind.PACK, marking.newest_pack)
     query = "SELECT src, off, entry FROM block WHERE src%4=3 AND src<=?"
     for source, offset, entry in store.connection.execute(query, (last,)):
-        if entry[:32] in marking.kept and entry[:32] not in seen:
-            seen.add(entry[:32])
-            marked_in.setdefault(source, []).append((offset, entry))
+        pid, here = entry[:32], (offset, entry)
+        if pid in first:
+            other, there = first[pid]
+            doubles_in.setdefault(source, []).append(Double(here, names[other], there))
+        elif pid in marking.kept:
+            first[pid] = source, here
+            marked_in.setdefault(source, []).append(here)
     query = "SELECT id, name, size FROM pack WHERE kind=1 AND id<=? ORDER BY id"
     for pack, name, size in store.connection.execute(query, (marking.newest_pack,)):
-        marked = marked_in.get(source_of(SourceKind.PACK, pack), [])
+        source = source_of(SourceKind.PACK, pack)
+        marked = marked_in.get(source, [])
         length = sum(int.from_bytes(entry[64:68], "big") + 16 + ENTRY_BYTES for _, entry in marked)
-        uses.append(PackUse(name, size, tuple(sorted(marked)), length))
+        uses.append(PackUse(name, size, tuple(sorted(marked)), length, tuple(doubles_in.get(source, ()))))
     small = [use for use in uses if use.size < SMALL_PACK_BYTES]
     chosen = [use for use in uses if use.marked_bytes < WORTH_KEEPING * use.size]
     if len(small) >= MANY_SMALL:
@@ -236,7 +253,8 @@ class Rewritten:
 
 def rewrite(store: FolderStore, packs: Sequence[PackUse]) -> Rewritten:
     """Write new packs of what is marked in old ones. Touches no row. A pack with a block that is damaged, or that the
-    disk does not let be read, stays as it is, for the scrub, and delays no other.
+    disk does not let be read, stays as it is, for the scrub, and delays no other. A block that is to stay in another
+    pack is read there first: if that has rotted, this may be the only copy.
 
     Raises TreeError when the shelf takes nothing: nothing has gone then.
     """
@@ -244,7 +262,8 @@ def rewrite(store: FolderStore, packs: Sequence[PackUse]) -> Rewritten:
     old, new = [], []
     for use in packs:
         try:
-            blocks = [(entry, _read(store, use.name, offset, entry)) for offset, entry in use.marked]
+            marked = (*use.marked, *(one.here for one in use.doubles if not _is_whole(store, one.other, *one.there)))
+            blocks = [(entry, _read(store, use.name, offset, entry)) for offset, entry in marked]
         except (_Damaged, EpochKeyMissing, TreeError) as error:
             log.error("a pack of old versions stays as it is: %s: %s", use.name, error)
             continue
@@ -272,6 +291,14 @@ def _read(store: FolderStore, name: str, offset: int, packed_entry: bytes) -> by
     if cid_of(sealed) != entry.cid:
         raise _Damaged
     return sealed
+
+
+def _is_whole(store: FolderStore, name: str, offset: int, packed_entry: bytes) -> bool:
+    try:
+        _read(store, name, offset, packed_entry)
+    except (_Damaged, EpochKeyMissing, TreeError):
+        return False
+    return True
 
 
 def _put(store: FolderStore, builder: PackBuilder) -> Pack:

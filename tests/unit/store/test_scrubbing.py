@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path as FilePath
 
 import pytest
 from trio.testing import MockClock
 
+from syncd.engine.retention import DEFAULT
 from syncd.model.cipher import BlockKind
-from syncd.model.lists import BlockList
+from syncd.model.lists import BlockList, pack_entry
+from syncd.model.packs import PackBuilder
 from syncd.store.folder import FolderStore
 from syncd.store.packing import PACK_AFTER_S, db_let_go, db_packed_of, db_superseded, pack_superseded
-from syncd.store.pruning import PackUse, db_retire_damaged, db_to_scrub, rescue, rewrite, scrub
+from syncd.store.pruning import (
+    Marking,
+    PackUse,
+    db_collection,
+    db_exchange,
+    db_promise,
+    db_retire_damaged,
+    db_to_scrub,
+    rescue,
+    rewrite,
+    scrub,
+)
 from syncd.store.recovery import db_recheck_old
 from syncd.store.shelf import HomeShelf
 from syncd.treetypes import IoFailed, TreeError
@@ -118,3 +132,38 @@ async def test_pack_that_cannot_be_read_keeps_no_other_from_being_written_anew(
         rewritten = rewrite(store, uses)
     assert rewritten.old == (uses[1],)
     assert [pack.blocks[0][1] for pack in rewritten.new] == [uses[1].marked[0][1]]
+
+
+@pytest.mark.parametrize("rotten", [False, True])
+async def test_block_of_two_packs_goes_from_one_only_if_it_is_whole_in_the_other(
+    world: World, autojump_clock: MockClock, rotten: bool
+) -> None:
+    store = world["bob"].task.store
+    cipher, builder = store.keyring.cipher(), PackBuilder(store.keyring.folder, BlockKind.DATA)
+    both = cipher.seal(BlockKind.DATA, b"in both")
+    both = both._replace(ciphertext=memoryview(bytes(both.ciphertext)))
+    other = cipher.seal(BlockKind.DATA, b"what nobody wants")
+    other = other._replace(ciphertext=memoryview(bytes(other.ciphertext)))
+    for blocks in ((both,), (both, other)):
+        for sealed in blocks:
+            builder.add(
+                pack_entry(sealed.pid, sealed.cid, len(sealed.ciphertext) - 16, cipher.epoch), sealed.ciphertext
+            )
+        pack = builder.finish(cipher)
+        store.packs.shelf.put(pack.name, pack.content)
+        store.packs.db_add_all([pack], LATER)
+    if rotten:
+        name, at = store.connection.execute(
+            "SELECT p.name, b.off FROM block b JOIN pack p ON b.src=p.id*4+3 ORDER BY p.id LIMIT 1"
+        ).fetchone()
+        damaged = bytearray(shelf(store).files[name])
+        damaged[at] ^= 1
+        shelf(store).files[name] = bytes(damaged)
+    marking = Marking(store, db_promise(store, DEFAULT, LATER, UTC))
+    while marking.db_step():
+        pass
+    marking.kept = {both.pid}
+    assert db_exchange(store, marking, rewrite(store, db_collection(store, marking).packs), LATER)
+    lying = [content.count(bytes(both.ciphertext)) for content in shelf(store).files.values()]
+    assert sum(lying) == 1
+    assert not any(bytes(other.ciphertext) in content for content in shelf(store).files.values())
