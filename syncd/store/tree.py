@@ -153,6 +153,7 @@ class DirTree:
         self._personality: Personality | None = None
         self._stable = True
         self._slow_until = -1.0  # no syncfs before that moment
+        self._left: dict[bytes, Stat] = {}  # by token: staged objects that the disk kept from leaving `old` again
         self.echoes = Echoes()
 
     # The root.
@@ -437,11 +438,12 @@ class DirTree:
         parent, name = parents.of(path), path[-1]
         self._require(parent, path, expected)
         staged = self._stat(places.stage, check_token(token))
+        self._drop_left(places, token)
         self._renames.noreplace(places.stage, token, places.old, token)
         try:
             self._renames.exchange(places.old, token, parent, name)
         except OSError as error:
-            self._renames.noreplace(places.old, token, places.stage, token)
+            self._take_back(places, token, staged)
             if error.errno == errno.ENOTSUP:
                 return self._exchange_in_steps(places, parents, token, path, expected, staged)
             if error.errno == errno.ENOENT:
@@ -449,17 +451,36 @@ class DirTree:
             raise
         old = self._now_or(expected, places.old, token)
         if old.kind is Kind.DIR:
-            self._exchange_back(places, token, parent, name)
+            self._exchange_back(places, token, parent, name, staged)
             raise self._is_directory_now(path, old)
         return self._replaced(places, token, parent, name, expected, staged)
 
-    def _exchange_back(self, places: Places, token: bytes, parent: int, name: bytes) -> None:
+    def _take_back(self, places: Places, token: bytes, staged: Stat) -> None:
+        """To the stage again."""
+        try:
+            self._renames.noreplace(places.old, token, places.stage, token)
+        except OSError:
+            self._left[token] = staged
+            raise
+
+    def _drop_left(self, places: Places, token: bytes) -> None:
+        """What could not be taken back goes now: else its token would be taken whenever that is tried again. It goes
+        only if it is the very inode that was staged: the disk may have said that it failed, and done it."""
+        left = self._left.get(token)
+        if left is None:
+            return
+        with suppress(FileNotFoundError):
+            if left.same_but_moved(self._stat(places.old, token)):
+                os.unlink(token, dir_fd=places.old)
+        del self._left[token]
+
+    def _exchange_back(self, places: Places, token: bytes, parent: int, name: bytes, staged: Stat) -> None:
         try:
             self._renames.exchange(places.old, token, parent, name)
         except FileNotFoundError:  # what was staged is gone from there: somebody has deleted it at once
             self._give_back(places, token, parent, name)
         else:
-            self._renames.noreplace(places.old, token, places.stage, token)
+            self._take_back(places, token, staged)
 
     def _give_back(self, places: Places, token: bytes, parent: int, name: bytes) -> None:
         """Put a directory of the user back; under its token, beside its name, if something else has that by now: left

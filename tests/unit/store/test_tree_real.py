@@ -26,6 +26,7 @@ from syncd.treetypes import (
     IoFailed,
     Kind,
     LocallyChanged,
+    NameTaken,
     NotAFile,
     NotSupported,
     NotThere,
@@ -34,7 +35,7 @@ from syncd.treetypes import (
     show_path,
 )
 from tests.helpers.realuser import RealUser
-from tests.suites.tree_suite import MARKER, MTIME_NS, A, B, D, stage
+from tests.suites.tree_suite import MARKER, MTIME_NS, A, B, D, read_old, stage
 
 NOBODY = 65_534
 
@@ -587,6 +588,54 @@ def test_exchange_that_fails_half_way_is_undone_and_can_be_tried_again(
     assert tree.exchange(b"t1", A, tree.stat(A)).new is not None
     assert (tmp_path / "root" / "a").read_bytes() == b"staged again"
     assert [name for name, _ in tree.list_old()] == [b"t1"]
+    tree.close()
+
+
+class Stuck(syscalls.Renames):
+    """The disk fails at an exchange, once, and then when what was staged is to go back to the stage. `is_done`: it has
+    exchanged them all the same."""
+
+    def __init__(self, *, is_done: bool) -> None:
+        super().__init__()
+        self._is_done = is_done
+        self._failures = 0
+
+    def exchange(self, fd: int, name: bytes, other_fd: int, other: bytes) -> None:
+        if self._is_done or self._failures or name != b"t1":
+            super().exchange(fd, name, other_fd, other)
+        if name == b"t1":
+            self._fail_after(0)
+
+    def noreplace(self, fd: int, name: bytes, to_fd: int, to: bytes) -> None:
+        if name == to == b"t1":
+            self._fail_after(1)
+        super().noreplace(fd, name, to_fd, to)
+
+    def _fail_after(self, failures: int) -> None:
+        if self._failures == failures:
+            self._failures += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_staged_file_that_could_not_go_back_is_not_in_the_way_of_the_next_try(
+    tmp_path: FilePath, is_done: bool
+) -> None:
+    make_tree(tmp_path).close()
+    tree = DirTree(bytes(tmp_path / "root"), str(tmp_path / "home"), time.monotonic, Stuck(is_done=is_done))
+    tree.write_marker(MARKER)
+    (tmp_path / "root" / "a").write_bytes(b"as it was")
+    stage(tree, b"t1", b"new")
+    with pytest.raises(IoFailed):
+        tree.exchange(b"t1", A, tree.stat(A))
+    stage(tree, b"t1", b"new")
+    if is_done:
+        with pytest.raises(NameTaken):
+            tree.exchange(b"t1", A, tree.stat(A))
+    else:
+        assert tree.exchange(b"t1", A, tree.stat(A)).new is not None
+    assert (tmp_path / "root" / "a").read_bytes() == b"new"
+    assert read_old(tree, b"t1") == b"as it was"
     tree.close()
 
 
