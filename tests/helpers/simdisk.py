@@ -188,6 +188,7 @@ class SimDisk:
         parent, name = self.parent_of(source)
         node = self.child(parent, name, source)
         to_parent, to_name = self.parent_of(target)
+        self.refuse_into_itself(node, to_parent, target)
         self.emit(Change.DONE, node)
         self.take_name(to_parent, to_name, node)
 
@@ -495,6 +496,13 @@ class SimDisk:
             or (how.trims and name.endswith((b".", b" ")))
         ):
             raise NameRefused(f"this file system has no such names: {show_path(path)}", path)
+
+    def refuse_into_itself(self, node: Node, to_parent: Node, target: Path) -> None:
+        above: Node | None = to_parent
+        while above is not None:
+            if above is node:
+                raise NameRefused(f"a directory cannot be moved into itself: {show_path(target)}", target)
+            above = above.parent
 
     def make(self, kind: Kind, mode: int, target: bytes = b"") -> Node:
         """An inode without a name."""

@@ -390,18 +390,11 @@ class SimTree:
         parent, name = self._parent("move", source)
         to_parent, to_name = self._parent("move.target", target)
         self._require_inode(parent, source, expected)
-        self._refuse_into_itself(self.disk.child(parent, name, source), to_parent, target)
+        self.disk.refuse_into_itself(self.disk.child(parent, name, source), to_parent, target)
         node = self.disk.rename_node(parent, name, to_parent, to_name)
         self.disk.emit_at(Change.DONE, source)
         self.disk.emit_arrival(node)
         return node.stat()
-
-    def _refuse_into_itself(self, node: Node, to_parent: Node, target: Path) -> None:
-        above: Node | None = to_parent
-        while above is not None:
-            if above is node:
-                raise NameRefused(f"a directory cannot be moved into itself: {show_path(target)}", target)
-            above = above.parent
 
     def make_dir(self, path: Path, mode: int) -> Stat:
         parent, name = self._parent("make_dir", path)

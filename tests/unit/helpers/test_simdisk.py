@@ -90,6 +90,16 @@ def test_journal_survives_in_order(keep: int) -> None:
     assert [(path, disk.stat(path).mode) for path in disk.contents()] == [expected]
 
 
+@pytest.mark.parametrize("target", [(*D, b"e"), (*D, b"below", b"e")])
+def test_user_cannot_move_a_directory_into_itself(target: Path) -> None:
+    disk = SimDisk()
+    disk.mkdir(D)
+    disk.mkdir((*D, b"below"))
+    with pytest.raises(NameRefused):
+        disk.rename(D, target)
+    assert disk.contents() == {D: None, (*D, b"below"): None}
+
+
 def test_every_crash_during_an_exchange_keeps_both_contents() -> None:
     outcomes = set()
     for keep in range(4):
