@@ -69,3 +69,34 @@ def test_what_two_wrote_alike_under_two_keys_is_given_on_by_either() -> None:
         await give_on(simulation, bert, cleo)
 
     simulate(story, 1)
+
+
+@pytest.mark.long
+def test_conflict_copy_that_a_lost_database_does_not_know_is_given_on_under_another_key() -> None:
+    """Read anew it has other public names than those by which everybody asks for it."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = simulation
+        await bert.join(await ana.share(uses=1))
+        write(ana, "plan", "before")
+        await simulation.settle([ana, bert])
+        await make_admin(ana, bert)
+        simulation.internet.partition([ana.host], [bert.host, cleo.host])
+        write(ana, "plan", "as ana would have it")
+        write(bert, "plan", "as bert would have it")
+        await trio.sleep(30)
+        simulation.internet.heal()
+        await simulation.settle([ana, bert])
+        assert len(names(bert)) == 2, "both versions are there"
+        await ana.call("rotate", folder=FOLDER, reason=None)
+        await simulation.settle([ana, bert])
+        await bert.stop()
+        for name in [name for name in bert.databases.copies() if name.startswith("folder")]:
+            bert.databases.lose(name)
+        await simulation.start(bert)
+        await simulation.settle([ana, bert])
+        assert len(names(bert)) == 2, "what stood there was known again"
+        await ana.stop()
+        await give_on(simulation, bert, cleo)
+
+    simulate(story, 1)
