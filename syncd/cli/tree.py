@@ -46,8 +46,15 @@ class _Commands(MutableMapping[str, Built]):
         return len(self._tree)
 
 
+_UNCUT = 1000
+
+
 class _Group(TyperGroup):
     """A group that lists its commands without building them."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """All of its first sentence."""
+        return super().get_short_help_str(_UNCUT)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -58,6 +65,10 @@ class _Group(TyperGroup):
 
 class _Command(TyperCommand):
     """A command whose text parameters are taken as they are."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """All of its first sentence: where that is too long for the line it goes on in the next."""
+        return super().get_short_help_str(_UNCUT)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [_spare_pydantic(parameter) for parameter in super().get_params(ctx)]

@@ -39,6 +39,12 @@ def test_every_command_explains_itself_in_one_line(path: str) -> None:
     assert command.get_short_help_str(limit=200).endswith("."), path
 
 
+@pytest.mark.parametrize("path", ALL)
+def test_no_sentence_of_a_list_of_commands_is_cut(path: str) -> None:
+    sentence = ALL[path].get_short_help_str()
+    assert "..." not in sentence and sentence == ALL[path].get_short_help_str(limit=10), path
+
+
 @pytest.mark.parametrize("path", [path for path in ALL if path != "syncd"])
 def test_only_the_root_takes_the_place(path: str) -> None:
     flags = {option for parameter in ALL[path].params for option in parameter.opts}
