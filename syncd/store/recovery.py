@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ca.values import dataclass
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind
@@ -32,7 +33,7 @@ from syncd.store.prepare import Want, What, expected_stat
 from syncd.store.rows import FILE, PARKED_ROW, SYMLINK
 from syncd.store.scan import tick_of
 from syncd.store.survey import Survey
-from syncd.treetypes import Kind, NameTaken, NotThere, Replaced, Stat, TreeError
+from syncd.treetypes import Kind, NameTaken, NotThere, Path, Replaced, Stat, TreeError
 
 log = logging.getLogger("syncd.folder")
 
@@ -56,7 +57,11 @@ def db_recover_intents(store: FolderStore, now: float) -> Committed:
     ).fetchall():
         row = survey.row(node)
         path = survey.path(parent, name)
-        if row is None or path is None or token.encode() in staged:
+        if row is None or path is None:
+            continue
+        if What(what) is What.REPLACE:
+            _drop_second_name(store, path, token.encode())
+        if token.encode() in staged:
             continue
         head = next((head for head in read_heads(connection, row) if (head.cs, head.idx) == (cs, idx)), None)
         if head is None:
@@ -74,6 +79,15 @@ def db_recover_intents(store: FolderStore, now: float) -> Committed:
         committed = Committer(connection, store.journal.sources, now, tick_of(store.tree)).note(done)
         connection.execute("DELETE FROM intent")
     return committed
+
+
+def _drop_second_name(store: FolderStore, path: Path, token: bytes) -> None:
+    """Where names cannot be exchanged, what is to be replaced has a second one in `.syncd/old` first. If it still
+    stands at its own, the crash came then, and nothing was replaced."""
+    with suppress(TreeError):  # the disk does not say: then it is kept
+        there, old = store.tree.stat(path), store.tree.stat_old(token)
+        if there == old and old.nlink > 1 and store.tree.personality().stable_inodes:
+            store.tree.drop_old(token)
 
 
 def _carried_out(store: FolderStore, want: Want, before: Stat | None) -> Stat | Replaced | None:

@@ -13,7 +13,13 @@ from syncd.store.commit import Committer
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.prepare import Step
-from syncd.store.recovery import db_recheck_old, db_recover_intents, publish_late_edits
+from syncd.store.recovery import (
+    db_adopt_old,
+    db_count_nameless,
+    db_recheck_old,
+    db_recover_intents,
+    publish_late_edits,
+)
 from syncd.store.scan import Walk, tick_of
 from syncd.treetypes import Replaced
 from tests.helpers.tasks import MOMENT, World
@@ -155,3 +161,25 @@ async def test_crash_just_before_an_exchange_leaves_nothing_in_the_way(world: Wo
     db_recover_intents(store, MOMENT)
     assert (b"ff") not in bob.disk.directory((b".syncd", b"old")).names
     assert bob.disk.read(FILE) == b"first"
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_second_name_that_a_crash_left_goes_only_while_the_first_one_stands(
+    world: World, autojump_clock: MockClock, is_gone: bool
+) -> None:
+    """As on a disk that cannot exchange names: nothing was replaced, and a person would be told of an old file."""
+    bob = world["bob"]
+    store = bob.task.store
+    node, cs, idx = store.connection.execute("SELECT id, c_cs, c_idx FROM node WHERE name=?", FILE).fetchone()
+    store.connection.execute("INSERT INTO intent VALUES ('ff',?,?,?,0,2,1,?)", (node, cs, idx, FILE[0]))
+    store.tree.stage_small(b"ff", b"what was to come", 0o600, None)
+    before = bob.disk.read(FILE)
+    bob.disk.hard_link(FILE, (b".syncd", b"old", b"ff"))
+    if is_gone:
+        bob.disk.write((b"saved",), before)
+        bob.disk.rename((b"saved",), FILE)
+    db_recover_intents(store, MOMENT)
+    db_adopt_old(store, MOMENT)
+    assert db_count_nameless(store) == is_gone
+    assert bob.disk.read(FILE) == before
+    assert bob.disk.at(FILE).nlink == 1
