@@ -443,17 +443,27 @@ class DirTree:
         try:
             self._renames.exchange(places.old, token, parent, name)
         except OSError as error:
-            self._take_back(places, token, staged)
-            if error.errno == errno.ENOTSUP:
-                return self._exchange_in_steps(places, parents, token, path, expected, staged)
-            if error.errno == errno.ENOENT:
-                raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from error
-            raise
+            if not self._was_exchanged(places, token, staged):
+                self._take_back(places, token, staged)
+                if error.errno == errno.ENOTSUP:
+                    return self._exchange_in_steps(places, parents, token, path, expected, staged)
+                if error.errno == errno.ENOENT:
+                    raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from error
+                raise
         old = self._now_or(expected, places.old, token)
         if old.kind is Kind.DIR:
             self._exchange_back(places, token, parent, name, staged)
             raise self._is_directory_now(path, old)
         return self._replaced(places, token, parent, name, expected, staged)
+
+    def _was_exchanged(self, places: Places, token: bytes, staged: Stat) -> bool:
+        """Whether the disk has done what it says that it could not: then the user's bytes lie under the token, and may
+        not go to the stage."""
+        try:
+            found = self._stat(places.old, token)
+        except OSError:
+            return False
+        return self._stable and (found.kind, found.ino) != (staged.kind, staged.ino)
 
     def _take_back(self, places: Places, token: bytes, staged: Stat) -> None:
         """To the stage again."""
