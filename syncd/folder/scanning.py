@@ -355,13 +355,14 @@ class Scanner:
     async def _take_missing(self, missing: Sequence[Gone]) -> bool:
         """Publish what is gone, unless it has to wait. Whether all is known of what was left out."""
         vanished = await self._db(lambda: waves.db_vanished(self._store.connection, missing, self._store.moving))
+        nodes = [gone.known.row for gone in vanished]
         rows = [gone.known.row for gone in vanished if gone.known.kind != Kind.DIR]
-        directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR and not gone.known.is_copy]
+        directories = [gone.known.row for gone in vanished if gone.known.kind == Kind.DIR]
         if directories:
             rows += await self._db(waves.db_files_below, self._store.connection, directories)
-        nodes = [gone.known.row for gone in vanished if not gone.known.is_copy]
         missing = [gone for gone in missing if gone.known.is_copy or not self._waves.is_held(gone.known.row)]
-        if await self._waves.holds_missing(nodes, rows, len(vanished)):
+        has_copies = any(gone.known.is_copy for gone in missing)
+        if await self._waves.holds_missing(nodes, rows, has_copies=has_copies):
             missing = [gone for gone in missing if gone.is_left_out]
         publishes = await self._publishes()
         now_ms = self._ground.now_ms()

@@ -80,11 +80,14 @@ class Waves:
         """Whether a node waits for a person."""
         return row in self._held
 
-    async def holds_missing(self, nodes: Sequence[int], files: Sequence[int], units: int) -> bool:
-        """Whether what a scan missed has to wait: `nodes` are gone, and with them the rows of `files`."""
-        change = Change(len(files), self._count_old(files), units)
-        if self._holds(SCAN_ORIGIN, change):
+    async def holds_missing(self, nodes: Sequence[int], files: Sequence[int], *, has_copies: bool) -> bool:
+        """Whether what a scan missed has to wait: `nodes` are gone, and with them the rows of `files`. Conflict copies
+        that went with them (`has_copies`) wait as well, and are in no row of what waits: so all is looked at when it
+        passes. Of themselves they hold nothing: their file is still there."""
+        change = Change(len(files), self._count_old(files), len(nodes))
+        if nodes and self._holds(SCAN_ORIGIN, change):
             await self._hold(SCAN_ORIGIN, Why.GONE, sorted({*nodes, *files}))
+            self._has_strayed |= has_copies
             return True
         if files:
             await self._db(waves.db_pass, self._store.connection, SCAN_ORIGIN, files, self._clock.now())

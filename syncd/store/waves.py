@@ -131,18 +131,16 @@ def db_arriving(connection: sqlite3.Connection) -> dict[bytes, Arriving]:
 
 def db_vanished(connection: sqlite3.Connection, gone: Sequence[Gone], moving: Container[int]) -> list[Gone]:
     """Of names that a scan missed, those that somebody here removed: not what was deleted elsewhere and is removed here
-    because of that, in this moment (`moving`) or since the scan; and not what waits already."""
-    held, counted, standing = db_held_nodes(connection), set(), set()
-    for part in rows.chunks(list({one.known.row for one in gone})):
-        query = f"SELECT id, l_kind FROM node WHERE id IN ({rows.marks(part)}) AND kind<>? AND pending<>?"
-        for row, kind in connection.execute(query, (*part, DELETED, IGNORED)):
-            if row not in moving:
-                counted.add(row)
-                if kind and row not in held:
-                    standing.add(row)
-    return [
-        one for one in gone if not one.is_left_out and one.known.row in (counted if one.known.is_copy else standing)
-    ]
+    because of that, in this moment (`moving`) or since the scan; not what waits already; and no conflict copies, whose
+    numbers are not those of nodes."""
+    held, standing = db_held_nodes(connection), set()
+    nodes = [one for one in gone if not (one.known.is_copy or one.is_left_out)]
+    for part in rows.chunks(list({one.known.row for one in nodes})):
+        query = f"SELECT id FROM node WHERE id IN ({rows.marks(part)}) AND l_kind<>0 AND kind<>? AND pending<>?"
+        for (row,) in connection.execute(query, (*part, DELETED, IGNORED)):
+            if row not in moving and row not in held:
+                standing.add(row)
+    return [one for one in nodes if one.known.row in standing]
 
 
 def db_files_below(connection: sqlite3.Connection, directories: Sequence[int]) -> list[int]:
