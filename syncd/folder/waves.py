@@ -129,7 +129,8 @@ class Waves:
         moved = [(_row(one), one.item.parent, one.item.name) for one in found if one.item.action is Action.MOVED]
         await self._hold(SCAN_ORIGIN, why, [_row(one) for one in found])
         if moved:
-            await self._db(waves.db_hold_moved, self._store.connection, moved)
+            is_noted = await self._db(waves.db_hold_moved, self._store.connection, moved)
+            self._has_strayed |= not is_noted
         self._held |= {_row(one) for one in found}
 
     # before applying -----------------------------------------------------------------------------------------

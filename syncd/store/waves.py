@@ -174,14 +174,19 @@ def db_hold(
         )
 
 
-def db_hold_moved(connection: sqlite3.Connection, moved: Sequence[tuple[int, NodeId, bytes]]) -> None:
-    """Renames that wait: the rows say where they stand by now, (node, directory, name), and nobody else hears of it."""
+def db_hold_moved(connection: sqlite3.Connection, moved: Sequence[tuple[int, NodeId, bytes]]) -> bool:
+    """Renames that wait: the rows say where they stand by now, (node, directory, name), and nobody else hears of it.
+    Whether that was noted of all. It is not where another row stands at the name: two at one name, and no look would
+    ever miss the one that is not there."""
     parents = rows.read_nids(connection, {parent for _, parent, _ in moved})
     with Transaction(connection):
-        connection.executemany(
-            "UPDATE node SET l_parent=?, l_name=?, pending=1 WHERE id=?",
+        noted = connection.executemany(
+            "UPDATE node SET l_parent=?1, l_name=?2, pending=1 WHERE id=?3 "
+            "AND NOT EXISTS (SELECT 1 FROM node o WHERE o.l_parent=?1 AND o.l_name=?2 AND o.l_kind<>0 AND o.id<>?3) "
+            "AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.l_parent=?1 AND c.l_name=?2)",
             [(parents[parent].id, name, node) for node, parent, name in moved if parent in parents],
-        )
+        ).rowcount
+    return noted == len(moved)
 
 
 def db_held(connection: sqlite3.Connection) -> list[Held]:
