@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from functools import partial
 
 from ca.ids import DeviceId
 from ca.values import dataclass
@@ -41,7 +42,7 @@ from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.locating import BlockSource, Name, Places, db_places_of
 from syncd.store.packs import Packs, Scratch
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
-from syncd.store.publish import Publisher
+from syncd.store.publish import NotLeft, Publisher
 from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Walk, tick_of
 from syncd.store.spelling import note_personality
@@ -173,7 +174,16 @@ class FolderStore:
 
     def db_publish(self, found: Sequence[Examined], now_ms: int, *, publishes: bool) -> Draft:
         """Commit findings and publish them."""
-        return self._commit_draft(lambda desk: Publisher(desk).findings(found), now_ms, publishes)
+        staying: frozenset[int] = frozenset()
+        while True:
+            try:
+                return self._commit_draft(partial(self._found, found, staying), now_ms, publishes)
+            except NotLeft as moves:
+                staying |= moves.nodes
+
+    @staticmethod
+    def _found(found: Sequence[Examined], staying: frozenset[int], desk: Desk) -> Draft:
+        return Publisher(desk, staying).findings(found)
 
     def db_delete(self, gone: Sequence[Gone], now_ms: int, *, publishes: bool) -> Draft:
         """Commit and publish that names are gone."""

@@ -6,7 +6,7 @@ finding is dropped, and the caller looks again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from syncd.model.ids import ROOT_NODE, NodeId, new_node_id
 from syncd.model.naming import holds_any
@@ -34,11 +34,22 @@ _TAKEN = (
 )
 
 
+class NotLeft(Exception):  # noqa: N818 - nothing went wrong: it is tried again
+    """Something was given a name whose owner was to leave it by the same findings, and has not. Nothing of that may be
+    committed: two rows at one name, and no look would ever miss the one that is not there."""
+
+    def __init__(self, nodes: Iterable[int]) -> None:
+        super().__init__(nodes)
+        self.nodes = frozenset(nodes)
+
+
 class Publisher:
     """Turns findings into a `Draft`. One object per transaction."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, staying: Container[int] = ()) -> None:
+        """`staying`: nodes whose moves are left for another look (`NotLeft`)."""
         self._desk = desk
+        self._staying = staying
         self._db = desk.connection
         self._departures = Departures(desk)
         self._parents: dict[NodeId, NodeRow] = {}
@@ -46,14 +57,22 @@ class Publisher:
         """New names at which nothing is or was known, and the id of what appears there."""
         self._leaving: set[int] = set()
         """Rows that are moved by the same findings, so that their names are free."""
+        self._relied_on: set[int] = set()
+        """Of them, those whose names somebody was given."""
+        self._stayed: set[int] = set()
+        """Rows whose moves came to nothing."""
         self._above: dict[NodeId, NodeId] = {}
         """Directories that get a place by the same findings, each with the one that it comes to stand in."""
 
     def findings(self, found: Sequence[Examined]) -> Draft:
-        """New, changed, touched and moved names; directories come before what is in them."""
+        """New, changed, touched and moved names; directories come before what is in them. Raises NotLeft."""
         self._parents = rows.read_nids(self._db, {examined.item.parent for examined in found})
         moved = [examined.item.known for examined in found if examined.item.action is Action.MOVED]
-        self._leaving = {known.row for known in moved if known is not None and self._desk.current(known) is not None}
+        self._leaving = {
+            known.row
+            for known in moved
+            if known is not None and known.row not in self._staying and self._desk.current(known) is not None
+        }
         self._free = self._find_free([examined.item for examined in found if examined.item.action is Action.NEW])
         self._above = {
             item.node: item.parent
@@ -70,7 +89,28 @@ class Publisher:
                     self._touched(examined)
                 case Action.MOVED:
                     self._moved(examined)
+        if self._relied_on & self._stayed:
+            raise NotLeft(self._stuck([examined.item for examined in found]))
         return self._desk.draft
+
+    def _stuck(self, found: Sequence[Item]) -> set[int]:
+        """What stays where it was, with all that was to come to the names of what stays."""
+        coming: dict[tuple[int, bytes], int] = {}
+        names: dict[int, tuple[int, bytes]] = {}
+        for item in found:
+            parent = self._parents.get(item.parent)
+            if item.action is not Action.MOVED or item.known is None:
+                continue
+            names[item.known.row] = item.known.parent, item.known.name
+            if parent is not None:
+                coming[parent.id, item.name] = item.known.row
+        stuck, left = set[int](), list(self._stayed)
+        while left:
+            row = left.pop()
+            if row not in stuck:
+                stuck.add(row)
+                left += [coming[names[row]]] if names[row] in coming else []
+        return stuck
 
     # new -----------------------------------------------------------------------------------------------------
 
@@ -431,7 +471,7 @@ class Publisher:
         item = examined.item
         known = item.known
         assert known is not None
-        row = self._desk.current(known)
+        row = None if known.row in self._staying else self._desk.current(known)
         parent = self._parents.get(item.parent)
         if row is None or self._is_orphan(item, parent) or row.nid in self._desk.drafted:
             self._not_moved(item)
@@ -500,6 +540,8 @@ class Publisher:
 
     def _not_moved(self, item: Item) -> None:
         """Both names are looked at again: the walk told nobody that the old one is gone."""
+        assert item.known is not None
+        self._stayed.add(item.known.row)
         self._desk.draft.again += item.paths
 
     # copies --------------------------------------------------------------------------------------------------
@@ -535,7 +577,11 @@ class Publisher:
             "SELECT id FROM node WHERE l_parent=?1 AND l_name=?2 AND l_kind<>0 "
             "UNION ALL SELECT -id FROM copy WHERE l_parent=?1 AND l_name=?2"
         )
-        return any(row not in self._leaving for (row,) in self._db.execute(query, (parent, name)))
+        standing = {row for (row,) in self._db.execute(query, (parent, name))}
+        if standing <= self._leaving:
+            self._relied_on |= standing
+            return False
+        return True
 
 
 def _attributes_said(
