@@ -34,7 +34,7 @@ _TAKEN = (
 )
 
 
-class NotLeft(Exception):  # noqa: N818 - nothing went wrong: it is tried again
+class NotLeft(Exception):
     """Something was given a name whose owner was to leave it by the same findings, and has not. Nothing of that may be
     committed: two rows at one name, and no look would ever miss the one that is not there."""
 
