@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -20,6 +21,7 @@ from syncd.store import denying, waves
 from syncd.store.draft import Examined
 from syncd.store.examine import Previous
 from syncd.store.glance import Begun
+from syncd.store.releasing import db_let_pass
 from syncd.store.scan import Action, Item
 from syncd.store.waves import SCAN_ORIGIN, Arriving, Held, Why
 from syncd.treetypes import Dirty, Kind, Path, TreeError
@@ -238,8 +240,13 @@ class Waves:
         is_for_all, names = False, None
         held = await self._asked_about(wave)
         if held is not None:
+            while self._ground.rights.waits:
+                await self._ground.changed()
             async with self._deciding:
-                is_for_all, nodes, names = await self._db(waves.db_let_pass, self._store, held, self._clock.now())
+                now, publishes = self._clock.now(), self._ground.rights.publishes
+                is_for_all, nodes, names = await self._db(
+                    partial(db_let_pass, self._store, held, now, publishes=publishes)
+                )
                 if held.origin == SCAN_ORIGIN:
                     self._brake.release(held.origin, self._clock.monotonic())
                 else:

@@ -177,7 +177,7 @@ class FolderStore:
         staying: frozenset[int] = frozenset()
         while True:
             try:
-                return self._commit_draft(partial(self._found, found, staying), now_ms, publishes)
+                return self.db_commit_draft(partial(self._found, found, staying), now_ms, publishes=publishes)
             except NotLeft as moves:
                 staying |= moves.nodes
 
@@ -188,9 +188,12 @@ class FolderStore:
     def db_delete(self, gone: Sequence[Gone], now_ms: int, *, publishes: bool) -> Draft:
         """Commit and publish that names are gone."""
         may_delete = self.membership.may_delete(self.journal.device, self.membership.head)
-        return self._commit_draft(lambda desk: Departures(desk).deletions(gone), now_ms, publishes and may_delete)
+        return self.db_commit_draft(
+            lambda desk: Departures(desk).deletions(gone), now_ms, publishes=publishes and may_delete
+        )
 
-    def _commit_draft(self, make: Callable[[Desk], Draft], now_ms: int, publishes: bool) -> Draft:
+    def db_commit_draft(self, make: Callable[[Desk], Draft], now_ms: int, *, publishes: bool) -> Draft:
+        """Commit and publish a draft that is made in the same transaction; twice, if a right went in this moment."""
         try:
             with Transaction(self.connection):
                 desk = Desk(self.connection, self.journal.sources, publishes=publishes, moving=self.moving)
@@ -198,7 +201,7 @@ class FolderStore:
                 desk.finish()
                 return draft
         except NoRight:  # it was taken away in this moment: what was found is only here
-            return self._commit_draft(make, now_ms, publishes=False)
+            return self.db_commit_draft(make, now_ms, publishes=False)
 
     def _author(self, draft: Draft, now_ms: int, desk: Desk) -> Draft:
         if draft.records:

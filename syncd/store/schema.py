@@ -255,6 +255,12 @@ def m012_unlisted(db: Executes) -> None:
     db.execute("CREATE INDEX node_unlisted ON node(id) WHERE listed=1 AND l_blocks IS NOT NULL AND pending=0")
 
 
+@FOLDER
+def m013_renames_that_wait(db: Executes) -> None:
+    """Of what waits, what people have renamed, and whose rows say where it stands by now."""
+    db.execute("ALTER TABLE held_node ADD COLUMN moved INTEGER NOT NULL DEFAULT 0")
+
+
 @DEVICE
 def m001_first_device(db: Executes) -> None:
     """The tables as of the first version."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import field
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from blake3 import blake3
 
@@ -21,14 +21,13 @@ from syncd.engine.brake import WINDOW_S
 from syncd.engine.ransom import looks_disguised
 from syncd.errors import SyncdError
 from syncd.model.ids import ChangesetHash, NodeId
-from syncd.store import approvals, rows
+from syncd.store import rows
 from syncd.store.approvals import IS_APPROVED
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.joining import IGNORED
 from syncd.store.rows import DELETED, FILE, SYMLINK, NodeRow
 from syncd.store.scan import Gone, below
-from syncd.treetypes import Path
 
 Result = TypeVar("Result")
 
@@ -163,7 +162,9 @@ def db_hold(
 ) -> None:
     """Let nodes wait. A wave that waits already grows by them."""
     with Transaction(connection):
-        connection.executemany("INSERT OR IGNORE INTO held_node VALUES (?,?)", [(node, wave) for node in nodes])
+        connection.executemany(
+            "INSERT OR IGNORE INTO held_node(node, wave) VALUES (?,?)", [(node, wave) for node in nodes]
+        )
         (files,) = connection.execute(
             "SELECT count(*) FROM held_node h JOIN node n ON n.id=h.node WHERE h.wave=? AND n.l_kind IN (1,3)", (wave,)
         ).fetchone()
@@ -179,14 +180,26 @@ def db_hold_moved(connection: sqlite3.Connection, moved: Sequence[tuple[int, Nod
     Whether that was noted of all. It is not where another row stands at the name: two at one name, and no look would
     ever miss the one that is not there."""
     parents = rows.read_nids(connection, {parent for _, parent, _ in moved})
+    noted = 0
     with Transaction(connection):
-        noted = connection.executemany(
-            "UPDATE node SET l_parent=?1, l_name=?2, pending=1 WHERE id=?3 "
-            "AND NOT EXISTS (SELECT 1 FROM node o WHERE o.l_parent=?1 AND o.l_name=?2 AND o.l_kind<>0 AND o.id<>?3) "
-            "AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.l_parent=?1 AND c.l_name=?2)",
-            [(parents[parent].id, name, node) for node, parent, name in moved if parent in parents],
-        ).rowcount
+        for node, parent, name in moved:
+            if parent not in parents:
+                continue
+            is_noted = connection.execute(
+                "UPDATE node SET l_parent=?1, l_name=?2, pending=1 WHERE id=?3 "
+                "AND NOT EXISTS "
+                "(SELECT 1 FROM node o WHERE o.l_parent=?1 AND o.l_name=?2 AND o.l_kind<>0 AND o.id<>?3) "
+                "AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.l_parent=?1 AND c.l_name=?2)",
+                (parents[parent].id, name, node),
+            ).rowcount
+            connection.execute("UPDATE held_node SET moved=1 WHERE node=? AND ?", (node, is_noted))
+            noted += is_noted
     return noted == len(moved)
+
+
+def moved_of(connection: sqlite3.Connection, wave: str) -> list[int]:
+    """Of what a wave holds, what people have renamed, and whose rows say where it stands by now."""
+    return [node for (node,) in connection.execute("SELECT node FROM held_node WHERE wave=? AND moved", (wave,))]
 
 
 def db_held(connection: sqlite3.Connection) -> list[Held]:
@@ -243,24 +256,17 @@ def db_held_paths(connection: sqlite3.Connection, wave: str, most: int) -> list[
     return [os.fsdecode(name) for (name,) in found]
 
 
-def db_release(connection: sqlite3.Connection, wave: str, let_pass_at: float | None = None) -> list[int]:
-    """End a wave; the nodes that it held. `let_pass_at`: what is published of them next is approved as of then."""
-    with Transaction(connection):
-        nodes = nodes_of(connection, wave)
-        if let_pass_at is not None:
-            approvals.let_pass(connection, nodes, let_pass_at)
-        release(connection, wave)
-        return nodes
-
-
 def nodes_of(connection: sqlite3.Connection, wave: str) -> list[int]:
     """What a wave holds."""
     return [node for (node,) in connection.execute("SELECT node FROM held_node WHERE wave=?", (wave,))]
 
 
-def release(connection: sqlite3.Connection, wave: str, but: Sequence[int] = ()) -> None:
+def release(connection: sqlite3.Connection, wave: str, but: Collection[int] = ()) -> None:
     """A wave holds no more than `but`, and ends without them. In the transaction of the caller."""
-    connection.execute("DELETE FROM held_node WHERE wave=?", (wave,))
+    connection.executemany(
+        "DELETE FROM held_node WHERE node=?",
+        [(node,) for node in nodes_of(connection, wave) if node not in but],
+    )
     if not but:
         connection.execute("DELETE FROM held WHERE id=?", (wave,))
         return
@@ -318,27 +324,6 @@ def db_arrive(
     return Look(freed, arriving, went_on, is_judged and not rows.is_pending(connection))
 
 
-class LetPass(NamedTuple):
-    """What became of an approval. `is_for_all`: everybody is told. `names`: where the nodes stood when the wave was
-    held, by directory; None where they may stand elsewhere by now, and for waves of others."""
-
-    is_for_all: bool
-    nodes: list[int]
-    names: dict[Path, frozenset[bytes]] | None
-
-
-def db_let_pass(store: FolderStore, held: Held, now: float) -> LetPass:
-    """A person approved of a wave as it was shown. Raises SyncdError if the wave is another one by now."""
-    connection, is_ours = store.connection, held.origin == SCAN_ORIGIN
-    db_demand_unchanged(connection, held)
-    is_for_all = db_approve(store, held, int(now * 1000))
-    # What is published of our own from here on says itself that it was approved.
-    nodes = db_release(connection, held.key, now if is_ours else None)
-    if not is_ours or db_release_moved(connection, nodes):
-        return LetPass(is_for_all, nodes, None)
-    return LetPass(is_for_all, nodes, _names(connection, nodes))
-
-
 def db_approve(store: FolderStore, wave: Held, now_ms: int) -> bool:
     """Say to everybody that a wave may pass, as far as it was published: what waits here, and what had passed here
     already, since others may hold that. False if this device has no right to say so.
@@ -394,21 +379,6 @@ def db_passed(connection: sqlite3.Connection, origin: str, before: float) -> lis
     return [Passed(*row) for row in connection.execute(query, (origin, before - WINDOW_S))]
 
 
-def db_release_moved(connection: sqlite3.Connection, nodes: Sequence[int]) -> int:
-    """A person approved: renames that waited are to be found anew, so the rows forget that they were seen. How many
-    there were."""
-    released = 0
-    with Transaction(connection):
-        for part in rows.chunks(nodes):
-            released += connection.execute(
-                f"UPDATE node SET l_parent=parent, l_name=name, pending=0 WHERE id IN ({rows.marks(part)}) "
-                "AND kind IN (1,3) AND l_kind=kind AND s_ccs=c_cs AND s_cidx=c_idx AND s_pcs=p_cs AND s_pidx=p_idx "
-                "AND (l_parent<>parent OR l_name<>name)",
-                part,
-            ).rowcount
-    return released
-
-
 def path_of(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] | None:
     """Where a row says that it stands; None if nowhere, or in itself."""
     parts: list[bytes] = []
@@ -421,18 +391,3 @@ def path_of(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] |
             return tuple(reversed(parts))
         at = rows.read_ids(connection, [at.l_parent]).get(at.l_parent)
     return None
-
-
-def _names(connection: sqlite3.Connection, nodes: Sequence[int]) -> dict[Path, frozenset[bytes]]:
-    """Where the rows say that they stand: names by directory."""
-    names: dict[int, set[bytes]] = {}
-    for part in rows.chunks(nodes):
-        query = f"SELECT l_parent, l_name FROM node WHERE id IN ({rows.marks(part)}) AND l_name IS NOT NULL"
-        for parent, name in connection.execute(query, part):
-            names.setdefault(parent, set()).add(name)
-    found = {}
-    for row in rows.read_ids(connection, names).values():
-        path = () if row.id == rows.ROOT_ROW else path_of(connection, row)
-        if path is not None:
-            found[path] = frozenset(names[row.id])
-    return found

@@ -132,7 +132,7 @@ def _trouble(database: Rows, row: int, what: str) -> None:
         case "problem":
             run("INSERT INTO problem VALUES (?,x'','','','',0,0,0)", (row,))
         case "held":
-            run("INSERT INTO held_node VALUES (?,'wave')", (row,))
+            run("INSERT INTO held_node(node, wave) VALUES (?,'wave')", (row,))
         case "replaced":
             run("INSERT OR IGNORE INTO replaced VALUES (?,?)", (row, NEVER_SEEN))
 

@@ -355,6 +355,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.pruning": BLOCKING,
     "syncd.store.publish": BLOCKING,
     "syncd.store.recovery": BLOCKING,
+    "syncd.store.releasing": BLOCKING,
     "syncd.store.reoffer": BLOCKING,
     "syncd.store.resolving": BLOCKING,
     "syncd.store.resting": BLOCKING,

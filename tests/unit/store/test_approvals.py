@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,7 @@ from syncd.model.records import DELETED, Place, Record, symlink_to
 from syncd.store import denying, waves
 from syncd.store.folder import Arrived, FolderStore
 from syncd.store.journal import NoRight, Verdict
+from syncd.store.releasing import db_let_pass
 from syncd.store.waves import Why
 from tests.helpers.authors import Author
 from tests.helpers.model_values import file_with, node_id
@@ -217,13 +219,13 @@ def test_wave_that_grew_is_not_answered_by_what_was_shown(databases: SimDatabase
     waves.db_hold(connection, "held-b", origin.hex(), Why.GONE, arriving.nodes[:10], NOW, FILES)
     (shown,) = waves.db_held(connection)
     waves.db_hold(connection, "held-b", origin.hex(), Why.GONE, arriving.nodes, NOW, FILES)
-    for answer in (waves.db_let_pass, denying.db_deny):
+    for answer in (partial(db_let_pass, publishes=True), denying.db_deny):
         with pytest.raises(SyncdError, match="has changed"):
             answer(scene.store, shown, NOW)
     assert scene.waiting() == FILES
     (shown,) = waves.db_held(connection)
     assert shown.files == FILES
-    assert waves.db_let_pass(scene.store, shown, NOW) == (True, arriving.nodes, None)
+    assert db_let_pass(scene.store, shown, NOW, publishes=True) == (True, arriving.nodes, None)
     assert scene.waiting() == scene.arriving() == 0
 
 

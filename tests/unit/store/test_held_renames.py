@@ -7,8 +7,11 @@ from trio.testing import MockClock
 
 from syncd.model.ids import ROOT_NODE
 from syncd.store import rows, waves
+from syncd.store.joining import ONLY_HERE
+from syncd.store.releasing import db_let_pass
 from syncd.store.rows import ROOT_ROW
-from tests.helpers.tasks import World
+from syncd.store.waves import Why
+from tests.helpers.tasks import MOMENT, World
 from tests.unit.store.test_walks import publish, walk
 
 
@@ -54,3 +57,42 @@ async def test_a_name_is_taken_by_nobody_before_its_owner_has_left(count: int, a
         items, _ = walk(store, None)
         assert publish(store, items).again == []
         assert names() == [b"%d" % (int(name) + 1) for name in directories]
+
+
+async def test_rename_that_passes_is_told_although_its_former_name_is_anothers(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write((b"plan",), b"the old plan")
+        await world.settle()
+        store = ann.task.store
+        [row] = rows.read(store.connection, "WHERE l_name=?", (b"plan",))
+        ann.disk.rename((b"plan",), (b"plan.locked",))
+        waves.db_hold(store.connection, "held-here", waves.SCAN_ORIGIN, Why.ENCRYPTED, [row.id], MOMENT, 1)
+        assert waves.db_hold_moved(store.connection, [(row.id, ROOT_NODE, b"plan.locked")])
+        ann.disk.write((b"plan",), b"a new plan")
+        await world.settle()
+        assert (b"plan.locked",) not in bob.disk.contents(), "it waits, and the new one has come all the same"
+        assert b"a new plan" in bob.disk.contents().values()
+        [wave] = await ann.task.waves.held()
+        await ann.task.waves.approve(wave.id)
+        await world.settle()
+        for disk in (ann.disk, bob.disk):
+            assert disk.contents() == {(b"plan",): b"a new plan", (b"plan.locked",): b"the old plan"}
+
+
+async def test_rename_that_passes_where_nothing_is_published_stays_only_here(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        world["ann"].disk.write((b"plan",), b"the plan")
+        await world.settle()
+        world.cut()
+        store = world["ann"].task.store
+        [row] = rows.read(store.connection, "WHERE l_name=?", (b"plan",))
+        waves.db_hold(store.connection, "held-here", waves.SCAN_ORIGIN, Why.ENCRYPTED, [row.id], MOMENT, 1)
+        assert waves.db_hold_moved(store.connection, [(row.id, ROOT_NODE, b"plan.locked")])
+        [wave] = waves.db_held(store.connection)
+        assert db_let_pass(store, wave, MOMENT, publishes=False).nodes == [row.id]
+        [row] = rows.read(store.connection, "WHERE id=?", (row.id,))
+        assert (row.name, row.l_name, row.pending) == (b"plan", b"plan.locked", ONLY_HERE)
+        assert waves.db_held(store.connection) == []

@@ -109,7 +109,7 @@ async def test_file_that_was_edited_here_is_not_retired(world: World, autojump_c
 
 async def test_what_waits_for_a_person_is_left_alone(world: World, autojump_clock: MockClock) -> None:
     store = delete(world, ONE, OTHER)
-    store.connection.execute("INSERT INTO held_node SELECT id, 'wave' FROM node WHERE name=?", ONE)
+    store.connection.execute("INSERT INTO held_node(node, wave) SELECT id, 'wave' FROM node WHERE name=?", ONE)
     assert [step.path for step in planned(store, takes_long_way=False).steps] == [OTHER]
 
 
