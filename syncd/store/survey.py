@@ -267,10 +267,15 @@ class Survey:
         passed: list[int] = []
         while parent != row.id:
             above = self.row(parent)
-            if parent == ROOT_ROW or above is None or above.l_parent is None or len(passed) > MAX_DEPTH:
+            if parent == ROOT_ROW or above is None or len(passed) > MAX_DEPTH:
                 return ()
             passed.append(parent)
-            parent = above.l_parent
+            if above.on_disk:
+                if above.l_parent is None:
+                    return ()
+                parent = above.l_parent
+            else:  # it is made in this round, where the view has it
+                parent = self.lineage.directory(above)
         return tuple(passed)
 
     def _holder(self, parent: int, name: bytes, node: int | None, copy: int | None) -> Holder | None:

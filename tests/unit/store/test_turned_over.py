@@ -90,3 +90,36 @@ async def test_rows_that_say_it_all_the_same_end_no_look_and_are_mended(
         store.db_delete(passed.missing(), 0, publishes=True)
     assert places(store) == {b"inner": None, b"outer": b"inner", b"middle": b"outer"}
     assert ann.disk.read((*TURNED[:1], b"file")) == b"at the bottom"
+
+
+async def test_directory_goes_into_one_below_it_that_is_made_again(autojump_clock: MockClock) -> None:
+    """What is made and what moves into that are planned in one round, while both are still below what moves."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"].disk
+        bob.mkdir((b"lives again",))
+        await world.settle()
+        bob.mkdir((b"a",))
+        bob.mkdir((b"a", b"b"))
+        bob.write((b"a", b"file"), b"in a")
+        bob.write((b"a", b"b", b"file"), b"in b")
+        await world.settle()
+        world.cut()
+        ann.disk.delete((b"lives again",))
+        bob.rename((b"a", b"b"), (b"aside",))
+        bob.rename((b"lives again",), (b"aside", b"lives again"))
+        bob.rename((b"a",), (b"aside", b"lives again", b"a"))
+        bob.rename((b"aside",), (b"a",))
+        for disk in (ann.disk, bob):
+            disk.flush_names()
+        await world.settle()
+        troubles = ann.task.store.connection
+        troubles.execute("CREATE TEMP TABLE trouble(why TEXT)")
+        troubles.execute(
+            "CREATE TEMP TRIGGER t AFTER INSERT ON problem BEGIN INSERT INTO trouble VALUES (new.why); END"
+        )
+        world.mend()
+        await world.settle()
+        world.demand_equal()
+        assert troubles.execute("SELECT why FROM trouble").fetchall() == []
+        assert ann.disk.read((b"a", b"lives again", b"a", b"file")) == b"in a"
