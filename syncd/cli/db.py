@@ -57,7 +57,8 @@ def rollback(session: Session) -> None:
     with lock_home(_home(session)):
         there = [path.name for path in _databases(session) if copies(path)]
         if not there:
-            raise SyncdError("there is no copy to go back to", id="SY-FIND-01", why="No database was migrated here.")
+            why, fix = "No database was migrated here.", "nothing; the version of before opens them as they are"
+            raise SyncdError("there is no copy to go back to", id="SY-FIND-01", why=why, fix=fix)
         if not session.flags.dry_run:
             session.terminal.talk(f"What was noted since then is noted again from disk and peers: {', '.join(there)}")
             session.confirm("Go back?")
@@ -75,12 +76,7 @@ def vacuum(session: Session) -> None:
     with lock_home(_home(session)):
         before = sum(path.stat().st_size for path in _databases(session))
         for path in () if session.flags.dry_run else _databases(session):
-            connection = sqlite3.connect(path, isolation_level=None)
-            try:
-                connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                connection.close()
+            _make_small(path)
         found = [_about(path) for path in _databases(session)]
     after = sum(one["bytes"] for one in found)
     session.show(
@@ -110,16 +106,38 @@ def _checked(path: Path) -> dict[str, Any]:
     connection = sqlite3.connect(path)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        why = _maybe_damage(connection)
     except sqlite3.DatabaseError as error:
         return {**_about(path), "format": None, "why": str(error)}
     finally:
         connection.close()
-    return {**_about(path), "format": version, "why": None if verdict == "ok" else verdict}
+    return {**_about(path), "format": version, "why": why}
+
+
+def _maybe_damage(connection: sqlite3.Connection) -> str | None:
+    """The first thing that SQLite finds wrong with a database, in one line; None: nothing."""
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    return None if verdict == "ok" else " ".join(verdict.split())
+
+
+def _make_small(path: Path) -> None:
+    """Raises SyncdError. A database that cannot be written anew is as it was."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        why = f"SQLite: {error}"
+        raise SyncdError(f"{path.name} was not made small and is as it was", id="SY-DISK-01", why=why) from error
+    except sqlite3.DatabaseError as error:
+        raise SyncdError(f"{path.name} cannot be made small", id="SY-DB-01", why=f"SQLite: {error}") from error
+    finally:
+        connection.close()
 
 
 def _copy_all(databases: list[Path], target: Path) -> None:
-    """Raises SyncdError. What was copied by then stays; of a copy that failed nothing does."""
+    """Raises SyncdError. What was copied by then stays; of a copy that failed nothing does, and the one that was there
+    before is not touched."""
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in databases:
@@ -133,13 +151,16 @@ def _copy_all(databases: list[Path], target: Path) -> None:
 
 
 def _copy(path: Path, target: Path) -> None:
-    """A copy of what was committed, whatever still lies in the log beside the file. Replaces an older copy whole."""
+    """A copy of what was committed, whatever still lies in the log beside the file. Replaces an older copy whole, and
+    only if it is sound: pages are copied unread, so a copy of a damaged database is as damaged."""
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     source, copy = sqlite3.connect(path), sqlite3.connect(part)
     try:
         source.backup(copy)
+        if why := _maybe_damage(copy):
+            raise sqlite3.DatabaseError(why)
     except BaseException:
         part.unlink()
         raise

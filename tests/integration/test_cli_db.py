@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,33 @@ def test_damaged_database_is_named_and_leaves_no_part_of_a_copy(cli: Cli, tmp_pa
     assert "folder-01.db cannot be copied" in done.err and "[SY-DB-01]" in done.err
     assert [one.name for one in (tmp_path / "copies").iterdir()] == ["device.db"]
     assert known(tmp_path / "copies" / "device.db") == "device.db"
+
+
+def damage(database: Path) -> None:
+    """Pages in the middle are not what they were; SQLite notices only when it comes to read them."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executemany("INSERT INTO known VALUES (?)", [("x" * 3000,)] * 40)
+    with open(database, "r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\x5a" * 30 * 4096)
+
+
+def test_damaged_database_replaces_no_copy_that_is_whole(cli: Cli, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    assert cli("db", "backup", str(copies)).code == 0
+    damage(cli.home / "folder-01.db")
+    told = cli("db", "backup", str(copies))
+    assert told.code == Exit.INTEGRITY
+    assert "folder-01.db cannot be copied" in told.err and "[SY-DB-01]" in told.err
+    assert sorted(one.name for one in copies.iterdir()) == sorted(NAMES)
+    assert known(copies / "folder-01.db") == "folder-01.db"
+
+
+def test_damaged_database_is_told_by_check_and_vacuum_in_a_line(cli: Cli) -> None:
+    damage(cli.home / "folder-01.db")
+    found = cli("db", "check")
+    assert found.code == Exit.INTEGRITY
+    assert len(found.out.splitlines()) == len(NAMES)
+    told = cli("db", "vacuum")
+    assert told.code == Exit.INTEGRITY
+    assert "folder-01.db cannot be made small" in told.err and "[SY-DB-01]" in told.err
