@@ -141,10 +141,10 @@ async def zipped(
 
     Raises BlockMissing; the file then has no end, and nobody can take it for a whole one.
     """
-    sink = _Sink()
+    sink, names = _Sink(), await task.blocking(zip_names, top, [path for path, _ in items])
     with zipfile.ZipFile(sink, "w") as archive:  # type: ignore[call-overload]  # it writes, and wants nothing else
         for path, item in items:
-            info = _info("/".join([top, *map(_zip_name, path)]), item)
+            info = _info(names[path], item)
             if item.is_directory:
                 archive.writestr(info, b"")
                 continue
@@ -170,6 +170,28 @@ def _info(name: str, item: Shared) -> zipfile.ZipInfo:
     )
     info.external_attr = (0o40755 if item.is_directory else 0o100644) << 16 | (0x10 if item.is_directory else 0)
     return info
+
+
+def zip_names(top: str, paths: Sequence[Path]) -> dict[Path, str]:
+    """What each path is called in a zip file; parents are among them. No two have one name: whoever unpacks that would
+    have one of them only. Who can keep its own name does."""
+    named: dict[Path, str] = {}
+    taken: set[tuple[Path, str]] = set()
+    for path in sorted(paths, key=lambda path: _zip_name(path[-1]).encode() != path[-1]):
+        name = plain = _zip_name(path[-1])
+        number = 1
+        while (path[:-1], name) in taken:
+            number += 1
+            name = _numbered(plain, number)
+        taken.add((path[:-1], name))
+        named[path] = name
+    return {path: "/".join([top, *(named[path[:depth]] for depth in range(1, len(path) + 1))]) for path in paths}
+
+
+def _numbered(name: str, number: int) -> str:
+    """`plan (2).pdf`"""
+    stem, _, ending = name.rpartition(".")
+    return f"{stem} ({number}).{ending}" if stem else f"{name} ({number})"
 
 
 def _zip_name(name: bytes) -> str:

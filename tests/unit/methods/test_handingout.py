@@ -5,9 +5,11 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ca.ids import EpochId
-from syncd.methods.handingout import BATCH_BYTES, _batches, zip_top
+from syncd.methods.handingout import BATCH_BYTES, _batches, zip_names, zip_top
 from syncd.model.ids import Cid, Pid
 from syncd.model.lists import pack_entry
 
@@ -44,3 +46,25 @@ def test_batches_are_the_blocks_of_the_bytes_that_were_asked_for(seed: int) -> N
             at += batch.length
         assert at == start + length
     assert _batches(packed, size, 0) == [] == _batches(b"", 0, 0)
+
+
+def test_names_that_a_zip_file_would_make_one_stay_two() -> None:
+    paths = [(b"a\\b.txt",), (b"a_b.txt",), (b"a_b (2).txt",), (b"d\\",), (b"d\\", b"x"), (b"d_",), (b"d_", b"x")]
+    names = zip_names("top", paths)
+    assert names == {
+        (b"a\\b.txt",): "top/a_b (3).txt",
+        (b"a_b.txt",): "top/a_b.txt",
+        (b"a_b (2).txt",): "top/a_b (2).txt",
+        (b"d\\",): "top/d_ (2)",
+        (b"d\\", b"x"): "top/d_ (2)/x",
+        (b"d_",): "top/d_",
+        (b"d_", b"x"): "top/d_/x",
+    }
+
+
+@given(st.lists(st.lists(st.sampled_from([b"a", b"\\", b"_", b"\xff", b"_xff", b". (2)"]), min_size=1, max_size=3)))
+def test_whatever_the_names_a_zip_file_has_each_once(nested: list[list[bytes]]) -> None:
+    paths = sorted({tuple(path[:depth]) for path in nested for depth in range(1, len(path) + 1)})
+    names = zip_names("top", paths)
+    assert len(set(names.values())) == len(paths)
+    assert all(name.count("/") == len(path) and "\\" not in name for path, name in names.items())
