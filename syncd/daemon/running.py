@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import sqlite3
 from collections.abc import Callable
 from dataclasses import field
@@ -440,7 +441,7 @@ def refuse_marked(path: bytes, marker: Marker | None, device: bytes) -> None:
             "this directory is a folder of another syncd",
             id="SY-ROOT-06",
             why=f"{where}/.syncd/folder names another device: another home on this computer, or one it was copied from",
-            fix=f"if nobody else keeps it in sync any more:  rm -r {where}/.syncd",
+            fix=f"if nobody else keeps it in sync any more:  rm {shlex.quote(f'{where}/.syncd/folder')}",
         )
 
 

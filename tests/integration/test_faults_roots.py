@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import subprocess
 
 import pytest
 
@@ -28,9 +30,14 @@ def test_copy_of_a_folder_becomes_one_of_its_own_when_its_marker_is_gone(two: tu
     shared.wait_synced()
     copied = shared.ben.place / "a copy of it"
     shutil.copytree(shared.here, copied)
-    assert refusal(shared.ben, "share", str(copied), "--no-wait", "--yes").id == "SY-ROOT-06"
-    shutil.rmtree(copied / ".syncd")
+    (copied / ".syncd" / "old" / "first draft").write_text("replaced once, and kept")
+    told = refusal(shared.ben, "share", str(copied), "--no-wait", "--yes")
+    assert told.id == "SY-ROOT-06"
+    _, _, advice = told.fix.partition(":  ")
+    subprocess.run(shlex.split(advice), check=True)
     assert shared.ben.ask("share", str(copied), "--name", "copy", "--no-wait", "--yes")["name"] == "copy"
+    assert (copied / ".syncd" / "old" / "first draft").read_text() == "replaced once, and kept"
+    wait_problem(shared.ben, "SY-HIST-10", folder="copy")
 
 
 def test_wait_without_a_limit_ends_when_the_folder_stands_still(two: tuple[Computer, Computer]) -> None:
