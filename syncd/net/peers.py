@@ -545,9 +545,7 @@ class PeerKeeper:
         device, twins, now = connection.device, self._around.twins, trio.current_time()
         if device is None:
             return None
-        before = twins.addresses(device, now)
-        twins.answered(device, connection.run, since, now)
-        if not before and twins.addresses(device, now):
+        if twins.answered(device, connection.run, since, now):
             self._cut_other_runs(device, connection.run)  # they call again at once, and are told
         return twins.other_than(device, connection.run, now)
 

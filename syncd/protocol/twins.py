@@ -55,11 +55,15 @@ class Twins:
             del runs[old]
         return is_new and len(runs) > 1
 
-    def answered(self, device: DeviceId, run: bytes, since: float, now: float) -> None:
-        """A run that was heard before answers to something that was sent at `since`."""
+    def answered(self, device: DeviceId, run: bytes, since: float, now: float) -> bool:
+        """A run that was heard before answers to something that was sent at `since`. Whether only that shows of a run
+        that it lives beside another one."""
         known = self._runs.get(device, {}).get(run)
-        if known is not None:
-            known.alive_at, known.heard_at = max(known.alive_at, since), now
+        if known is None:
+            return False
+        before = self._living(device, now)
+        known.alive_at, known.heard_at = max(known.alive_at, since), now
+        return not self._living(device, now).keys() <= before.keys()
 
     def several(self, now: float) -> dict[DeviceId, tuple[str, ...]]:
         """Where their daemons are, of all devices that have several at one time."""
@@ -68,29 +72,30 @@ class Twins:
 
     def addresses(self, device: DeviceId, now: float) -> tuple[str, ...]:
         """Where the daemons of a device are, if there are several at one time; else nothing."""
-        runs = sorted(self._lately(device, now), key=lambda run: run.first_at)
-        living = {
-            run.address: None
-            for at, older in enumerate(runs)
-            for newer in runs[at + 1 :]
-            if older.alive_at > newer.first_at
-            for run in (older, newer)
-        }
-        return tuple(living)
+        return tuple({run.address: None for run in self._living(device, now).values()})
 
     def other_than(self, device: DeviceId, run: bytes, now: float) -> str | None:
         """Where another daemon of a device is that lives as long as this run of it."""
         one = self._runs.get(device, {}).get(run)
         if one is None:
             return None
-        for other in self._lately(device, now):
+        for other in self._lately(device, now).values():
             older, newer = (one, other) if one.first_at < other.first_at else (other, one)
             if other is not one and older.alive_at > newer.first_at:
                 return other.address
         return None
 
-    def _lately(self, device: DeviceId, now: float) -> list[_Run]:
-        return [run for run in self._runs.get(device, {}).values() if run.heard_at > now - LATELY_S]
+    def _living(self, device: DeviceId, now: float) -> dict[bytes, _Run]:
+        """The runs that are known to live beside another one."""
+        lately = self._lately(device, now)
+        names = sorted(lately, key=lambda name: lately[name].first_at)
+        pairs = ((older, newer) for at, older in enumerate(names) for newer in names[at + 1 :])
+        beside = (pair for pair in pairs if lately[pair[0]].alive_at > lately[pair[1]].first_at)
+        return {name: lately[name] for pair in beside for name in pair}
+
+    def _lately(self, device: DeviceId, now: float) -> dict[bytes, _Run]:
+        runs = self._runs.get(device, {})
+        return {name: run for name, run in runs.items() if run.heard_at > now - LATELY_S}
 
     # ourselves -----------------------------------------------------------------------------------------------
 

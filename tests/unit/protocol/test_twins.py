@@ -7,7 +7,7 @@ from syncd.protocol.twins import LATELY_S, MOST_RUNS, Twins
 
 CLEO = DeviceId(b"c" * 32)
 BERT = DeviceId(b"b" * 32)
-ONE, TWO = b"1" * 16, b"2" * 16
+ONE, TWO, THREE = b"1" * 16, b"2" * 16, b"3" * 16
 
 
 def heard_both() -> Twins:
@@ -42,6 +42,17 @@ def test_when_one_of_them_falls_silent_it_is_over() -> None:
     twins.answered(CLEO, TWO, later - 1, later)
     assert twins.addresses(CLEO, later) == ()
     assert twins.other_than(CLEO, TWO, later) is None
+
+
+def test_each_one_that_is_started_beside_another_is_noticed_when_that_answers() -> None:
+    """Who notices cuts its connections, so that it calls again and is told before it says that all is in sync."""
+    twins = heard_both()
+    assert twins.answered(CLEO, ONE, 111.0, 112.0)
+    assert not twins.answered(CLEO, ONE, 112.0, 113.0)
+    twins.heard(CLEO, THREE, "10.0.0.2:5", 120.0)  # the second was started anew
+    assert not twins.answered(CLEO, ONE, 119.0, 121.0)
+    assert twins.answered(CLEO, ONE, 121.0, 122.0)
+    assert not twins.answered(CLEO, THREE, 122.0, 123.0)
 
 
 def test_what_a_stranger_to_us_answers_means_nothing() -> None:
