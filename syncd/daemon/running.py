@@ -105,7 +105,11 @@ class RunningFolder:
             return State.STOPPED
         if self.paused_until is not None:
             return State.PAUSED
-        return State.STARTING if self.task is None else self.task.state
+        if self.task is None:
+            return State.STARTING
+        if self.task.state is State.SYNCED and self.membership.devices() and not self.task.heads_reached:
+            return State.WAITING  # what is here stands as it should; whether others have more is not known
+        return self.task.state
 
     def at_work(self) -> FolderTask:
         """Its task, for what people ask of it. Raises SyncdError where it rests, or why it has stopped."""

@@ -115,3 +115,24 @@ def test_who_asks_for_what_is_not_there_is_told_where_to_look() -> None:
         assert (nobody.id, str(nobody)) == ("SY-PAIR-08", "no syncd answers at nowhere:22067")
 
     simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_was_started_alone_says_that_nobody_was_reached_and_not_that_it_is_in_sync() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await bert.join(await ana.share(uses=1))
+        write(bert, "letter", "by bert")
+        await simulation.settle()
+        assert (await bert.status())["state"] == "synced"
+        await ana.stop()
+        await bert.stop()
+        await simulation.start(bert)
+        await trio.sleep(30)
+        found = await bert.call("status")
+        assert (found["in_sync"], found["folders"][0]["state"]) == (False, "waiting")
+        assert verdict(found) == f"Not known: no other member of {FOLDER} was reached."
+        await simulation.start(ana)
+        await simulation.settle()
+        assert (await bert.status())["state"] == "synced"
+
+    simulate(story, 1, ("ana", "bert"))
