@@ -711,7 +711,7 @@ _ENTRIES = (
         Exit.REFUSED,
         "this directory is a folder of another syncd",
         "Its marker names another device: another home on this computer, or one that the directory was copied from.",
-        "if nobody else keeps it in sync any more, remove .syncd/folder in it; the rest of .syncd can hold old versions",
+        "if nobody else keeps it in sync any more, remove its .syncd/folder; the rest of .syncd can hold old versions",
     ),
     Trouble(
         "SY-WATCH-01",
