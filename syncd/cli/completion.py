@@ -89,7 +89,8 @@ def candidates(session: Session, typed: Sequence[str]) -> list[str]:
     if wants_value:
         return []
     if last.startswith("-"):
-        offered = [flag for parameter in found.get_params(context) for flag in parameter.opts if flag.startswith("--")]
+        shown = [parameter for parameter in found.get_params(context) if not getattr(parameter, "hidden", False)]
+        offered = [flag for parameter in shown for flag in parameter.opts if flag.startswith("--")]
     elif hasattr(found, "commands"):
         offered = found.list_commands(context)
     else:

@@ -146,7 +146,7 @@ def _runs(command: session.Command) -> Callable[..., int | None]:
         return command.run(context.obj, context.command_path, values)
 
     run.__name__, run.__doc__ = command.function.__name__, command.function.__doc__
-    return with_flags(run, parameters_of(command.function))
+    return with_flags(run, parameters_of(command.function), dry_run=command.dry_run)
 
 
 def _group(help: str) -> Callable[..., None]:
@@ -160,18 +160,22 @@ def _group(help: str) -> Callable[..., None]:
     return with_flags(collect, ())
 
 
-def with_flags(function: Callable[..., Any], own: Sequence[Parameter]) -> Callable[..., Any]:
-    """Give `function(context, **values)` the signature that typer reads: its own parameters, then the global flags."""
+def with_flags(function: Callable[..., Any], own: Sequence[Parameter], *, dry_run: bool = True) -> Callable[..., Any]:
+    """Give `function(context, **values)` the signature that typer reads: its own parameters, then the global flags.
+
+    A command without `dry_run` takes that flag only to say that it has none, so no help offers it.
+    """
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [context, *map(_read_by_typer, [*own, *session.GLOBAL_FLAGS])]
+    flags = (_read_by_typer(flag, is_hidden=not dry_run and flag.name == "dry_run") for flag in session.GLOBAL_FLAGS)
+    parameters = [context, *map(_read_by_typer, own), *flags]
     vars(function)["__signature__"] = inspect.Signature(parameters)
     function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return function
 
 
-def _read_by_typer(parameter: Parameter) -> inspect.Parameter:
+def _read_by_typer(parameter: Parameter, *, is_hidden: bool = False) -> inspect.Parameter:
     declared = parameter.declared
-    shown = declared.shown
+    shown = {**declared.shown, "hidden": is_hidden}
     info = typer.Argument(**shown) if isinstance(declared, Argument) else typer.Option(*declared.names, **shown)
     default = inspect.Parameter.empty if parameter.default is REQUIRED else parameter.default
     kind = inspect.Parameter.KEYWORD_ONLY

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from syncd.cli.commands import TREE
+from syncd.cli.commands import TREE, Branch, Leaf
+from syncd.cli.completion import candidates
 from syncd.cli.root import WELCOME, application
+from syncd.cli.session import Globals, open_session, place_of
 
 GLOBAL_FLAGS = {
     "--json", "-q", "-v", "--no-color", "--ascii", "--utc", "--no-input", "-y", "--dry-run", "--timeout",
@@ -49,6 +52,29 @@ def test_no_sentence_of_a_list_of_commands_is_cut(path: str) -> None:
 def test_only_the_root_takes_the_place(path: str) -> None:
     flags = {option for parameter in ALL[path].params for option in parameter.opts}
     assert not flags & {"--home", "--socket", "--version"}
+
+
+def leaves() -> Iterator[tuple[list[str], Leaf]]:
+    for name, entry in TREE.items():
+        below = entry.leaves.items() if isinstance(entry, Branch) else [("", entry)]
+        yield from (([word for word in (name, leaf) if word], found) for leaf, found in below)
+
+
+@pytest.mark.parametrize(
+    ("words", "leaf"), list(leaves()), ids=lambda found: " ".join(found) if found.__class__ is list else ""
+)
+def test_dry_run_is_offered_where_it_is_not_refused_and_nowhere_else(
+    words: list[str], leaf: Leaf, tmp_path: Path
+) -> None:
+    found = application()
+    context = found.make_context("syncd", [], resilient_parsing=True)
+    for word in words:
+        found = found.commands[word]
+        context = found.make_context(word, [], parent=context, resilient_parsing=True)
+    has = leaf.load().dry_run
+    assert ("--dry-run" in found.get_help(context)) == has
+    session = open_session(place_of(str(tmp_path), None), Globals())
+    assert ("--dry-run" in candidates(session, [*words, "--d"])) == has
 
 
 def test_every_command_of_the_issue_is_there() -> None:
