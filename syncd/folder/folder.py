@@ -75,7 +75,8 @@ class FolderTask(Ground):
         self.waves = Waves(self)
         self.scanner = Scanner(self, self.keeper, self.waves)
         self.applier = Applier(self, self.keeper, self.waves)
-        self.follower = Follower(self)
+        self.lacking = Lacking(self)
+        self.follower = Follower(self, self.lacking)
         self.server = Server(self)
         self.doubter = Doubter(self)
         self.list_fetcher = ListFetcher(self)
@@ -105,7 +106,7 @@ class FolderTask(Ground):
             nursery.start_soon(self.driller.run)
             nursery.start_soon(self.replication.run)
             nursery.start_soon(self.doubter.run)
-            nursery.start_soon(Lacking(self).run)
+            nursery.start_soon(self.lacking.run)
             nursery.start_soon(self.list_fetcher.run)
 
     def _db_begin(self, judges: bool) -> tuple[Found, int, Counted]:

@@ -13,6 +13,7 @@ import trio
 from ca.values import dataclass
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
 from syncd.folder.ground import COUNTED_BITS, LEVEL, Ground, LinkState
+from syncd.folder.lacking import Lacking
 from syncd.model.cipher import max_ciphertext
 from syncd.model.heads import Head, decode_head_untrusted, encode_head, verify_head
 from syncd.model.ids import Cid
@@ -67,8 +68,9 @@ class _Intake:
 class Follower:
     """Follows the peers of one folder."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, lacking: Lacking) -> None:
         self._ground = ground
+        self._lacking = lacking
         self._store = ground.store
         self._db = ground.db
         self._blocking = ground.workers.run_blocking
@@ -86,6 +88,7 @@ class Follower:
                 nursery.start_soon(self._follow, state)
                 nursery.start_soon(self._tell_needs, state)
                 nursery.start_soon(self._puller.run_link, link)
+                nursery.start_soon(self._lacking.ask_of, state)
         except* PeerUnavailable as lost:
             log.debug("folder %s: %s", self._ground.name, lost.exceptions[0])
         finally:
@@ -139,7 +142,7 @@ class Follower:
                 state.reached = True
                 self._ground.may_scan.set()
             if page.heads:
-                self._puller.peers_have_more(link.device)
+                self._ground.has_more(link.device)
                 state.told_needs = None
             self._ground.tell()
             if page.heads and after >= page.newest:

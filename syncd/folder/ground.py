@@ -86,6 +86,8 @@ class LinkState:
     """Something is to be said about what we lack, or may be before long."""
     patience_bytes: float = -1.0
     """Whoever says it waits already until some time has passed, unless we lack more than this."""
+    has_more: trio.Event = field(default_factory=trio.Event)
+    """What it lacked when it was asked last it may have now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +304,19 @@ class Ground:
     def wake_plan(self) -> None:
         """Something may be left to be done."""
         self.plan_event.set()
+
+    def has_more(self, device: DeviceId) -> None:
+        """A peer has told news: what it lacked it may have now."""
+        self.puller.peers_have_more(device)
+        if device in self.links:
+            self.links[device].has_more.set()
+
+    def can_be_had(self) -> None:
+        """What nobody had is with somebody, and due. Peers hear at once that it is lacking, however soon it comes: that
+        it is lacking no more is news to them then, who may lack it as well."""
+        self.lacks_since = -inf
+        self.wake_plan()
+        self.tell()
 
     def note_unlisted(self) -> None:
         """Files are right that nobody can have from here before their lists have come."""

@@ -1,8 +1,12 @@
 """Async. Contents that nobody has any more: after a while they are a named problem, and nothing that is waited for.
 
 A version was announced, and before anybody had fetched it, its author wrote over it and lost his database, say. Nobody
-who is connected has its blocks, not even the computer where it was written: there is nothing to wait for. It is still
-asked for now and then, since somebody who was away may bring it.
+who is connected has its blocks, not even the computer where it was written: there is nothing to wait for.
+
+Somebody who was away may bring it. Whoever is linked, or tells that he has got something more, is asked for one block
+of each such content, and those of which he has that block are planned again at once. So a question costs 32 bytes for
+each, stages nothing, and lets the folder be in sync as long as the answer is no. A peer is asked so again only after a
+rest, however often it comes and goes. All of them are planned now and then nevertheless, ever more rarely.
 """
 
 from __future__ import annotations
@@ -11,18 +15,27 @@ from collections.abc import Sequence
 
 import trio
 
-from syncd.folder.ground import Ground
+from ca.ids import DeviceId
+from syncd.folder.ground import Ground, LinkState
+from syncd.model.ids import Cid
+from syncd.protocol.exchange import Link
 from syncd.store import counts
+from syncd.store.db import Transaction
 from syncd.store.prepare import Want
 
 LOOK_S = 15.0
 PATIENCE_S = 60.0
 """What its author has just written over is followed by a newer version within that time."""
 RETRY_S = 30.0
+GATHER_S = 1.0
+"""A link begins with news and with words on what is lacking: one question is enough for all of these."""
+ASKED_AT_ONCE = 4096
+REST_S = 5.0
+"""For each so many that a peer was asked for: of a hundred thousand it is asked every two minutes at most."""
 
 
 class Lacking:
-    """Gives up waiting for contents of one folder that are kept nowhere."""
+    """Gives up waiting for contents of one folder that are kept nowhere, and asks for them whoever may bring them."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -30,6 +43,8 @@ class Lacking:
         """By token, since when a content has been with nobody, its author included."""
         self._given_up: set[bytes] = set()
         """Those that were asked for in vain before: they are not waited for again."""
+        self._rests_until: dict[DeviceId, float] = {}
+        """Who was asked for what was given up, and until when it is not asked again."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -43,40 +58,68 @@ class Lacking:
     async def _look(self) -> None:
         now = trio.current_time()
         gone = await self._with_their_authors(self._ground.puller.with_nobody())
-        self._since = {want.token: self._since.get(want.token, now) for want in gone}
-        given_up = [w for w in gone if self._since[w.token] <= now - PATIENCE_S or w.token in self._given_up]
+        self._since = {want.token: self._since.get(want.token, now) for want, _ in gone}
+        given_up = [
+            (want, cid)
+            for want, cid in gone
+            if self._since[want.token] <= now - PATIENCE_S or want.token in self._given_up
+        ]
         if given_up:
-            self._given_up |= {want.token for want in given_up}
+            self._given_up |= {want.token for want, _ in given_up}
             await self._ground.db(self._note, given_up)
-            await self._ground.puller.let_go(given_up)
+            await self._ground.puller.let_go([want for want, _ in given_up])
             await self._ground.recount()
             self._ground.wake_plan()
             self._ground.tell()
 
-    async def _with_their_authors(self, wants: Sequence[Want]) -> list[Want]:
+    async def _with_their_authors(self, wants: Sequence[tuple[Want, Cid]]) -> list[tuple[Want, Cid]]:
         """Those of which whoever wrote them is here to be asked, or we did ourselves."""
         if not wants:
             return []
         journal = self._ground.store.journal
-        authors = await self._ground.db(lambda: [journal.sources[want.cs].device for want in wants])
+        authors = await self._ground.db(lambda: [journal.sources[want.cs].device for want, _ in wants])
         here = {journal.device, *self._ground.links}
-        return [want for want, author in zip(wants, authors, strict=True) if author in here]
+        return [one for one, author in zip(wants, authors, strict=True) if author in here]
 
-    def _note(self, wants: Sequence[Want]) -> None:
+    def _note(self, wants: Sequence[tuple[Want, Cid]]) -> None:
         journal, connection = self._ground.store.journal, self._ground.store.connection
-        for want in wants:
-            source = journal.sources[want.cs]
-            where = "this computer" if source.device == journal.device else f"that of {source.author_name}"
-            why = f"nobody who is connected has kept this version, and it is gone on {where}, where it was written"
-            fix = "nothing; it comes if somebody who was away brings it"
-            counts.db_note_problem(
-                connection,
-                want.node,
-                want.path,
-                "SY-FILE-11",
-                why,
-                fix,
-                self._ground.clock.now(),
-                RETRY_S,
-                lasting=True,
-            )
+        now = self._ground.clock.now()
+        fix = "nothing; it comes if somebody who was away brings it"
+        with Transaction(connection):
+            for want, cid in wants:
+                source = journal.sources[want.cs]
+                where = "this computer" if source.device == journal.device else f"that of {source.author_name}"
+                why = f"nobody who is connected has kept this version, and it is gone on {where}, where it was written"
+                counts.db_note_problem(
+                    connection, want.node, want.path, "SY-FILE-11", why, fix, now, RETRY_S, lasting=True, lacks=cid
+                )
+
+    # asking for it again -------------------------------------------------------------------------------------
+
+    async def ask_of(self, state: LinkState) -> None:
+        """Ask a peer once it is linked, and whenever it may have got more. Until cancelled, or its link is lost."""
+        while True:
+            await trio.sleep(GATHER_S)
+            await trio.sleep_until(self._rests_until.get(state.link.device, 0.0))
+            state.has_more = trio.Event()
+            may_lack = bool(self._ground.problems) or self._ground.counts_are_stale
+            if may_lack and self._ground.rights.exchanges:
+                await self._ask(state.link)
+            await state.has_more.wait()
+
+    async def _ask(self, link: Link) -> None:
+        ground, began = self._ground, trio.current_time()
+        connection = ground.store.connection
+        after, pages = None, 0
+        while part := await ground.db(counts.db_lacked, connection, ground.clock.now(), after, ASKED_AT_ONCE):
+            after, pages = part[-1], pages + 1
+            self._rests_until[link.device] = began + pages * REST_S
+            bitmap = await link.have([one.cid for one in part])
+            there = [one for index, one in enumerate(part) if _is_in(bitmap, index)]
+            if there:
+                await ground.db(counts.db_can_be_had, connection, there)
+                ground.can_be_had()
+
+
+def _is_in(bitmap: bytes, index: int) -> bool:
+    return index // 8 < len(bitmap) and bool(bitmap[index // 8] & (0x80 >> index % 8))

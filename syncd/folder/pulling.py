@@ -182,10 +182,10 @@ class Puller:
             with trio.move_on_after(POLL_AGAIN_S):
                 await room.wait()
 
-    def with_nobody(self) -> list[Want]:
-        """Contents that cannot be had, as nobody who is connected has some block of them."""
+    def with_nobody(self) -> list[tuple[Want, Cid]]:
+        """Contents that cannot be had, each with a block of it that nobody has who is connected."""
         lacking = set(self.pull.unavailable(self._links))
-        return [one.want for one in self.stagings if not lacking.isdisjoint(one.wanted_cids)]
+        return [(one.want, min(missing)) for one in self.stagings if (missing := lacking & one.wanted_cids)]
 
     async def _put_starved_aside(self) -> None:
         """Of what is on its way, let go of all that nobody who is connected can send anything for."""

@@ -193,7 +193,7 @@ class Server:
         if not self._is_latest(device, word):
             return
         if self._ground.peer_needs.get(device) != (files, size):
-            self._ground.puller.peers_have_more(device)  # what it lacked it may have now
+            self._ground.has_more(device)  # what it lacked it may have now
         self._ground.peer_needs[device] = (files, size)
         self._ground.tell()
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ca.ids import DeviceId
 from ca.values import dataclass
+from syncd.model.ids import Cid
 from syncd.store import rows
+from syncd.store.db import Transaction
 from syncd.store.totals import db_totals
 from syncd.treetypes import Path
 
@@ -121,16 +124,45 @@ def db_note_problem(
     retry_s: float,
     *,
     lasting: bool = False,
+    lacks: Cid | None = None,
 ) -> None:
-    """Note what stands in the way; the next try comes later each time. `lasting`: nobody is to wait for it."""
+    """Note what stands in the way; the next try comes later each time. `lasting`: nobody is to wait for it. `lacks`: a
+    block that nobody had."""
     raw = b"/".join(path)
     known = connection.execute("SELECT tries, since FROM problem WHERE node=? AND path=?", (node, raw)).fetchone()
     tries, since = (known[0] + 1, known[1]) if known else (1, now)
     tries = max(tries, LASTING_TRIES) if lasting else tries
     wait = min(retry_s * 2 ** min(tries - 1, 8), MAX_RETRY_S)
     connection.execute(
-        "INSERT OR REPLACE INTO problem VALUES (?,?,?,?,?,?,?,?)", (node, raw, code, why, fix, since, tries, now + wait)
+        "INSERT OR REPLACE INTO problem(node, path, code, why, fix, since, tries, retry_at, lacks) "
+        "VALUES (?,?,?,?,?,?,?,?,?)",
+        (node, raw, code, why, fix, since, tries, now + wait, lacks),
     )
+
+
+class Lacked(NamedTuple):
+    """A content that nobody had. `path` as in its problem; `cid`: a block of it that nobody had."""
+
+    node: int
+    path: bytes
+    cid: Cid
+
+
+def db_lacked(connection: sqlite3.Connection, now: float, after: Lacked | None, most: int) -> list[Lacked]:
+    """Contents that nobody had, behind one of them, whose next try is not due."""
+    found = connection.execute(
+        "SELECT node, path, lacks FROM problem WHERE lacks IS NOT NULL AND retry_at>? AND (node, path)>(?,?) "
+        "ORDER BY node, path LIMIT ?",
+        (now, *((-1, b"") if after is None else after[:2]), most),
+    )
+    return [Lacked(node, path, Cid(cid)) for node, path, cid in found]
+
+
+def db_can_be_had(connection: sqlite3.Connection, found: Iterable[Lacked]) -> None:
+    """Somebody has what nobody had: it is due now."""
+    with Transaction(connection):
+        query = "UPDATE problem SET retry_at=0 WHERE node=? AND path=? AND lacks=?"
+        connection.executemany(query, found)
 
 
 SUSPECT_RETRY_S = 600.0

@@ -261,6 +261,12 @@ def m013_renames_that_wait(db: Executes) -> None:
     db.execute("ALTER TABLE held_node ADD COLUMN moved INTEGER NOT NULL DEFAULT 0")
 
 
+@FOLDER
+def m014_lacked(db: Executes) -> None:
+    """Of a content that nobody had, the name of a block of it that nobody had: whoever has that may have all."""
+    db.execute("ALTER TABLE problem ADD COLUMN lacks BLOB")
+
+
 @DEVICE
 def m001_first_device(db: Executes) -> None:
     """The tables as of the first version."""

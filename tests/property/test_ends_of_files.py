@@ -130,7 +130,7 @@ def _trouble(database: Rows, row: int, what: str) -> None:
                 (row,),
             )
         case "problem":
-            run("INSERT INTO problem VALUES (?,x'','','','',0,0,0)", (row,))
+            run("INSERT INTO problem(node, path, code, why, fix, since) VALUES (?,x'','','','',0)", (row,))
         case "held":
             run("INSERT INTO held_node(node, wave) VALUES (?,'wave')", (row,))
         case "replaced":
