@@ -41,10 +41,13 @@ class Lacking:
         self._ground = ground
         self._since: dict[bytes, float] = {}
         """By token, since when a content has been with nobody, its author included."""
+        self._aside_since: dict[bytes, float] = {}
+        """The same of those that were put aside, so that others could be asked for: they are asked for in turns."""
         self._given_up: set[bytes] = set()
         """Those that were asked for in vain before: they are not waited for again."""
         self._rests_until: dict[DeviceId, float] = {}
         """Who was asked for what was given up, and until when it is not asked again."""
+        ground.puller.on_aside = self.put_aside
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -54,23 +57,52 @@ class Lacking:
                 await self._look()
             else:
                 self._since.clear()
+                self._aside_since.clear()
 
     async def _look(self) -> None:
         now = trio.current_time()
         gone = await self._with_their_authors(self._ground.puller.with_nobody())
-        self._since = {want.token: self._since.get(want.token, now) for want, _ in gone}
-        given_up = [
-            (want, cid)
-            for want, cid in gone
-            if self._since[want.token] <= now - PATIENCE_S or want.token in self._given_up
-        ]
+        self._since = {want.token: self._known_since(want.token, now) for want, _ in gone}
+        given_up = self._given_up_of(gone, now)
         if given_up:
-            self._given_up |= {want.token for want, _ in given_up}
             await self._ground.db(self._note, given_up)
             await self._ground.puller.let_go([want for want, _ in given_up])
             await self._ground.recount()
             self._ground.wake_plan()
             self._ground.tell()
+
+    async def put_aside(self, wants: Sequence[tuple[Want, Cid]]) -> set[int]:
+        """There are more than can be asked for at a time, so these make room for others; which nodes are given up."""
+        if not self._ground.links:
+            return set()
+        now = trio.current_time()
+        gone = await self._with_their_authors(wants)
+        since = {want.token: self._known_since(want.token, now) for want, _ in gone}
+        for want, _ in wants:
+            self._aside_since.pop(want.token, None)
+        self._aside_since |= since
+        given_up = self._given_up_of(gone, now)
+        if given_up:
+            await self._ground.db(self._note, given_up)
+            await self._ground.recount()
+            self._ground.tell()
+        return {want.node for want, _ in given_up}
+
+    def _known_since(self, token: bytes, now: float) -> float:
+        return min(self._since.get(token, now), self._aside_since.get(token, now))
+
+    def _given_up_of(self, gone: Sequence[tuple[Want, Cid]], now: float) -> list[tuple[Want, Cid]]:
+        """Those that nobody has had for long, or that were asked for in vain before."""
+        long_ago = now - PATIENCE_S
+        given_up = [
+            (want, cid)
+            for want, cid in gone
+            if want.token in self._given_up or self._known_since(want.token, now) <= long_ago
+        ]
+        for want, _ in given_up:
+            self._given_up.add(want.token)
+            self._aside_since.pop(want.token, None)
+        return given_up
 
     async def _with_their_authors(self, wants: Sequence[tuple[Want, Cid]]) -> list[tuple[Want, Cid]]:
         """Those of which whoever wrote them is here to be asked, or we did ourselves."""

@@ -77,6 +77,11 @@ class _Goal:
     is_part: bool = False
 
 
+async def _wait_on(wants: Sequence[tuple[Want, Cid]]) -> set[int]:
+    """Where nobody gives anything up."""
+    return set()
+
+
 class Puller:
     """All contents of one folder that are being fetched."""
 
@@ -128,6 +133,8 @@ class Puller:
         self._resumable: set[bytes] = set()
         """Tokens under which parts of contents lie in the stage."""
         self.on_failed: Callable[[Staging], Awaitable[None]] | None = None
+        self.on_aside: Callable[[Sequence[tuple[Want, Cid]]], Awaitable[set[int]]] = _wait_on
+        """Contents were put aside, each with a block that nobody has; of which nodes none is waited for any more."""
         self.on_starving: Callable[[bool], None] = lambda is_so: None
         """Whether somebody else than those who are linked may have what they lack."""
         self.on_fed: Callable[[], None] = lambda: None
@@ -198,8 +205,13 @@ class Puller:
             for staging in stagings
             if staging.wanted_cids and lacking.issuperset(staging.wanted_cids)
         ]
+        if not starved:
+            return
         self.starved.update(staging.want.node for staging in starved)
+        wants = [(staging.want, min(staging.wanted_cids)) for staging in starved]
         await self._let_go(starved)
+        given_up = await self.on_aside(wants)
+        self.starved.difference_update(given_up)
 
     async def let_go(self, wants: Sequence[Want]) -> None:
         """These contents are not needed any more."""

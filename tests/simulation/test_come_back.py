@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import trio
 
-from syncd.folder import lacking
+from syncd.folder import lacking, pulling
 from syncd.protocol.exchange import Link
 from syncd.store.counts import MAX_RETRY_S
 from tests.helpers.simulation import SimComputer, Simulation, simulate
@@ -20,6 +20,7 @@ SOON_S = 15
 FLAPPING_S = 100
 MOST_ASKED = FLAPPING_S / lacking.REST_S + 5
 """Of one whose links come and go: by one at the other end of these, and a few times by the third."""
+MANY = 30
 
 
 def write(computer: SimComputer, content: bytes, count: int) -> None:
@@ -126,6 +127,21 @@ def test_who_gets_it_tells_those_who_cannot_reach_the_one_who_had_it() -> None:
         assert await wait_for(bert) < SOON_S
         assert await wait_for(ana) < SOON_S
         assert not are_linked(ana, cleo)
+
+    simulate(story, SEED, NAMES)
+
+
+def test_more_than_can_be_asked_for_at_a_time_is_given_up_and_asked_for_page_by_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pulling, "MAX_STAGED_FILES", 2)
+    monkeypatch.setattr(lacking, "ASKED_AT_ONCE", 4)
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo, _ = await begin(simulation, MANY)
+        await simulation.start(cleo)
+        await link_up(cleo, ana, bert)
+        assert await wait_for(ana, bert, count=MANY) < SOON_S
 
     simulate(story, SEED, NAMES)
 
