@@ -53,6 +53,8 @@ class _Block:
     holders: int = 0
     asked: int = 0
     refused: int = 0
+    denied: int = 0
+    """Who said last that it lacks it; also while it is asked once more."""
     assigned: DeviceId | None = None
     author: int = 0
     """Who is connected and wrote it: as long as it holds that, nobody else need be asked."""
@@ -185,8 +187,10 @@ class Pull:
             block.asked |= bit
             if index // 8 >= len(bitmap) or not bitmap[index // 8] & (0x80 >> index % 8):
                 known.lacks = True
+                block.denied |= bit
             elif not block.holders & bit:
                 before, block.holders = block.holders, block.holders | bit
+                block.denied &= ~bit
                 if not before:
                     first.append(block)
                 elif before.bit_count() < COMMON:
@@ -260,6 +264,7 @@ class Pull:
             if refused:
                 bit = self._peer(peer).bit
                 block.refused |= bit
+                block.denied |= bit
                 block.holders &= ~bit
             self._offer(block)
 
@@ -276,6 +281,7 @@ class Pull:
             block.asked &= others
             block.holders &= others
             block.refused &= others
+            block.denied &= others
             block.author &= others
             if was_mine or block.rarity != before:
                 self._offer(block)
@@ -296,7 +302,7 @@ class Pull:
         return known is not None and known.lacks
 
     def unavailable(self, peers: Iterable[DeviceId]) -> list[Cid]:
-        """Blocks that every one of these peers was asked about and none has."""
+        """Blocks that every one of these peers said last that it lacks."""
         connected = 0
         for device in peers:
             peer = self._peers.get(device)
@@ -306,7 +312,7 @@ class Pull:
         return [
             cid
             for cid, block in self._blocks.items()
-            if block.assigned is None and not block.holders & connected and not connected & ~block.asked
+            if block.assigned is None and not block.holders & connected and not connected & ~block.denied
         ]
 
     def _peer(self, device: DeviceId) -> _Peer:

@@ -311,3 +311,22 @@ def test_who_may_send_nothing_now_is_not_the_only_one_asked() -> None:
     pull.assume(ANN, cids(3))
     pull.waits(ANN)
     assert pull.to_poll(BEN) == cids(3)
+
+
+def test_what_all_lack_is_with_nobody_also_while_they_are_asked_once_more() -> None:
+    """Else who looks at the moments at which they are asked never finds it out."""
+    pull = pull_of(2)
+    for peer in (ANN, BEN):
+        poll(pull, peer, {1})
+    assert pull.unavailable([ANN, BEN]) == [cids(1)[0]]
+    for peer in (ANN, BEN):
+        pull.poll_again(peer)
+    assert pull.unavailable([ANN, BEN]) == [cids(1)[0]]
+    poll(pull, BEN, {0, 1})
+    assert pull.unavailable([ANN, BEN]) == []
+    pull.next_batch(BEN)
+    pull.failed(BEN, cids(1), refused=True)
+    assert pull.unavailable([ANN, BEN]) == [cids(1)[0]]
+    pull.peer_gone(BEN)
+    assert pull.unavailable([ANN, BEN]) == [], "it is somebody else now, who was not asked"
+    assert pull.unavailable([ANN]) == [cids(1)[0]]
