@@ -19,6 +19,7 @@ from ca.recovery import PublicRecovery
 from ca.values import dataclass
 from ca.wraps import Sealer
 from syncd.daemon.devicedb import DeviceDb
+from syncd.engine.brake import USUAL, Measures
 from syncd.seams import Clock, Lane, Random, Workers
 
 log = logging.getLogger("syncd.daemon")
@@ -44,6 +45,8 @@ class Installation:
     """Who can open the secret files of the home; None where there is no disk."""
     tell_migration: Callable[[str], None] = field(default=lambda line: None, compare=False)
     """Hears, in a worker, how the migration of a database goes."""
+    measures: Measures = USUAL
+    """From which on changes are a wave that waits for a person."""
     certificate: bytes = field(init=False)
     """DER that this device shows on control connections."""
     _lane: Lane = field(default_factory=lambda: Lane("device"))

@@ -356,6 +356,7 @@ def _make_task(
         FolderDatabase(connection, installation.workers, Lane(folder.name), databases),
         transfers,
         membership.rights(),
+        installation.measures,
     )
 
 

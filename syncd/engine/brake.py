@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import field
+from typing import Final
 
 from ca.values import dataclass
 
@@ -21,6 +22,20 @@ AT_LEAST = 50
 MOST_UNITS = 1000
 MOST_RANSOM = 20
 """Twenty files in ten minutes: what is encrypted before the brake holds can be undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """From which on changes are a wave: more than a share of the files there are, and so many at least; so many units;
+    so many that look like the work of ransomware."""
+
+    share: float = SHARE
+    at_least: int = AT_LEAST
+    units: int = MOST_UNITS
+    ransom: int = MOST_RANSOM
+
+
+USUAL: Final = Measures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +60,8 @@ class _Origin:
 class Brake:
     """What has been done lately, by origin."""
 
-    def __init__(self) -> None:
+    def __init__(self, measures: Measures = USUAL) -> None:
+        self._measures = measures
         self._origins: dict[str, _Origin] = {}
 
     def holds(self, origin: str, change: Change, files: int, now: float) -> bool:
@@ -54,7 +70,7 @@ class Brake:
         while state.events and state.events[0][0] <= now - WINDOW_S:
             state.events.popleft()
             state.released = state.released and bool(state.events)
-        if not state.released and _is_wave(change, [past for _, past in state.events], files):
+        if not state.released and self._is_wave(change, [past for _, past in state.events], files):
             return True
         state.events.append((now, change))
         return False
@@ -65,22 +81,20 @@ class Brake:
         state.events.append((now, Change(0, 0, 0)))
         state.released = True
 
+    def _is_wave(self, change: Change, past: list[Change], files: int) -> bool:
+        lately = sum(one.old for one in past)
+        # What went before in this window was part of the folder when the window began.
+        gone = sum(one.old for one in past if one.is_stroke)
+        stroke = change.files if change.is_stroke else change.old
+        return (
+            self._is_large_share(stroke, files)
+            or self._is_large_share(lately + change.old, files + gone)
+            or change.units + sum(one.units for one in past) >= self._measures.units
+            or change.ransom + sum(one.ransom for one in past) >= self._measures.ransom
+        )
 
-def _is_wave(change: Change, past: list[Change], files: int) -> bool:
-    lately = sum(one.old for one in past)
-    # What went before in this window was part of the folder when the window began.
-    gone = sum(one.old for one in past if one.is_stroke)
-    stroke = change.files if change.is_stroke else change.old
-    return (
-        _is_large_share(stroke, files)
-        or _is_large_share(lately + change.old, files + gone)
-        or change.units + sum(one.units for one in past) >= MOST_UNITS
-        or change.ransom + sum(one.ransom for one in past) >= MOST_RANSOM
-    )
-
-
-def _is_large_share(count: int, files: int) -> bool:
-    return count >= AT_LEAST and count > SHARE * files
+    def _is_large_share(self, count: int, files: int) -> bool:
+        return count >= self._measures.at_least and count > self._measures.share * files
 
 
 class Ages:

@@ -12,6 +12,7 @@ from enum import Enum
 import trio
 
 from ca.ids import DeviceId
+from syncd.engine.brake import USUAL, Measures
 from syncd.folder.applying import Applier
 from syncd.folder.archiving import Archivist
 from syncd.folder.database import FolderDatabase
@@ -64,7 +65,9 @@ class FolderTask(Ground):
         database: FolderDatabase,
         transfers: Transfers,
         rights: Rights,
+        measures: Measures = USUAL,
     ) -> None:
+        """`measures`: from which on changes are a wave that waits for a person."""
         super().__init__(name, store, marker, workers, clock, database, transfers, rights)
         self.stopped_why: str | None = None
         copies = Copies(self)
@@ -72,7 +75,7 @@ class FolderTask(Ground):
         self.archivist = Archivist(self, copies)
         self.driller = Driller(self)
         self.replication = Replication(self)
-        self.waves = Waves(self)
+        self.waves = Waves(self, measures)
         self.scanner = Scanner(self, self.keeper, self.waves)
         self.applier = Applier(self, self.keeper, self.waves)
         self.lacking = Lacking(self)

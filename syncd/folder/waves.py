@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import trio
 
-from syncd.engine.brake import WINDOW_S, Brake, Change
+from syncd.engine.brake import WINDOW_S, Brake, Change, Measures
 from syncd.engine.ransom import looks_disguised
 from syncd.folder.ground import Ground
 from syncd.store import denying, waves
@@ -37,14 +37,14 @@ Result = TypeVar("Result")
 class Waves:
     """What the brake holds in one folder, and what becomes of it."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, measures: Measures) -> None:
         self.on_release: Callable[[], object] = lambda: None
         """A wave passes: the disk is to be looked at again."""
         self._ground = ground
         self._store = ground.store
         self._db = ground.db
         self._clock = ground.clock
-        self._brake = Brake()
+        self._brake = Brake(measures)
         self._counted: set[int] = set()
         """Nodes about which somebody else's decision was counted and has not been carried out yet."""
         self._written: dict[int, float] = {}

@@ -31,6 +31,7 @@ from syncd.daemon.devicedb import DATABASE_NAME, DeviceDb
 from syncd.daemon.host import Seams
 from syncd.daemon.installation import Installation
 from syncd.daemon.running import RunningFolder
+from syncd.engine.brake import USUAL, Measures
 from syncd.methods.api import DaemonApi
 from syncd.store.folder import FolderStore
 from syncd.store.prepare import Round
@@ -212,8 +213,10 @@ class SimComputer:
         trace: Trace,
         ahead_s: float = 0.0,
         personality: Personality | None = None,
+        measures: Measures = USUAL,
     ) -> None:
         self.name = self.host = name
+        self._measures = measures
         self.clock = ComputerClock(ahead_s)
         self.chance = Random(f"{seed} {name}")
         self.personality = personality
@@ -333,7 +336,15 @@ class SimComputer:
         databases = self.trees.homes.setdefault(str(self._settings.home), SimDatabases())
         db = DeviceDb.open(lambda: databases.open(DATABASE_NAME), lambda: databases.set_aside(DATABASE_NAME))
         installation = Installation(
-            self._keys, db, self._workers, self.clock, random, None, SimulationSealer(), self._recovery
+            self._keys,
+            db,
+            self._workers,
+            self.clock,
+            random,
+            None,
+            SimulationSealer(),
+            self._recovery,
+            measures=self._measures,
         )
         seams = Seams(self.clock, random, self._internet.network(self.host), self.trees, self._workers)
         daemon = Daemon(self._settings, seams, installation)
@@ -384,7 +395,8 @@ class SimComputer:
 
     def clone(self, host: str) -> SimComputer:
         """Another machine made from an image of this one: same keys, same home, same files, another address."""
-        twin = SimComputer(self.name, self._seed, self._internet, self._trace, self.clock.ahead_s, self.personality)
+        known = (self._internet, self._trace, self.clock.ahead_s, self.personality, self._measures)
+        twin = SimComputer(self.name, self._seed, *known)
         twin.host = host
         twin.chance = Random(f"{self._seed} {host}")
         twin.restore(self.back_up(), disk=True)
@@ -426,8 +438,10 @@ class Simulation:
         trace: Trace,
         ahead_s: Mapping[str, float],
         personalities: Mapping[str, Personality] | None = None,
+        measures: Measures = USUAL,
     ) -> None:
-        """`ahead_s`: clocks that are wrong, by name. `personalities`: file systems that are not the usual one."""
+        """`ahead_s`: clocks that are wrong, by name. `personalities`: file systems that are not the usual one.
+        `measures`: from which on changes are a wave that waits for a person."""
         odd = personalities or {}
         self.seed = seed
         self.trace = trace
@@ -435,7 +449,8 @@ class Simulation:
         self.book = Book()
         self.names: tuple[bytes, ...] = NAMES
         self.computers = [
-            SimComputer(name, seed, self.internet, trace, ahead_s.get(name, 0.0), odd.get(name)) for name in names
+            SimComputer(name, seed, self.internet, trace, ahead_s.get(name, 0.0), odd.get(name), measures)
+            for name in names
         ]
         self._nursery: trio.Nursery | None = None
 
@@ -591,6 +606,7 @@ def simulate(
     *,
     ahead_s: Mapping[str, float] | None = None,
     personalities: Mapping[str, Personality] | None = None,
+    measures: Measures = USUAL,
     keep: int | None = LINES_KEPT,
 ) -> History:
     """Run a story from a seed, from before the first start until after the last end.
@@ -603,7 +619,7 @@ def simulate(
 
     async def run() -> None:
         nonlocal ended_at, connections
-        simulation = Simulation(names, seed, trace, ahead_s or {}, personalities)
+        simulation = Simulation(names, seed, trace, ahead_s or {}, personalities, measures)
         async with simulation.running():
             await story(simulation)
             assert not log.faults, "a daemon has logged a fault:\n" + "\n".join(log.faults)

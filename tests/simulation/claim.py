@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import trio
 
+from syncd.store.rows import PARKED_ROW
 from tests.helpers.simdisk import SimDisk
 from tests.helpers.simulation import SimComputer, what_is_shared
 from tests.helpers.tasks import demand_same_pictures
@@ -38,8 +39,10 @@ def demand_equal(computers: Sequence[SimComputer]) -> None:
 
 async def check(tale: Tale) -> None:
     """The claim."""
-    await settle(tale)
     simulation = tale.simulation
+    demand_one_row_at_a_name(simulation)
+    await settle(tale)
+    demand_one_row_at_a_name(simulation)
     simulation.demand_nothing_lost(tale.honest, kept=tale.honest)
     if simulation.book.lost([one.disk for one in tale.honest]):
         tale.faults["found in .syncd/old later"] += 1
@@ -48,6 +51,21 @@ async def check(tale: Tale) -> None:
         simulation.demand_nothing_lost(
             tale.honest, kept=[one for one in tale.honest if await says_it_forgot(tale, one)]
         )
+
+
+def demand_one_row_at_a_name(computers: Iterable[SimComputer]) -> None:
+    """Where two rows stand at one name of a disk, no look ever misses the one that is not there."""
+    for computer in computers:
+        if computer.is_running and computer.folder.task is not None:
+            found = computer.store.connection.execute(_TWO_AT_A_NAME).fetchall()
+            assert not found, f"{computer.name} has several rows at one name: {found}"
+
+
+_TWO_AT_A_NAME = (
+    "SELECT l_parent, l_name, group_concat(id) FROM (SELECT l_parent, l_name, id FROM node WHERE l_kind<>0 "
+    f"AND l_parent<>{PARKED_ROW} UNION ALL SELECT l_parent, l_name, -id FROM copy WHERE l_parent<>{PARKED_ROW}) "
+    "GROUP BY l_parent, l_name HAVING count(*)>1"
+)
 
 
 async def says_it_forgot(tale: Tale, computer: SimComputer) -> bool:
