@@ -25,7 +25,7 @@ from syncd.store.examine import Examination, Opened, Previous, examine, is_share
 from syncd.store.glance import Begun, RootMoved, Seen, db_begin, db_look, db_look_also
 from syncd.store.scan import Found, Gone, Item, Trouble, Walk
 from syncd.store.tally import Counted
-from syncd.treetypes import ROOT, Dirty, Kind, Path, RootState, TreeError
+from syncd.treetypes import ROOT, Dirty, Kind, Path, RootState, TreeError, show_path
 
 log = logging.getLogger("syncd.folder")
 
@@ -246,6 +246,12 @@ class Scanner:
             await trio.sleep(HEARD_S)
             seen = await self._db(db_look_also, self._store, walk, dict(self._work.names))
             missing = await self._take_all_found(walk, seen)
+        if walk.doubled:
+            log.error(
+                "folder %s: several rows stood at %s, of which only one can be there; please report this",
+                self._ground.name,
+                show_path(walk.doubled[0].path),
+            )
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:
             if not begun.first.is_all_well:

@@ -9,6 +9,7 @@ inode is now.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import field, replace
 from enum import Enum
@@ -172,6 +173,9 @@ class Walk:
         """Not only what a watch told is looked at: what is missed may have gone to where this look was already."""
         self.is_blind = False
         """Something could not be looked at: what was not met may be there."""
+        self.doubled: list[Gone] = []
+        """Rows at names at which other rows stand as well. There may be none: no look would ever miss them. They are
+        said to be nowhere, so that what others have of them comes back, and nobody hears that anything was deleted."""
         self._refused: list[Trouble] = []
         """What could not be looked at on the way to something else, and was not told yet."""
         self._met: set[Path] | None = None if dirty is None else set()
@@ -215,7 +219,7 @@ class Walk:
     @property
     def misses_nothing(self) -> bool:
         """Whether that is certain without another look at the rows: only names were looked at, and all were there."""
-        return self.is_through and not (self.gone or self._is_whole)
+        return self.is_through and not (self.gone or self.doubled or self._is_whole)
 
     def missing(self) -> list[Gone]:
         """After the pass: rows that are gone and did not turn up elsewhere. What cannot be said of them is told by
@@ -223,6 +227,7 @@ class Walk:
         gone = [gone for gone in self.gone if gone.known.is_copy or gone.known.row not in self._moved]
         stands = self._standing([item.known for item in gone])
         missing = [self._judged(item) for item, one_stands in zip(gone, stands, strict=True) if not one_stands]
+        missing += [gone for gone in self.doubled if gone.known.is_copy or gone.known.row not in self._moved]
         return missing + self._strays() if self._is_whole and not self.is_blind else missing
 
     def refused(self) -> list[Trouble]:
@@ -343,7 +348,7 @@ class Walk:
             found.seen += 1
             found.trouble.append(Trouble(at.path, error))
             return
-        known = {} if at.row is None else self._known(at.row, at.names)
+        known = {} if at.row is None else self._one_by_name(at, self._known(at.row, at.names), listed)
         if self._disk.normalising:
             listed = as_known(listed, known, self._disk)
         listed, known = self._without_left_out(at.path, listed, known, found)
@@ -437,26 +442,44 @@ class Walk:
             listed.append((name, stat))
         return listed
 
-    def _known(self, row: int, names: frozenset[bytes] | None) -> dict[bytes, Known]:
+    def _one_by_name(
+        self, at: _Directory, every: Sequence[Known], listed: Sequence[tuple[bytes, Stat]]
+    ) -> dict[bytes, Known]:
+        """Of several rows at a name, the one that has the object that stands there; if none has it, none of them."""
+        known = {one.name: one for one in every}
+        if len(known) == len(every):
+            return known
+        times = Counter(one.name for one in every)
+        objects = {name: (stat.ino, int(stat.kind)) for name, stat in listed}
+        right = {one.name: one for one in every if objects.get(one.name) == (one.ino, one.kind)}
+        known = {name: one for name, one in (known | right).items() if times[name] == 1 or name in right}
+        self.doubled += [
+            Gone((*at.path, one.name), one, True)
+            for one in every
+            if times[one.name] > 1 and known.get(one.name) is not one
+        ]
+        return known
+
+    def _known(self, row: int, names: frozenset[bytes] | None) -> list[Known]:
         query = (
             f"SELECT id, 0, {KNOWN} FROM node WHERE l_parent=?1 AND l_kind<>0 "
             f"UNION ALL SELECT id, 1, {KNOWN} FROM copy WHERE l_parent=?1"
         )
         if names is None or not holds_any(self._disk):
-            every = {known.name: known for known in map(known_of, self._db.execute(query, (row,)))}
+            every = [known_of(line) for line in self._db.execute(query, (row,))]
             if names is None:
                 return every
             keys = {disk_key(name, self._disk) for name in names}
-            return {name: one for name, one in every.items() if disk_key(name, self._disk) in keys}
+            return [one for one in every if disk_key(one.name, self._disk) in keys]
         # A large directory in which a few names changed is not read whole.
-        known: dict[bytes, Known] = {}
+        known: list[Known] = []
         for part in rows.chunks(sorted(names)):
             marks = ",".join(f"?{number}" for number in range(2, len(part) + 2))
             query = (
                 f"SELECT id, 0, {KNOWN} FROM node WHERE l_parent=?1 AND l_name IN ({marks}) AND l_kind<>0 "
                 f"UNION ALL SELECT id, 1, {KNOWN} FROM copy WHERE l_parent=?1 AND l_name IN ({marks})"
             )
-            known.update((one.name, one) for one in map(known_of, self._db.execute(query, (row, *part))))
+            known += [known_of(line) for line in self._db.execute(query, (row, *part))]
         return known
 
     def _nid(self, row: int) -> NodeId:

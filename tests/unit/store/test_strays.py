@@ -172,3 +172,32 @@ async def test_directory_replaced_by_a_link_takes_what_was_in_it_from_everybody(
         await world.settle()
         assert set(bob.disk.contents()) == {A}
         assert bob.disk.target(A) == b"nowhere"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("both", [True, False])
+async def test_of_two_rows_at_a_name_the_one_that_is_not_there_comes_back(
+    is_there: bool, both: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There may never be two; what made them is not known to any look, and deletes nothing that others have. `both`:
+    nor does the other one stand there."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann = world["ann"]
+        for name in (b"notes", b"plan"):
+            ann.disk.write((name,), b"the " + name)
+        await world.settle()
+        connection = ann.task.store.connection
+        connection.execute("UPDATE node SET l_name=x'6e6f746573' WHERE name=x'706c616e'")
+        if not is_there:
+            ann.disk.delete((b"plan",))
+        if both:
+            ann.disk.delete((b"notes",))
+        ann.task.scanner.rescan()
+        await world.settle()
+        assert "several rows stood at" in caplog.text
+        world.demand_equal()
+        # What was found elsewhere leaves no doubt that a person has deleted the other one.
+        expected = {b"the plan"} if both and is_there else {b"the notes", b"the plan"}
+        assert set(ann.disk.contents().values()) == expected
+        assert not set(connection.execute("SELECT l_name FROM node WHERE l_kind=1 GROUP BY l_name HAVING count(*)>1"))
