@@ -467,6 +467,14 @@ class Tree(Protocol):
         """Rename a closed, broken database, never replacing an earlier one. Its new name."""
         ...
 
+    def has_database(self, name: str) -> bool:
+        """Whether there is a database of this name."""
+        ...
+
+    def drop_database(self, name: str) -> None:
+        """Remove a closed database, its copies, and all that was set aside of it; nothing if there is none."""
+        ...
+
     def open_shelf(self, name: str) -> Shelf:
         """A shelf in syncd's home. Touches nothing yet."""
         ...

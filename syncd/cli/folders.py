@@ -48,7 +48,11 @@ def leave(
     folder: _Folder = None,
     keep_files: Annotated[bool, Option("--keep-files", help="What happens anyway; for the careful.")] = True,
 ) -> None:
-    """Leave a folder: this device stops syncing it and its membership ends. The files stay on this disk."""
+    """Leave a folder: this device stops syncing it and its membership ends. The files stay on this disk.
+
+    What the home knew of it goes: names, journals, keys. Old versions that were packed stay there (blocks/), sealed, and
+    those that were not in .syncd/old of the directory.
+    """
     params = here(folder)
     before = session.call("folder.leave", **params, dry_run=True)
     if session.flags.dry_run:

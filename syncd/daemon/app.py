@@ -31,8 +31,9 @@ from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
 from syncd.daemon.membership import FolderMembership
 from syncd.daemon.rescuing import Rescue
 from syncd.daemon.reviving import prepare_roots, take_over
-from syncd.daemon.running import RunningFolder, marker_of, pause_of, run_folder
+from syncd.daemon.running import RunningFolder, database_name, marker_of, pause_of, run_folder
 from syncd.daemon.securitylog import SecurityLog
+from syncd.daemon.tlsfiles import forget_files
 from syncd.daemon.twinning import note_twins
 from syncd.engine.membership import Update
 from syncd.errors import ConfigError, SyncdError
@@ -174,25 +175,50 @@ class Daemon:
         return await self._start_folder(row, membership, wait_for_peer=joined, held=held)
 
     async def mark_root(self, row: FolderRow) -> None:
-        """Write the marker that says which folder this root is. Raises TreeError where that cannot be written."""
+        """Write the marker that says which folder this root is. Raises TreeError where that cannot be written.
+
+        A database of that folder which is there already is of a time in which this device was in it before. What it
+        says stood under another root, and would be missed in this one: it is set aside, as absence is no deletion.
+        """
         tree = self.seams.trees.open(row.path, str(self.settings.home))
-        run = self.seams.workers.run_blocking
+        run, name = self.seams.workers.run_blocking, database_name(row.id)
         try:
             await run(tree.check_root, None)
+            if self.folder(row.id) is None and await run(tree.has_database, name):
+                aside = await run(tree.set_database_aside, name)
+                log.warning("folder %s: its database was of an earlier time, and lies in %s now", row.name, aside)
             await run(tree.write_marker, marker_of(row, self.installation.id))
         finally:
             await run(tree.close)
 
     async def remove_folder(self, folder: RunningFolder) -> None:
-        """Stop a folder and forget it; its files stay, only the marker's directory tells that it was one."""
+        """Stop a folder and forget it; its files stay, only the marker's directory tells that it was one.
+
+        What the home knew of it goes: names, journals, the certificate. Packs of old versions stay, which nobody can
+        read without being a member: who comes back has them again.
+        """
         folder.scope.cancel()
         folder.membership.uninstall()
         self.connections.close_folder(folder.id)
         self._take_out(folder)
         self.rescue.forget(folder.id)
-        await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
-        await self.installation.keep_copy()
-        self._tell()
+        with trio.CancelScope(shield=True):
+            await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
+            await self.installation.keep_copy()
+            self._tell()
+            if folder.ended is not None:
+                await folder.ended.wait()
+            await self._forget_files(folder)
+
+    async def _forget_files(self, folder: RunningFolder) -> None:
+        """What cannot be removed now stays: nobody believes it any more (`mark_root`)."""
+        run = self.seams.workers.run_blocking
+        try:
+            await run(folder.tree.drop_database, database_name(folder.id))
+            if self.installation.home is not None:
+                await run(forget_files, self.installation.home, folder.id)
+        except (TreeError, OSError) as error:
+            log.warning("folder %s: not all that the home knew of it is removed: %s", folder.name, error)
 
     async def move_folder(self, folder: RunningFolder, path: bytes, *, is_there: bool) -> None:
         """Let a folder lie elsewhere: stop it, move its directory unless that `is_there`, and go on."""
@@ -231,6 +257,7 @@ class Daemon:
         folder.membership.install(self.table)
         folder.membership.on_update.append(lambda update: self._membership_moved(folder, update))
         assert self._nursery is not None
+        folder.ended = trio.Event()
         await self._nursery.start(self._run_folder, folder, wait_for_peer, held)
         self._announce()
         self._relabel(folder)
@@ -246,18 +273,22 @@ class Daemon:
     async def _run_folder(
         self, folder: RunningFolder, wait_for_peer: bool, held: bool, *, task_status: trio.TaskStatus[None]
     ) -> None:
-        await run_folder(
-            folder,
-            self.installation,
-            self.seams.trees,
-            self._transfers,
-            self.databases,
-            wait_for_peer=wait_for_peer,
-            held=held,
-            attach=self._attach,
-            on_change=self._tell,
-            task_status=task_status,
-        )
+        assert folder.ended is not None
+        try:
+            await run_folder(
+                folder,
+                self.installation,
+                self.seams.trees,
+                self._transfers,
+                self.databases,
+                wait_for_peer=wait_for_peer,
+                held=held,
+                attach=self._attach,
+                on_change=self._tell,
+                task_status=task_status,
+            )
+        finally:
+            folder.ended.set()
 
     def _attach(self, folder: RunningFolder, nursery: trio.Nursery) -> None:
         assert folder.task is not None
@@ -343,7 +374,8 @@ class Daemon:
             listed.append(self._list_folder(row, membership))
         self.listed.set()
         for folder in listed:
-            await self._begin_folder(folder, wait_for_peer=bool(folder.membership.devices()))
+            if self.folder(folder.id) is folder:  # nobody has left it meanwhile
+                await self._begin_folder(folder, wait_for_peer=bool(folder.membership.devices()))
         await take_over(self, left)
 
     async def _what_is_left(self, moved: str) -> tuple[str, str]:

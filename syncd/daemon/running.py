@@ -81,6 +81,8 @@ class RunningFolder:
     pause_changed: trio.Event = field(default_factory=trio.Event)
     twins: tuple[tuple[str, str, str], ...] = ()
     """Devices of this folder that are two computers by now: (id, why, what to do)."""
+    ended: trio.Event | None = None
+    """Set when all that it had open is closed, for good; None: it was not begun."""
 
     def pause(self, until: float | None) -> None:
         """Rest until some moment, or (None) work again."""
@@ -183,6 +185,7 @@ async def run_folder(
                 await trio.sleep_forever()
             else:
                 await trio.sleep(stop.again_s)
+    ready()  # if it was ended before it began: whoever waits for that goes on
 
 
 def _let_go(folder: RunningFolder) -> None:

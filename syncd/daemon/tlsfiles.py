@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
@@ -90,12 +91,12 @@ def roster_file(folder: FolderId, exported: bytes, home: Path) -> Path:
 
     Raises ConfigError when the home cannot be written.
     """
-    place = home / ROSTERS
+    path = _roster_path(home, folder)
     try:
-        place.mkdir(mode=0o700, exist_ok=True)
-        return _write(place / f"{folder.hex()[:16]}.roster", exported)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        return _write(path, exported)
     except OSError as error:
-        raise ConfigError(f"cannot write the folder's roster to {place}: {error.strerror}") from error
+        raise ConfigError(f"cannot write the folder's roster to {path.parent}: {error.strerror}") from error
 
 
 def drop_tls_files(home: Path, folder: FolderId, current: bytes) -> None:
@@ -110,6 +111,13 @@ def drop_tls_files(home: Path, folder: FolderId, current: bytes) -> None:
         log.warning("the files of an epoch that is over cannot be removed from %s: %s", place, error)
 
 
+def forget_files(home: Path, folder: FolderId) -> None:
+    """Remove what was written for a folder that is left. Raises OSError."""
+    _roster_path(home, folder).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(_place(home, folder))
+
+
 def drop_tls_keys(home: Path) -> None:
     """Remove every key that was written, and what it held. Raises OSError."""
     for path in (home / DIRECTORY).glob("*/key.*"):
@@ -118,6 +126,10 @@ def drop_tls_keys(home: Path) -> None:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
+
+
+def _roster_path(home: Path, folder: FolderId) -> Path:
+    return home / ROSTERS / f"{folder.hex()[:16]}.roster"
 
 
 def _place(home: Path, folder: FolderId) -> Path:

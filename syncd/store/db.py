@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ca.values import dataclass
@@ -114,6 +115,19 @@ class HomeDatabase:
             if os.path.lexists(path + suffix):
                 os.rename(path + suffix, f"{path}.broken-{number}{suffix}")
         return f"{self.name}.broken-{number}"
+
+    def exists(self) -> bool:
+        return os.path.lexists(os.path.join(self.home, self.name))
+
+    def drop(self) -> None:
+        """Remove the closed file, its copies, and all that was set aside of it."""
+        for suffix in ("-wal", "-shm", ""):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.home, self.name + suffix))
+        with os.scandir(self.home) as entries:
+            beside = [entry.path for entry in entries if entry.name.startswith(f"{self.name}.")]
+        for path in beside:
+            os.unlink(path)
 
 
 def look_at(path: str) -> object:

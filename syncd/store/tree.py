@@ -803,6 +803,14 @@ class DirTree:
     def set_database_aside(self, name: str) -> str:
         return HomeDatabase(self._home, name).set_aside()
 
+    @_verb
+    def has_database(self, name: str) -> bool:
+        return HomeDatabase(self._home, name).exists()
+
+    @_verb
+    def drop_database(self, name: str) -> None:
+        HomeDatabase(self._home, name).drop()
+
     def open_shelf(self, name: str) -> HomeShelf:
         return HomeShelf(self._home, name)
 

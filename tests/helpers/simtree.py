@@ -493,6 +493,12 @@ class SimTree:
     def set_database_aside(self, name: str) -> str:
         return self._databases.set_aside(name)
 
+    def has_database(self, name: str) -> bool:
+        return self._databases.has(name)
+
+    def drop_database(self, name: str) -> None:
+        self._databases.drop(name)
+
     def open_shelf(self, name: str) -> SimShelf:
         return SimShelf(self.disk, self._databases.shelf(name))
 
@@ -560,6 +566,13 @@ class SimDatabases:
         aside = f"{name}.broken-{self._asides}"
         self._kept[aside] = self._kept.pop(name)
         return aside
+
+    def has(self, name: str) -> bool:
+        return name in self._kept
+
+    def drop(self, name: str) -> None:
+        for one in [kept for kept in self._kept if kept == name or kept.startswith(f"{name}.")]:
+            del self._kept[one]
 
     def copy(self, name: str) -> bytes:
         """A backup, to be restored by `restore` into the past."""

@@ -783,6 +783,17 @@ class TreeSuite:
         third.close()
         assert tree.set_database_aside("folder.db") != aside
 
+    def test_database_that_is_dropped_is_gone_with_all_that_was_kept_of_it(self, tree: Tree) -> None:
+        tree.drop_database("folder.db")
+        for name in ("folder.db", "folder.db", "folder.db2"):
+            tree.open_database(name).close()
+            if name == "folder.db" and not tree.has_database("folder.db.broken-1"):
+                tree.set_database_aside(name)
+        assert tree.has_database("folder.db") and tree.has_database("folder.db.broken-1")
+        tree.drop_database("folder.db")
+        assert not tree.has_database("folder.db") and not tree.has_database("folder.db.broken-1")
+        assert tree.has_database("folder.db2")
+
     def test_nothing_works_after_close(self, tree: Tree) -> None:
         tree.close()
         with pytest.raises(IoFailed):

@@ -443,6 +443,8 @@ _HOME_AND_ROOT = {
     "open_root",
     "open_database",
     "set_database_aside",
+    "has_database",
+    "drop_database",
     "move_root",
 }  # paths of syncd's home, and the root itself
 

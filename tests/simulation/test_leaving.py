@@ -1,0 +1,89 @@
+"""Who leaves a folder and comes back: nothing that the home once knew of it deletes a file anywhere."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from syncd.daemon.running import database_name
+from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
+from tests.simulation.removing import names, write
+
+FILES = {f"file {number}" for number in range(12)}
+ELSEWHERE = "/bert/elsewhere"
+
+
+async def equal_pair(simulation: Simulation) -> tuple[SimComputer, SimComputer]:
+    ana, bert = simulation
+    for name in FILES:
+        write(ana, name, f"content of {name}")
+    await bert.join(await ana.share(uses=1))
+    await simulation.settle()
+    assert names(bert) == FILES
+    return ana, bert
+
+
+async def leave(computer: SimComputer) -> str:
+    """The name of the database that it had."""
+    database = database_name(computer.folder.id)
+    assert computer.databases.has(database)
+    await computer.call("folder.leave", folder=FOLDER)
+    return database
+
+
+async def come_back(ana: SimComputer, bert: SimComputer, path: str) -> None:
+    asked = {"role": "editor", "link": True, "uses": 1, "yes": True}
+    invited = await ana.call("share", target=FOLDER, path=ana.path, name=None, **asked)
+    found = await bert.call("join.find", link=invited["link"], via=[])
+    await bert.call("join", join=found["join"], path=path, wait=True)
+
+
+def there(computer: SimComputer, path: str) -> set[str]:
+    return {one[0].decode() for one in computer.trees.disk(path.encode()).contents() if one[0] != b".syncd"}
+
+
+def test_leaving_takes_what_the_home_knew_of_the_folder() -> None:
+    async def story(simulation: Simulation) -> None:
+        _, bert = await equal_pair(simulation)
+        database = await leave(bert)
+        assert not bert.databases.has(database)
+        assert names(bert) == FILES
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+@pytest.mark.parametrize("is_left_over", [False, True], ids=["", "as syncd of before left it"])
+def test_who_comes_back_to_another_directory_deletes_nothing(is_left_over: bool) -> None:
+    """The database of before says that all files stand here; in the new directory none does."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = await equal_pair(simulation)
+        before = bert.back_up()
+        database = await leave(bert)
+        if is_left_over:
+            await bert.stop()
+            bert.databases.restore(database, before.databases[database])
+            await simulation.start(bert)
+        await come_back(ana, bert, ELSEWHERE)
+        await trio.sleep(60)
+        assert names(ana) == FILES
+        assert there(bert, ELSEWHERE) == FILES
+        assert names(bert) == FILES, "the files of before are nobody's any more, and stay"
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_comes_back_to_the_same_directory_deletes_nothing_as_the_join_says() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = await equal_pair(simulation)
+        await leave(bert)
+        ana.disk.delete((b"file 1",))
+        write(bert, "file 2", "changed while it was out")
+        await trio.sleep(30)
+        await come_back(ana, bert, bert.path)
+        await simulation.settle()
+        for computer in (ana, bert):
+            assert names(computer) >= FILES, computer.name
+            assert len([name for name in names(computer) if name.startswith("file 2")]) == 2, computer.name
+
+    simulate(story, 1, ("ana", "bert"))
