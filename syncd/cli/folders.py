@@ -50,8 +50,8 @@ def leave(
 ) -> None:
     """Leave a folder: this device stops syncing it and its membership ends. The files stay on this disk.
 
-    What the home knew of it goes: names, journals, keys. Old versions that were packed stay there (blocks/), sealed, and
-    those that were not in .syncd/old of the directory.
+    What the home knew of it goes: names, journals, keys. Old versions stay: sealed in the home (blocks/), or, if they
+    are not packed yet, in .syncd/old of the directory.
     """
     params = here(folder)
     before = session.call("folder.leave", **params, dry_run=True)
