@@ -32,6 +32,15 @@ def _escape_character(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x1_0000 else f"\\U{code:08x}"
 
 
+def dropped(name: str, not_restored: int) -> str:
+    """What a no to a held wave has done; `name` of the folder, escaped here."""
+    said = f"The held changes of {escape(name)} are dropped; the files stay."
+    if not_restored:
+        keep = f"{count(not_restored, 'file')} {'keeps' if not_restored == 1 else 'keep'}"
+        said += f" {keep} what had been written before: no connected computer has the former content."
+    return said
+
+
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from syncd.cli import text
 from syncd.cli.client import Json
 from syncd.cli.options import Argument, Option
 from syncd.cli.session import Session, command
+from syncd.wording import dropped
 
 _WAVES = {
     "gone": "would vanish",
@@ -49,7 +50,7 @@ def deny(session: Session, request: _Id) -> None:
     """Say no to a request: turn away, or keep the files."""
     done = session.call("deny", id=request)
     turned = f"{text.escape(done['member'] or '')} was turned away."
-    kept = f"The held changes of {text.escape(done['name'])} are dropped; the files stay."
+    kept = dropped(done["name"], done["not_restored"])
     late = f"What {text.escape(done['member'] or '')} published does not count, and waits on."
     session.show(done, lambda: {"join": turned, "held": kept, "late": late}[done["kind"]])
 

@@ -194,7 +194,7 @@ SHAPES: dict[str, Any] = {
     },
     "syncd.requests/1": {"requests": [{"id": "text", **_OF_FOLDER, "since": "text"}]},
     "syncd.approve/1": {"everywhere": "bool?"},
-    "syncd.deny/1": {},
+    "syncd.deny/1": {"not_restored": "int"},
     "syncd.share/1": {
         **_OF_FOLDER,
         "path": "text",

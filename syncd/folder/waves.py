@@ -16,6 +16,7 @@ import trio
 
 from syncd.engine.brake import WINDOW_S, Brake, Change, Measures
 from syncd.engine.ransom import looks_disguised
+from syncd.folder.gathering import held_by_peers
 from syncd.folder.ground import Ground
 from syncd.store import denying, waves
 from syncd.store.draft import Examined
@@ -24,7 +25,7 @@ from syncd.store.glance import Begun
 from syncd.store.releasing import db_let_pass
 from syncd.store.scan import Action, Item
 from syncd.store.waves import SCAN_ORIGIN, Arriving, Held, Why
-from syncd.treetypes import Dirty, Kind, Path, TreeError
+from syncd.treetypes import Dirty, Kind, Path
 
 GROWING_S = 5.0
 """A wave that still grows is shown after this time all the same."""
@@ -257,17 +258,22 @@ class Waves:
         await self._go_on(names)
         return is_for_all
 
-    async def deny(self, wave: str) -> None:
-        """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere. Raises
-        SyncdError if it has changed since its id was shown, or if some of it could not be undone and goes on
-        waiting."""
-        held, stuck = await self._asked_about(wave), list[TreeError]()
+    async def deny(self, wave: str) -> int:
+        """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere; how many
+        files keep what was written over them, as nobody has their former contents any more. Raises SyncdError if it has
+        changed since its id was shown, or if some of it could not be undone and goes on waiting."""
+        held, denied = await self._asked_about(wave), denying.Denied([], 0)
         if held is not None:
-            stuck = await self._db(denying.db_deny, self._store, held, self._clock.now())
+            lacking = await self._db(denying.db_lacking_of, self._store, held)
+            nowhere = {entry.cid for entry in lacking}
+            if lacking:
+                nowhere -= await held_by_peers(self._ground, lacking)
+            denied = await self._db(denying.db_deny, self._store, held, self._clock.now(), nowhere)
             self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on()
-        if stuck:
-            raise denying.not_undone(stuck)
+        if denied.stuck:
+            raise denying.not_undone(denied.stuck)
+        return denied.not_restored
 
     async def _asked_about(self, wave: str) -> Held | None:
         for held in await self.held():

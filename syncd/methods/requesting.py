@@ -79,12 +79,14 @@ class Requests:
         if held is not None:
             folder, wave = held
             assert folder.task is not None
-            await folder.task.waves.deny(wave)
-            return _answer("deny", params["id"], "held", folder.id, folder.name, None)
+            not_restored = await folder.task.waves.deny(wave)
+            answer = _answer("deny", params["id"], "held", folder.id, folder.name, None)
+            return answer | {"not_restored": not_restored}
         if (waiting := await self._late(params["id"])) is not None:  # it does not count, and goes on not to
             folder, one = waiting
-            return _answer("deny", params["id"], "late", folder.id, folder.name, _late_author(folder, one))
-        return self._answered("deny", await self._daemon.inviter.deny(params["id"]))
+            answer = _answer("deny", params["id"], "late", folder.id, folder.name, _late_author(folder, one))
+            return answer | {"not_restored": 0}
+        return self._answered("deny", await self._daemon.inviter.deny(params["id"])) | {"not_restored": 0}
 
     def waiting(self) -> dict[FolderId, int]:
         """How many joiners wait, by folder."""

@@ -6,14 +6,16 @@ let go of without that it would be taken for what people wanted, and go to every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from blake3 import blake3
 
+from ca.values import dataclass
 from syncd.engine.ransom import looks_disguised
 from syncd.errors import SyncdError
-from syncd.model.ids import VersionId
+from syncd.model.ids import Cid, VersionId
+from syncd.model.lists import Entry
 from syncd.model.records import Content, Place, Record
 from syncd.seams import Tree
 from syncd.store import rows, waves
@@ -23,7 +25,8 @@ from syncd.store.folder import FolderStore
 from syncd.store.joining import PENDING
 from syncd.store.prepare import expected_stat
 from syncd.store.recovery import KEPT
-from syncd.store.rows import FILE, NodeRow
+from syncd.store.restoring import db_lacking
+from syncd.store.rows import DELETED, FILE, NodeRow
 from syncd.store.scan import below
 from syncd.store.waves import SCAN_ORIGIN, Held, Passed
 from syncd.treetypes import ABSENT, IsADirectory, LocallyChanged, NotAFile, Path, TreeError
@@ -32,21 +35,41 @@ _ANOTHER: Final = (*ABSENT, LocallyChanged, IsADirectory, NotAFile)
 """Something else stands there by now: it stays, and is found as what people did."""
 
 
-def db_deny(store: FolderStore, held: Held, now: float) -> list[TreeError]:
-    """Undo a wave as it was shown; why some of it goes on waiting. Raises SyncdError if the wave is another one by now,
-    and NoRight where this device may not say again what stood here: then all of it goes on waiting."""
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """What became of a no. `stuck`: why some of it goes on waiting. `not_restored`: so many files keep what was written
+    over them before the wave was noticed, as nobody has their former contents any more."""
+
+    stuck: list[TreeError]
+    not_restored: int
+
+
+def db_lacking_of(store: FolderStore, held: Held) -> tuple[Entry, ...]:
+    """Blocks of what a no brings back in the place of other contents, as far as they are nowhere on this disk."""
+    connection = store.connection
+    passed = waves.db_passed(connection, held.origin, held.since)
+    found = rows.read_ids(connection, [one.node for one in passed])
+    former = [_former_content(store, found[one.node], one)[0] for one in passed if one.node in found]
+    return db_lacking(store, [content for content in former if content is not None])[0]
+
+
+def db_deny(store: FolderStore, held: Held, now: float, nowhere: Container[Cid] = ()) -> Denied:
+    """Undo a wave as it was shown. `nowhere`: blocks that nobody can be asked for. Raises SyncdError if the wave is
+    another one by now, and NoRight where this device may not say again what stood here: then all of it goes on
+    waiting."""
     connection, now_ms = store.connection, int(now * 1000)
     with Transaction(connection):
         waves.db_demand_unchanged(connection, held)
         nodes = waves.nodes_of(connection, held.key)
-        _author(store, _former(store, waves.db_passed(connection, held.origin, held.since)), now_ms)
+        former, not_restored = _former(store, waves.db_passed(connection, held.origin, held.since), nowhere)
+        _author(store, former, now_ms)
         stuck: dict[int, TreeError] = {}
         if held.origin == SCAN_ORIGIN:
             stuck = _undo_here(store, nodes, now)  # last: no roll back brings a file back from where it was set aside
         else:
             _author(store, _said_again(store, nodes), now_ms)
         waves.release(connection, held.key, tuple(stuck))
-    return list(stuck.values())
+    return Denied(list(stuck.values()), not_restored)
 
 
 def not_undone(errors: Sequence[TreeError]) -> SyncdError:
@@ -63,20 +86,28 @@ def not_undone(errors: Sequence[TreeError]) -> SyncdError:
 # --- what others did, or had passed ----------------------------------------------------------------------------------
 
 
-def _former(store: FolderStore, passed: Sequence[Passed]) -> list[Record]:
+def _former(store: FolderStore, passed: Sequence[Passed], nowhere: Container[Cid]) -> tuple[list[Record], int]:
     """Say again, for everybody, the contents of old versions where they are no longer the newest, and the names that
-    were disguised since."""
+    were disguised since. Not contents that nobody has where others stand in their place: these would be gone as well,
+    and nothing would come. What is deleted comes back as soon as somebody brings it. And how many were left so."""
     found = rows.read_ids(store.connection, [one.node for one in passed])
-    records = []
+    records: list[Record] = []
+    left = 0
     for one in passed:
         row = found.get(one.node)
         if row is None:
             continue
         content, replaced = _former_content(store, row, one)
-        place, left = _former_place(store, row, one)
+        if content is not None and row.kind != DELETED and _lacks(store, content, nowhere):
+            content, replaced, left = None, (), left + 1
+        place, replaced_place = _former_place(store, row, one)
         if content is not None or place is not None:
-            records.append(Record(row.nid, content, replaced, place, left))
-    return records
+            records.append(Record(row.nid, content, replaced, place, replaced_place))
+    return records, left
+
+
+def _lacks(store: FolderStore, content: Content, nowhere: Container[Cid]) -> bool:
+    return any(entry.cid in nowhere for entry in db_lacking(store, [content])[0])
 
 
 def _former_content(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Content | None, tuple[VersionId, ...]]:

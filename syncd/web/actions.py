@@ -139,9 +139,8 @@ def _approved(done: Json) -> str:
 
 
 def _denied(done: Json) -> str:
-    name = wording.escape(done["name"])
     if done["kind"] == "held":
-        return f"The held changes of {name} are dropped; the files stay."
+        return wording.dropped(done["name"], done["not_restored"])
     return f"{wording.escape(done['member'] or '')} was turned away."
 
 

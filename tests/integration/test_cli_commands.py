@@ -59,7 +59,7 @@ ANSWERS: Script = {
     "invite.revoke": {"schema": "syncd.invite.revoke/1", "id": "i1", "folder": FOLDER_ID, "name": "Photos"},
     "requests": {"schema": "syncd.requests/1", "requests": [JOIN_REQUEST, HELD]},
     "approve": {"schema": "syncd.approve/1", **DECIDED, "everywhere": None},
-    "deny": {"schema": "syncd.deny/1", **DECIDED, "kind": "held", "member": None},
+    "deny": {"schema": "syncd.deny/1", **DECIDED, "kind": "held", "member": None, "not_restored": 0},
     "conflicts": {"schema": "syncd.conflicts/1", "conflicts": [
         {"folder": FOLDER_ID, "name": "Photos", "path": "plan.xlsx", "versions": [
             {"path": "plan.xlsx", "by": "ben", "time": "2026-11-20T12:00:00Z", "bytes": 10, "hash": "ff" * 32},
@@ -340,3 +340,17 @@ def test_limit_of_a_folder_that_is_not_here_is_told(cli: Cli, tmp_path: Path) ->
             in cli("limits", "--folder", "Fotos", "--up", "1MB/s").err
         )
         assert "No folder" not in cli("limits", "--folder", "Photos", "--up", "1MB/s").err
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (1, "1 file keeps what had been written before: no connected computer has the former content."),
+        (2, "2 files keep what had been written before: no connected computer has the former content."),
+    ],
+)
+def test_no_says_what_it_could_not_bring_back(cli: Cli, tmp_path: Path, left: int, said: str) -> None:
+    denied = {"schema": "syncd.deny/1", **DECIDED, "kind": "held", "member": None, "not_restored": left}
+    with scripted_daemon(tmp_path, {"deny": denied}):
+        told = cli("deny", "h1")
+    assert told.out == f"The held changes of Photos are dropped; the files stay. {said}\n"

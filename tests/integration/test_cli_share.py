@@ -116,7 +116,14 @@ def knocking(answered: trio.Event) -> dict[str, Any]:
 
     async def decide(params: Params, progress: Progress) -> Result:
         answered.set()
-        return {"id": "r1", "kind": "join", "folder": "ab" * 32, "name": "Photos", "member": "anna-laptop"}
+        return {
+            "id": "r1",
+            "kind": "join",
+            "folder": "ab" * 32,
+            "name": "Photos",
+            "member": "anna-laptop",
+            "not_restored": 0,
+        }
 
     return {"share": share, "approve": decide, "deny": decide}
 

@@ -11,8 +11,9 @@ from trio.testing import MockClock
 from syncd.engine.brake import WINDOW_S
 from syncd.errors import SyncdError
 from syncd.folder.waves import GROWING_S, Waves
+from syncd.store import rows
 from syncd.store.glance import STEP
-from syncd.store.waves import Held, Why
+from syncd.store.waves import SCAN_ORIGIN, Held, Why, db_hold, db_pass
 from syncd.treetypes import Change, IoFailed
 from tests.helpers.tasks import SimSite, World
 
@@ -440,3 +441,29 @@ async def test_no_that_the_disk_lets_come_true_in_part_frees_nothing_else(
         await world.settle()
         demand_first_editions(ann, bob)
         assert not await waves(ann).held()
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+async def test_no_brings_nothing_back_that_nobody_has(has_it: bool, autojump_clock: MockClock) -> None:
+    """What was written over it stays: without that there would be neither."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        for one in (b"plan", b"other"):
+            ann.disk.write((one,), b"the first " + one)
+        await world.settle()
+        store = ann.task.store
+        plan, other = (rows.read(store.connection, "WHERE l_name=?", (one,))[0].id for one in (b"plan", b"other"))
+        db_pass(store.connection, SCAN_ORIGIN, [plan], ann.clock.now())
+        ann.disk.write((b"plan",), b"written over it")
+        await world.settle()
+        db_hold(store.connection, "held-here", SCAN_ORIGIN, Why.CHANGED, [other], ann.clock.now(), 2)
+        if not has_it:
+            await bob.stop()
+        assert await waves(ann).deny((await the_wave(ann)).id) == (0 if has_it else 1)
+        if not has_it:
+            await world.start(bob)
+        await world.settle()
+        assert ann.disk.read((b"plan",)) == (b"the first plan" if has_it else b"written over it")
+        world.demand_equal()
+        world.demand_no_trouble()

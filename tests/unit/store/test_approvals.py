@@ -14,6 +14,7 @@ from syncd.model.changesets import ITSELF
 from syncd.model.ids import ROOT_NODE, ChangesetHash, VersionId, version_id
 from syncd.model.records import DELETED, Place, Record, symlink_to
 from syncd.store import denying, waves
+from syncd.store.denying import Denied
 from syncd.store.folder import Arrived, FolderStore
 from syncd.store.journal import NoRight, Verdict
 from syncd.store.releasing import db_let_pass
@@ -184,7 +185,7 @@ def test_files_that_became_links_wait_and_come_back_with_a_no(databases: SimData
     ((origin, arriving),) = waves.db_arriving(scene.store.connection).items()
     assert len(arriving.overwritten) == FILES and not arriving.gone
     waves.db_hold(scene.store.connection, "held-b", origin.hex(), Why.CHANGED, arriving.nodes, NOW, FILES)
-    assert denying.db_deny(scene.store, waves.db_held(scene.store.connection)[0], NOW) == []
+    assert denying.db_deny(scene.store, waves.db_held(scene.store.connection)[0], NOW) == Denied([], 0)
     (undone,) = scene.store.connection.execute("SELECT count(*) FROM node WHERE kind=1 AND l_kind=1").fetchone()
     assert undone == FILES
 
@@ -248,7 +249,7 @@ def test_who_may_not_publish_cannot_say_no_and_the_wave_waits_on(databases: SimD
 
 def test_who_may_publish_says_no_for_everybody(databases: SimDatabases) -> None:
     scene = begin("dan", databases)
-    assert denying.db_deny(scene.store, waves.db_held(scene.store.connection)[0], NOW) == []
+    assert denying.db_deny(scene.store, waves.db_held(scene.store.connection)[0], NOW) == Denied([], 0)
     assert scene.waiting() == 0
     (back,) = scene.store.connection.execute("SELECT count(*) FROM node WHERE kind=1 AND l_kind=1").fetchone()
     assert back == FILES
