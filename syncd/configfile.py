@@ -17,6 +17,7 @@ import tomlkit
 from syncd.config import known_keys, parse_settings, read_config
 from syncd.errors import ConfigError
 from syncd.home import CONFIG_NAME, prepare_home, socket_path
+from syncd.wording import is_text
 
 
 def change_setting(home: Path, key: str, typed: str | None, *, dry_run: bool = False) -> None:
@@ -25,6 +26,9 @@ def change_setting(home: Path, key: str, typed: str | None, *, dry_run: bool = F
     written = read_config(home / CONFIG_NAME)
     check_config(home, written)
     known(key)
+    if typed is not None and not is_text(typed):
+        why = "It has bytes that are not UTF-8."
+        raise ConfigError(f"{key} cannot be that", id="SY-USE-01", why=why, fix="write it in UTF-8")
     if typed is None:
         write_config(home, _with(written, key, None), dry_run=dry_run)
         return

@@ -21,6 +21,11 @@ def escape(name: str) -> str:
     return "".join(_escape_character(character) for character in name)
 
 
+def is_text(value: str) -> bool:
+    """Whether it is Unicode; a name of a file from elsewhere can hold bytes that are none, as lone surrogates."""
+    return value.isprintable() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _escape_character(character: str) -> str:
     code = ord(character)
     if simple := _SIMPLE_ESCAPES.get(character):

@@ -104,7 +104,7 @@ class Sharing:
 
     async def _new_folder(self, path: bytes, name: str | None) -> RunningFolder:
         daemon = self._daemon
-        wanted = name or as_text(os.path.basename(path)) or "folder"
+        wanted = name or _as_name(os.path.basename(path)) or "folder"
         if any(folder.name == wanted for folder in daemon.folders):
             raise ConfigError(f"a folder is called {wanted} already", id="SY-SHARE-06", fix="give it another:  --name")
         device_name = daemon.settings.device_name
@@ -142,7 +142,7 @@ class Sharing:
         return {
             "schema": "syncd.share/1",
             "folder": None,
-            "name": params["name"] or as_text(os.path.basename(path)),
+            "name": params["name"] or _as_name(os.path.basename(path)),
             "path": as_text(path),
             "role": params["role"],
             "code": None,
@@ -282,6 +282,11 @@ class Sharing:
         if params["folder"] is None:
             return None
         return self._find_folder(params["folder"], params["cwd"]).id
+
+
+def _as_name(name: bytes) -> str:
+    """What a folder is called after its directory; a name is text, and a directory's need not be."""
+    return name.decode("utf-8", "replace").replace("\ufffd", "_")
 
 
 def _share_json(

@@ -180,7 +180,8 @@ def publish(
         head, _ = store.journal.sealed_body(last)
         deed = Deed(head.changeset.hex()[:8], kind, now, first, last, about, None)
         store.connection.execute("DELETE FROM deed WHERE first BETWEEN ? AND ?", (first, last))  # its own deletions
-        store.connection.execute("INSERT INTO deed VALUES (?,?,?,?,?,?,NULL)", (deed.id, kind, now, first, last, about))
+        row = deed.id, kind, now, first, last, about.encode("utf-8", "surrogateescape")  # names need not be UTF-8
+        store.connection.execute("INSERT INTO deed VALUES (?,?,?,?,?,?,NULL)", row)
         store.connection.execute("UPDATE deed SET undone=? WHERE id=?", (deed.id, undoes))
     return deed
 
@@ -190,8 +191,13 @@ def publish(
 
 def db_deeds(store: FolderStore) -> list[Deed]:
     """What can be undone, the newest first."""
-    found = store.connection.execute("SELECT id, kind, at, first, last, about, undone FROM deed ORDER BY first DESC")
-    return [Deed(*line) for line in found]
+    found = store.connection.execute(
+        "SELECT id, kind, at, first, last, CAST(about AS BLOB), undone FROM deed ORDER BY first DESC"
+    )
+    return [
+        Deed(id_, kind, at, first, last, about.decode("utf-8", "surrogateescape"), undone)
+        for id_, kind, at, first, last, about, undone in found
+    ]
 
 
 @dataclass(frozen=True, slots=True)

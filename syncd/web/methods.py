@@ -15,8 +15,11 @@ from typing import Any, assert_never
 
 from ca.values import dataclass
 from syncd.errors import RemoteProtocolError
+from syncd.wording import escape, is_text
 
 MAX_BODY_BYTES = 256 * 1024
+TEXTS_ALONE = frozenset({"actor", "as", "before", "name", "reason", "snapshot", "text", "value"})
+"""Parameters that name no file: they end in databases, entries and settings, which are UTF-8."""
 UNLOCK = "unlock"
 """Beside the parameters of every method: the PIN, where there is one (`web.lock`)."""
 
@@ -282,6 +285,9 @@ def parse_params_untrusted(name: str, body: bytes) -> dict[str, Any]:
 
 def _check(name: str, key: str, kind: Kind, value: Any) -> Any:
     """The value, or what stands for a missing one. Raises RemoteProtocolError if it is of another type."""
+    if key in TEXTS_ALONE and isinstance(value, str) and not is_text(value):
+        why = "It has bytes that are not UTF-8, as in names of files from another system."
+        raise RemoteProtocolError(f"{escape(value[:200])} is no text", id="SY-USE-01", why=why, fix="write it in UTF-8")
     match kind:
         case Kind.TEXT if isinstance(value, str):
             return value

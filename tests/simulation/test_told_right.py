@@ -117,6 +117,40 @@ def test_who_asks_for_what_is_not_there_is_told_where_to_look() -> None:
     simulate(story, 1, ("ana", "bert"))
 
 
+def test_what_has_a_name_that_is_no_text_is_restored_and_undone_like_anything_else() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await bert.join(await ana.share(uses=1))
+        name = b"caf\xe9"
+        path = f"{ana.path}/{name.decode(errors='surrogateescape')}"
+        for words in (b"first", b"second"):
+            ana.disk.write((name,), words)
+            ana.disk.flush_file((name,))
+            await simulation.settle()
+        versions = (await ana.call("history", path=path, most=10))["versions"]
+        how = {"existing": None, "only": None, "to": None, "on": None}
+        done = await ana.call("restore", path=path, before=versions[0]["id"], dry_run=False, **how)
+        await simulation.settle()
+        assert ana.disk.contents()[name,] == b"first"
+        deeds = (await ana.call("undo.list", **HERE))["deeds"]
+        assert [(one["id"], one["about"]) for one in deeds] == [(done["undo"], f"{FOLDER}/caf\udce9")]
+        await ana.call("undo", id=done["undo"], dry_run=False, **HERE)
+        await simulation.settle()
+        assert ana.disk.contents()[name,] == b"second"
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_folder_is_called_by_text_whatever_its_directory_is_called() -> None:
+    async def story(simulation: Simulation) -> None:
+        (ana,) = simulation
+        asked = {"role": "editor", "link": True, "uses": 1, "yes": True, "dry_run": False}
+        made = await ana.call("share", path="/ana/caf\udce9", **asked)
+        assert (made["name"], made["path"]) == ("caf_", "/ana/caf\udce9")
+
+    simulate(story, 1, ("ana",))
+
+
 def test_who_was_started_alone_says_that_nobody_was_reached_and_not_that_it_is_in_sync() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert = simulation

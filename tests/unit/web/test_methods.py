@@ -32,6 +32,15 @@ def test_name_that_is_not_utf8_arrives_unchanged() -> None:
     assert parse("explain", path=name) == {"path": name}
 
 
+@pytest.mark.parametrize("value", ["caf\udce9", "\ud83d"])
+def test_name_that_a_person_gives_is_text_or_refused(value: str) -> None:
+    """A database takes no other; the daemon called that a bug of its own."""
+    for name, params in (("snapshot.add", {"name": value}), ("search", {"text": value, "most": 1})):
+        with pytest.raises(RemoteProtocolError) as refused:
+            parse_params_untrusted(name, json.dumps(params).encode())
+        assert refused.value.id == "SY-USE-01" and "is no text" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("name", "params"),
     [
