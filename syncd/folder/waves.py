@@ -16,7 +16,7 @@ import trio
 
 from syncd.engine.brake import WINDOW_S, Brake, Change, Measures
 from syncd.engine.ransom import looks_disguised
-from syncd.folder.gathering import held_by_peers
+from syncd.folder.gathering import fetch
 from syncd.folder.ground import Ground
 from syncd.store import denying, waves
 from syncd.store.draft import Examined
@@ -264,10 +264,11 @@ class Waves:
         changed since its id was shown, or if some of it could not be undone and goes on waiting."""
         held, denied = await self._asked_about(wave), denying.Denied([], 0)
         if held is not None:
-            lacking = await self._db(denying.db_lacking_of, self._store, held)
-            nowhere = {entry.cid for entry in lacking}
-            if lacking:
-                nowhere -= await held_by_peers(self._ground, lacking)
+            lacking, parts = await self._db(denying.db_lacking_of, self._store, held)
+            if lacking:  # what a peer says that it has may have gone from there a moment ago
+                await fetch(self._ground, lacking, parts)
+                lacking, _ = await self._db(denying.db_lacking_of, self._store, held)
+            nowhere = frozenset(entry.cid for entry in lacking)
             denied = await self._db(denying.db_deny, self._store, held, self._clock.now(), nowhere)
             self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on()

@@ -6,6 +6,7 @@ let go of without that it would be taken for what people wanted, and go to every
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Container, Sequence
 from typing import Final
 
@@ -19,6 +20,7 @@ from syncd.model.lists import Entry
 from syncd.model.records import Content, Place, Record
 from syncd.seams import Tree
 from syncd.store import rows, waves
+from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import standing_content
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
@@ -44,13 +46,23 @@ class Denied:
     not_restored: int
 
 
-def db_lacking_of(store: FolderStore, held: Held) -> tuple[Entry, ...]:
-    """Blocks of what a no brings back in the place of other contents, as far as they are nowhere on this disk."""
+def db_lacking_of(store: FolderStore, held: Held) -> tuple[tuple[Entry, ...], frozenset[bytes]]:
+    """Blocks of what a no brings back in the place of other contents, as far as they are nowhere on this disk; which of
+    them are parts of lists."""
     connection = store.connection
     passed = waves.db_passed(connection, held.origin, held.since)
     found = rows.read_ids(connection, [one.node for one in passed])
-    former = [_former_content(store, found[one.node], one)[0] for one in passed if one.node in found]
-    return db_lacking(store, [content for content in former if content is not None])[0]
+    standing = [(found[one.node], one) for one in passed if one.node in found and found[one.node].kind != DELETED]
+    former = [_former_content(store, row, one)[0] for row, one in standing]
+    return db_lacking(store, [content for content in former if content is not None], _gone(connection, held))
+
+
+def _gone(connection: sqlite3.Connection, held: Held) -> set[int]:
+    """Sources of blocks whose rows still say what they held before they went or were written over: what waits here."""
+    if held.origin != SCAN_ORIGIN:
+        return set()
+    nodes = waves.nodes_of(connection, held.key)
+    return {source_of(SourceKind.NODE, node) for node in (*nodes, *below(connection, nodes)[1])}
 
 
 def db_deny(store: FolderStore, held: Held, now: float, nowhere: Container[Cid] = ()) -> Denied:
@@ -61,7 +73,7 @@ def db_deny(store: FolderStore, held: Held, now: float, nowhere: Container[Cid] 
     with Transaction(connection):
         waves.db_demand_unchanged(connection, held)
         nodes = waves.nodes_of(connection, held.key)
-        former, not_restored = _former(store, waves.db_passed(connection, held.origin, held.since), nowhere)
+        former, not_restored = _former(store, held, nowhere)
         _author(store, former, now_ms)
         stuck: dict[int, TreeError] = {}
         if held.origin == SCAN_ORIGIN:
@@ -86,10 +98,11 @@ def not_undone(errors: Sequence[TreeError]) -> SyncdError:
 # --- what others did, or had passed ----------------------------------------------------------------------------------
 
 
-def _former(store: FolderStore, passed: Sequence[Passed], nowhere: Container[Cid]) -> tuple[list[Record], int]:
+def _former(store: FolderStore, held: Held, nowhere: Container[Cid]) -> tuple[list[Record], int]:
     """Say again, for everybody, the contents of old versions where they are no longer the newest, and the names that
     were disguised since. Not contents that nobody has where others stand in their place: these would be gone as well,
     and nothing would come. What is deleted comes back as soon as somebody brings it. And how many were left so."""
+    passed, gone = waves.db_passed(store.connection, held.origin, held.since), _gone(store.connection, held)
     found = rows.read_ids(store.connection, [one.node for one in passed])
     records: list[Record] = []
     left = 0
@@ -98,16 +111,16 @@ def _former(store: FolderStore, passed: Sequence[Passed], nowhere: Container[Cid
         if row is None:
             continue
         content, replaced = _former_content(store, row, one)
-        if content is not None and row.kind != DELETED and _lacks(store, content, nowhere):
+        if (
+            content is not None
+            and row.kind != DELETED
+            and any(entry.cid in nowhere for entry in db_lacking(store, [content], gone)[0])
+        ):
             content, replaced, left = None, (), left + 1
         place, replaced_place = _former_place(store, row, one)
         if content is not None or place is not None:
             records.append(Record(row.nid, content, replaced, place, replaced_place))
     return records, left
-
-
-def _lacks(store: FolderStore, content: Content, nowhere: Container[Cid]) -> bool:
-    return any(entry.cid in nowhere for entry in db_lacking(store, [content])[0])
 
 
 def _former_content(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Content | None, tuple[VersionId, ...]]:

@@ -307,8 +307,11 @@ def _plan_states(store: FolderStore, deed: Deed) -> tuple[Plan, list[NodeId], di
 # --- what is here ----------------------------------------------------------------------------------------------------
 
 
-def db_lacking(store: FolderStore, contents: Iterable[Content]) -> tuple[tuple[Entry, ...], frozenset[bytes]]:
-    """Blocks of files, and parts of their lists, that are nowhere on this disk; and which of them are parts."""
+def db_lacking(
+    store: FolderStore, contents: Iterable[Content], gone: Container[int] = ()
+) -> tuple[tuple[Entry, ...], frozenset[bytes]]:
+    """Blocks of files, and parts of their lists, that are nowhere on this disk; and which of them are parts. `gone`:
+    sources (`blocks.source_of`) that are known to hold no more what they held."""
     wanted: dict[bytes, Entry] = {}
     parts: dict[bytes, Entry] = {}
     for content in contents:
@@ -319,7 +322,8 @@ def db_lacking(store: FolderStore, contents: Iterable[Content]) -> tuple[tuple[E
             parts.update((entry.cid, entry) for entry in missing)
         for entry in BlockList(db_packed(store, content)):
             wanted[entry.pid] = entry
-    known = blocks.by_pid(store.connection, [entry.pid for entry in wanted.values()])
+    places = blocks.by_pid(store.connection, [entry.pid for entry in wanted.values()])
+    known = {pid for pid, found in places.items() if any(place.source not in gone for place in found)}
     lacking = [entry for pid, entry in wanted.items() if pid not in known]
     return (*parts.values(), *lacking), frozenset(parts)
 

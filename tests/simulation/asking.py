@@ -23,6 +23,8 @@ ASKED_ONE_IN = 5
 NO_ONE_IN = 4
 SHORTEST_S, LONGEST_S = 5.0, 60.0
 PATIENCE_S = 60.0
+TOO_LATE = ("SY-BRAKE-02", "SY-BRAKE-03", "SY-FIND-01")
+"""It has grown meanwhile, the disk has errors, or it waits no more."""
 ODD_ENDINGS = (*NAMES, b"b.final", b"b.txt.locked", b"d.crypt")
 """With some that nobody knows, as files have them that were encrypted for ransom."""
 
@@ -60,7 +62,7 @@ async def _answer_at(tale: Tale, computer: SimComputer, chance: Random) -> None:
                 _give_up(tale, computer, one["id"])
                 await computer.call("deny", id=one["id"])
     except SyncdError as error:
-        if error.id not in ("SY-BRAKE-02", "SY-BRAKE-03"):  # it has grown meanwhile; the disk has errors
+        if error.id not in TOO_LATE:
             raise
         tale.faults["an answer too late"] += 1
     except PowerCut:

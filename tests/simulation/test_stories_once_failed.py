@@ -19,6 +19,9 @@ from tests.simulation.story import run_seed
         1595,  # what was staged beside a flush that failed counted as saved
         2294,  # a new numbering that began while somebody waited was not told from its beginning
         3995,  # two files to change names, each with a problem because of the other, waited for ever
+        333,  # who looked for what nobody has just when all were asked once more waited for ever
+        1177,  # a no brought a content back that nobody had, in the place of one that all had
+        3009,  # the same, as a peer said that it had what had gone from it
         20174,  # a file and its conflict copy changed names, and what the copy had held was given up
     ],
 )
