@@ -12,6 +12,7 @@ from syncd.cli.config import change_key
 from syncd.cli.options import Option
 from syncd.cli.session import Session, command, usage
 from syncd.config import load_settings, settings_with_origin
+from syncd.configfile import change_setting
 from syncd.engine.limits import UNLIMITED, Speed, local_time, parse_rate
 from syncd.errors import ConfigError
 
@@ -43,18 +44,25 @@ def limits(
         _change_only(session, f"folder {folder}" if folder is not None else f"peer {peer}", up, down, clear=clear)
         if folder is not None and (up is not None or down is not None):
             _tell_unknown(session, folder)
-        up = down = None
-    elif clear:
-        for key in ("up", "down", "schedule", "only"):
-            change_key(session, f"limits.{key}", None)
-    for key, value in (("limits.up", up), ("limits.down", down)):
-        if value is not None:
-            change_key(session, key, json.dumps(value))
-    if at:
-        known = [] if clear else _schedule(session)
-        change_key(session, "limits.schedule", json.dumps([*known, *at]))
+    else:
+        _change_all(session, up, down, at or [], clear=clear)
     result = _result(session)
     session.show(result, lambda: _lines(result))
+
+
+def _change_all(session: Session, up: str | None, down: str | None, at: list[str], *, clear: bool) -> None:
+    """All of it, or where one of them is a mistake nothing. Raises ConfigError."""
+    changes: dict[str, str | None] = {}
+    if clear:
+        changes = dict.fromkeys(("limits.up", "limits.down", "limits.schedule", "limits.only"))
+    changes |= {f"limits.{way}": json.dumps(one) for way, one in (("up", up), ("down", down)) if one is not None}
+    if at:
+        known = [] if clear else _schedule(session)
+        changes["limits.schedule"] = json.dumps([*known, *at])
+    for key, value in changes.items():
+        change_setting(session.place.home, key, value, dry_run=True)
+    for key, value in changes.items():
+        change_key(session, key, value)
 
 
 def _change_only(session: Session, whom: str, up: str | None, down: str | None, *, clear: bool) -> None:

@@ -80,6 +80,21 @@ def test_mistake_is_refused_and_changes_nothing(pair: list[Computer]) -> None:
     assert anna.ask("limits")["now"] == {"up": None, "down": None}
 
 
+def test_mistake_beside_what_is_right_changes_nothing(pair: list[Computer]) -> None:
+    anna, _ = pair
+    anna.ask("limits", "--up", "5MB/s", "--at", "mon-fri 08:00-18:00 up=1MB/s")
+    before = anna.ask("limits")
+    for wrong in (
+        ["--clear", "--up", "banana"],
+        ["--up", "1MB/s", "--at", "whenever"],
+        ["--up", "2MB/s", "--down", "-5"],
+    ):
+        refused = anna.run("limits", *wrong)
+        assert refused.returncode == 11, refused.stderr
+        assert anna.ask("limits") == before, wrong
+    anna.ask("limits", "--clear")
+
+
 def test_schedule_is_added_to_and_shown(pair: list[Computer]) -> None:
     anna, _ = pair
     anna.ask("limits", "--at", "mon-sun 00:00-24:00 up=500kB/s")
