@@ -63,6 +63,7 @@ from syncd.protocol.rescue import (
 from syncd.protocol.tls import UnknownLabel, connect_recovery
 from syncd.store import pruning, snapshots
 from syncd.store.folder import FolderStore
+from syncd.wording import escape
 
 log = logging.getLogger("syncd.rescue")
 
@@ -265,6 +266,7 @@ class Rescuing:
         """By the recovery key, get every folder that a peer has for it."""
         key = recovery.parse(params["words"])
         found = await self._find(params["address"], key, params["device"])
+        _demand_settings_of(params["device"], found)
         known = {folder.id for folder in self._host.folders}
         result: Json = {
             "schema": "syncd.rescue/1",
@@ -391,6 +393,16 @@ class Rescuing:
             return None
         home = self._host.settings.home
         return str(await self._host.seams.workers.run_blocking(_write_config, home, text))
+
+
+def _demand_settings_of(device: str | None, found: Sequence[Found]) -> None:
+    """Raises SyncdError SY-FIND-01: the settings of a device were asked for, and of no folder there are any."""
+    if device is None or any(one.kept is not None for one in found):
+        return
+    left = sorted({escape(name) for one in found for name in one.kept_names})
+    why = f"Settings are there of {', '.join(left)}." if left else "Nobody has left any there."
+    fix = "name one of them: --device NAME" if left else "syncd rescue without --device, and --into DIR"
+    raise SyncdError(f"no settings of {escape(device)} are there", id="SY-FIND-01", why=why, fix=fix)
 
 
 async def _post(client: Client, request: RecoverRequest) -> bytes:

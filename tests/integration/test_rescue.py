@@ -90,6 +90,11 @@ def test_new_machine_gets_folders_past_and_settings_from_one_peer(group: list[Co
     assert wrong.returncode == 7 and "SY-RESCUE-01" in wrong.stderr
     assert dora.ask("folders")["folders"] == []
 
+    nobody = rescue(dora, address, key.text, "--device", "nobody", "--into", str(dora.place / "back"))
+    assert nobody.returncode == 7 and "no settings of nobody are there" in nobody.stderr
+    assert "Settings are there of " in nobody.stderr
+    assert dora.ask("folders")["folders"] == []
+
     done = rescue(dora, address, " ".join(key.words), "--into", str(dora.place / "back"))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
