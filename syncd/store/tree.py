@@ -1,4 +1,4 @@
-"""Blocking. The user's folder on a real file system: the only module that touches it.
+"""Blocking. The user's folder on a real file system: with the modules that it is made of the only one that touches it.
 
 Three rules make it safe. Every call starts at a descriptor of the root and follows no symlink in any component (one
 `openat2` per directory, however deep), so no swap of a directory for a symlink leads outside. Nothing is ever
@@ -37,6 +37,7 @@ from syncd.store.descent import (
 )
 from syncd.store.directory import O_READ, drop, flush_each, list_open, list_own, open_new, read_link, read_whole
 from syncd.store.echoes import Echoes
+from syncd.store.exchanging import Exchanges
 from syncd.store.files import FileReader, FileWriter, get_xattrs, put_attributes, stat_of, write_fully, xattr_names
 from syncd.store.places import Places
 from syncd.store.probe import probe
@@ -73,7 +74,6 @@ READ_TOGETHER = 64  # small files by one open directory: one that leaves the fol
 IGNORE_MAX_BYTES = 1 << 20
 
 _FORMS = Personality(normalising=True)
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -404,223 +404,51 @@ class DirTree:
         return made
 
     def _create_many(self, places: Places, items: Sequence[tuple[bytes, Path]]) -> list[Stat | TreeError]:
+        give_name = self._exchanges(places).give_name
         with Parents(places) as parents:
-            return [attempt(path, self._name, places.stage, token, parents, path) for token, path in items]
+            return [attempt(path, give_name, places.stage, token, parents, path) for token, path in items]
 
-    def _name(self, place: int, token: bytes, parents: Parents, path: Path) -> Stat:
-        """Give an object of `place` a name that nothing has."""
-        parent, name = parents.of(path), path[-1]
-        before = self._stat(place, check_token(token))
-        self._renames.noreplace(place, token, parent, name)
-        return self._now_or(before, parent, name)
-
-    def _now_or(self, before: Stat, parent: int, name: bytes) -> Stat:
-        """The stat after a rename that was made; the one from before where the disk would not tell.
-
-        An error here would say that nothing was done. What has happened since is found by the next look: its ctime, or
-        that it is gone.
-        """
-        try:
-            return self._stat(parent, name)
-        except OSError:
-            return before
+    def _exchanges(self, places: Places) -> Exchanges:
+        return Exchanges(places, self._renames, self._left, is_stable=self._stable)
 
     def exchange(self, token: bytes, path: Path, expected: Stat) -> Replaced:
         return _only(self.exchange_many(((token, path, expected),)))
 
     def exchange_many(self, items: Sequence[tuple[bytes, Path, Stat]]) -> list[Replaced | TreeError]:
         places = self._at()
+        exchange = self._exchanges(places).exchange
         with Parents(places) as parents:
-            return [attempt(path, self._exchange, places, parents, token, path, stat) for token, path, stat in items]
-
-    def _exchange(self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat) -> Replaced:
-        """The staged object goes to `old` first, to be exchanged there: no crash leaves a user's bytes in the stage."""
-        parent, name = parents.of(path), path[-1]
-        self._require(parent, path, expected)
-        staged = self._stat(places.stage, check_token(token))
-        self._drop_left(places, token)
-        self._renames.noreplace(places.stage, token, places.old, token)
-        try:
-            self._renames.exchange(places.old, token, parent, name)
-        except OSError as error:
-            if not self._was_exchanged(places, token, staged):
-                self._take_back(places, token, staged)
-                if error.errno == errno.ENOTSUP:
-                    return self._exchange_in_steps(places, parents, token, path, expected, staged)
-                if error.errno == errno.ENOENT:
-                    raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from error
-                raise
-        old = self._now_or(expected, places.old, token)
-        if old.kind is Kind.DIR:
-            self._exchange_back(places, token, parent, name, staged)
-            raise self._is_directory_now(path, old)
-        return self._replaced(places, token, parent, name, expected, staged)
-
-    def _was_exchanged(self, places: Places, token: bytes, staged: Stat) -> bool:
-        """Whether the disk has done what it says that it could not: then the user's bytes lie under the token, and may
-        not go to the stage."""
-        try:
-            found = self._stat(places.old, token)
-        except OSError:
-            return False
-        return self._stable and (found.kind, found.ino) != (staged.kind, staged.ino)
-
-    def _take_back(self, places: Places, token: bytes, staged: Stat) -> None:
-        """To the stage again."""
-        try:
-            self._renames.noreplace(places.old, token, places.stage, token)
-        except OSError:
-            self._left[token] = staged
-            raise
-
-    def _drop_left(self, places: Places, token: bytes) -> None:
-        """What could not be taken back goes now: else its token would be taken whenever that is tried again. It goes
-        only if it is the very inode that was staged: the disk may have said that it failed, and done it."""
-        left = self._left.get(token)
-        if left is None:
-            return
-        with suppress(FileNotFoundError):
-            if left.same_but_moved(self._stat(places.old, token)):
-                os.unlink(token, dir_fd=places.old)
-        del self._left[token]
-
-    def _exchange_back(self, places: Places, token: bytes, parent: int, name: bytes, staged: Stat) -> None:
-        try:
-            self._renames.exchange(places.old, token, parent, name)
-        except FileNotFoundError:  # what was staged is gone from there: somebody has deleted it at once
-            self._give_back(places, token, parent, name)
-        else:
-            self._take_back(places, token, staged)
-
-    def _give_back(self, places: Places, token: bytes, parent: int, name: bytes) -> None:
-        """Put a directory of the user back; under its token, beside its name, if something else has that by now: left
-        out of sight it and all that is in it would be missed, and what is missed is deleted everywhere."""
-        try:
-            self._renames.noreplace(places.old, token, parent, name)
-        except FileExistsError:
-            self._renames.noreplace(places.old, token, parent, token)
-
-    def _exchange_in_steps(
-        self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat, staged: Stat
-    ) -> Replaced:
-        """Where names cannot be exchanged: a second name for the old inode, then a rename over the first.
-
-        A file that another program puts at the name between the two calls is lost; `Personality.exchange` is False
-        then.
-        """
-        parent, name = parents.of(path), path[-1]
-        try:
-            os.link(name, token, src_dir_fd=parent, dst_dir_fd=places.old, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            return self._exchange_without_links(places, parents, token, path, expected, staged)
-        try:
-            os.rename(token, name, src_dir_fd=places.stage, dst_dir_fd=parent)
-        except OSError:
-            if self._stat(places.old, token).nlink == 1:  # its other name is gone all the same
-                return self._replaced(places, token, parent, name, expected, staged)._replace(new=None)
-            os.unlink(token, dir_fd=places.old)  # else this token would be taken whenever that is tried again
-            raise
-        return self._replaced(places, token, parent, name, expected, staged)
-
-    def _exchange_without_links(
-        self, places: Places, parents: Parents, token: bytes, path: Path, expected: Stat, staged: Stat
-    ) -> Replaced:
-        """There is a moment without the name."""
-        parent, name = parents.of(path), path[-1]
-        self._renames.noreplace(parent, name, places.old, token)
-        old = self._now_or(expected, places.old, token)
-        if old.kind is Kind.DIR:  # it cannot have a second name
-            self._give_back(places, token, parent, name)
-            raise self._is_directory_now(path, old)
-        try:
-            self._name(places.stage, token, parents, path)
-        except OSError:
-            try:
-                self._renames.noreplace(places.old, token, parent, name)
-            except OSError:  # somebody took the name in that moment, and keeps it; or the disk does nothing any more
-                return self._replaced(places, token, parent, name, expected, staged)._replace(new=None)
-            raise
-        return self._replaced(places, token, parent, name, expected, staged)
-
-    def _replaced(
-        self, places: Places, token: bytes, parent: int, name: bytes, expected: Stat, staged: Stat
-    ) -> Replaced:
-        old = self._now_or(expected, places.old, token)  # where it would not tell, it is compared in a minute
-        try:
-            new: Stat | None = self._stat(parent, name)
-        except FileNotFoundError:
-            new = None  # somebody deleted it at once: the watch will tell
-        except OSError:
-            new = staged
-        return Replaced(old, not self._comparable(expected, old).same_but_moved(old), new)
+            return [attempt(path, exchange, parents, token, path, stat) for token, path, stat in items]
 
     def retire(self, path: Path, token: bytes, expected: Stat) -> Replaced:
         return _only(self.retire_many(((path, token, expected),)))
 
     def retire_many(self, items: Sequence[tuple[Path, bytes, Stat]]) -> list[Replaced | TreeError]:
         places = self._at()
+        retire = self._exchanges(places).retire
         with Parents(places) as parents:
-            return [attempt(path, self._retire, places, parents, path, token, stat) for path, token, stat in items]
-
-    def _retire(self, places: Places, parents: Parents, path: Path, token: bytes, expected: Stat) -> Replaced:
-        parent = parents.of(path)
-        self._require(parent, path, expected)
-        self._renames.noreplace(parent, path[-1], places.old, check_token(token))
-        old = self._now_or(expected, places.old, token)
-        if old.kind is Kind.DIR:
-            self._give_back(places, token, parent, path[-1])
-            raise self._is_directory_now(path, old)
-        return Replaced(old, not self._comparable(expected, old).same_but_moved(old))
-
-    def _is_directory_now(self, path: Path, found: Stat) -> LocallyChanged:
-        """What somebody put there in the last moment has things of its own in it, and is back in its place."""
-        return LocallyChanged(f"a directory meanwhile: {show_path(path)}", path, found)
-
-    def _require(self, parent: int, path: Path, expected: Stat) -> None:
-        """Exactly the expected object, or LocallyChanged; never a directory."""
-        found = self._found(parent, path)
-        if found.kind is Kind.DIR:
-            raise IsADirectory(f"is a directory: {show_path(path)}", path)
-        if not self._comparable(expected, found).same(found):
-            raise LocallyChanged(f"changed meanwhile: {show_path(path)}", path, found)
-
-    def _require_inode(self, parent: int, path: Path, expected: Stat) -> Stat:
-        found = self._found(parent, path)
-        if found.kind is not expected.kind or self._comparable(expected, found).ino != found.ino:
-            raise LocallyChanged(f"another object meanwhile: {show_path(path)}", path, found)
-        return found
-
-    def _found(self, parent: int, path: Path) -> Stat:
-        try:
-            return self._stat(parent, path[-1])
-        except FileNotFoundError:
-            raise LocallyChanged(f"deleted meanwhile: {show_path(path)}", path) from None
-
-    def _comparable(self, expected: Stat, found: Stat) -> Stat:
-        """Where inode numbers do not last, they cannot be compared."""
-        return expected if self._stable else expected._replace(ino=found.ino)
+            return [attempt(path, retire, parents, path, token, stat) for path, token, stat in items]
 
     @_verb
     def put_back(self, token: bytes, path: Path) -> Stat:
         places = self._at()
         with Parents(places) as parents:
-            return self._name(places.old, token, parents, path)
+            return self._exchanges(places).give_name(places.old, token, parents, path)
 
     @_verb
     def move(self, source: Path, target: Path, expected: Stat) -> Stat:
         places = self._at()
         with Parents(places) as sources, Parents(places) as targets:
             from_fd, to_fd = sources.of(source), targets.of(target)
-            found = self._require_inode(from_fd, source, expected)
+            exchanges = self._exchanges(places)
+            found = exchanges.require_inode(from_fd, source, expected)
             try:
                 self._renames.noreplace(from_fd, source[-1], to_fd, target[-1])
             except FileExistsError:
                 if not self._is_other_spelling(found, to_fd, target):
                     raise translated(OSError(errno.EEXIST, os.strerror(errno.EEXIST)), target) from None
                 self._respell(from_fd, source[-1], to_fd, target[-1], found)
-            return self._now_or(found, to_fd, target[-1])
+            return exchanges.now_or(found, to_fd, target[-1])
 
     def _is_other_spelling(self, found: Stat, parent: int, target: Path) -> bool:
         """Two names of an object that has one link: the file system takes both for the same."""
@@ -664,15 +492,16 @@ class DirTree:
         places = self._at()
         with Parents(places) as parents:
             parent = parents.of(path)
-            found = self._require_inode(parent, path, expected)
+            exchanges = self._exchanges(places)
+            found = exchanges.require_inode(parent, path, expected)
             self._renames.noreplace(parent, path[-1], places.parked, check_token(token))
-            return self._now_or(found, places.parked, token)
+            return exchanges.now_or(found, places.parked, token)
 
     @_verb
     def unpark(self, token: bytes, path: Path) -> Stat:
         places = self._at()
         with Parents(places) as parents:
-            return self._name(places.parked, token, parents, path)
+            return self._exchanges(places).give_name(places.parked, token, parents, path)
 
     @_verb
     def list_parked(self) -> list[tuple[bytes, Stat]]:
@@ -684,7 +513,7 @@ class DirTree:
         fd, place = self._open_for_attributes(path)
         try:
             found = stat_of(os.fstat(fd), owners)
-            if not self._comparable(expected, found).same(found):
+            if not self._exchanges(self._at()).comparable(expected, found).same(found):
                 raise LocallyChanged(f"changed meanwhile: {show_path(path)}", path, found)
             put_attributes(fd, place, attributes, with_modes=self.personality().modes)
             return stat_of(os.fstat(fd), owners)

@@ -324,6 +324,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.draft": BLOCKING,
     "syncd.store.echoes": PURE,
     "syncd.store.examine": BLOCKING,
+    "syncd.store.exchanging": BLOCKING,
     "syncd.store.files": BLOCKING,
     "syncd.store.filtering": BLOCKING,
     "syncd.store.folder": BLOCKING,
@@ -471,7 +472,10 @@ SOLE_IMPORTERS: dict[str, set[str]] = {
 
 # Who touches files at all. The user's folder is touched by `store.tree` and its parts alone, always from a descriptor
 # (tests/unit/store/test_tree_real.py); everybody else here touches syncd's home, or is a program of a person.
-TREE = {f"syncd.store.{name}" for name in ("tree", "descent", "directory", "files", "places", "probe", "syscalls")}
+TREE = {
+    f"syncd.store.{name}"
+    for name in ("tree", "descent", "directory", "exchanging", "files", "places", "probe", "syscalls")
+}
 OUTSIDE = {"syncd.store.outside", "syncd.store.depot", "syncd.methods.enrolling"}  # files that a person names
 HOME = {
     "syncd.checks", "syncd.config", "syncd.configfile", "syncd.home", "syncd.daemon.devicedb",
