@@ -36,7 +36,7 @@ from syncd.net.sockets import Neighbourhood, SocketNetwork
 from syncd.seams import Clock, Random
 from syncd.store import state
 from syncd.store.watch import LocalTrees
-from syncd.web.control import serve_control
+from syncd.web.control import asking_user, serve_control, user_names
 from syncd.web.lock import Lock
 from syncd.web.server import PageServer
 from syncd.workers import ThreadWorkers
@@ -161,7 +161,9 @@ async def _serve(
             )
             await nursery.start(api.page.run)
             observatory = Observatory(daemon)
-            gate.open(Witness(api, daemon.audit, "command line", clock.now), observatory)
+            users = await run(user_names)
+            asking = functools.partial(asking_user, users)
+            gate.open(Witness(api, daemon.audit, "command line", clock.now, asking), observatory)
             if serve is not None:
                 await nursery.start(serve)
             if settings.metrics_listen is not None:

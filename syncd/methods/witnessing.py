@@ -48,12 +48,15 @@ async def write(audit: AuditLog, happening: Happening, folder: FolderId | None) 
 class Witness:
     """The methods of the control socket, with every change written down together with how it was asked for."""
 
-    def __init__(self, api: Api, audit: AuditLog, way: str, now: Callable[[], float]) -> None:
-        """`way`: by which people come here."""
+    def __init__(
+        self, api: Api, audit: AuditLog, way: str, now: Callable[[], float], user: Callable[[], str] = lambda: ""
+    ) -> None:
+        """`way`: by which people come here. `user`: as whom the system knows who asks; empty: nobody can tell."""
         self._api = api
         self._audit = audit
         self._way = way
         self._now = now
+        self._user = user
 
     async def call(self, name: str, params: Params, progress: Progress) -> Json:
         """See `web.control.Api`."""
@@ -73,6 +76,8 @@ class Witness:
         return result
 
     async def _note(self, kind: Kind, name: str, what: str, folder: FolderId | None, *, ok: bool) -> None:
+        user = self._user()
+        what = f"user={user} {what}" if user else what
         with trio.CancelScope(shield=True):  # it happened, also if nobody waits for the answer any more
             await write(
                 self._audit, Happening(self._now(), kind, self._way, name, None, short(what.strip()), ok), folder

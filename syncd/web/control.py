@@ -13,14 +13,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pwd
 import socket
 import struct
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -51,6 +53,8 @@ _JSON = (("content-type", "application/json"),)
 _NDJSON = (("content-type", "application/x-ndjson"),)
 _LOCAL_PEERCRED = 1  # macOS <sys/un.h>: getsockopt(SOL_LOCAL = 0) gives struct xucred {version, uid, ...}
 _ROOT = 0
+_ASKER: Final[ContextVar[int | None]] = ContextVar("asker", default=None)
+"""The user whose request this task answers, by the kernel's word."""
 
 
 class Api(Protocol):
@@ -100,6 +104,24 @@ async def serve_control(
 # --- one connection ------------------------------------------------------------------------------------------------
 
 
+def user_names() -> dict[int, str]:
+    """Who may ask here, as the system calls them; the number of who has no name. It may take a moment."""
+    return {uid: _user_name(uid) for uid in {os.geteuid(), _ROOT}}
+
+
+def asking_user(names: Mapping[int, str]) -> str:
+    """Whose request this task answers, by `user_names`; empty if it answers none of this socket."""
+    uid = _ASKER.get()
+    return "" if uid is None else names.get(uid, str(uid))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def peer_uid(stream: trio.SocketStream) -> int:
     """The user at the other end of a Unix socket, as the kernel knows it."""
     if sys.platform == "darwin":
@@ -114,9 +136,11 @@ async def _serve_connection(stream: trio.SocketStream, api: Api, observe: Observ
 
     The connection is shielded, so that an answer still leaves when the daemon ends because of it; the call is not.
     """
-    if peer_uid(stream) not in (os.geteuid(), _ROOT):
-        log.warning("control socket: user %d was refused", peer_uid(stream))
+    uid = peer_uid(stream)
+    if uid not in (os.geteuid(), _ROOT):
+        log.warning("control socket: user %d was refused", uid)
         return
+    _ASKER.set(uid)
     async with trio.open_nursery() as nursery:
         with trio.CancelScope(shield=True) as connection, suppress(PeerUnavailable, RemoteProtocolError):
             exchange = _Exchange(stream, api, nursery, observe, lock)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
+import pwd
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -66,6 +68,9 @@ def test_who_did_what_by_which_way(pair: list[Computer]) -> None:
     assert ("operator", "page", "folder.rescan", True) in told
     assert ("admin", "command line", "member.change", True) in told
     assert ("admin", "command line", "approve", False) in told
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    typed = [one["what"] for one in records(anna) if one["actor"] == "command line"]
+    assert typed and all(what.split()[0] == f"user={user}" for what in typed), typed
     assert ("audit", "this device", "admit", True) in told
     assert ("event", "files") in {(kind, action) for kind, _, action, _ in told}
     assert any("ben is viewer" in one["what"] for one in records(anna, "audit"))

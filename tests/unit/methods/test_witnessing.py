@@ -38,8 +38,8 @@ async def no_progress(progress: Mapping[str, Any]) -> None:
     """Nobody looks."""
 
 
-def witness(book: Book, **script: Any) -> Witness:
-    return Witness(ScriptedApi(script), book, "page", lambda: 1234.0)  # type: ignore[arg-type]
+def witness(book: Book, user: str = "", **script: Any) -> Witness:
+    return Witness(ScriptedApi(script), book, "page", lambda: 1234.0, lambda: user)  # type: ignore[arg-type]
 
 
 async def test_changes_are_told_and_looks_are_not() -> None:
@@ -68,6 +68,14 @@ async def test_failures_are_told_with_their_id() -> None:
     with pytest.raises(TrustError):
         await witness(book, rotate=TrustError("no", id="SY-SHARE-04")).call("rotate", {"folder": "ab"}, no_progress)
     assert book.lines == [("admin!rotate", "page: SY-SHARE-04: no", None)]
+
+
+async def test_user_who_asks_is_told_where_the_system_knows_one() -> None:
+    book = Book()
+    api = witness(book, "anna", stop={}, resume={"folders": []})
+    await api.call("resume", {"id": "ab"}, no_progress)
+    await api.call("stop", {}, no_progress)
+    assert [about for _, about, _ in book.lines] == ["page: user=anna id=ab", "page: user=anna"]
 
 
 async def test_end_is_told_before_it_comes() -> None:
