@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
+from types import SimpleNamespace
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import pytest
@@ -16,7 +17,7 @@ import trio
 from ca.device import DeviceKeys
 from ca.ids import FolderId
 from syncd.daemon.devicedb import FolderRow
-from syncd.daemon.running import RunningFolder, judge
+from syncd.daemon.running import RunningFolder, judge, run_folder
 from syncd.errors import SyncdError
 from syncd.main import SystemClock
 from syncd.seams import Lane
@@ -101,6 +102,17 @@ async def test_start_of_a_folder_asks_its_rows_few_times(tmp_path: Path) -> None
         nursery.cancel_scope.cancel()
     await task.close()
     assert (noted.visits, task.root_state, task.is_recovered) == (1, RootState.OK, True)
+
+
+async def test_folder_that_is_left_before_it_was_begun_ends_without_a_word_of_a_bug() -> None:
+    """A daemon answers while its folders start one by one, so a person can leave one that has its turn later."""
+    row, nothing = FolderRow(FolderId(bytes(32)), "Photos", b"/photos", bytes(32), "ann", 0.0), cast(Any, None)
+    folder = RunningFolder(row, cast(Any, SimpleNamespace(on_update=[])), nothing, nothing)
+    folder.scope.cancel()
+    own = cast(Any, SimpleNamespace(workers=ThreadWorkers(), tell_migration=None))
+    asked = {"wait_for_peer": False, "attach": nothing, "on_change": lambda: None}
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(run_folder, folder, own, nothing, nothing, nothing, **asked))
 
 
 def test_reason_of_a_stop_keeps_nothing_of_those_who_were_told_it() -> None:
