@@ -760,8 +760,8 @@ _ENTRIES = (
         "SY-BRAKE-02",
         Exit.REFUSED,
         "a wave has changed since it was shown",
-        "Its author went on, or somebody decided about a part of it; an answer holds for what was shown.",
-        "syncd requests, then answer with the id that stands there now",
+        "Its author went on, or somebody decided about it; an answer holds for what was shown.",
+        "syncd requests, then answer with the id that stands there now, if one does",
     ),
     Trouble(
         "SY-BRAKE-03",

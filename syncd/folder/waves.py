@@ -237,52 +237,47 @@ class Waves:
 
     async def approve(self, wave: str) -> bool:
         """Let a held wave pass; whether that frees it on all devices, and not only on this one. Raises SyncdError if it
-        has changed since its id was shown."""
-        is_for_all, names = False, None
+        has changed since its id was shown, or waits no more."""
         held = await self._asked_about(wave)
-        if held is not None:
-            while self._ground.rights.waits:
-                await self._ground.changed()
-            async with self._deciding:
-                now, publishes = self._clock.now(), self._ground.rights.publishes
-                is_for_all, nodes, names = await self._db(
-                    partial(db_let_pass, self._store, held, now, publishes=publishes)
-                )
-                if held.origin == SCAN_ORIGIN:
-                    self._brake.release(held.origin, self._clock.monotonic())
-                else:
-                    self._counted.update(nodes)  # these pass, and nothing else of their author
-                if self._has_strayed or self._ground.is_scanning:  # a look that is under way still leaves them alone
-                    names = None
-            self._ground.announce(await self._db(self._store.journal.newest_seq))
+        while self._ground.rights.waits:
+            await self._ground.changed()
+        async with self._deciding:
+            now, publishes = self._clock.now(), self._ground.rights.publishes
+            is_for_all, nodes, names = await self._db(partial(db_let_pass, self._store, held, now, publishes=publishes))
+            if held.origin == SCAN_ORIGIN:
+                self._brake.release(held.origin, self._clock.monotonic())
+            else:
+                self._counted.update(nodes)  # these pass, and nothing else of their author
+            if self._has_strayed or self._ground.is_scanning:  # a look that is under way still leaves them alone
+                names = None
+        self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on(names)
         return is_for_all
 
     async def deny(self, wave: str) -> int:
         """Undo a wave: what waited, and what of it had passed before it was noticed, here and everywhere; how many
         files keep what was written over them, as nobody has their former contents any more. Raises SyncdError if it has
-        changed since its id was shown, or if some of it could not be undone and goes on waiting."""
-        held, denied = await self._asked_about(wave), denying.Denied([], 0)
-        if held is not None:
-            lacking, parts = await self._db(denying.db_lacking_of, self._store, held)
-            if lacking:  # what a peer says that it has may have gone from there a moment ago
-                await fetch(self._ground, lacking, parts)
-                lacking, _ = await self._db(denying.db_lacking_of, self._store, held)
-            nowhere = frozenset(entry.cid for entry in lacking)
-            denied = await self._db(denying.db_deny, self._store, held, self._clock.now(), nowhere)
-            self._ground.announce(await self._db(self._store.journal.newest_seq))
+        changed since its id was shown, or waits no more, or if some of it could not be undone and goes on waiting."""
+        held = await self._asked_about(wave)
+        lacking, parts = await self._db(denying.db_lacking_of, self._store, held)
+        if lacking:  # what a peer says that it has may have gone from there a moment ago
+            await fetch(self._ground, lacking, parts)
+            lacking, _ = await self._db(denying.db_lacking_of, self._store, held)
+        nowhere = frozenset(entry.cid for entry in lacking)
+        denied = await self._db(denying.db_deny, self._store, held, self._clock.now(), nowhere)
+        self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on()
         if denied.stuck:
             raise denying.not_undone(denied.stuck)
         return denied.not_restored
 
-    async def _asked_about(self, wave: str) -> Held | None:
+    async def _asked_about(self, wave: str) -> Held:
         for held in await self.held():
             if held.id == wave:
                 return held
             if held.key == wave.rpartition("-")[0]:
                 raise waves.has_changed(held)
-        return None
+        raise waves.waits_no_more()
 
     async def _go_on(self, names: Mapping[Path, frozenset[bytes]] | None = None) -> None:
         """`names`: all that is to be looked at, by directory; None for everything."""

@@ -67,7 +67,7 @@ def _gone(connection: sqlite3.Connection, held: Held) -> set[int]:
 
 def db_deny(store: FolderStore, held: Held, now: float, nowhere: Container[Cid] = ()) -> Denied:
     """Undo a wave as it was shown. `nowhere`: blocks that nobody can be asked for. Raises SyncdError if the wave is
-    another one by now, and NoRight where this device may not say again what stood here: then all of it goes on
+    another one by now or none, and NoRight where this device may not say again what stood here: then all of it goes on
     waiting."""
     connection, now_ms = store.connection, int(now * 1000)
     with Transaction(connection):

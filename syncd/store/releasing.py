@@ -30,7 +30,7 @@ class LetPass(NamedTuple):
 
 def db_let_pass(store: FolderStore, held: Held, now: float, *, publishes: bool) -> LetPass:
     """A person approved of a wave as it was shown. `publishes` False: what people do here goes nowhere. Raises
-    SyncdError if the wave is another one by now."""
+    SyncdError if the wave is another one by now, or none."""
     connection = store.connection
     waves.db_demand_unchanged(connection, held)
     is_for_all = waves.db_approve(store, held, int(now * 1000))

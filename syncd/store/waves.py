@@ -234,11 +234,23 @@ def has_changed(held: Held) -> SyncdError:
     )
 
 
+def waits_no_more() -> SyncdError:
+    """Somebody else was faster, here or elsewhere: what had passed before stays as that one has decided."""
+    return SyncdError(
+        "the wave waits no more",
+        id="SY-BRAKE-02",
+        why="somebody has answered since it was shown",
+        fix="look at what waits still: syncd requests",
+    )
+
+
 def db_demand_unchanged(connection: sqlite3.Connection, held: Held) -> None:
-    """Raises SyncdError if a wave is not what it was."""
-    for now in db_held(connection):
-        if now.key == held.key and now.mark != held.mark:
-            raise has_changed(now)
+    """Raises SyncdError if a wave is not what it was, or waits no more."""
+    now = next((one for one in db_held(connection) if one.key == held.key), None)
+    if now is None:
+        raise waits_no_more()
+    if now.mark != held.mark:
+        raise has_changed(now)
 
 
 def db_held_nodes(connection: sqlite3.Connection) -> frozenset[int]:

@@ -443,21 +443,28 @@ async def test_no_that_the_disk_lets_come_true_in_part_frees_nothing_else(
         assert not await waves(ann).held()
 
 
+async def begin_overwritten(world: World) -> None:
+    """Something of ann's waits, and before that she wrote over something else, of which only bob has the former
+    content."""
+    ann = world["ann"]
+    for one in (b"plan", b"other"):
+        ann.disk.write((one,), b"the first " + one)
+    await world.settle()
+    store = ann.task.store
+    plan, other = (rows.read(store.connection, "WHERE l_name=?", (one,))[0].id for one in (b"plan", b"other"))
+    db_pass(store.connection, SCAN_ORIGIN, [plan], ann.clock.now())
+    ann.disk.write((b"plan",), b"written over it")
+    await world.settle()
+    db_hold(store.connection, "held-here", SCAN_ORIGIN, Why.CHANGED, [other], ann.clock.now(), 2)
+
+
 @pytest.mark.parametrize("has_it", [True, False])
 async def test_no_brings_nothing_back_that_nobody_has(has_it: bool, autojump_clock: MockClock) -> None:
     """What was written over it stays: without that there would be neither."""
     world = World(["ann", "bob"])
     async with world.running():
         ann, bob = world["ann"], world["bob"]
-        for one in (b"plan", b"other"):
-            ann.disk.write((one,), b"the first " + one)
-        await world.settle()
-        store = ann.task.store
-        plan, other = (rows.read(store.connection, "WHERE l_name=?", (one,))[0].id for one in (b"plan", b"other"))
-        db_pass(store.connection, SCAN_ORIGIN, [plan], ann.clock.now())
-        ann.disk.write((b"plan",), b"written over it")
-        await world.settle()
-        db_hold(store.connection, "held-here", SCAN_ORIGIN, Why.CHANGED, [other], ann.clock.now(), 2)
+        await begin_overwritten(world)
         if not has_it:
             await bob.stop()
         assert await waves(ann).deny((await the_wave(ann)).id) == (0 if has_it else 1)
@@ -467,3 +474,24 @@ async def test_no_brings_nothing_back_that_nobody_has(has_it: bool, autojump_clo
         assert ann.disk.read((b"plan",)) == (b"the first plan" if has_it else b"written over it")
         world.demand_equal()
         world.demand_no_trouble()
+
+
+async def test_no_that_fetches_is_no_answer_to_what_was_let_pass_meanwhile(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        await begin_overwritten(world)
+        shown, fetching = await the_wave(ann), trio.Event()
+
+        async def deny() -> None:
+            with pytest.raises(SyncdError, match="waits no more"):
+                await waves(ann).deny(shown.id)
+
+        async with trio.open_nursery() as nursery:
+            bob.on_call = lambda called: fetching.set() if called == "FolderStore.db_have" else None
+            nursery.start_soon(deny)
+            await fetching.wait()
+            assert await waves(ann).approve(shown.id)
+        await world.settle()
+        world.demand_equal()
+        assert ann.disk.read((b"plan",)) == b"written over it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from syncd.store.denying import Denied
 from syncd.store.folder import Arrived, FolderStore
 from syncd.store.journal import NoRight, Verdict
 from syncd.store.releasing import db_let_pass
-from syncd.store.waves import Why
+from syncd.store.waves import Held, Why
 from tests.helpers.authors import Author
 from tests.helpers.model_values import file_with, node_id
 from tests.helpers.simdisk import SimDisk
@@ -28,6 +28,7 @@ from tests.unit.store.test_journal import LATER_HEAD, Roster, accept, carried
 
 FILES = 60
 NOW = 1000.0
+Answer = Callable[[FolderStore, Held, float], object]
 
 
 @dataclass(slots=True)
@@ -228,6 +229,25 @@ def test_wave_that_grew_is_not_answered_by_what_was_shown(databases: SimDatabase
     assert shown.files == FILES
     assert db_let_pass(scene.store, shown, NOW, publishes=True) == (True, arriving.nodes, None)
     assert scene.waiting() == scene.arriving() == 0
+
+
+@pytest.mark.parametrize("first", [partial(db_let_pass, publishes=True), denying.db_deny], ids=["yes", "no"])
+def test_wave_that_was_answered_is_not_answered_again(first: Answer, databases: SimDatabases) -> None:
+    """Two people look at it, and one of them is slower: what had passed before stays as the other has decided."""
+    scene = begin("ann", databases)
+    connection = scene.store.connection
+    (shown,) = waves.db_held(connection)
+    connection.execute(
+        "INSERT INTO passed(node, origin, at, cs, idx) SELECT id, ?, ?, s_ccs, s_cidx FROM node WHERE l_kind=1 LIMIT 9",
+        (shown.origin, NOW),
+    )
+    first(scene.store, shown, NOW)
+    newest = scene.store.journal.newest_seq()
+    for answer in (partial(db_let_pass, publishes=True), denying.db_deny):
+        with pytest.raises(SyncdError, match="waits no more") as refused:
+            answer(scene.store, shown, NOW)
+        assert refused.value.id == "SY-BRAKE-02"
+    assert scene.store.journal.newest_seq() == newest
 
 
 def test_who_may_not_delete_approves_for_nobody_else(databases: SimDatabases) -> None:
