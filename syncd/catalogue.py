@@ -464,7 +464,7 @@ _ENTRIES = (
         Exit.NOT_ALLOWED,
         "this device is no longer a member",
         "An owner or admin removed it. What is on disk stays.",
-        "ask for a new code to join again",
+        "to join again: syncd folder leave FOLDER, which keeps all files, and a new code",
     ),
     Trouble(
         "SY-TRUST-03",

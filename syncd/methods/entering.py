@@ -75,7 +75,7 @@ class Entering:
         try:
             with trio.move_on_after(FIND_S):
                 invitation = await joiner.find(
-                    self._addresses(ticket, params["via"]), is_known=lambda id_: daemon.folder(id_) is not None
+                    self._addresses(ticket, params["via"]), refuses=lambda id_: _here_already(daemon.folder(id_))
                 )
         except PeerUnavailable as error:
             if error.id != "SY-PAIR-01" or not params["via"]:
@@ -274,6 +274,17 @@ class _Patience:
             why=f"{first['path'] or self.folder.name}: {first['why']} ({first['id']})",
             fix=first["try"] or "",
         )
+
+
+def _here_already(folder: RunningFolder | None) -> SyncdError | None:
+    """Why a folder cannot be joined: it is here, or what is here of it is of a membership that has ended."""
+    if folder is None:
+        return None
+    if not folder.membership.is_out:
+        return TrustError("this device is already a member", id="SY-PAIR-06")
+    why = "What it had of the folder is still here, and no new membership takes it over."
+    fix = f"syncd folder leave {folder.name}, which keeps all files; then join again"
+    return TrustError(f"this device was taken out of {folder.name}", id="SY-PAIR-06", why=why, fix=fix)
 
 
 def _suggested(name: str) -> str:

@@ -213,11 +213,11 @@ class Joiner:
         self._outgoing = connect_pairing(label, *throwaway_certificate(installation.random.token))
         self._is_closed = False  # whether somebody was reached who has no such invitation
 
-    async def find(self, addresses: Addresses, *, is_known: Callable[[FolderId], bool]) -> Invitation:
+    async def find(self, addresses: Addresses, *, refuses: Callable[[FolderId], SyncdError | None]) -> Invitation:
         """Try the groups of addresses until one leads to the inviter. The caller sets the deadline.
 
         Raises: PeerUnavailable when `addresses` end and none did; RemoteProtocolError, TrustError (SY-PAIR-…) when the
-        invitation was refused, TrustError SY-PAIR-06 when `is_known` says that its folder is here already.
+        invitation was refused; and what `refuses` says against this folder, for instance SY-PAIR-06: it is here.
         """
         if isinstance(self._ticket, Link) and self._ticket.expires <= self._installation.now_s():
             raise TrustError("the invitation has expired", id="SY-PAIR-04")
@@ -230,7 +230,7 @@ class Joiner:
                     found = await self._connect_first(group)
                     try:
                         if found is not None:
-                            return await self._invitation(*found, is_known)
+                            return await self._invitation(*found, refuses)
                     except PeerUnavailable as lost:
                         log.info("%s: %s", found and found[0], lost)
                     except (RemoteProtocolError, TrustError) as error:
@@ -241,12 +241,14 @@ class Joiner:
                         patience.deadline = trio.current_time() + ANOTHER_S
         raise refused or self._nobody()
 
-    async def _invitation(self, address: str, line: PairingLine, is_known: Callable[[FolderId], bool]) -> Invitation:
+    async def _invitation(
+        self, address: str, line: PairingLine, refuses: Callable[[FolderId], SyncdError | None]
+    ) -> Invitation:
         session = self.session(line)
         offer = await self.prove(line, session)
-        if is_known(offer.folder):
+        if (refusal := refuses(offer.folder)) is not None:
             await line.aclose()
-            raise TrustError("this device is already a member", id="SY-PAIR-06")
+            raise refusal
         return Invitation(offer, address, self, line, session)
 
     def _nobody(self) -> SyncdError:

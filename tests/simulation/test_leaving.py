@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from syncd.daemon.running import database_name
+from syncd.errors import TrustError
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 from tests.simulation.removing import names, write
 
@@ -69,6 +70,25 @@ def test_who_comes_back_to_another_directory_deletes_nothing(is_left_over: bool)
         assert names(ana) == FILES
         assert there(bert, ELSEWHERE) == FILES
         assert names(bert) == FILES, "the files of before are nobody's any more, and stay"
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_was_taken_out_and_is_invited_anew_is_told_the_way_and_deletes_nothing() -> None:
+    """What is here of the folder's old life stands in the way, and only the person knows whether it may go."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = await equal_pair(simulation)
+        await ana.call("member.remove", folder=FOLDER, member="bert", dry_run=False)
+        await trio.sleep(30)
+        with pytest.raises(TrustError) as refused:
+            await come_back(ana, bert, ELSEWHERE)
+        assert refused.value.id == "SY-PAIR-06" and "taken out" in refused.value.what
+        assert refused.value.fix.startswith(f"syncd folder leave {FOLDER}")
+        await bert.call("folder.leave", folder=FOLDER)
+        await come_back(ana, bert, ELSEWHERE)
+        await trio.sleep(60)
+        assert names(ana) == there(bert, ELSEWHERE) == FILES
 
     simulate(story, 1, ("ana", "bert"))
 

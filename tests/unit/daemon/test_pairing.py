@@ -116,7 +116,7 @@ class World:
 
     async def find(self, name: str, ticket: Code | Link, *groups: Sequence[str]) -> Invitation:
         _, joiner = self.joiner(name, ticket)
-        return await joiner.find(listed(groups or [["ann:1"]]), is_known=lambda id: False)
+        return await joiner.find(listed(groups or [["ann:1"]]), refuses=lambda id: None)
 
     def on_disk(self, invite: Invite) -> Invite:
         return next(found for raw in self.ann.own.db.invites() if (found := unpack_untrusted(raw)).id == invite.id)
@@ -198,7 +198,7 @@ async def test_one_link_for_several(world: World, autojump_clock: MockClock) -> 
 async def test_admission_goes_to_disk_with_the_folders_row(world: World, autojump_clock: MockClock) -> None:
     _, link = await world.link()
     own, joiner = world.joiner("bob", link)
-    invitation = await joiner.find(listed([["ann:1"]]), is_known=lambda id: False)
+    invitation = await joiner.find(listed([["ann:1"]]), refuses=lambda id: None)
     await invitation.ask("bob", also=lambda db, id: db.put_folder(FolderRow(id, "Photos", b"/p", b"m", "bob", 0.0)))
     (row,) = own.db.folders()
     again = await restarted(own, row.id)
@@ -363,9 +363,10 @@ async def test_link_dies_with_its_makers_right(world: World, autojump_clock: Moc
 async def test_folder_that_is_here_already_is_said_so(world: World, autojump_clock: MockClock) -> None:
     _, link = await world.link()
     _, joiner = world.joiner("bob", link)
+    here = TrustError("this device is already a member", id="SY-PAIR-06")
     with pytest.raises(TrustError) as known:
-        await joiner.find(listed([["ann:1"]]), is_known=lambda id: id == world.ann.folder.folder_id)
-    assert known.value.id == "SY-PAIR-06"
+        await joiner.find(listed([["ann:1"]]), refuses=lambda id: here if id == world.ann.folder.folder_id else None)
+    assert known.value is here
 
 
 async def test_nobody_there(world: World, autojump_clock: MockClock) -> None:
