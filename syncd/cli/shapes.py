@@ -305,6 +305,7 @@ SHAPES: dict[str, Any] = {
     "syncd.undo.list/1": {**_OF_FOLDER, "deeds": ["any"]},
     "syncd.snapshots/1": {
         **_OF_FOLDER,
+        "others": "int",
         "snapshots": [{"name": "text", "time": "text?", "made": "text?", "scheduled": "bool"}],
     },
     "syncd.changes/1": {

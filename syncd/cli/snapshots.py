@@ -29,13 +29,19 @@ def add(
     folder: Folder = None,
     at: Annotated[str | None, Option("--at", metavar="TIME", help="Default: now.")] = None,
 ) -> None:
-    """Give a moment a name: what was there then is kept until the name is removed."""
+    """Give a moment a name: what was there then is kept until the name is removed.
+
+    Each computer keeps what the others change or delete. What you change or delete on this one yourself is kept by
+    those others that had it, so a computer alone keeps nothing of that.
+    """
     try:
         zone = shown_zone(utc=session.flags.utc)
         at_s = None if at is None else parse_when(at, datetime.now(UTC), zone)
     except ValueError:
         raise usage(f"{text.escape(at or '')} is not a moment", fix=EXAMPLES) from None
     found = session.call("snapshot.add", **here(folder), name=name, at_s=at_s)
+    if not found["others"]:
+        session.terminal.talk("No other computer is in this folder: what you change or delete here, nobody keeps.")
     session.show(found, lambda: _lines(session, found))
 
 

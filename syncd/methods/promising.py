@@ -45,6 +45,7 @@ class Promises:
             "schema": "syncd.snapshots/1",
             "folder": folder.id.hex(),
             "name": folder.name,
+            "others": len(folder.membership.devices()),
             "snapshots": [
                 {
                     "name": one.name,

@@ -169,6 +169,24 @@ def test_folder_is_the_one_we_stand_in(cli: Cli, tmp_path: Path, monkeypatch: py
 # --- commands that take something away ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("others", "is_warned"), [(0, True), (1, False)])
+def test_snapshot_of_a_computer_alone_does_not_promise_more_than_it_keeps(
+    cli: Cli, tmp_path: Path, others: int, is_warned: bool
+) -> None:
+    one = {"name": "trip", "time": "2026-11-20T12:00:00Z", "made": "2026-11-20T12:00:00Z", "scheduled": False}
+    answer = {
+        "schema": "syncd.snapshots/1",
+        "folder": FOLDER_ID,
+        "name": "Photos",
+        "others": others,
+        "snapshots": [one],
+    }
+    with scripted_daemon(tmp_path, {"snapshot.add": answer}):
+        told = cli("snapshot", "add", "trip", "Photos")
+    assert told.code == 0 and "trip" in told.out
+    assert ("nobody keeps" in told.err) == is_warned
+
+
 @pytest.mark.parametrize("line", ["member remove Photos anna", "folder leave Photos"])
 def test_nothing_is_taken_away_without_a_yes(cli: Cli, tmp_path: Path, line: str) -> None:
     with scripted_daemon(tmp_path, ANSWERS) as api:
