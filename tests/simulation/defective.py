@@ -47,7 +47,8 @@ class Defect:
     name: str
     edits: Sequence[Edit]
     troubles: frozenset[str] = frozenset()
-    """Only stories with one of these troubles, or scenes, are told; all, if there are none."""
+    """Only stories with one of these troubles, or scenes, are told, or in which people `answer`; all, if there are
+    none."""
 
 
 def read_defects() -> dict[str, Defect]:
@@ -106,6 +107,7 @@ def main(name: str, first: int, end: int) -> None:
         troubles = {trouble.__name__ for trouble in story.troubles_of(seed)}
         scene = story.scene_of(seed)
         troubles |= set() if scene is None else {scene.__name__}
+        troubles |= set() if story.measures_of(seed) is story.USUAL else {story.answer.__name__}
         if defect.troubles and not defect.troubles & troubles:
             continue
         outcome = story.run_seed(seed)
