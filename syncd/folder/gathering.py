@@ -74,13 +74,15 @@ async def _fetch_from_linked(task: Ground, left: dict[Cid, Entry], parts: frozen
         for some in _batches(wanted):
             began = trio.current_time()
             try:
-                got = await _fetch(task, state.link, some)
+                got, is_in_time = await _fetch(task, state.link, some)
             except (PeerUnavailable, RemoteProtocolError):
                 break
             await _keep(task, got, parts)
             task.rates.fetch.note(sum(entry.length for entry, _ in got), trio.current_time() - began)
             for entry, _ in got:
                 left.pop(entry.cid, None)
+            if not is_in_time:
+                break  # it hangs: asked for all the rest it would be waited for at each batch
 
 
 def _batches(entries: Sequence[Entry]) -> Iterable[list[Entry]]:
@@ -96,7 +98,8 @@ def _batches(entries: Sequence[Entry]) -> Iterable[list[Entry]]:
         yield batch
 
 
-async def _fetch(task: Ground, link: Link, entries: Sequence[Entry]) -> list[tuple[Entry, bytes]]:
+async def _fetch(task: Ground, link: Link, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, bytes]], bool]:
+    """What came, and whether nothing was waited for in vain."""
     arrived: list[tuple[Entry, bytes]] = []
     with trio.move_on_after(PATIENCE_S) as patience:
         limits = [max_ciphertext(entry.length) for entry in entries]
@@ -109,7 +112,7 @@ async def _fetch(task: Ground, link: Link, entries: Sequence[Entry]) -> list[tup
                     entry = entries[frame.index]
                     task.meter.received_bytes += len(frame.ciphertext)
                     arrived.append((entry, bytes(frame.ciphertext)))
-    return arrived
+    return arrived, not patience.cancelled_caught
 
 
 async def _keep(task: Ground, got: Sequence[tuple[Entry, bytes]], parts: frozenset[bytes]) -> None:
