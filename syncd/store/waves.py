@@ -275,10 +275,8 @@ def nodes_of(connection: sqlite3.Connection, wave: str) -> list[int]:
 
 def release(connection: sqlite3.Connection, wave: str, but: Collection[int] = ()) -> None:
     """A wave holds no more than `but`, and ends without them. In the transaction of the caller."""
-    connection.executemany(
-        "DELETE FROM held_node WHERE node=?",
-        [(node,) for node in nodes_of(connection, wave) if node not in but],
-    )
+    freed = set(nodes_of(connection, wave)).difference(but)
+    connection.executemany("DELETE FROM held_node WHERE node=?", [(node,) for node in sorted(freed)])
     if not but:
         connection.execute("DELETE FROM held WHERE id=?", (wave,))
         return
