@@ -70,8 +70,10 @@ def _draw_scan(session: Session, told: Json) -> None:
 
 
 def leave_line(left: Json) -> str:
-    files = text.files_and_bytes(left["files"], left["bytes"])
-    return f"{text.escape(left['name'])}. The {files} in {text.escape(left['path'])} stay."
+    """What stays; of a folder that was not at work since the start nobody has counted that."""
+    counted = left["files"] or left["bytes"]
+    files = f"The {text.files_and_bytes(left['files'], left['bytes'])}" if counted else "All files"
+    return f"{text.escape(left['name'])}. {files} in {text.escape(left['path'])} stay."
 
 
 def folder_lines(folders: list[Json]) -> list[str]:

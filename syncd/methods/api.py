@@ -29,6 +29,7 @@ from syncd.daemon.running import RunningFolder
 from syncd.daemon.systemd import ServiceManager
 from syncd.daemon.tlsfiles import folder_tls_files, roster_file
 from syncd.daemon.views import (
+    NOTHING,
     Json,
     as_text,
     folder_json,
@@ -327,30 +328,29 @@ class DaemonApi:
 
     async def _folder_rescan(self, params: Params, progress: Progress) -> Json:
         folder = self.find_folder(params["folder"], params["cwd"])
-        task = folder.task
-        if task is not None:
-            number = task.scanner.rescan()
-            while params["wait"] and task.progress.scans_done < number and folder.why_stopped is None:
-                await task.changed()
-        files, size = (0, 0) if task is None else (task.counts.files, task.counts.size)
+        task = folder.at_work()
+        number = task.scanner.rescan()
+        while params["wait"] and task.progress.scans_done < number and folder.at_work() is task:
+            await task.changed()
         return {
             "schema": "syncd.folder.rescan/1",
             "folder": folder.id.hex(),
             "name": folder.name,
-            "files": files,
-            "bytes": size,
+            "files": task.counts.files,
+            "bytes": task.counts.size,
         }
 
     async def _folder_leave(self, params: Params, progress: Progress) -> Json:
         folder = self.find_folder(params["folder"], params["cwd"])
         task = folder.task
+        counts = (folder.counts or NOTHING) if task is None else task.counts
         result = {
             "schema": "syncd.folder.leave/1",
             "folder": folder.id.hex(),
             "name": folder.name,
             "path": as_text(folder.row.path),
-            "files": 0 if task is None else task.counts.files,
-            "bytes": 0 if task is None else task.counts.size,
+            "files": counts.files,
+            "bytes": counts.size,
         }
         _demand_another_owner(folder)
         if not params["dry_run"]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import trio
 
+from syncd.cli.folders import leave_line
 from syncd.daemon.running import database_name
 from syncd.errors import TrustError
+from syncd.store.packing import PACK_AFTER_S
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 from tests.simulation.removing import names, write
 
@@ -70,6 +72,40 @@ def test_who_comes_back_to_another_directory_deletes_nothing(is_left_over: bool)
         assert names(ana) == FILES
         assert there(bert, ELSEWHERE) == FILES
         assert names(bert) == FILES, "the files of before are nobody's any more, and stay"
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_leaves_a_paused_folder_is_told_how_many_files_stay() -> None:
+    async def story(simulation: Simulation) -> None:
+        _, bert = await equal_pair(simulation)
+        await bert.call("pause", folder=FOLDER, for_s=None)
+        await trio.sleep(5)
+        left = await bert.call("folder.leave", folder=FOLDER)
+        assert left["files"] == len(FILES)
+        assert leave_line(left).startswith(f"{FOLDER}. The 12 files, ")
+        assert leave_line({**left, "files": 0, "bytes": 0}) == f"{FOLDER}. All files in {bert.path} stay."
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_old_versions_that_were_packed_are_there_again_for_who_comes_back() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = await equal_pair(simulation)
+        write(ana, "file 1", "a second edition")
+        await simulation.settle()
+        await trio.sleep(4 * PACK_AFTER_S)
+        assert (await bert.status())["history"]["packs"] == 1
+        await leave(bert)
+        await come_back(ana, bert, bert.path)
+        await simulation.settle()
+        await ana.stop()
+        path = f"{bert.path}/file 1"
+        newest, *_ = (await bert.call("history", path=path, most=10))["versions"]
+        how = {"existing": None, "only": None, "to": None, "on": None}
+        await bert.call("restore", path=path, before=newest["id"], dry_run=False, **how)
+        await trio.sleep(30)
+        assert bert.disk.contents()[b"file 1",] == b"content of file 1"
 
     simulate(story, 1, ("ana", "bert"))
 

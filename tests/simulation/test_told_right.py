@@ -35,6 +35,7 @@ def test_paused_folder_has_its_files_and_says_that_it_is_paused() -> None:
         assert explained["try"] == f"syncd resume {FOLDER}"
         checks = [one for one in (await bert.call("doctor"))["checks"] if not one["ok"]]
         assert [(one["id"], one["try"]) for one in checks] == [("SY-FIND-05", f"syncd resume {FOLDER}")]
+        assert (await refused(bert, "folder.rescan", wait=True, **HERE)).id == "SY-FIND-05"
         waited = await bert.call("wait", folders=[FOLDER], cwd=None, **{"for": "synced"}, timeout_s=1.0)
         assert [one["why"] for one in waited["folders"]] == ["it is paused"]
 
