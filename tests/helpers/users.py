@@ -172,6 +172,16 @@ class User:
         self.disk.flush_names()
         return True
 
+    def disguise(self) -> bool:
+        """A file gets an ending that nobody knows, as one that was encrypted for ransom; whether there is one."""
+        path = self._any([path for path in self._files() if b"." in path[-1] and not path[-1].endswith(b".locked")])
+        if path is None or self._is_there(target := (*path[:-1], path[-1] + b".locked")):
+            return False
+        self.disk.rename(path, target)
+        self.log.append(f"{self.name}: disguise {path}")
+        self.disk.flush_names()
+        return True
+
     def hold_open(self) -> HeldFile | None:
         """Open some file, as a program that will write into it later."""
         path = self._any(self._files())

@@ -37,7 +37,7 @@ def measures_of(seed: int) -> Measures:
     return Measures(0.02, chance.randint(1, 4), chance.randint(2, 5), chance.randint(1, 3))
 
 
-async def answer(tale: Tale) -> None:
+async def answer(tale: Tale, may_deny: bool = True) -> None:
     """Until cancelled: everybody is asked now and then, and answers all that waits."""
     chance = Random(f"answers {tale.simulation.seed}")
     while True:
@@ -45,16 +45,16 @@ async def answer(tale: Tale) -> None:
         for computer in list(tale.honest):
             if computer.is_running:
                 with trio.move_on_after(PATIENCE_S):  # it may lose its power meanwhile
-                    await _answer_at(tale, computer, chance)
+                    await _answer_at(tale, computer, chance, may_deny)
 
 
-async def _answer_at(tale: Tale, computer: SimComputer, chance: Random) -> None:
+async def _answer_at(tale: Tale, computer: SimComputer, chance: Random, may_deny: bool) -> None:
     try:
         asked = await computer.call("requests", folder=None, cwd=None)
         for one in asked["requests"]:
             if one["kind"] != "held" or not computer.is_running:
                 continue
-            if chance.randrange(NO_ONE_IN):
+            if chance.randrange(NO_ONE_IN) or not may_deny:
                 tale.faults["a yes to a wave"] += 1
                 await computer.call("approve", id=one["id"], role=None)
             else:
