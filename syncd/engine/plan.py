@@ -64,6 +64,7 @@ class CopyCase:
     disk_parent: int | None
     disk_name: bytes | None
     holder: Holder | None = None
+    way_out: Place | None = None  # it is parked, and this is where it can be seen again
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Case:
     way_out: Place | None = None  # it is parked, and this is where it can be seen again
     obstacle: int | None = None  # what the parent lacks to be ready, if not itself: a directory above it that is parked
     own_below: tuple[int, ...] = ()  # if the parent stands inside this very directory: the parent, and those between
+    is_stuck: bool = False  # it or a copy is parked, and cannot go on for now: all to be done is to let it be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +185,16 @@ def plan(cases: Sequence[Case], waiting: Waiting | None = None, *, is_last: bool
     waiting = Waiting() if waiting is None else waiting
     work = _Planning(waiting)
     for case in cases:
+        if case.is_stuck:
+            work.show(case)
+            continue
         work.node(case)
         for copy in case.copies:
             work.copy(case, copy)
     if not all(isinstance(operation, Settle) for operation in work.operations):
         waiting.has_moved = True
     if is_last and not waiting.has_moved:  # nothing moves on the disk
-        work.operations += waiting.park_one()
+        work.operations += waiting.park_one() or waiting.hidden
     return Plan(tuple(work.operations), tuple(dict.fromkeys(work.wake)), tuple(dict.fromkeys(work.blocked)))
 
 
@@ -214,6 +219,8 @@ class Waiting:
     inside: dict[int, list[_Key]] = field(default_factory=dict)
     """Who stands in a directory on this disk."""
     copy_of: dict[int, int] = field(default_factory=dict)
+    hidden: list[Move] = field(default_factory=list)
+    """What lives and is parked, and where it can be seen again: for when it waits for somebody who does not move."""
 
     def park_one(self) -> list[Park]:
         """Where waiting for one another goes round in a circle, one is moved aside, and the next round goes on.
@@ -250,6 +257,8 @@ class _Planning:
         if not case.lives:
             self._absence(case)
             return
+        if case.way_out is not None:
+            self._waiting.hidden.append(Move(case.node, case.way_out))
         if case.own_below:
             self._into_itself(case)
             return
@@ -267,6 +276,8 @@ class _Planning:
         elif (case.disk_parent, case.disk_name) != (place.parent, place.name):
             if self._is_free(case.node, case.holder, (False, case.node)):
                 self.operations.append(Move(case.node, place))
+            elif case.way_out is not None and _stays(case.holder):
+                self.operations.append(Move(case.node, case.way_out))
         elif not case.same_content and case.kind != Kind.DIR:
             if case.version is not None and not case.is_busy:
                 self.operations.append(Replace(case.node, case.version, case.kind, case.size))
@@ -307,9 +318,13 @@ class _Planning:
             self._waiting.inside.setdefault(copy.disk_parent, []).append((True, copy.copy))
             self._waiting.copy_of[copy.copy] = case.node
         if copy.wanted_name is None or not case.lives:
-            if copy.copy is not None:
+            if copy.copy is not None and copy.way_out is not None:
+                self.operations.append(Move(case.node, copy.way_out, copy.copy))
+            elif copy.copy is not None:
                 self.operations.append(Retire(case.node, copy.copy))
             return
+        if copy.way_out is not None:
+            self._waiting.hidden.append(Move(case.node, copy.way_out, copy.copy))
         if not case.parent_ready:
             return
         place = Place(case.parent, copy.wanted_name)
@@ -317,9 +332,20 @@ class _Planning:
             if self._is_free(case.node, copy.holder, None) and not case.is_busy:
                 self.operations.append(Create(case.node, copy.version, copy.kind, copy.size, place, copy=True))
             return
-        is_right = (copy.disk_parent, copy.disk_name) == (place.parent, place.name)
-        if not is_right and self._is_free(case.node, copy.holder, (True, copy.copy)):
+        if (copy.disk_parent, copy.disk_name) == (place.parent, place.name):
+            return
+        if self._is_free(case.node, copy.holder, (True, copy.copy)):
             self.operations.append(Move(case.node, place, copy.copy))
+        elif copy.way_out is not None and _stays(copy.holder):
+            self.operations.append(Move(case.node, copy.way_out, copy.copy))
+
+    def show(self, case: Case) -> None:
+        """What was taken out of the way, and cannot go on, is not to stay hidden from its user."""
+        if case.way_out is not None:
+            self.operations.append(Move(case.node, case.way_out))
+        for copy in case.copies:
+            if copy.way_out is not None:
+                self.operations.append(Move(case.node, copy.way_out, copy.copy))
 
     def _is_free(self, node: int, holder: Holder | None, who: _Key | None) -> bool:
         """Whether a name can be taken now by `who` (None: a copy that stands nowhere, so that nobody waits for it)."""
@@ -332,6 +358,10 @@ class _Planning:
             self._waiting.waits_for[who] = key
             self._waiting.holders[key] = holder
         return False
+
+
+def _stays(holder: Holder | None) -> bool:
+    return holder is not None and not holder.leaving
 
 
 def _find_circle(edges: dict[_Key, list[_Key]]) -> list[_Key]:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
+from ca.digest import digest
 from ca.values import dataclass
 from syncd.engine.plan import Case, CopyCase, Holder, Kind, Place, Version
 from syncd.model.conditions import Facts
+from syncd.model.ids import NodeId
 from syncd.model.naming import disk_key, holds_any, is_legal
+from syncd.model.paths import collision_name
 from syncd.store import rows
-from syncd.store.counts import MAX_RETRY_S
+from syncd.store.counts import LASTING_TRIES, MAX_RETRY_S
 from syncd.store.joining import IGNORED, PENDING, Sources
 from syncd.store.lineage import MAX_DEPTH, Lineage
 from syncd.store.names import Named, Names
@@ -25,6 +28,7 @@ from syncd.store.rows import DELETED, DIR, FILE, NONE, PARKED_ROW, ROOT_ROW, SYM
 from syncd.store.scan import Ignored
 from syncd.treetypes import Path
 
+MANY_TRIES = 1 << 30
 _KINDS = tuple(Kind)
 """By the number that a row has."""
 
@@ -47,6 +51,8 @@ class Survey:
     sources: Sources
     lineage: Lineage = field(init=False)
     names: Names = field(init=False)
+    now: float | None = None
+    """When who has a problem can be tried again (`cases`); None: whoever has one cannot."""
     woken: int = 0
     """Nodes that turned out to have to be looked at as well."""
     _plain: frozenset[int] = frozenset()
@@ -68,9 +74,10 @@ class Survey:
     ) -> tuple[list[Case], int | None]:
         """Pending nodes with ids above `after` as planner values, and where to go on; None at the end.
 
-        Left out are nodes with a problem whose next try is not due, and those held for a person. Contents of `busy`
-        nodes are on their way already. What is `ignored` is put aside.
+        Left out are nodes with a problem whose next try is not due, and those held for a person, but for what is hidden
+        from its user meanwhile. Contents of `busy` nodes are on their way already. What is `ignored` is put aside.
         """
+        self.now = now
         query = (
             "WHERE pending=1 AND pending<>0 AND id>?1 AND id NOT IN "
             f"(SELECT node FROM problem WHERE retry_at>?2 AND retry_at<=?2+{MAX_RETRY_S}) "
@@ -85,7 +92,15 @@ class Survey:
         self._find_plain([row.id for row in pending])
         # What is on its way to a name that is its own needs no plan until it is there.
         pending = [row for row in pending if not (row.id in busy and row.id in self._plain and _is_coming(row))]
-        return [self.case(row, row.id in busy) for row in pending if row.id != ROOT_ROW], following
+        stuck = [] if after else self._hidden_and_stuck()
+        return stuck + [self.case(row, row.id in busy) for row in pending if row.id != ROOT_ROW], following
+
+    def _hidden_and_stuck(self) -> list[Case]:
+        """Nodes that are parked, or copies of which are, and that are left out for now."""
+        query = "SELECT id FROM node WHERE l_parent=?1 AND l_kind<>0 UNION SELECT node FROM copy WHERE l_parent=?1"
+        parked = [node for (node,) in self.connection.execute(query, (PARKED_ROW,)).fetchall()]
+        found = [row for node in parked if self._is_stuck(node, LASTING_TRIES) and (row := self.row(node)) is not None]
+        return [replace(self.case(row), is_stuck=True) for row in found if row.pending == PENDING]
 
     def _put_aside(self, row: NodeRow, ignored: Ignored) -> bool:
         path = self.shared_path(row)
@@ -190,7 +205,7 @@ class Survey:
             copies=() if is_plain else self._copies(row, parent, named),
             whole_subtree_ready=row.l_kind != DIR or not self._waits_below(row.id),
             is_busy=is_busy,
-            way_out=_way_out(row),
+            way_out=self._way_out(row, lives),
             obstacle=self._parked_above(parent),
             own_below=self._own_below(row, parent) if row.l_kind == DIR else (),
         )
@@ -337,14 +352,16 @@ class Survey:
         cursor = self.connection.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, node))
         self.woken += cursor.rowcount
 
-    def _is_stuck(self, node: int) -> bool:
-        """Whether it cannot move by itself. Not when somebody was quicker, or has its name: two who wait for each
-        other's names would both be stuck for that."""
+    def _is_stuck(self, node: int, races: int = MANY_TRIES) -> bool:
+        """Whether it cannot move by itself, and is not tried now. Not when somebody was quicker, or has its name, up to
+        so many times: two who wait for each other's names would both be stuck for that. Nor when the next try is due:
+        the cause may be gone, and nobody would find out while others wait for it and it for them."""
         query = (
-            "SELECT 1 FROM problem WHERE node=?1 AND code NOT IN ('SY-FILE-03', 'SY-FILE-07') "
+            "SELECT 1 FROM problem WHERE node=?1 AND (code NOT IN ('SY-FILE-03', 'SY-FILE-07') OR tries>=?3) "
+            f"AND (?2 IS NULL OR (retry_at>?2 AND retry_at<=?2+{MAX_RETRY_S})) "
             "UNION ALL SELECT 1 FROM held_node WHERE node=?1 LIMIT 1"
         )
-        return self.connection.execute(query, (node,)).fetchone() is not None
+        return self.connection.execute(query, (node, self.now, races)).fetchone() is not None
 
     def _disk_children(self, node: int) -> int:
         (nodes,) = self.connection.execute(
@@ -356,6 +373,19 @@ class Survey:
     def _waits_below(self, node: int) -> bool:
         found = self.connection.execute("SELECT 1 FROM node WHERE parent=? AND pending=1 LIMIT 1", (node,)).fetchone()
         return found is not None
+
+    def _way_out(self, row: NodeRow, lives: bool) -> Place | None:
+        """Something that was taken aside can become visible again: under its token if it is about to go, else by a name
+        that its user knows again."""
+        if row.l_kind == NONE or row.l_parent != PARKED_ROW or row.l_name is None:
+            return None
+        return Place(ROOT_ROW, self._visible_name(row, row.l_name) if lives else row.l_name)
+
+    def _visible_name(self, row: NodeRow, token: bytes) -> bytes:
+        """Something else than its place says, as it stands where it does not belong; no two are alike."""
+        digits = NodeId(digest("seen again", row.nid + token))
+        name = collision_name(self.lineage.name(row), digits, limit=self.names.personality.name_max)
+        return name if is_legal(name, self.names.personality) else token
 
     @property
     def any_copies(self) -> bool:
@@ -382,20 +412,16 @@ class Survey:
                 head, name = wanted[key]
                 kind, size = head.kind, head.size or 0
                 holder = self._holder(parent, name, None, copy)
-            cases.append(CopyCase(Version(*key), Kind(kind), size, name, copy, disk_parent, disk_name, holder))
+            out = None
+            if disk_parent == PARKED_ROW:
+                out = Place(ROOT_ROW, self._visible_name(row, disk_name))
+            cases.append(CopyCase(Version(*key), Kind(kind), size, name, copy, disk_parent, disk_name, holder, out))
         return tuple(cases)
 
 
 def _is_coming(row: NodeRow) -> bool:
     """Nothing of it stands on this disk, and it is no directory: all that can be planned is to fetch it."""
     return not row.on_disk and row.kind != DIR
-
-
-def _way_out(row: NodeRow) -> Place | None:
-    """Something that was taken aside can become visible again under its token."""
-    if row.l_kind == NONE or row.l_parent != PARKED_ROW or row.l_name is None:
-        return None
-    return Place(ROOT_ROW, row.l_name)
 
 
 def same_content(row: NodeRow) -> bool:

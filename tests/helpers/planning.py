@@ -296,7 +296,8 @@ def _copies(goal: Goal, disk: Disk, node: int, parent: int) -> Iterator[CopyCase
         name = wanted.get(version)
         holder = None if name is None else _holder(goal, disk, parent, name, None, row)
         parent_now, name_now = (copy.parent, copy.name) if copy else (None, None)
-        yield CopyCase(Version(version, 0), Kind.FILE, 1, name, row, parent_now, name_now, holder)
+        out = Place(ROOT, copy.name) if copy and copy.parent == PARKED else None
+        yield CopyCase(Version(version, 0), Kind.FILE, 1, name, row, parent_now, name_now, holder, out)
 
 
 def _holder(goal: Goal, disk: Disk, parent: int, name: bytes, node: int | None, copy: int | None) -> Holder | None:
@@ -371,11 +372,13 @@ def _retire(node: int, row: int | None, goal: Goal, disk: Disk) -> None:
     wanted = goal.things.get(node)
     if row is not None:
         version = disk.copies[row].version
+        assert disk.copies[row].parent != PARKED, "a parked conflict copy retired"
         assert wanted is None or version not in goal.copies.get(node, {}), "a wanted conflict copy retired"
         del disk.copies[row]
         return
     standing = disk.things[node]
     assert standing.kind is not Kind.DIR, "a directory retired"
+    assert standing.parent != PARKED, "a parked content retired"
     assert wanted is None or _content(wanted) != _content(standing), "a wanted content retired"
     del disk.things[node]
 
