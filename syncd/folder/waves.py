@@ -242,14 +242,19 @@ class Waves:
         while self._ground.rights.waits:
             await self._ground.changed()
         async with self._deciding:
-            now, publishes = self._clock.now(), self._ground.rights.publishes
-            is_for_all, nodes, names = await self._db(partial(db_let_pass, self._store, held, now, publishes=publishes))
-            if held.origin == SCAN_ORIGIN:
-                self._brake.release(held.origin, self._clock.monotonic())
-            else:
-                self._counted.update(nodes)  # these pass, and nothing else of their author
-            if self._has_strayed or self._ground.is_scanning:  # a look that is under way still leaves them alone
-                names = None
+            with trio.CancelScope(shield=True):  # who does not wait for the end of it has answered all the same
+                is_for_all = await self._let_pass(held)
+        return is_for_all
+
+    async def _let_pass(self, held: Held) -> bool:
+        now, publishes = self._clock.now(), self._ground.rights.publishes
+        is_for_all, nodes, names = await self._db(partial(db_let_pass, self._store, held, now, publishes=publishes))
+        if held.origin == SCAN_ORIGIN:
+            self._brake.release(held.origin, self._clock.monotonic())
+        else:
+            self._counted.update(nodes)  # these pass, and nothing else of their author
+        if self._has_strayed or self._ground.is_scanning:  # a look that is under way still leaves them alone
+            names = None
         self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on(names)
         return is_for_all
@@ -264,9 +269,10 @@ class Waves:
             await fetch(self._ground, lacking, parts)
             lacking, _ = await self._db(denying.db_lacking_of, self._store, held)
         nowhere = frozenset(entry.cid for entry in lacking)
-        denied = await self._db(denying.db_deny, self._store, held, self._clock.now(), nowhere)
-        self._ground.announce(await self._db(self._store.journal.newest_seq))
-        await self._go_on()
+        with trio.CancelScope(shield=True):
+            denied = await self._db(denying.db_deny, self._store, held, self._clock.now(), nowhere)
+            self._ground.announce(await self._db(self._store.journal.newest_seq))
+            await self._go_on()
         if denied.stuck:
             raise denying.not_undone(denied.stuck)
         return denied.not_restored

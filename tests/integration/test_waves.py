@@ -495,3 +495,30 @@ async def test_no_that_fetches_is_no_answer_to_what_was_let_pass_meanwhile(autoj
         await world.settle()
         world.demand_equal()
         assert ann.disk.read((b"plan",)) == b"written over it"
+
+
+@pytest.mark.parametrize("answer", ["deny", "approve"])
+async def test_answer_holds_although_who_gave_it_does_not_wait_for_its_end(
+    answer: str, autojump_clock: MockClock
+) -> None:
+    """Once the rows say so it is followed by all that belongs to it, and not left to the next look at everything."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write((b"plan",), b"the plan")
+        await world.settle()
+        store = ann.task.store
+        [plan] = rows.read(store.connection, "WHERE l_name=?", (b"plan",))
+        db_hold(store.connection, "held-here", SCAN_ORIGIN, Why.GONE, [plan.id], ann.clock.now(), 1)
+        ann.disk.delete((b"plan",))
+        await world.settle()
+        await trio.sleep(A_WHILE_S)
+        shown = await the_wave(ann)
+        with trio.CancelScope() as person:
+            step = "db_deny" if answer == "deny" else "db_let_pass"
+            ann.on_call = lambda called: person.cancel() if called == step else None
+            await (waves(ann).deny if answer == "deny" else waves(ann).approve)(shown.id)
+        await trio.sleep(A_WHILE_S)
+        assert not await waves(ann).held()
+        for disk in (ann.disk, bob.disk):
+            assert disk.contents() == ({(b"plan",): b"the plan"} if answer == "deny" else {})
