@@ -770,6 +770,13 @@ _ENTRIES = (
         "The disk refused to give up what was written over; that part waits as before, and nobody else gets it.",
         "when the disk is well again: syncd requests, then syncd deny ID once more",
     ),
+    Trouble(
+        "SY-BRAKE-04",
+        Exit.REFUSED,
+        "a wave cannot pass now",
+        "This device may publish, but not now: the newest key has not come yet, or owners have taken out each other.",
+        "syncd status says which of them; answer again when that is over",
+    ),
     # --- the service
     Trouble(
         "SY-HOOK-01",

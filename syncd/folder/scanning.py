@@ -248,9 +248,10 @@ class Scanner:
             missing = await self._take_all_found(walk, seen)
         if walk.doubled:
             log.error(
-                "folder %s: several rows stood at %s, of which only one can be there; please report this",
+                "folder %s: several rows stood at %s, of which only one can be there (%s are not); please report this",
                 self._ground.name,
                 show_path(walk.doubled[0].path),
+                [(one.known.row, one.known.kind, one.known.is_copy) for one in walk.doubled[:4]],
             )
         is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
         if dirty is None:

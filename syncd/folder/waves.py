@@ -237,10 +237,10 @@ class Waves:
 
     async def approve(self, wave: str) -> bool:
         """Let a held wave pass; whether that frees it on all devices, and not only on this one. Raises SyncdError if it
-        has changed since its id was shown, or waits no more."""
+        has changed since its id was shown, waits no more, or cannot be published now."""
         held = await self._asked_about(wave)
-        while self._ground.rights.waits:
-            await self._ground.changed()
+        if held.origin == SCAN_ORIGIN and self._ground.rights.waits:
+            raise waves.cannot_pass_now()
         async with self._deciding:
             with trio.CancelScope(shield=True):  # who does not wait for the end of it has answered all the same
                 is_for_all = await self._let_pass(held)

@@ -56,8 +56,8 @@ def _tell(desk: Desk, moved: Sequence[NodeRow]) -> Draft:
     """Renames that waited become records of ours."""
     above = rows.read_ids(desk.connection, {row.l_parent for row in moved if row.l_parent is not None})
     for row in moved:
-        if not row.on_disk or row.l_parent is None or row.l_name is None:
-            continue
+        if not row.on_disk or row.l_parent is None or row.l_parent not in above or row.l_name is None:
+            continue  # it has gone with its directory meanwhile, as the next look will find
         if not desk.publishes or row.pending == ONLY_HERE:
             row.pending = ONLY_HERE
             rows.write(desk.connection, [row])

@@ -244,6 +244,16 @@ def waits_no_more() -> SyncdError:
     )
 
 
+def cannot_pass_now() -> SyncdError:
+    """This device will publish again, and does not know when."""
+    return SyncdError(
+        "the wave cannot pass now",
+        id="SY-BRAKE-04",
+        why="the newest key of the folder has not come yet, or its owners have taken out each other",
+        fix="syncd status says which of them; answer again when that is over",
+    )
+
+
 def db_demand_unchanged(connection: sqlite3.Connection, held: Held) -> None:
     """Raises SyncdError if a wave is not what it was, or waits no more."""
     now = next((one for one in db_held(connection) if one.key == held.key), None)

@@ -23,8 +23,8 @@ ASKED_ONE_IN = 5
 NO_ONE_IN = 4
 SHORTEST_S, LONGEST_S = 5.0, 60.0
 PATIENCE_S = 60.0
-TOO_LATE = ("SY-BRAKE-02", "SY-BRAKE-03", "SY-FIND-01")
-"""It has grown meanwhile, the disk has errors, or it waits no more."""
+TOO_LATE = ("SY-BRAKE-02", "SY-BRAKE-03", "SY-BRAKE-04", "SY-FIND-01")
+"""It has grown meanwhile, the disk has errors, nothing can be published now, or it waits no more."""
 ODD_ENDINGS = (*NAMES, b"b.final", b"b.txt.locked", b"d.crypt")
 """With some that nobody knows, as files have them that were encrypted for ransom."""
 

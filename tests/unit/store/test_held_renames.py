@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from trio.testing import MockClock
 
+from syncd.errors import SyncdError
 from syncd.model.ids import ROOT_NODE
 from syncd.store import rows, waves
 from syncd.store.joining import ONLY_HERE
@@ -96,3 +99,25 @@ async def test_rename_that_passes_where_nothing_is_published_stays_only_here(aut
         [row] = rows.read(store.connection, "WHERE id=?", (row.id,))
         assert (row.name, row.l_name, row.pending) == (b"plan", b"plan.locked", ONLY_HERE)
         assert waves.db_held(store.connection) == []
+
+
+async def test_wave_of_ones_own_cannot_pass_while_nothing_can_be_published(autojump_clock: MockClock) -> None:
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write((b"plan",), b"the plan")
+        await world.settle()
+        store, rights = ann.task.store, ann.task.rights
+        [row] = rows.read(store.connection, "WHERE l_name=?", (b"plan",))
+        ann.disk.rename((b"plan",), (b"plan.locked",))
+        waves.db_hold(store.connection, "held-here", waves.SCAN_ORIGIN, Why.ENCRYPTED, [row.id], MOMENT, 1)
+        assert waves.db_hold_moved(store.connection, [(row.id, ROOT_NODE, b"plan.locked")])
+        [wave] = await ann.task.waves.held()
+        ann.task.use_rights(replace(rights, waits=True))
+        with pytest.raises(SyncdError, match="cannot pass now"):
+            await ann.task.waves.approve(wave.id)
+        assert [one.id for one in await ann.task.waves.held()] == [wave.id]
+        ann.task.use_rights(rights)
+        await ann.task.waves.approve(wave.id)
+        await world.settle()
+        assert bob.disk.contents() == {(b"plan.locked",): b"the plan"}
