@@ -232,10 +232,10 @@ class TlsStream(trio.abc.Stream):
         return await self._receive(buffer)
 
     def receive_into_nowait(self, buffer: memoryview) -> int:
-        """Fill the front of `buffer` with what is here already; 0 when that is nothing (or the end, or an error)."""
+        """Fill the front of `buffer` with what is here already; 0 when that is nothing (or the end, or an error): the
+        next `receive_into` says which."""
         with self._receiving:
-            self._check_open()
-            return self._take(buffer)
+            return 0 if self._closed else self._take(buffer)
 
     async def _receive(self, buffer: memoryview) -> int:
         """Decrypt into the front of `buffer` what is here, or what comes next; how many bytes."""

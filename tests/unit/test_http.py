@@ -541,3 +541,18 @@ async def test_generator_of_a_body_is_closed_when_the_peer_leaves() -> None:
         client_end.abort()
     assert closed.is_set()
     assert isinstance(server.outcome, PeerUnavailable)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_connection_that_is_cut_while_a_body_is_read_is_lost_and_no_fault_of_ours(is_chunked: bool) -> None:
+    """A daemon that stops cuts its connections, and whoever reads from one finds out at the next byte."""
+    ours, theirs = await tls_pair()
+    client = Client(ours, host="test")
+    head = CHUNKED + b"32\r\n" if is_chunked else b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    await theirs.send_all(head + b"x" * 10)
+    body = (await client.request("GET", "/")).body
+    assert await body.receive_some() == b"x" * 10
+    ours.abort()
+    with pytest.raises(PeerUnavailable, match="lost"):
+        await body.receive_some()
+    theirs.abort()
