@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import trio
 
 from ca.ids import DeviceId
+from syncd.folder.gathering import held_by
 from syncd.folder.ground import Ground, LinkState
 from syncd.model.ids import Cid
 from syncd.protocol.exchange import Link
@@ -146,12 +147,8 @@ class Lacking:
         while part := await ground.db(counts.db_lacked, connection, ground.clock.now(), after, ASKED_AT_ONCE):
             after, pages = part[-1], pages + 1
             self._rests_until[link.device] = began + pages * REST_S
-            bitmap = await link.have([one.cid for one in part])
-            there = [one for index, one in enumerate(part) if _is_in(bitmap, index)]
+            held = await held_by(link, [one.cid for one in part])
+            there = [one for one in part if one.cid in held]
             if there:
                 await ground.db(counts.db_can_be_had, connection, there)
                 ground.can_be_had()
-
-
-def _is_in(bitmap: bytes, index: int) -> bool:
-    return index // 8 < len(bitmap) and bool(bitmap[index // 8] & (0x80 >> index % 8))

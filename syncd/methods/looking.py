@@ -14,6 +14,7 @@ from syncd.daemon.app import Daemon
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text, have_ratio, moment
 from syncd.errors import ConfigError, PeerUnavailable, SyncdError
+from syncd.folder.gathering import held_by
 from syncd.folder.traffic import SPANS
 from syncd.model.ids import Cid
 from syncd.model.lists import ENTRY_BYTES, Entry
@@ -226,20 +227,15 @@ class Looking:
         }
 
 
-async def _held(link: Link, cids: list[Cid]) -> frozenset[Cid] | None:
+async def _held(link: Link, cids: list[Cid]) -> set[Cid] | None:
     """Which blocks a peer says it has; None if it does not say so in time."""
     if not cids:
-        return frozenset()
+        return set()
     with trio.move_on_after(HAVE_S):
         try:
-            bitmap = await link.have(cids)
+            return await held_by(link, cids)
         except PeerUnavailable:
             return None
-        return frozenset(
-            cid
-            for index, cid in enumerate(cids)
-            if index // 8 < len(bitmap) and bitmap[index // 8] & (0x80 >> index % 8)
-        )
     return None
 
 
