@@ -67,7 +67,8 @@ class Collector:
         """Mark what has to stay: what is promised, here or to others, and what others have not proved to hold."""
         store, now = self._store, self._ground.clock.now()
         wanted = await self._db(pruning.db_copies, store)
-        marking = Marking(store, await self._db(pruning.db_promise, store, narrow, now, UTC))
+        came = await self._db(pruning.db_arrivals, store, now)
+        marking = Marking(store, await self._db(pruning.db_promise, store, narrow, now, UTC), came)
         if wanted:
             marking.others = frozenset(store.others)
             marking.wider = await self._db(pruning.db_folder_promise, store, policy, now, UTC)

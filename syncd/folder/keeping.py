@@ -12,6 +12,7 @@ from ca.values import dataclass
 from syncd.folder.ground import Ground
 from syncd.folder.proving import Copies
 from syncd.store import waves
+from syncd.store.moments import note_arrivals
 from syncd.store.packing import (
     Comparison,
     Superseded,
@@ -240,8 +241,9 @@ class Keeper:
 
     def _db_leftovers(self, is_there: bool) -> tuple[int, float, tuple[list[int], list[Superseded]] | TreeError]:
         """In one visit: the newest row; when something is due next; and of what was replaced or deleted, what may hold
-        edits and what is due, or why the disk would not say."""
+        edits and what is due, or why the disk would not say. What has come since the last visit is said to have."""
         newest = waves.db_newest_row(self._store.connection)
+        note_arrivals(self._store.connection, self._ground.now_ms())
         if not is_there:
             return newest, -inf, ([], [])
         try:

@@ -1,13 +1,18 @@
-"""Blocking. When changesets count as made: `engine.timeline`'s law, kept up in rows as they arrive.
+"""Blocking. When changesets count as made: `engine.timeline`'s law, kept up in rows as they arrive; and when they came.
 
 State at time T is made of all changesets with a time label up to T and of everything these had seen. So a changeset
 counts from the least label of itself and of all that had seen it: with one that arrives late, or from a clock that is
 behind, what it had seen may move back in time.
+
+Labels are what their authors say, so what may be let go of is not decided by them alone: whoever has a clock that is
+years behind, or says so, would make all that was replaced a moment ago old. So a row in `came` says now and then which
+changesets were here by then, on this device's own clock.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterable
 
 
@@ -48,3 +53,48 @@ def note_deletions(connection: sqlite3.Connection, seq: int, name: str, count: i
 def counting_at(connection: sqlite3.Connection, at_ms: int) -> set[int]:
     """The changesets (arrival numbers) of which the state at a moment is made."""
     return {seq for (seq,) in connection.execute("SELECT seq FROM moment WHERE at_ms<=?", (at_ms,))}
+
+
+ARRIVALS_MS = 300_000
+"""What comes within so long has one row."""
+
+
+def note_arrivals(connection: sqlite3.Connection, now_ms: int) -> None:
+    """Whatever has come since the last time had come by now."""
+    (newest,) = connection.execute("SELECT coalesce(max(seq),0) FROM changeset").fetchone()
+    seq, at_ms = connection.execute("SELECT seq, at_ms FROM came ORDER BY seq DESC LIMIT 1").fetchone() or (0, 0)
+    if newest <= seq:
+        return
+    if at_ms // ARRIVALS_MS == now_ms // ARRIVALS_MS:
+        connection.execute("UPDATE came SET seq=?, at_ms=? WHERE seq=?", (newest, now_ms, seq))
+    else:
+        connection.execute("INSERT INTO came VALUES (?,?)", (newest, now_ms))
+
+
+class Arrivals:
+    """When changesets came, as far as this device's clock can be believed: what came later did not come earlier, and
+    nothing comes after `now_ms`."""
+
+    __slots__ = ("_at_ms", "_now_ms", "_seqs")
+
+    def __init__(self, noted: Iterable[tuple[int, int]], now_ms: int) -> None:
+        """`noted`: rows of `came`, ascending."""
+        self._now_ms = now_ms
+        self._seqs: list[int] = []
+        self._at_ms: list[int] = []
+        latest_ms = 0
+        for seq, at_ms in noted:
+            is_possible = at_ms <= now_ms
+            if is_possible:
+                latest_ms = max(latest_ms, at_ms)
+            self._seqs.append(seq)
+            self._at_ms.append(latest_ms if is_possible else now_ms)
+
+    def of(self, seq: int) -> int:
+        index = bisect_left(self._seqs, seq)
+        return self._at_ms[index] if index < len(self._seqs) else self._now_ms
+
+
+def arrivals(connection: sqlite3.Connection, now_ms: int) -> Arrivals:
+    """Of all changesets that are here."""
+    return Arrivals(connection.execute("SELECT seq, at_ms FROM came ORDER BY seq"), now_ms)

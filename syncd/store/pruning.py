@@ -5,6 +5,11 @@ packs that hold too little of what is marked are written anew without the rest, 
 it is in no version that stands now, or stood at a promised moment. A new pack is on the shelf before its rows are
 committed together with the end of the old one's, and only then does the old one go: a crash at any point costs nothing
 but a second copy.
+
+When a version stood is told by three clocks, and it stays if by any of them a promise covers it: by the law of the time
+line (what a restore goes by), by the labels of its author and of whoever replaced it, and by when this device learnt of
+the two. A label that is years behind moves all that it has seen in the first, and in the second what it replaces; the
+third is ours.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import logging
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import field, replace
 from datetime import tzinfo
+from typing import TypeAlias
 
 from ca.ids import DeviceId
 from ca.values import dataclass
@@ -29,6 +35,7 @@ from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.journal import QUARANTINED
 from syncd.store.keyring import EpochKeyMissing
+from syncd.store.moments import Arrivals, arrivals, note_arrivals
 from syncd.store.past import Past
 from syncd.store.restoring import db_packed
 from syncd.treetypes import IoFailed, NotSupported, NotThere, TreeError
@@ -95,7 +102,28 @@ def db_folder_promise(store: FolderStore, policy: Policy, now: float, zone: tzin
     return db_promise(store, replace(policy, tiers=(*policy.tiers, *DEFAULT.tiers)), now, zone)
 
 
+def db_arrivals(store: FolderStore, now: float) -> Arrivals:
+    """When each changeset came here, the latest included."""
+    note_arrivals(store.connection, int(now * 1000))
+    return arrivals(store.connection, int(now * 1000))
+
+
 # --- marking ---------------------------------------------------------------------------------------------------------
+
+
+Times: TypeAlias = tuple[int, int, int]
+"""When a changeset counts by the law of the time line, by its own label, and when it came here; unix ms."""
+
+
+def _either(first: Times, second: Times) -> Times:
+    """The end of a version that two have replaced: nobody brings it nearer by replacing it once more."""
+    return min(first[0], second[0]), max(first[1], second[1]), max(first[2], second[2])
+
+
+def _covers(promise: Promise, begin: Times, end: Times | None) -> bool:
+    if end is None:
+        return True
+    return any(promise.covers(since, max(since, until)) for since, until in zip(begin, end, strict=True))
 
 
 @dataclass(slots=True)
@@ -104,11 +132,13 @@ class Marking:
 
     store: FolderStore
     promise: Promise
+    came: Arrivals
     wider: Promise | None = None
     """What the folder promises as a whole, if that matters."""
     others: frozenset[DeviceId] = frozenset()
     """Who was a member when others were asked to prove what they hold."""
-    ended: dict[VersionId, int] = field(default_factory=dict)
+    ended: dict[VersionId, Times] = field(default_factory=dict)
+    """Versions of one changeset share the value."""
     kept: set[bytes] = field(default_factory=set)
     """Pids of the packed blocks that a version under the promise has."""
     early: set[bytes] = field(default_factory=set)
@@ -131,16 +161,18 @@ class Marking:
             self._packed = frozenset(entry[:32] for (entry,) in entries)
             (self.newest_pack,) = self.store.connection.execute("SELECT coalesce(max(id),0) FROM pack").fetchone()
         found = self.store.connection.execute(
-            "SELECT c.seq, m.at_ms FROM changeset c JOIN moment m ON m.seq=c.seq WHERE c.seq>? ORDER BY c.seq LIMIT ?",
+            "SELECT c.seq, m.at_ms, c.time_ms FROM changeset c JOIN moment m ON m.seq=c.seq "
+            "WHERE c.seq>? ORDER BY c.seq LIMIT ?",
             (self._after, CHANGESETS_PER_STEP),
         ).fetchall()
         past = Past(self.store)
-        for seq, at_ms in found:
+        for seq, at_ms, label_ms in found:
             self._after = seq
+            times = at_ms, label_ms, self.came.of(seq)
             if self._is_second:
-                self._judge(past, seq, at_ms)
+                self._judge(past, seq, times)
             else:
-                self._note_ends(past, seq, at_ms)
+                self._note_ends(past, seq, times)
         if found:
             return True
         if self._is_second:
@@ -153,25 +185,26 @@ class Marking:
         query = "SELECT 1 FROM changeset WHERE seq=? AND state=?"
         return self.store.connection.execute(query, (seq, QUARANTINED)).fetchone() is not None
 
-    def _note_ends(self, past: Past, seq: int, at_ms: int) -> None:
+    def _note_ends(self, past: Past, seq: int, times: Times) -> None:
         if self._is_quarantined(seq):
             return  # it has replaced nothing, and may yet count
         for record in past.open(seq).records:
             for version in record.replaces_content:
-                self.ended[version] = min(at_ms, self.ended.get(version, at_ms))
+                before = self.ended.get(version)
+                self.ended[version] = times if before is None else _either(before, times)
 
-    def _judge(self, past: Past, seq: int, at_ms: int) -> None:
+    def _judge(self, past: Past, seq: int, begin: Times) -> None:
         hash_ = self.store.journal.sources[seq].hash
         for index, record in enumerate(past.open(seq).records):
             content = record.content
             if content is None or content.kind is not ContentKind.FILE:
                 continue
-            end_ms = self.ended.get(version_id(hash_, index))
-            if self.promise.covers(at_ms, end_ms):
+            end = self.ended.get(version_id(hash_, index))
+            if _covers(self.promise, begin, end):
                 self.kept.update(self._packed_of(content))
                 continue
             self.pruned += 1
-            if self.wider is not None and self.wider.covers(at_ms, end_ms):
+            if self.wider is not None and _covers(self.wider, begin, end):
                 self.early.update(self._packed_of(content))
 
     def _packed_of(self, content: Content) -> Iterator[bytes]:

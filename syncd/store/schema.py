@@ -267,6 +267,14 @@ def m014_lacked(db: Executes) -> None:
     db.execute("ALTER TABLE problem ADD COLUMN lacks BLOB")
 
 
+@FOLDER
+def m015_came(db: Executes) -> None:
+    """By when, on this device's clock, the changesets up to a number had come: see `store.moments`. Of those that are
+    here nobody knows."""
+    db.execute("CREATE TABLE came(seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL)")
+    db.execute("INSERT INTO came SELECT max(seq), 0 FROM changeset HAVING max(seq) NOTNULL")
+
+
 @DEVICE
 def m001_first_device(db: Executes) -> None:
     """The tables as of the first version."""

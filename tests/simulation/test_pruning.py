@@ -100,7 +100,8 @@ async def test_pack_that_comes_during_the_marking_is_left_alone(
     store = world[0]["bob"].task.store
     policy = Policy((Tier(Step.YEAR, 1),), ())
     store.connection.execute("DELETE FROM snapshot")
-    marking = Marking(store, pruning.db_promise(store, policy, world[0]["bob"].clock.now(), UTC))
+    now = world[0]["bob"].clock.now()
+    marking = Marking(store, pruning.db_promise(store, policy, now, UTC), pruning.db_arrivals(store, now))
     marking.db_step()
     builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
     cipher = store.keyring.cipher()
@@ -138,7 +139,8 @@ async def test_snapshot_outlasts_every_rule(world: tuple[World, list[int]], auto
     bob = world[0]["bob"]
     store = bob.task.store
     store.connection.execute("DELETE FROM snapshot")
-    snapshots.db_add(store, "before the move", world[1][1], bob.clock.now())
+    noted_by_ms = world[1][1] + 60_000  # what that day replaced had gone by then, also by when bob noted it
+    snapshots.db_add(store, "before the move", noted_by_ms, bob.clock.now())
     pruning.db_set_policy(store, Policy((Tier(Step.YEAR, 1),), (), copies=0))
     await bob.task.archivist.prune(dry_run=False)
     assert [lacking(bob, at_ms) for at_ms in world[1]] == [1, 0, 1, 1, 0]
@@ -264,3 +266,25 @@ async def test_every_pack_is_read_again_in_time(world: tuple[World, list[int]], 
     await trio.sleep(6 * ROUND_S)
     (oldest,) = bob.task.store.connection.execute("SELECT min(verified) FROM pack").fetchone()
     assert oldest > bob.clock.now() - 7 * ROUND_S
+
+
+@pytest.mark.parametrize("name", [b"other", b"plan"], ids=["beside", "over what stood until now"])
+async def test_change_from_a_clock_that_is_years_behind_makes_nothing_old(
+    world: tuple[World, list[int]], autojump_clock: MockClock, name: bytes
+) -> None:
+    """Its label moves all that it has seen back in time, and ends in the past what it replaces."""
+    net = world[0]
+    ann, bob = net["ann"], net["bob"]
+    net.mend()
+    await net.settle()
+    Calendar.days -= 20 * 365
+    ann.disk.write((name,), b"written before the clock was set")
+    await net.settle()
+    Calendar.days += 20 * 365
+    await trio.sleep(70)
+    bob.task.store.connection.execute("DELETE FROM snapshot")
+    pruning.db_set_policy(bob.task.store, Policy((Tier(Step.ALL, 30),), (), copies=0))
+    before = packed(bob.task.store)
+    assert before >= 4
+    pruned = await bob.task.archivist.prune(dry_run=False)
+    assert (pruned.versions, packed(bob.task.store)) == (0, before)

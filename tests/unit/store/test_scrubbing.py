@@ -17,6 +17,7 @@ from syncd.store.packing import PACK_AFTER_S, db_let_go, db_packed_of, db_supers
 from syncd.store.pruning import (
     Marking,
     PackUse,
+    db_arrivals,
     db_collection,
     db_exchange,
     db_promise,
@@ -159,7 +160,7 @@ async def test_block_of_two_packs_goes_from_one_only_if_it_is_whole_in_the_other
         damaged = bytearray(shelf(store).files[name])
         damaged[at] ^= 1
         shelf(store).files[name] = bytes(damaged)
-    marking = Marking(store, db_promise(store, DEFAULT, LATER, UTC))
+    marking = Marking(store, db_promise(store, DEFAULT, LATER, UTC), db_arrivals(store, LATER))
     while marking.db_step():
         pass
     marking.kept = {both.pid}
