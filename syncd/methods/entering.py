@@ -125,11 +125,10 @@ class Entering:
             return {**answer, **nothing}
         folder = await self._enter(join, path, progress, held=True)
         await progress({"event": "phase", "phase": "metadata"})
-        assert folder.task is not None
-        while not folder.task.heads_reached:
-            await folder.task.changed()
+        while not folder.at_work().heads_reached:
+            await folder.at_work().changed()
         await progress({"event": "phase", "phase": "comparing"})
-        return {**answer, **await compare(folder.task)}
+        return {**answer, **await compare(folder.at_work())}
 
     async def join(self, params: Params, progress: Progress) -> Json:
         """Take part in a folder."""
@@ -142,8 +141,7 @@ class Entering:
         folder = await self._enter(join, path, progress, held=bool(rules.lines), name=params["name"])
         self._joins.pop(params["join"], None)
         await progress({"event": "phase", "phase": "admitted"})
-        task = folder.task
-        assert task is not None
+        task = folder.at_work()
         if rules.lines:
             await task.blocking(add_own, task.store.tree, rules.lines)
         task.go()

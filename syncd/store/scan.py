@@ -304,7 +304,12 @@ class Walk:
 
     def _start_at(self, path: Path, names: frozenset[bytes] | None, *, deep: bool = False) -> None:
         """Begin at the deepest directory on the way to `path` that has a row, and stands where that says; below it
-        everything is new, or has come from elsewhere."""
+        everything is new, or has come from elsewhere. What is syncd's own, of another folder that lies inside of this
+        one or was copied into it, is looked at by nobody."""
+        if never_synced(path):
+            return
+        if names is not None:
+            names = frozenset(name for name in names if not never_synced((name,)))
         row, nid = ROOT_ROW, ROOT_NODE
         for depth, name in enumerate(path):
             found = self._db.execute(

@@ -13,6 +13,7 @@ from math import inf
 
 import trio
 
+from syncd.model.ignores import never_synced
 from syncd.seams import Tree, TreeEvents, Workers
 from syncd.store import syscalls
 from syncd.store.descent import translated
@@ -243,7 +244,7 @@ class Inotify:
             path = waiting.pop()
             try:
                 self._watch_one(path)
-                waiting += [(*path, name) for name in self._tree.list_subdirs(path)]
+                waiting += [(*path, name) for name in self._tree.list_subdirs(path) if not never_synced((name,))]
             except OSError as error:
                 if error.errno == errno.ENOSPC:
                     self._limited = True
@@ -352,8 +353,8 @@ class Inotify:
             events += _own_events(node is self._cookies, notice)
             return
         path = self._path_of(node)
-        if path is None or not notice.name or (not path and notice.name == PRIVATE):
-            return
+        if path is None or not notice.name or never_synced((notice.name,)):
+            return  # syncd's own, also that of another folder, which lies inside of this one or was copied into it
         if notice.mask & _ISDIR:
             if notice.mask & _LEAVES:
                 self._tree.echoes.forget()
@@ -440,6 +441,8 @@ class FsEvents:
     def _event(self, path: bytes) -> RawEvent | None:
         names = tuple(os.path.relpath(path, self._root).split(b"/"))
         if names[0] != PRIVATE:
+            if never_synced(names):
+                return None
             return RawEvent(Change.DONE, names[:-1], names[-1]) if names != (b".",) else None
         if names[1:2] == (COOKIES,) and len(names) == 3:
             return RawEvent(Change.COOKIE, name=names[2])

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.helpers.computers import Computer
-from tests.helpers.faults import refusal, share_another, wait_problem
+from tests.helpers.faults import problems, refusal, share_another, wait_content, wait_problem
 
 pytestmark = pytest.mark.long
 
@@ -38,6 +38,24 @@ def test_copy_of_a_folder_becomes_one_of_its_own_when_its_marker_is_gone(two: tu
     assert shared.ben.ask("share", str(copied), "--name", "copy", "--no-wait", "--yes")["name"] == "copy"
     assert (copied / ".syncd" / "old" / "first draft").read_text() == "replaced once, and kept"
     wait_problem(shared.ben, "SY-HIST-10", folder="copy")
+
+
+def test_folder_that_was_left_can_be_copied_into_another(two: tuple[Computer, Computer]) -> None:
+    """Its `.syncd` comes along, and is nobody's."""
+    shared = share_another(*two, "inside")
+    shared.wait_equal_file("book", b"first edition")
+    shared.wait_synced()
+    shutil.copytree(shared.here, shared.ben.place / "left")
+    shutil.copytree(shared.ben.place / "left", shared.there / "copied")
+    (shared.there / "copied" / ".syncd" / "old" / "of before").write_text("kept here")
+    wait_content(shared.here / "copied" / "book", b"first edition")
+    shared.ben.stop()
+    shared.ben.start()
+    (shared.there / "copied" / "book").write_bytes(b"second edition")
+    wait_content(shared.here / "copied" / "book", b"second edition")
+    shared.wait_synced()
+    assert not problems(shared.ben, "inside")
+    assert not (shared.here / "copied" / ".syncd").exists()
 
 
 def test_wait_without_a_limit_ends_when_the_folder_stands_still(two: tuple[Computer, Computer]) -> None:

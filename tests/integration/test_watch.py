@@ -219,6 +219,22 @@ async def test_our_own_directory_is_not_told(tree: DirTree) -> None:
     events.close()
 
 
+async def test_what_another_folder_has_of_syncd_is_neither_watched_nor_told(tree: DirTree, root: FilePath) -> None:
+    """A directory that was a folder once, copied into this one: its `.syncd` came along."""
+    (root / "before" / ".syncd" / "old").mkdir(parents=True)
+    events = await started(tree)
+    (root / "later" / ".SYNCD" / "old").mkdir(parents=True)
+    (root / "before" / ".syncd" / "folder").write_text("marker")
+    (root / "before" / ".syncd" / "stage").mkdir()
+    (root / "before" / "book").write_text("told")
+    seen = await all_until(events, tree, b"c1")
+    (root / "later" / "book").write_text("told")
+    seen |= await all_until(events, tree, b"c2")
+    assert {done(b"before", b"book"), done(b"later", b"book")} <= seen
+    assert not [event for event in seen if b".syncd" in [name.lower() for name in (*event.parent, event.name)]]
+    events.close()
+
+
 async def test_ignore_file_is_told_as_such(tree: DirTree, root: FilePath) -> None:
     events = await started(tree)
     (root / ".syncd/ignore").write_bytes(b"*.tmp\n")

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from syncd.engine.plan import MakeDir, Park, Place
+from syncd.model.ignores import never_synced
 from syncd.store import rows
 from syncd.store.apply import execute, put_in_place
 from syncd.store.counts import db_note_problem
@@ -75,6 +76,22 @@ async def test_swapped_directories_are_two_moves_although_one_name_was_reported(
     assert {(item.action, item.path) for item in items} == {(Action.MOVED, ONE), (Action.MOVED, TWO)}
     assert passed.missing() == []
     assert publish(ann.task.store, items).again == []
+
+
+async def test_what_is_syncds_own_is_looked_at_by_nobody_who_was_told_of_it(
+    ann: SimSite, autojump_clock: MockClock
+) -> None:
+    """A watch tells of another folder's `.syncd`, or has told of it before somebody else took it away."""
+    ann.disk.mkdir((*ONE, b"sub"))
+    told: dict[Path, frozenset[bytes] | None] = {
+        ONE: frozenset((b".syncd", b"sub")),
+        (*ONE, b".syncd"): None,
+        (*ONE, b".syncd", b"old"): None,
+    }
+    passed = Walk(ann.task.store.connection, ann.task.store.journal.sources, ann.task.store.tree, never_synced, told)
+    found = passed.step(1000)
+    assert found is not None and not found.trouble
+    assert [item.path for item in found.items if item.action is Action.NEW] == [(*ONE, b"sub")]
 
 
 async def test_file_moved_out_of_a_directory_that_went_is_not_taken_for_deleted(
