@@ -234,7 +234,7 @@ class Fold:
         if target.status is not Status.SUSPENDED:
             raise TrustError("this member is not suspended")
         if target.has_expired(self.time):
-            raise TrustError("this membership has ended", fix="give it another end first")
+            raise TrustError("this membership has ended", fix="syncd member expire FOLDER MEMBER never, then once more")
         if not may_grant(signer.role, signer.capabilities, target.role, target.capabilities):
             raise TrustError("nobody grants what they do not hold")
         self.recipient_count += len(target.devices)

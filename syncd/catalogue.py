@@ -488,6 +488,14 @@ _ENTRIES = (
         "syncd member role FOLDER MEMBER admin --can read, by somebody who has both rights",
     ),
     Trouble(
+        "SY-TRUST-06",
+        Exit.NOT_ALLOWED,
+        "this membership is suspended, or has ended",
+        "An owner or admin suspended it, or it had an end. What is on disk stays; nothing comes and nothing goes.",
+        "an owner or admin:  syncd member reactivate FOLDER MEMBER, after  syncd member expire FOLDER MEMBER never  "
+        "if it had an end",
+    ),
+    Trouble(
         "SY-FORK-01",
         Exit.INTEGRITY,
         "two owners have taken out each other",

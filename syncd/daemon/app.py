@@ -24,7 +24,7 @@ from syncd.daemon.auditing import AuditLog
 from syncd.daemon.beginning import load_folder
 from syncd.daemon.commanding import Obedience
 from syncd.daemon.devicedb import FolderRow
-from syncd.daemon.duties import run_duties
+from syncd.daemon.duties import run_duties, watch_ends
 from syncd.daemon.host import DeviceProblem, Seams, reachable
 from syncd.daemon.installation import Installation
 from syncd.daemon.inviting import About, AttemptFailed, Inviter, InviterEvent
@@ -300,6 +300,7 @@ class Daemon:
         task.puller.on_starving = keeper.starves
         task.on_audit = partial(self.audit.note, folder=folder.id)
         nursery.start_soon(keeper.run)
+        nursery.start_soon(watch_ends, folder.membership)
         nursery.start_soon(run_duties, folder.membership, self.installation, task.journal_heads)
 
     def _membership_moved(self, folder: RunningFolder, update: Update) -> None:

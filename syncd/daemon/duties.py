@@ -18,6 +18,8 @@ log = logging.getLogger("syncd.membership")
 CHECK_S: Final = 3600.0
 """How long one sleep lasts at most, because the wall clock may jump."""
 RETRY_S: Final = 60.0
+CLOCK_S: Final = 300.0
+"""The same for the end of a membership."""
 
 Heads = Callable[[], Awaitable[Sequence[JournalHead]]]
 
@@ -34,6 +36,15 @@ async def run_duties(membership: FolderMembership, installation: Installation, h
         except TrustError as error:
             log.warning("folder %s: to %s: %s", membership.folder_id.hex(), duty.kind.value, error)
             await trio.sleep(RETRY_S)
+
+
+async def watch_ends(membership: FolderMembership) -> None:
+    """Part with whoever's membership ends, in the second in which it does, until cancelled."""
+    while True:
+        membership.part_with_the_ended()
+        moved = membership.moved
+        with trio.move_on_after(min(membership.next_end_s(), CLOCK_S)):
+            await moved.wait()
 
 
 async def _wait_for_turn(membership: FolderMembership, luck: float) -> Duty | None:

@@ -24,6 +24,7 @@ from ca.epochs import MAX_NAME_BYTES, code_label, link_label
 from ca.errors import CodecError
 from ca.ids import DeviceId, FolderId
 from ca.roles import Role
+from ca.roster import Status
 from ca.values import dataclass
 from syncd.daemon import joinrequests
 from syncd.daemon.devicedb import DeviceDb
@@ -291,7 +292,10 @@ class Inviter:
     async def ask(self, id: bytes, applicant: Applicant, member_name: str, address: str) -> Why | None:
         """A proved device wants in: let it, or note the request for a person."""
         own, device = self._installation, applicant.device.id
-        may_admit = self._may_admit(self._invite(id))
+        before = self._invite(id)
+        if self._is_suspended(before, device):
+            return Why.SUSPENDED
+        may_admit = self._may_admit(before)
         invite, why = await self._step(id, lambda invite: rules.claim(invite, device, own.now_s(), may_admit=may_admit))
         if why is not None or self._is_in(invite, device):
             return why
@@ -395,6 +399,14 @@ class Inviter:
         folder = self._maybe_folder(invite.folder)
         ended = None if folder is None else folder.roster.entry_that_ended(device)
         return rules.is_admitted(invite, device) and ended is not None
+
+    def _is_suspended(self, invite: Invite, device: DeviceId) -> bool:
+        """Whether it is a member's who is suspended: no invitation ends that."""
+        folder = self._maybe_folder(invite.folder)
+        if folder is None or folder.roster.device(device) is not None:
+            return False
+        member = folder.roster.member_of(device)
+        return member is not None and member.status is Status.SUSPENDED and device in member.devices
 
     def _may_admit(self, invite: Invite) -> bool:
         folder = self._maybe_folder(invite.folder)

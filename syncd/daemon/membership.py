@@ -93,6 +93,7 @@ class FolderMembership(People):
         self._admitted_at = -TOGETHER_S
         self._admits_at = 0.0
         self._moved = trio.Event()
+        self._parted: frozenset[DeviceId] = frozenset()
         self._table: tls.LabelTable | None = None
         self._labels: frozenset[str] = frozenset()
         self._outgoing: tls.Outgoing | None = None
@@ -113,8 +114,12 @@ class FolderMembership(People):
     def problems(self) -> tuple[tuple[str, str], ...]:
         """What a person should know: ids of the catalogue, each with a reason."""
         standing, found = self._standing, []
-        if standing.is_out:
+        if standing.is_suspended:
+            found.append(("SY-TRUST-06", "the membership list says that this device is suspended"))
+        elif standing.is_out:
             found.append(("SY-TRUST-02", "the membership list says that this device was taken out"))
+        elif self.has_ended:
+            found.append(("SY-TRUST-06", "the membership of this device has ended"))
         if standing.roster.quarrel:
             found.append(
                 (
@@ -428,7 +433,8 @@ class FolderMembership(People):
         if before.roster.quarrel and not in_quarrel:
             raise TrustError("the folder's membership has two histories", id="SY-FORK-01")
         if before.is_out:
-            raise TrustError("this device is no longer a member", id="SY-TRUST-02")
+            id_ = "SY-TRUST-06" if before.is_suspended else "SY-TRUST-02"
+            raise TrustError("this device is no longer a member", id=id_)
         if before.secrets is None:
             raise TrustError("the folder's secret is not here yet", fix="wait until it has arrived")
         outcome = await own.workers.run_blocking(make, before.roster, before.secrets, own.signer())
@@ -483,6 +489,14 @@ class FolderMembership(People):
         return next_duty(
             standing.roster, self.device, self._installation.now_s(), luck, holds=holds, has_lost=bool(standing.again)
         )
+
+    def part_with_the_ended(self) -> None:
+        """Whoever's time is over by our clock is out here, whether or not somebody who may suspend them is there."""
+        over = self.whose_time_is_over()
+        if over != self._parted:
+            self._parted = over
+            for callback in self.on_update:
+                callback(Update(removed=over - {self.device}))
 
     async def merge(self) -> Update:
         """End every fork that was met. Raises: TrustError when this device may not."""

@@ -6,6 +6,7 @@ Everything here follows from one `Standing`; nothing here changes it. `daemon.me
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TypeVarTuple
 
 from ca import authority
@@ -105,6 +106,16 @@ class People:
         return self._standing.is_out
 
     @property
+    def is_suspended(self) -> bool:
+        """This device was taken out, and an owner or admin can let it in again."""
+        return self._standing.is_suspended
+
+    @property
+    def has_ended(self) -> bool:
+        """This device's membership is over by our clock, and nobody has suspended it yet."""
+        return self.device in self.whose_time_is_over()
+
+    @property
     def has_fork(self) -> bool:
         return bool(self._standing.roster.quarrel)
 
@@ -182,6 +193,18 @@ class People:
         """All active devices but this one."""
         others, now_s = self._standing.others, self._now_s()
         return tuple(public for member, public in others if not member.has_expired(now_s))
+
+    def whose_time_is_over(self) -> frozenset[DeviceId]:
+        """Devices whose membership has ended by our clock, and whom nobody has suspended yet."""
+        now_s = self._now_s()
+        over = (one for one in self.roster.members.values() if one.status is Status.ACTIVE and one.has_expired(now_s))
+        return frozenset(device for member in over for device in member.devices)
+
+    def next_end_s(self) -> float:
+        """In how many seconds a membership here ends next by our clock; infinity for never."""
+        now_s = self._now_s()
+        ends = (one.until for one in self.roster.members.values() if one.status is Status.ACTIVE)
+        return min((until - now_s for until in ends if until is not None and until > now_s), default=inf)
 
     def role_of(self, device: DeviceId) -> Role | None:
         """The role of a device that counts now."""

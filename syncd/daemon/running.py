@@ -103,7 +103,7 @@ class RunningFolder:
     @property
     def state(self) -> State:
         """What `status` shows."""
-        if self.why_stopped is not None or self.membership.is_out:
+        if self.why_stopped is not None or self.membership.is_out or self.membership.has_ended:
             return State.STOPPED
         if self.paused_until is not None:
             return State.PAUSED

@@ -29,6 +29,7 @@ from ca.entries import (
     Reactivate,
     SetPolicy,
     SignedEntry,
+    Suspend,
     decode_entry_untrusted,
     entry_hash,
 )
@@ -41,7 +42,7 @@ from ca.state import Member, Status, share_of
 from ca.values import dataclass
 from ca.wraps import Sealer, Share, WrapTree, check_wrap
 from syncd.daemon.devicedb import AGAIN, BRANCH, ENDED, LEFT, OwnWrap, RosterChange, StoredRoster, own_wrap_untrusted
-from syncd.engine.membership import Update, compare, takes_out
+from syncd.engine.membership import Update, changes_on, compare, takes_out
 from syncd.errors import StoreCorrupt
 from syncd.model.cipher import Padding
 from syncd.protocol.invitation import Admission, Offer
@@ -93,6 +94,16 @@ class Standing:
     def is_out(self) -> bool:
         """We were taken out. Not in a quarrel: nobody knows yet."""
         return self.ended is not None or (self.roster.device(self.us) is None and not self.roster.quarrel)
+
+    @cached_property
+    def is_suspended(self) -> bool:
+        """We were taken out, and somebody can let us in again as who we are."""
+        member = self.roster.member_of(self.us)
+        if not self.is_out or member is None:
+            return False
+        if self.ended is None:
+            return member.status is Status.SUSPENDED
+        return any(isinstance(one, Suspend) for one in changes_on(decode_entry_untrusted(self.ended), member, self.us))
 
     @cached_property
     def works(self) -> bool:

@@ -219,11 +219,12 @@ def is_in_sync(folder: RunningFolder, other_members: int) -> bool:
     Never while another daemon is this device as well: what is changed here may reach nobody.
     """
     task = folder.task
-    if task is None or folder.why_stopped is not None or folder.membership.is_out:
+    membership = folder.membership
+    if task is None or folder.why_stopped is not None or membership.is_out or membership.has_ended:
         return False
     if task.root_state is not RootState.OK or has_twin(folder):
         return False
-    return task.is_settled and folder.membership.may_read and (other_members == 0 or task.heads_reached)
+    return task.is_settled and membership.may_read and (other_members == 0 or task.heads_reached)
 
 
 def has_twin(folder: RunningFolder) -> bool:

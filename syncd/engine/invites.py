@@ -53,6 +53,7 @@ class Why(Enum):
     REVOKED = "revoked"
     DENIED = "denied"
     FORBIDDEN = "forbidden"
+    SUSPENDED = "suspended"
 
 
 class Claim(IntEnum):

@@ -89,13 +89,18 @@ def takes_out(entry: SignedEntry, roster: Roster, device: DeviceId) -> bool:
     member, signer = roster.member_of(device), roster.device(entry.signer)
     if member is None or signer is None or entry.number <= roster.number:
         return False
-    if not any(_concerns(change, member, device) for change in entry.changes):
+    if not any(changes_on(entry, member, device)):
         return False
     who, public = signer
     if who.id != member.id and not (who.rights.allow(Action.REMOVE) and outranks(who.role, member.role)):
         return False
     verify(public.sign, Purpose.ENTRY, roster.folder_id, entry.body, entry.signature)
     return True
+
+
+def changes_on(entry: SignedEntry, member: Member, device: DeviceId) -> Iterator[Change]:
+    """What in an entry takes out this device of a member."""
+    return (change for change in entry.changes if _concerns(change, member, device))
 
 
 def _concerns(change: Change, member: Member, device: DeviceId) -> bool:

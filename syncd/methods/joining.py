@@ -57,6 +57,7 @@ _REFUSALS: Final = {
     Refusal.REVOKED: ("the invitation was revoked", "SY-PAIR-10"),
     Refusal.DENIED: ("the request was denied", "SY-PAIR-05"),
     Refusal.FORBIDDEN: ("the inviter may not admit anybody", "SY-PAIR-10"),
+    Refusal.SUSPENDED: ("the membership that this device has there is suspended", "SY-TRUST-06"),
     Refusal.UNAVAILABLE: ("the folder is stopped at the inviter", "SY-PAIR-08"),
     Refusal.UNKNOWN: ("the invitation was refused", "SY-PAIR-10"),
 }

@@ -74,6 +74,7 @@ class Refusal(IntEnum):
     DENIED = 6  # by a person
     FORBIDDEN = 7  # the maker may not admit anybody (any more)
     UNAVAILABLE = 8  # the folder is stopped, or the inviter shuts down
+    SUSPENDED = 9  # the device is a member's who is suspended
     UNKNOWN = 99  # a reason of a newer version
 
 
