@@ -16,7 +16,7 @@ from syncd.folder.ground import Ground, Withheld
 from syncd.folder.proving import Copies
 from syncd.model.cipher import max_ciphertext
 from syncd.store import proofs, pruning
-from syncd.store.pruning import Collection, Marking
+from syncd.store.pruning import Collection, Marking, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,10 @@ class Collector:
 
     async def prune(self, *, dry_run: bool) -> Pruned:
         """Let go of what may go. A dry run asks others as well, but has nobody promise anything."""
-        policy: Policy = await self._db(pruning.db_effective, self._store)
+        terms: Terms = await self._db(pruning.db_terms, self._store)
+        policy = terms[0]
         for tiers in ladder(policy):
-            marking, withheld = await self._mark(Policy(tiers, policy.floor), policy, hold=not dry_run)
+            marking, withheld = await self._mark(Policy(tiers, policy.floor), terms, hold=not dry_run)
             collection = await self._db(pruning.db_collection, self._store, marking)
             fits = policy.space_bytes is None or collection.kept_bytes <= policy.space_bytes
             if fits:
@@ -63,15 +64,15 @@ class Collector:
             marking.pruned, collection.freed, collection.kept_bytes, len(collection.packs), keep, not fits, withheld
         )
 
-    async def _mark(self, narrow: Policy, policy: Policy, *, hold: bool) -> tuple[Marking, Withheld]:
+    async def _mark(self, narrow: Policy, terms: Terms, *, hold: bool) -> tuple[Marking, Withheld]:
         """Mark what has to stay: what is promised, here or to others, and what others have not proved to hold."""
         store, now = self._store, self._ground.clock.now()
         wanted = await self._db(pruning.db_copies, store)
         came = await self._db(pruning.db_arrivals, store, now)
-        marking = Marking(store, await self._db(pruning.db_promise, store, narrow, now, UTC), came)
+        marking = Marking(store, await self._db(pruning.db_promise, store, narrow, now, UTC), came, terms)
         if wanted:
             marking.others = frozenset(store.others)
-            marking.wider = await self._db(pruning.db_folder_promise, store, policy, now, UTC)
+            marking.wider = await self._db(pruning.db_folder_promise, store, terms[0], now, UTC)
         while await self._db(marking.db_step):
             pass
         held = await self._db(proofs.db_held, store, now)
@@ -99,4 +100,4 @@ class Collector:
                     size += some[-1].size
                 rewritten = await self._ground.blocking(pruning.rewrite, self._store, some)
                 if not await self._db(pruning.db_exchange, self._store, marking, rewritten, self._ground.clock.now()):
-                    return  # somebody has published meanwhile, or was promised something: another time
+                    return  # somebody has published meanwhile, or something was promised: another time

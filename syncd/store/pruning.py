@@ -102,6 +102,14 @@ def db_folder_promise(store: FolderStore, policy: Policy, now: float, zone: tzin
     return db_promise(store, replace(policy, tiers=(*policy.tiers, *DEFAULT.tiers)), now, zone)
 
 
+Terms: TypeAlias = tuple[Policy, tuple[int, ...]]
+"""What a promise is made of: what people and the roster want, and the moments that have a name."""
+
+
+def db_terms(store: FolderStore) -> Terms:
+    return db_effective(store), tuple(one.at_ms for one in snapshots.db_list(store))
+
+
 def db_arrivals(store: FolderStore, now: float) -> Arrivals:
     """When each changeset came here, the latest included."""
     note_arrivals(store.connection, int(now * 1000))
@@ -133,6 +141,8 @@ class Marking:
     store: FolderStore
     promise: Promise
     came: Arrivals
+    terms: Terms
+    """Of the promise: what people want meanwhile is not what was marked."""
     wider: Promise | None = None
     """What the folder promises as a whole, if that matters."""
     others: frozenset[DeviceId] = frozenset()
@@ -342,8 +352,11 @@ def _put(store: FolderStore, builder: PackBuilder) -> Pack:
 
 def db_exchange(store: FolderStore, marking: Marking, rewritten: Rewritten, now: float) -> bool:
     """Let the new packs take the place of the old ones. False, and nothing is done, if changesets have come since the
-    marking, which may speak of blocks that were not marked, or if one of these was promised to another device."""
+    marking, which may speak of blocks that were not marked, if one of these was promised to another device, or if
+    people promise something else by now."""
     if store.journal.newest_seq() != marking.newest or not proofs.db_held(store, now) <= marking.kept:
+        return False
+    if db_terms(store) != marking.terms:
         return False
     if not marking.others <= store.others:  # whoever has left since may have been the one that proved it
         return False

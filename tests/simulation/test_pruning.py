@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC
+from typing import Any
 
 import pytest
 import trio
@@ -101,7 +102,8 @@ async def test_pack_that_comes_during_the_marking_is_left_alone(
     policy = Policy((Tier(Step.YEAR, 1),), ())
     store.connection.execute("DELETE FROM snapshot")
     now = world[0]["bob"].clock.now()
-    marking = Marking(store, pruning.db_promise(store, policy, now, UTC), pruning.db_arrivals(store, now))
+    promise, came = pruning.db_promise(store, policy, now, UTC), pruning.db_arrivals(store, now)
+    marking = Marking(store, promise, came, pruning.db_terms(store))
     marking.db_step()
     builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
     cipher = store.keyring.cipher()
@@ -115,6 +117,34 @@ async def test_pack_that_comes_during_the_marking_is_left_alone(
     chosen = pruning.db_collection(store, marking).packs
     assert chosen
     assert late.name not in {use.name for use in chosen}
+
+
+@pytest.mark.parametrize("grows", ["snapshot", "retention", "roster"])
+async def test_promise_that_grows_during_a_collection_is_kept(
+    world: tuple[World, list[int]], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, grows: str
+) -> None:
+    """Others may take minutes to prove what they hold."""
+    bob, moments = world[0]["bob"], world[1]
+    store = bob.task.store
+    store.connection.execute("DELETE FROM snapshot")
+    pruning.db_set_policy(store, Policy((Tier(Step.ALL, 1),), (), copies=0))
+    rewrite = pruning.rewrite
+
+    def rewrite_meanwhile(*arguments: Any) -> pruning.Rewritten:
+        match grows:
+            case "snapshot":
+                snapshots.db_add(store, "before the move", moments[1], bob.clock.now())
+            case "retention":
+                pruning.db_set_policy(store, Policy((Tier(Step.ALL, 30),), (), copies=0))
+            case _:
+                store.asked_tiers = (Tier(Step.ALL, 30),)
+        return rewrite(*arguments)
+
+    monkeypatch.setattr(pruning, "rewrite", rewrite_meanwhile)
+    await bob.task.archivist.prune(dry_run=False)
+    assert [lacking(bob, at_ms) for at_ms in moments] == [0] * 5
+    await bob.task.archivist.prune(dry_run=False)
+    assert lacking(bob, moments[1]) == 0
 
 
 async def test_clock_that_jumps_takes_nothing_for_old(

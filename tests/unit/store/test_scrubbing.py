@@ -22,6 +22,7 @@ from syncd.store.pruning import (
     db_exchange,
     db_promise,
     db_retire_damaged,
+    db_terms,
     db_to_scrub,
     rescue,
     rewrite,
@@ -160,7 +161,8 @@ async def test_block_of_two_packs_goes_from_one_only_if_it_is_whole_in_the_other
         damaged = bytearray(shelf(store).files[name])
         damaged[at] ^= 1
         shelf(store).files[name] = bytes(damaged)
-    marking = Marking(store, db_promise(store, DEFAULT, LATER, UTC), db_arrivals(store, LATER))
+    promise, came = db_promise(store, DEFAULT, LATER, UTC), db_arrivals(store, LATER)
+    marking = Marking(store, promise, came, db_terms(store))
     while marking.db_step():
         pass
     marking.kept = {both.pid}
