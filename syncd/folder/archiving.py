@@ -57,7 +57,6 @@ class Archivist:
         self._collector = Collector(ground, copies)
         self._collected_at = ground.clock.monotonic()
         self._seen_at = (ground.clock.now(), ground.clock.monotonic())
-        self._jumped_at: float | None = None
         self._changes = -1
         """Of the rows, before it was looked up what is due next."""
         self._due: tuple[float, float] = -inf, -inf
@@ -80,6 +79,7 @@ class Archivist:
                 self._due = self._clock.now(), await self._db(self._db_next_due)
                 if is_due and self._ground.rights.exchanges:
                     self._collected_at = self._clock.monotonic()
+                    await self._db(self._drop_snapshots)  # not at a start either, when nobody knows of the clock
                     await self.prune(dry_run=False)
             except TreeError as error:
                 log.warning("folder %s: its history waits: %s", self._ground.name, error)
@@ -106,7 +106,7 @@ class Archivist:
         self._seen_at = now, running
         if not -JUMP_S < ahead_s < JUMP_S:
             log.warning("folder %s: the clock jumped by %.0f s; old versions wait", self._ground.name, ahead_s)
-            self._jumped_at = self._collected_at = running
+            self._collected_at = running
 
     # snapshots -----------------------------------------------------------------------------------------------
 
@@ -118,8 +118,9 @@ class Archivist:
             return
         name = datetime.fromtimestamp(now, UTC).strftime("auto-%Y-%m-%dT%H:%M")
         snapshots.db_add(self._store, name, int(now * 1000), now, snapshots.BY_SCHEDULE)
-        if self._jumped_at is None or self._clock.monotonic() >= self._jumped_at + COLLECT_EVERY_S:
-            snapshots.db_drop_scheduled(self._store, int((now - KEEP_SNAPSHOTS_S) * 1000))
+
+    def _drop_snapshots(self) -> None:
+        snapshots.db_drop_scheduled(self._store, int((self._clock.now() - KEEP_SNAPSHOTS_S) * 1000))
 
     # scrub ---------------------------------------------------------------------------------------------------
 

@@ -193,7 +193,7 @@ async def test_space_shrinks_the_promise_down_to_its_floor_and_no_further(
 async def test_snapshots_are_taken_twice_a_day_and_after_a_sleep_once(
     world: tuple[World, list[int]], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archiving, "COLLECT_EVERY_S", ROUND_S)
+    monkeypatch.setattr(archiving, "COLLECT_EVERY_S", 3 * ROUND_S)
     bob = world[0]["bob"]
     store = bob.task.store
     store.connection.execute("DELETE FROM snapshot")
@@ -201,10 +201,24 @@ async def test_snapshots_are_taken_twice_a_day_and_after_a_sleep_once(
         Calendar.days += hours / 24
         await trio.sleep(1.1 * ROUND_S)
         assert len(snapshots.db_list(store)) == count
-    for days, count in ((91, 5), (0.5, 2)):  # none goes because the clock jumped, but once it goes on
+    for days, rounds, count in ((91, 1.1, 5), (0.5, 4, 2)):  # none goes because the clock jumped, but once it goes on
         Calendar.days += days
-        await trio.sleep(1.1 * ROUND_S)
+        await trio.sleep(rounds * ROUND_S)
         assert len(snapshots.db_list(store)) == count
+
+
+async def test_start_with_a_clock_that_is_ahead_forgets_no_snapshot(
+    world: tuple[World, list[int]], autojump_clock: MockClock
+) -> None:
+    net = world[0]
+    bob = net["bob"]
+    before = {one.name for one in snapshots.db_list(bob.task.store)}
+    assert before
+    await bob.stop()
+    Calendar.days += 400
+    await net.start(bob)
+    await trio.sleep(1.1 * ROUND_S)
+    assert {one.name for one in snapshots.db_list(bob.task.store)} > before
 
 
 async def test_power_cut_at_any_step_of_a_collection_loses_nothing_promised(
