@@ -4,9 +4,10 @@ A new database takes all steps at once, in one transaction; for one that is olde
 the steps a new one has as well.
 
 Each step commits together with the record that it was done, so a cut between two is no trouble (the database is in WAL
-mode: what was committed first is kept first). The copy is for the
-people: a program of before cannot read what a newer one wrote, and with the copy it need not. Whoever goes back loses
-what was noted since; the folder finds out that its database is an older one and catches up with the disk and the peers.
+mode: what was committed first is kept first). The copy is for the people, and of before the first step, however often a
+a later one fails: a program of before cannot read what a newer one wrote, and with the copy it need not. Whoever goes back
+loses what was noted since; the folder finds out that its database is an older one and catches up with the disk and the
+peers.
 """
 
 from __future__ import annotations
@@ -114,8 +115,12 @@ def migrate(connection: sqlite3.Connection, steps: Steps, newest: int, tell: OnP
     if not pending:
         return
     path = file_of(connection)
-    if path is not None:
+    done = 1 + len(steps.all) - len(pending)
+    (at_first,) = connection.execute("PRAGMA application_id").fetchone()  # in the file, while a migration is under way
+    if path is not None and not (0 < at_first < done and copies(path)):  # else this is half of the way
         keep_copy(connection, path, newest, tell)
+        at_first = done
+    connection.execute(f"PRAGMA application_id={at_first}")
     name = "a new database" if path is None else path.name
     began = time.monotonic()
     connection.set_progress_handler(
@@ -126,6 +131,7 @@ def migrate(connection: sqlite3.Connection, steps: Steps, newest: int, tell: OnP
     connection.execute("PRAGMA synchronous=NORMAL")
     try:
         migrations.apply(database)
+        connection.execute("PRAGMA application_id=0")
     except sqlite3.Error as error:
         fix = "syncd db rollback and the version of before; please report it"
         raise MigrationFailed(

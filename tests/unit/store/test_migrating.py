@@ -149,6 +149,28 @@ def test_failed_step_loses_nothing_and_is_no_damage(home: Path) -> None:
     assert content(home / "x.db") == ({"t1", "t2", "t3"}, [("precious",)])
 
 
+def test_step_that_fails_again_and_again_costs_no_copy_of_before(home: Path) -> None:
+    """A service manager starts the program anew, and the step fails anew: half of the way is none to go back to."""
+    for _ in range(2):
+        with pytest.raises(MigrationFailed):
+            migrate(home, 3, fails=True)
+    migrate(home, 3)
+    (copy,) = copies(home / "x.db")
+    assert content(copy) == ({"t1"}, [("precious",)])
+
+
+def test_migration_to_the_same_format_once_more_is_copied_anew(home: Path) -> None:
+    migrate(home, 3)
+    with contextlib.closing(sqlite3.connect(home / "x.db")) as connection:
+        connection.execute("INSERT INTO t1 VALUES ('written since')")
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name='m003'")
+        connection.execute("DROP TABLE t3")
+        connection.commit()
+    migrate(home, 3)
+    (copy,) = copies(home / "x.db")
+    assert content(copy)[1] == [("precious",), ("written since",)]
+
+
 def test_full_disk_is_told_with_numbers_before_anything_is_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 1000))
