@@ -4,10 +4,10 @@ A new database takes all steps at once, in one transaction; for one that is olde
 the steps a new one has as well.
 
 Each step commits together with the record that it was done, so a cut between two is no trouble (the database is in WAL
-mode: what was committed first is kept first). The copy is for the people, and of before the first step, however often a
-a later one fails: a program of before cannot read what a newer one wrote, and with the copy it need not. Whoever goes back
-loses what was noted since; the folder finds out that its database is an older one and catches up with the disk and the
-peers.
+mode: what was committed first is kept first). The copy is for the people: a program of before cannot read what a newer
+one wrote, and with the copy it need not. It is of before the first step, however often a later one fails. Whoever goes
+back loses what was noted since; the folder finds out that its database is an older one and catches up with the disk and
+the peers.
 """
 
 from __future__ import annotations
