@@ -272,7 +272,7 @@ def m015_came(db: Executes) -> None:
     """By when, on this device's clock, the changesets up to a number had come: see `store.moments`. Of those that are
     here nobody knows."""
     db.execute("CREATE TABLE came(seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL)")
-    db.execute("INSERT INTO came SELECT max(seq), 0 FROM changeset HAVING max(seq) NOTNULL")
+    db.execute("INSERT INTO came SELECT seq, 0 FROM changeset ORDER BY seq DESC LIMIT 1")
 
 
 @DEVICE
