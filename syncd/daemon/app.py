@@ -91,6 +91,8 @@ class Daemon:
         self._transfers.pace.names_of = self._names_of
         self.databases = OpenDatabases()
         self._started: dict[FolderId, _Started] = {}
+        self._leaving: dict[FolderId, trio.Event] = {}
+        """Folders that are being forgotten, until nothing of them is at work any more."""
         self._in_order: list[RunningFolder] | None = None
         """They all, by name; None: they have changed since."""
         self._heard: dict[bytes, Found] = {}
@@ -179,7 +181,11 @@ class Daemon:
 
         A database of that folder which is there already is of a time in which this device was in it before. What it
         says stood under another root, and would be missed in this one: it is set aside, as absence is no deletion.
+
+        Waits until a leaving of it is over, which would take away what is begun here.
         """
+        if (leaving := self._leaving.get(row.id)) is not None:
+            await leaving.wait()
         tree = self.seams.trees.open(row.path, str(self.settings.home))
         run, name = self.seams.workers.run_blocking, database_name(row.id)
         try:
@@ -202,13 +208,17 @@ class Daemon:
         self.connections.close_folder(folder.id)
         self._take_out(folder)
         self.rescue.forget(folder.id)
-        with trio.CancelScope(shield=True):
-            await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
-            await self.installation.keep_copy()
-            self._tell()
-            if folder.ended is not None:
-                await folder.ended.wait()
-            await self._forget_files(folder)
+        leaving = self._leaving[folder.id] = trio.Event()
+        try:
+            with trio.CancelScope(shield=True):
+                await self.installation.on_disk(self.installation.db.forget_folder, folder.id)
+                await self.installation.keep_copy()
+                self._tell()
+                await _wait_ended(folder)
+                await self._forget_files(folder)
+        finally:
+            del self._leaving[folder.id]
+            leaving.set()
 
     async def _forget_files(self, folder: RunningFolder) -> None:
         """What cannot be removed now stays: nobody believes it any more (`mark_root`)."""
@@ -221,12 +231,17 @@ class Daemon:
             log.warning("folder %s: not all that the home knew of it is removed: %s", folder.name, error)
 
     async def move_folder(self, folder: RunningFolder, path: bytes, *, is_there: bool) -> None:
-        """Let a folder lie elsewhere: stop it, move its directory unless that `is_there`, and go on."""
+        """Let a folder lie elsewhere: stop it, move its directory unless that `is_there`, and go on.
+
+        It begins anew when all of it has ended: what a thread still does would be taken for what a crash had left.
+        """
         folder.scope.cancel()
         folder.membership.uninstall()
         self._take_out(folder)
         row = replace(folder.row, path=path)
         try:
+            with trio.CancelScope(shield=True):
+                await _wait_ended(folder)
             if not is_there:
                 await self.seams.workers.run_blocking(self.seams.trees.move_root, folder.row.path, path)
         except TreeError:
@@ -497,6 +512,12 @@ class Daemon:
     def _tell(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
+
+
+async def _wait_ended(folder: RunningFolder) -> None:
+    """Until all that a stopped folder had open is closed."""
+    if folder.ended is not None:
+        await folder.ended.wait()
 
 
 def _not_listening(address: str, error: OSError) -> ConfigError:

@@ -258,7 +258,8 @@ class SimWorkers:
 
     def __init__(self, seed: object, latency_s: float) -> None:
         self._random = randomness.Random(str(seed))
-        self._latency_s = latency_s
+        self.latency_s = latency_s
+        """The most that a call takes, before or after it is done."""
         self._lanes: dict[str, trio.Lock] = {}
         self.steps_left: int | None = None
         """Steps until the power fails."""
@@ -282,7 +283,7 @@ class SimWorkers:
             lock.release()
 
     async def _run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        waits_s = self._random.uniform(-self._latency_s, self._latency_s)  # before it begins, or after it has ended
+        waits_s = self._random.uniform(-self.latency_s, self.latency_s)  # before it begins, or after it has ended
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._pass_time(waits_s)
         try:

@@ -9,8 +9,11 @@ from syncd.cli.folders import leave_line
 from syncd.daemon.running import database_name
 from syncd.errors import TrustError
 from syncd.store.packing import PACK_AFTER_S
+from syncd.treetypes import NotSupported
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
+from tests.helpers.tasks import SimWorkers
 from tests.simulation.removing import names, write
+from tests.simulation.test_come_back import until
 
 FILES = {f"file {number}" for number in range(12)}
 ELSEWHERE = "/bert/elsewhere"
@@ -143,3 +146,49 @@ def test_who_comes_back_to_the_same_directory_deletes_nothing_as_the_join_says()
             assert len([name for name in names(computer) if name.startswith("file 2")]) == 2, computer.name
 
     simulate(story, 1, ("ana", "bert"))
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_who_joins_again_while_the_leaving_still_ends_begins_behind_it(seed: int) -> None:
+    """A disk that takes its time: what ends takes nothing away that has begun, and nobody works beside it."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = await equal_pair(simulation)
+        before, workers = bert.folder, bert.daemon.seams.workers
+        assert isinstance(workers, SimWorkers) and before.ended is not None
+        usual_s, workers.latency_s = workers.latency_s, 100.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave, bert)
+            await until(lambda: not bert.daemon.installation.db.folders())
+            workers.latency_s = usual_s
+            await come_back(ana, bert, ELSEWHERE)
+            assert before.ended.is_set()
+        assert bert.databases.has(database_name(before.id))
+        assert there(bert, ELSEWHERE) == FILES == names(ana)
+
+    simulate(story, seed, ("ana", "bert"))
+
+
+def test_folder_that_moves_begins_when_all_that_it_had_open_is_closed() -> None:
+    """Else two are at work on one directory and one database, and the second takes the first for a crash."""
+
+    async def story(simulation: Simulation) -> None:
+        _, bert = await equal_pair(simulation)
+        before = bert.folder
+        assert before.ended is not None
+        workers = bert.daemon.seams.workers
+        assert isinstance(workers, SimWorkers)
+        usual_s, workers.latency_s = workers.latency_s, 100.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_move, bert)
+            await until(lambda: not bert.daemon.folders)
+            await until(lambda: bool(bert.daemon.folders))
+            assert before.ended.is_set()
+            workers.latency_s = usual_s
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+async def _move(computer: SimComputer) -> None:
+    with pytest.raises(NotSupported):  # a simulated folder lies where it lies, and goes on there
+        await computer.daemon.move_folder(computer.folder, ELSEWHERE.encode(), is_there=False)
