@@ -51,14 +51,15 @@ def leave(
     """Leave a folder: this device stops syncing it and its membership ends. The files stay on this disk.
 
     What the home knew of it goes: names, journals, keys. Old versions stay: sealed in the home (blocks/), or, if they
-    are not packed yet, in .syncd/old of the directory.
+    are not packed yet, in .syncd/old of the directory. Without another member nobody opens those that are sealed again.
     """
     params = here(folder)
     before = session.call("folder.leave", **params, dry_run=True)
     if session.flags.dry_run:
-        session.show(before, lambda: f"Would leave {leave_line(before)}")
+        session.show(before, lambda: [f"Would leave {leave_line(before)}", *lost_lines(before)])
         return
-    session.terminal.talk(f"Leaving {leave_line(before)}")
+    for line in (f"Leaving {leave_line(before)}", *lost_lines(before)):
+        session.terminal.talk(line)
     session.confirm("Leave it?")
     done = session.call("folder.leave", **params, dry_run=False)
     session.show(done, lambda: f"Left {leave_line(done)}")
@@ -74,6 +75,20 @@ def leave_line(left: Json) -> str:
     counted = left["files"] or left["bytes"]
     files = f"The {text.files_and_bytes(left['files'], left['bytes'])}" if counted else "All files"
     return f"{text.escape(left['name'])}. {files} in {text.escape(left['path'])} stay."
+
+
+def lost_lines(left: Json) -> list[str]:
+    """What goes with it that nobody else has."""
+    lines = []
+    if left["alone"] and left["packed_bytes"]:
+        size = text.size(left["packed_bytes"])
+        lines.append(f"No other computer is in this folder: {size} of old versions can never be read again.")
+        lines.append("To keep some of them, first: syncd restore, or syncd export")
+    if not left["alone"] and left["only_here_since"] is not None:
+        lines.append(
+            "Not all that was changed here is known to be on another computer yet; the rest will not get there."
+        )
+    return lines
 
 
 def folder_lines(folders: list[Json]) -> list[str]:

@@ -351,6 +351,10 @@ class DaemonApi:
             "path": as_text(folder.row.path),
             "files": counts.files,
             "bytes": counts.size,
+            "alone": not folder.membership.devices(),
+            "old_bytes": counts.old_bytes,
+            "packed_bytes": counts.packed_bytes,
+            "only_here_since": None if task is None else moment(task.replication.only_here_since),
         }
         _demand_another_owner(folder)
         if not params["dry_run"]:

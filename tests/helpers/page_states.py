@@ -373,7 +373,16 @@ def script(state: Json, **answers: Any) -> Script:
             "uptime_s": 86_400.0 * 3,
         },
         "key.show": {"id": "SY1-KPTX3-Q7MNA-22WLC-0FHDR", "words": "carpet-tennis", "name": "ben-desktop"},
-        "folder.leave": {"name": "Photos", "path": "/home/anna/Photos", "files": 12_408, "bytes": 51_600_000_000},
+        "folder.leave": {
+            "name": "Photos",
+            "path": "/home/anna/Photos",
+            "files": 12_408,
+            "bytes": 51_600_000_000,
+            "alone": True,
+            "old_bytes": 0,
+            "packed_bytes": 1_200_000_000,
+            "only_here_since": None,
+        },
         "member.remove": {
             "name": "Photos",
             "member": {"id": "bb" * 16, "name": "nas", "role": "editor", "devices": 1},

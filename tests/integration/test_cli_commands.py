@@ -25,7 +25,8 @@ REMOVED = {
     "schema": "syncd.member.remove/1", "folder": FOLDER_ID, "name": "Photos", "epoch": 3, "epoch_id": EPOCH_ID,
     "member": {"id": "11" * 16, "name": "anna", "role": "editor", "devices": 1}, "pending": ["nas"],
 }  # fmt: skip
-LEFT = {"schema": "syncd.folder.leave/1", "folder": FOLDER_ID, "name": "Photos", "path": "/p", "files": 2, "bytes": 10}
+LEFT = {"schema": "syncd.folder.leave/1", "folder": FOLDER_ID, "name": "Photos", "path": "/p", "files": 2, "bytes": 10,
+    "alone": False, "old_bytes": 0, "packed_bytes": 3 << 20, "only_here_since": None}  # fmt: skip
 JOIN_REQUEST = {
     "id": "r1", "kind": "join", "folder": FOLDER_ID, "name": "Photos", "since": "2020-01-01T00:00:00Z",
     "member": "anna", "host": "anna-laptop", "system": "macOS", "address": "10.0.0.2", "words": "tulip-orbit",
@@ -193,6 +194,28 @@ def test_nothing_is_taken_away_without_a_yes(cli: Cli, tmp_path: Path, line: str
         told = cli(*line.split(), "--json")
     assert (told.code, told.error["try"]) == (2, "give --yes")
     assert [params["dry_run"] for _, params in api.calls] == [True]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("left", "is_told"),
+    [
+        ({"alone": True}, ["3.0 MiB of old versions can never be read again", "syncd export"]),
+        ({"only_here_since": "2026-11-20T12:00:00Z"}, ["the rest will not get there"]),
+        ({"alone": True, "packed_bytes": 0}, []),
+        ({}, []),
+    ],
+    ids=["alone", "not sent yet", "alone without a past", "like anybody"],
+)
+def test_who_leaves_is_told_before_what_goes_with_it(
+    cli: Cli, tmp_path: Path, left: dict[str, object], is_told: list[str], dry_run: bool
+) -> None:
+    with scripted_daemon(tmp_path, {**ANSWERS, "folder.leave": {**LEFT, **left}}) as api:
+        told = cli("folder", "leave", "Photos", *(["--dry-run"] if dry_run else []))
+    assert [params["dry_run"] for _, params in api.calls] == [True]
+    said = told.out + told.err
+    assert all(word in said for word in is_told)
+    assert is_told or not any(word in said for word in ("never", "will not get there"))
 
 
 @pytest.mark.parametrize("line", ["member remove Photos anna", "folder leave Photos"])

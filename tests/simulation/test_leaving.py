@@ -99,6 +99,8 @@ def test_old_versions_that_were_packed_are_there_again_for_who_comes_back() -> N
         await simulation.settle()
         await trio.sleep(4 * PACK_AFTER_S)
         assert (await bert.status())["history"]["packs"] == 1
+        left = await bert.call("folder.leave", folder=FOLDER, dry_run=True)
+        assert (left["alone"], left["only_here_since"]) == (False, None) and left["packed_bytes"] > 0
         await leave(bert)
         await come_back(ana, bert, bert.path)
         await simulation.settle()
