@@ -43,7 +43,7 @@ from syncd.store.apart import Called, Fill, Rooms, has_left_out
 from syncd.store.deaths import Deaths
 from syncd.store.joining import NO_BIRTHS, Births, Joined, Source, Sources, join_records
 from syncd.store.keyring import Keyring
-from syncd.store.moments import note_deletions, note_moment
+from syncd.store.moments import count_from, note_apart, note_deletions, note_moment
 from syncd.store.rows import NodeRow
 
 APPLIED, QUARANTINED, FORKED = 1, 2, 3
@@ -303,7 +303,7 @@ class Journal:
             called.came(head.changeset)
             journal = self._journal(head.device, head.incarnation)
             source = self._insert(journal, head, changeset, body, number, QUARANTINED)
-            note_moment(self._db, source.seq, changeset.time_ms, past.seqs)
+            note_apart(self._db, source.seq, changeset.time_ms, past.seqs)
             return Accepted(Verdict.QUARANTINED, source.seq)
         called.came(head.changeset)
         journal = self._journal(head.device, head.incarnation)
@@ -346,6 +346,7 @@ class Journal:
         """Let a quarantined changeset count, because someone with rights had seen it."""
         journal = self._journal(head.device, head.incarnation)
         self._db.execute("UPDATE changeset SET state=? WHERE seq=?", (APPLIED, seq))
+        count_from(self._db, seq, changeset.time_ms)
         self._move_tip(journal, head)
         source = Source(seq, head.changeset, changeset.lamport, head.device, changeset.author_name)
         self.sources.add(source)

@@ -18,8 +18,24 @@ from collections.abc import Iterable
 
 def note_moment(connection: sqlite3.Connection, seq: int, time_ms: int, seen: Iterable[int]) -> None:
     """A changeset has come, and names these. Inside the caller's transaction."""
-    connection.execute("INSERT OR REPLACE INTO moment VALUES (?,?)", (seq, time_ms))
+    note_apart(connection, seq, time_ms, seen)
+    count_from(connection, seq, time_ms)
+
+
+def note_apart(connection: sqlite3.Connection, seq: int, time_ms: int, seen: Iterable[int]) -> None:
+    """The same of one that does not count: its label moves nothing in time, and it is not earlier than what it has
+    seen. Inside the caller's transaction."""
     connection.executemany("INSERT OR IGNORE INTO saw VALUES (?,?)", [(seq, one) for one in seen])
+    connection.execute(
+        "INSERT OR REPLACE INTO moment SELECT ?1, max(?2, coalesce(max(m.at_ms), 0)) "
+        "FROM saw s JOIN moment m ON m.seq=s.seen WHERE s.cs=?1",
+        (seq, time_ms),
+    )
+
+
+def count_from(connection: sqlite3.Connection, seq: int, time_ms: int) -> None:
+    """A changeset counts, with this label. Inside the caller's transaction."""
+    connection.execute("UPDATE moment SET at_ms=min(at_ms,?2) WHERE seq=?1", (seq, time_ms))
     # Whatever counts from an earlier moment already has nothing behind it that counts from a later one.
     connection.execute(
         "WITH RECURSIVE past(seq) AS (SELECT seen FROM saw WHERE cs=?1 UNION SELECT s.seen FROM past p "

@@ -22,7 +22,7 @@ from syncd.store import rows
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.journal import QUARANTINED
-from syncd.store.moments import counting_at, note_moment
+from syncd.store.moments import count_from, counting_at, note_apart
 from syncd.store.rows import ROOT_ROW
 
 OPENED_AT_ONCE = 64
@@ -231,8 +231,9 @@ def db_note_past(store: FolderStore) -> int:
         seen = [kept.seq for kept in store.named_by(changeset)]
         known = rows.read_nids(store.connection, [record.node for record in changeset.records])
         with Transaction(store.connection):
-            note_moment(store.connection, seq, changeset.time_ms, seen)
+            note_apart(store.connection, seq, changeset.time_ms, seen)
             if state != QUARANTINED:
+                count_from(store.connection, seq, changeset.time_ms)
                 _note_records(store.connection, seq, changeset.records, {nid: row.id for nid, row in known.items()})
     return len(missing)
 

@@ -141,6 +141,19 @@ def test_everything_of_a_removed_author_is_kept_aside_and_holds_up_nobody(stores
     assert len(told.heads) == 4  # others judge for themselves, and can follow what names these
 
 
+def test_removed_author_makes_nothing_older_before_somebody_with_rights_has_seen_it(stores: Stores) -> None:
+    """A label of 1970 moves all that it has seen: who asks for yesterday's tree would get today's."""
+    gone, cid, dan = Author("bob"), Author("cid"), Author("dan")
+    fine = [cid.publish(directory(1), time_ms=5_000), cid.publish(directory(2), time_ms=6_000)]
+    late = gone.publish(directory(3), seen=[cid], time_ms=1)
+    store = stores.open("ann", Roster(removed=["bob"]))
+    assert accept(store, *fine, late)[-1] is Verdict.QUARANTINED
+    times = "SELECT at_ms FROM moment ORDER BY seq"
+    assert store.connection.execute(times).fetchall() == [(5_000,), (6_000,), (6_000,)]
+    assert accept(store, dan.publish(directory(4), seen=[gone], time_ms=9_000)) == [Verdict.APPLIED]
+    assert store.connection.execute(times).fetchall() == [(1,), (1,), (1,), (9_000,)]
+
+
 def test_what_somebody_with_rights_had_seen_counts_with_all_its_past(stores: Stores) -> None:
     gone, cid = Author("bob"), Author("cid")
     late = [gone.publish(directory(1)), gone.publish(directory(2))]
