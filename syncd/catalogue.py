@@ -484,8 +484,8 @@ _ENTRIES = (
         "SY-TRUST-05",
         Exit.NOT_ALLOWED,
         "this device may not read the folder",
-        "Its member governs the folder without the right to read it. Nothing new comes here, and nothing goes.",
-        "syncd member role FOLDER MEMBER admin --can read, by somebody who has both rights",
+        "Its member governs the folder without the right to read it, or is a vault, which no version serves yet.",
+        "an owner or admin who has the right:  syncd member role FOLDER MEMBER editor, or admin --can read",
     ),
     Trouble(
         "SY-TRUST-06",

@@ -87,7 +87,7 @@ def role(
     session: Session,
     folder: _Folder,
     member: _Member,
-    role: Annotated[Role, Argument(metavar="ROLE", help="owner, admin, editor, viewer or vault.")],
+    role: Annotated[Role, Argument(metavar="ROLE", help="owner, admin, editor, viewer; a vault gets nothing yet.")],
     can: Annotated[list[str] | None, Option("--can", metavar="RIGHT", help="One more right.")] = None,
     cannot: Annotated[list[str] | None, Option("--cannot", metavar="RIGHT", help="One right less.")] = None,
 ) -> None:
@@ -97,6 +97,8 @@ def role(
     `--json` prints syncd.member.change/1.
     """
     given = f"{role}" + "".join(f" +{name}" for name in can or []) + "".join(f" -{name}" for name in cannot or [])
+    if role is Role.VAULT:
+        given += ", which cuts them off, as nothing serves vaults yet,"
     rights = {"role": str(role), "can": can or [], "cannot": cannot or []}
     _change(session, folder, member, "role", f"make {{who}} {given} in {{folder}}", **rights)
 

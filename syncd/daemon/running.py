@@ -103,7 +103,8 @@ class RunningFolder:
     @property
     def state(self) -> State:
         """What `status` shows."""
-        if self.why_stopped is not None or self.membership.is_out or self.membership.has_ended:
+        membership = self.membership
+        if self.why_stopped is not None or membership.is_out or membership.has_ended or not membership.may_read:
             return State.STOPPED
         if self.paused_until is not None:
             return State.PAUSED

@@ -68,6 +68,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
             why = f"it has {size(stat.size)} by now, and a rule leaves that out; others keep what it was before"
             why += f", {size(row.l_size or 0)}"
             fix = "change the rule; then what it is now is sent"
+    is_shared = not (is_ignored or is_alone or state == "unknown")
     return {
         "schema": "syncd.explain/1",
         "folder": folder.id.hex(),
@@ -86,7 +87,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
                 "name": folder.membership.member_name(device),
                 "connected": contact.connected,
                 "through": names_through(folder, contact.through),
-                "has": None if task is None or is_ignored or is_alone or not task.peer_is_level(device) else True,
+                "has": True if is_shared and task is not None and task.peer_is_level(device) else None,
             }
             for device, contact in contacts.items()
         ],

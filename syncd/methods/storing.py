@@ -83,7 +83,8 @@ class Storing:
 
 def copies_of(folder: RunningFolder, now: float) -> list[Copy]:
     """This device's copy of a folder, then those of the others by their names."""
-    own = Copy(THIS, now if is_in_sync(folder, 0) else None)
+    is_apart = folder.task is not None and folder.task.counts.only_here > 0
+    own = Copy(THIS, now if is_in_sync(folder, 0) and not is_apart else None)
     return [own, *(_copy(folder, device.id, now) for device in _others(folder))]
 
 

@@ -37,7 +37,7 @@ from syncd.store.draft import Desk, Draft, Examined
 from syncd.store.examine import Previous
 from syncd.store.joining import PENDING, read_heads
 from syncd.store.journal import QUARANTINED, Accepted, Journal, Kept, Membership, NoRight, Verdict, may_now
-from syncd.store.judging import judge_again, lost_with, maybe_counting, number_anew
+from syncd.store.judging import judge_again, let_ours_settle, lost_with, maybe_counting, number_anew
 from syncd.store.keyring import EpochKeyMissing, Keyring
 from syncd.store.locating import BlockSource, Name, Places, db_places_of
 from syncd.store.packs import Packs, Scratch
@@ -340,6 +340,8 @@ class FolderStore:
                     quarantined[kept.seq] = head, past
         for seq, (head, past) in sorted(quarantined.items()):
             self.journal.release(seq, head, past)
+        ours = [seq for seq, (head, _) in quarantined.items() if head.device == self.journal.device]
+        let_ours_settle(self.connection, ours)
         return len(quarantined)
 
     def named_by(self, changeset: Changeset) -> list[Kept]:

@@ -214,7 +214,7 @@ class Journal:
     ) -> Joined:
         roster_head = membership.head
         if not membership.may_publish(self.device, roster_head):
-            raise NoRight("this device may not publish in this folder", id="SY-TRUST-02")
+            raise NoRight("your role does not allow to write in this folder", id="SY-SHARE-04")
         own = self._own_journal()
         moved = self._moved_heads(own)
         previous = self._newest(own)

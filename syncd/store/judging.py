@@ -22,6 +22,7 @@ from syncd.store.joining import ONLY_HERE, PENDING, join_records, wake_siblings,
 from syncd.store.journal import QUARANTINED, Journal, Membership, may_now
 from syncd.store.lineage import note_odd
 from syncd.store.rows import NodeRow
+from syncd.store.survey import same_attributes, same_content
 
 OpenChangeset = Callable[[Head, bytes], Changeset | None]
 """None: it is sealed under an epoch that is not open here (any more), so nothing can be said of what stands in it."""
@@ -214,6 +215,18 @@ def _ours(connection: sqlite3.Connection, journal: Journal, late: set[int]) -> s
         )
         ours |= {node for (node,) in connection.execute(query, (journal.device, *part))}
     return ours
+
+
+def let_ours_settle(connection: sqlite3.Connection, seqs: Iterable[int]) -> None:
+    """These of our own count after all: what the disk still holds as they say stands no longer only here. What was
+    changed since goes on to."""
+    for part in rows.chunks(sorted(seqs)):
+        query = f"WHERE pending<>0 AND pending={ONLY_HERE} AND s_ccs IN ({rows.marks(part)})"
+        for row in rows.read(connection, query, tuple(part)):
+            is_in_place = (row.l_parent, row.l_name) == (row.parent, row.name)
+            if is_in_place and same_content(row) and same_attributes(connection, row):
+                row.pending = PENDING
+                rows.write(connection, [row])
 
 
 def _forget(connection: sqlite3.Connection, nodes: set[int], ours: set[int]) -> list[NodeRow]:

@@ -26,7 +26,7 @@ PAUSES: Final[Mapping[str, int | None]] = {"1h": 3_600, "8h": 8 * 3_600, "1d": 8
 PAUSE_WORDS: Final = {"1h": "for an hour", "8h": "for eight hours", "1d": "for a day", "always": "until I say so"}
 KEPT: Final = ("this", "both")
 MOST_DOWNLOADS: Final = 1_000_000
-GIVEN_ROLES: Final = ("editor", "viewer", "vault", "admin", "owner")
+GIVEN_ROLES: Final = ("editor", "viewer", "admin", "owner")
 
 
 @dataclass(frozen=True, slots=True)

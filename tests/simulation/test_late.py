@@ -52,3 +52,39 @@ def test_late_changes_are_shown_and_count_when_a_person_says_so() -> None:
         assert "after" not in names(cleo)
 
     simulate(story, 1)
+
+
+def test_what_counts_after_all_is_no_longer_only_where_it_was_made() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = simulation
+        write(ana, "plan", "as agreed")
+        link = await ana.share(uses=2)
+        for other in (bert, cleo):
+            await other.join(link)
+        await simulation.settle()
+        simulation.internet.partition([ana.host, bert.host], [cleo.host])
+        await ana.call("member.change", folder=FOLDER, member="cleo", what="role", role="viewer")
+        write(cleo, "plan", "as cleo sees it, who has not heard that she is a viewer")
+        for name in ("new", "then changed"):
+            write(cleo, name, "of hers")
+        await trio.sleep(30)
+        simulation.internet.heal()
+        await trio.sleep(60)
+        assert (await cleo.status())["only_here"] == 3
+        write(cleo, "then changed", "once more, as a viewer")
+        await trio.sleep(10)
+        (request,) = (await ana.call("requests", folder=None, cwd=None))["requests"]
+        with pytest.raises(SyncdError) as caught:
+            await cleo.call("approve", id=request["id"], role=None)
+        assert caught.value.id == "SY-SHARE-04"
+        await ana.call("approve", id=request["id"], role=None)
+        await simulation.settle([ana, bert])
+        await trio.sleep(30)
+        assert {"plan", "new", "then changed"} <= names(bert)
+        assert (await cleo.status())["only_here"] == 1
+        told = await cleo.call("explain", path=f"{cleo.path}/new")
+        assert (told["state"], "everybody's newest" in told["why"]) == ("synced", True)
+        told = await cleo.call("explain", path=f"{cleo.path}/then changed")
+        assert (told["state"], "only here" in told["why"]) == ("waiting", True)
+
+    simulate(story, 1)

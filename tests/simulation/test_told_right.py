@@ -171,3 +171,38 @@ def test_who_was_started_alone_says_that_nobody_was_reached_and_not_that_it_is_i
         assert (await bert.status())["state"] == "synced"
 
     simulate(story, 1, ("ana", "bert"))
+
+
+def test_of_a_name_that_nobody_knows_no_peer_is_said_to_have_it() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        write(ana, "letter", "words")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        told = await ana.call("explain", path=f"{ana.path}/lettre")
+        assert (told["state"], [peer["has"] for peer in told["peers"]]) == ("unknown", [None])
+        assert [peer["has"] for peer in (await ana.call("explain", path=f"{ana.path}/letter"))["peers"]] == [True]
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_may_not_read_is_not_said_to_be_in_sync() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        write(ana, "letter", "words")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        await ana.call("member.change", folder=FOLDER, member="bert", what="role", role="vault")
+        await trio.sleep(30)
+        write(ana, "letter", "other words")
+        await trio.sleep(30)
+        found = await bert.call("status")
+        assert (found["folders"][0]["state"], verdict(found)) == ("stopped", f"1 folder stopped: {FOLDER}.")
+        told = await bert.call("explain", path=f"{bert.path}/letter")
+        assert (told["state"], told["id"]) == ("problem", "SY-TRUST-05")
+        assert not any(peer["has"] for peer in told["peers"])
+        await ana.call("member.change", folder=FOLDER, member="bert", what="role", role="editor")
+        await simulation.settle()
+        assert (await bert.status())["in_sync"]
+
+    simulate(story, 1, ("ana", "bert"))
