@@ -106,13 +106,13 @@ class Lacking:
         return given_up
 
     async def _with_their_authors(self, wants: Sequence[tuple[Want, Cid]]) -> list[tuple[Want, Cid]]:
-        """Those of which whoever wrote them is here to be asked, or we did ourselves."""
+        """Those of which whoever wrote them is here to be asked, or we did ourselves, or nobody in the folder did."""
         if not wants:
             return []
         journal = self._ground.store.journal
         authors = await self._ground.db(lambda: [journal.sources[want.cs].device for want, _ in wants])
-        here = {journal.device, *self._ground.links}
-        return [one for one, author in zip(wants, authors, strict=True) if author in here]
+        away = self._ground.store.others - self._ground.links.keys()
+        return [one for one, author in zip(wants, authors, strict=True) if author not in away]
 
     def _note(self, wants: Sequence[tuple[Want, Cid]]) -> None:
         journal, connection = self._ground.store.journal, self._ground.store.connection
@@ -123,6 +123,8 @@ class Lacking:
                 source = journal.sources[want.cs]
                 where = "this computer" if source.device == journal.device else f"that of {source.author_name}"
                 why = f"nobody who is connected has kept this version, and it is gone on {where}, where it was written"
+                if source.device not in {journal.device, *self._ground.links}:
+                    why = f"nobody who is connected has kept this version, and its author {source.author_name} takes part no more"
                 counts.db_note_problem(
                     connection, want.node, want.path, "SY-FILE-11", why, fix, now, RETRY_S, lasting=True, lacks=cid
                 )

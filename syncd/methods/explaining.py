@@ -54,6 +54,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
         state, why, fix = "waiting", "its folder is paused", f"syncd resume {folder.name}"
     rule: str | None = None
     is_ignored = is_alone = False
+    row: NodeRow | None = None
     if task is not None:
         stat = await task.blocking(_maybe_stat, task, names)
         row = await task.db(row_at, task, names)
@@ -68,7 +69,8 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
             why = f"it has {size(stat.size)} by now, and a rule leaves that out; others keep what it was before"
             why += f", {size(row.l_size or 0)}"
             fix = "change the rule; then what it is now is sent"
-    is_shared = not (is_ignored or is_alone or state == "unknown")
+    is_lost = id_ == "SY-FILE-11" or (task is not None and row is not None and _is_with_nobody(task, row))
+    is_shared = not (is_ignored or is_alone or is_lost or state == "unknown")
     return {
         "schema": "syncd.explain/1",
         "folder": folder.id.hex(),
@@ -159,8 +161,16 @@ async def _explain(
             return "problem", problem.code, f"{problem.why} ({os.fsdecode(problem.path)})", problem.fix
         if not task.links:
             return "waiting", None, "no peer that may have it is connected", "start syncd on the other computer"
+        if _is_with_nobody(task, row):
+            why = "nobody who is connected has kept this version"
+            return "waiting", None, why, "start syncd on a computer that has it"
         return "waiting", None, "it is on its way", None
     return "synced", None, "it is the same here as everybody's newest", None
+
+
+def _is_with_nobody(task: FolderTask, row: NodeRow) -> bool:
+    """Whether something is lacking of it that no connected peer has."""
+    return any(want.node == row.id for want, _ in task.puller.with_nobody())
 
 
 def _only_here(folder: RunningFolder, row: NodeRow) -> tuple[str, str | None, str, str | None]:

@@ -11,7 +11,7 @@ import trio
 from syncd.folder import lacking, pulling
 from syncd.protocol.exchange import Link
 from syncd.store.counts import MAX_RETRY_S
-from tests.helpers.simulation import SimComputer, Simulation, simulate
+from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 
 SEED = 20261122
 NAMES = ("ana", "bert", "cleo", "dora")
@@ -168,3 +168,32 @@ def test_link_that_comes_and_goes_is_no_reason_to_ask_again_and_again() -> None:
 
     simulate(story, SEED, NAMES, keep=None)
     assert 1 < asked <= MOST_ASKED < links
+
+
+def test_what_only_somebody_had_who_takes_part_no_more_is_named_and_not_waited_for() -> None:
+    """Bert and Cleo had no room for it; then the computer of Ana, who wrote it, was lost, and taken out."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = simulation
+        await simulation.share_with_all(files=1)
+        await simulation.settle()
+        await ana.call("member.change", folder=FOLDER, member="bert", what="role", role="owner")
+        await simulation.settle()
+        for computer in (bert, cleo):
+            computer.disk.capacity = computer.disk.used
+        write(ana, FIRST, 1)
+        await trio.sleep(30)
+        await ana.stop()
+        for computer in (bert, cleo):
+            computer.disk.capacity = None
+        await trio.sleep(300)
+        told = await bert.call("explain", path=f"{bert.path}/picture 0")
+        assert (told["state"], "nobody who is connected" in told["why"]) == ("waiting", True)
+        assert not any(peer["has"] for peer in told["peers"])
+        await bert.call("member.remove", folder=FOLDER, member="ana")
+        await trio.sleep(300)
+        for computer in (bert, cleo):
+            assert await lacked(computer) == 1
+            assert (await computer.status())["in_sync"]
+
+    simulate(story, SEED, ("ana", "bert", "cleo"))
