@@ -116,6 +116,8 @@ async def _in_place(folder: RunningFolder, task: FolderTask, wish: Wish, dry_run
     foreseen = await task.db(restoring.db_foresee, task.store, when, part)
     if not foreseen.records and not await task.db(restoring.db_tree, task.store, when, part.path):
         raise nothing_there(part.path)
+    if (then_or_none := await task.db(restoring.db_called_then, task.store, when, part.path)) is not None:
+        raise _called_otherwise(folder, part.path, then_or_none)
     at_peers = await held_by_peers(task, foreseen.lacking)
     missing = [entry for entry in foreseen.lacking if entry.cid not in at_peers]
     incomplete: list[Path] = []
@@ -414,6 +416,16 @@ def keys_needed() -> Iterator[None]:
 def nothing_there(path: Path) -> SyncdError:
     name = as_text(b"/".join(path)) or "the folder"
     return SyncdError(f"there was nothing called {name} then", id="SY-HIST-01")
+
+
+def _called_otherwise(folder: RunningFolder, path: Path, then: Path) -> SyncdError:
+    old = escape(as_text(b"/".join(then)))
+    return SyncdError(
+        f"{escape(as_text(b'/'.join(path)))} was called {old} then",
+        id="SY-HIST-01",
+        why="It has been moved since, and nothing was called as it is now: to go back would only delete it.",
+        fix=f"the same with its name of then:  {escape(folder.name)}/{old}",
+    )
 
 
 def not_kept(missing: Missing) -> SyncdError:

@@ -118,6 +118,17 @@ def db_some_of_tree(store: FolderStore, moment: Moment, chances: Sequence[float]
     return past.tree_with(_counts(past, moment), [found[0] for found in drawn if found is not None])
 
 
+def db_called_then(store: FolderStore, moment: Moment, path: Path) -> Path | None:
+    """What that was called at a moment which stands at a path now, if nothing was called so then."""
+    past = Past(store)
+    counts, standing = _counts(past, moment), past.tree(lambda seq: True, path).get(path)
+    row = None if standing is None else rows.read_nids(store.connection, [standing.node]).get(standing.node)
+    if row is None or standing is None or past.tree(counts, path):
+        return None
+    then = past.tree_with(counts, [row.id])
+    return next((name for name, seen in then.items() if seen.node == standing.node), None)
+
+
 def _counts(past: Past, moment: Moment) -> Counts:
     before = moment.before
     if before is not None:

@@ -9,7 +9,7 @@ from ca.device import device_text
 from syncd.errors import SyncdError
 from syncd.verdict import verdict
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
-from tests.simulation.removing import write
+from tests.simulation.removing import names, write
 
 HERE = {"folder": FOLDER, "cwd": None}
 
@@ -204,5 +204,30 @@ def test_who_may_not_read_is_not_said_to_be_in_sync() -> None:
         await ana.call("member.change", folder=FOLDER, member="bert", what="role", role="editor")
         await simulation.settle()
         assert (await bert.status())["in_sync"]
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_restore_of_what_was_called_otherwise_then_says_so_instead_of_deleting_it() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        write(ana, "letter", "first words")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        await trio.sleep(5)
+        then_s = ana.clock.now()
+        await trio.sleep(5)
+        ana.disk.rename((b"letter",), (b"plan",))
+        await simulation.settle()
+        write(ana, "plan", "other words")
+        write(ana, "later", "made since")
+        await simulation.settle()
+        wish = {"at_s": then_s, "dry_run": False}
+        error = await refused(bert, "restore", path=f"{bert.path}/plan", **wish)
+        assert (error.id, f"{FOLDER}/letter" in (error.fix or "")) == ("SY-HIST-01", True)
+        await bert.call("restore", path=f"{bert.path}/letter", **wish)
+        await bert.call("restore", path=f"{bert.path}/later", **wish)
+        await simulation.settle()
+        assert names(ana) >= {"letter"} and "later" not in names(ana)
 
     simulate(story, 1, ("ana", "bert"))
