@@ -130,8 +130,8 @@ _ENTRIES = (
         "SY-HOME-05",
         Exit.FAILED,
         "the daemon gave no valid answer",
-        "The connection ended too early, or the program on the socket is of another version.",
-        "syncd stop, then start it again",
+        "The connection ended too early, it has much to do just now, or it is of another version.",
+        "ask again in a while; if it stays so:  syncd stop, then start it again",
     ),
     Trouble(
         "SY-HOME-06",

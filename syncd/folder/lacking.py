@@ -122,9 +122,10 @@ class Lacking:
             for want, cid in wants:
                 source = journal.sources[want.cs]
                 where = "this computer" if source.device == journal.device else f"that of {source.author_name}"
-                why = f"nobody who is connected has kept this version, and it is gone on {where}, where it was written"
+                lost = f"it is gone on {where}, where it was written"
                 if source.device not in {journal.device, *self._ground.links}:
-                    why = f"nobody who is connected has kept this version, and its author {source.author_name} takes part no more"
+                    lost = f"its author {source.author_name} takes part no more"
+                why = f"nobody who is connected has kept this version, and {lost}"
                 counts.db_note_problem(
                     connection, want.node, want.path, "SY-FILE-11", why, fix, now, RETRY_S, lasting=True, lacks=cid
                 )
