@@ -20,6 +20,7 @@ from syncd.engine.plan import (
     Move,
     Operation,
     Park,
+    Place,
     RemoveDir,
     Replace,
     Retire,
@@ -374,7 +375,8 @@ def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> 
     else:
         want.what, want.expected = What.CREATE, None
     path = survey.path(parent, name)
-    if path is None:
+    # What a row says of a name holds until a look says otherwise, also if nothing stands there any more.
+    if path is None or (want.what is not What.REPLACE and survey.is_taken(Place(parent, name), row)):
         return False
     want.parent, want.name, want.path = parent, name, path
     want.directory = None if want.what is What.REPLACE else survey.inode(parent)
@@ -416,6 +418,13 @@ def write_steps(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
             case Park() | SetAttributes():
                 pass
     connection.executemany("INSERT INTO step(what, node, copy, token, parent, name) VALUES (?,?,?,?,?,?)", lines)
+
+
+NAMED = (
+    f"SELECT l_parent AS parent, l_name AS name FROM intent WHERE what<>{int(What.REPLACE)} "
+    "UNION ALL SELECT parent, name FROM step WHERE parent IS NOT NULL"
+)
+"""Names that are just being given: until the rows say what came of that, no look gives them to another row."""
 
 
 def forget_steps(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, 
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Source, read_heads
 from syncd.store.journal import QUARANTINED
 from syncd.store.names import maybe_expected
-from syncd.store.prepare import expected_stat
+from syncd.store.prepare import NAMED, expected_stat
 from syncd.store.rows import DIR, NONE, NodeRow, Value, value_of
 from syncd.store.scan import Action, Item, fresh_node_id
 from syncd.store.spelling import COLLISION_MARK, personality_of, spellings
@@ -61,12 +61,15 @@ class Publisher:
         """Of them, those whose names somebody was given."""
         self._stayed: set[int] = set()
         """Rows whose moves came to nothing."""
+        self._named: frozenset[tuple[int, bytes]] = frozenset()
+        """Names that are just being given to what others have."""
         self._above: dict[NodeId, NodeId] = {}
         """Directories that get a place by the same findings, each with the one that it comes to stand in."""
 
     def findings(self, found: Sequence[Examined]) -> Draft:
         """New, changed, touched and moved names; directories come before what is in them. Raises NotLeft."""
         self._parents = rows.read_nids(self._db, {examined.item.parent for examined in found})
+        self._named = frozenset(self._db.execute(NAMED))
         moved = [examined.item.known for examined in found if examined.item.action is Action.MOVED]
         self._leaving = {
             known.row
@@ -177,6 +180,7 @@ class Publisher:
             part = claims[start : start + rows.CHUNK]
             query = f"WITH claim(p, n) AS (VALUES {','.join(['(?,?)'] * len(part))}) {_TAKEN}"
             taken.update(self._db.execute(query, [value for claim in part for value in claim]))
+        taken |= self._named
         free = {
             (item.parent, item.name): new_node_id(item.parent, item.name, None)
             for item in new
@@ -573,6 +577,8 @@ class Publisher:
         self._create(examined, content, parent)
 
     def _disk_has(self, parent: int, name: bytes) -> bool:
+        if (parent, name) in self._named:
+            return True
         query = (
             "SELECT id FROM node WHERE l_parent=?1 AND l_name=?2 AND l_kind<>0 "
             "UNION ALL SELECT -id FROM copy WHERE l_parent=?1 AND l_name=?2"

@@ -328,6 +328,10 @@ class Survey:
         self._wake(row)
         return True
 
+    def is_taken(self, place: Place, row: NodeRow) -> bool:
+        """Whether another row stands where something of this node is to appear."""
+        return not self._is_plain(row) and self._holder(place.parent, place.name, row.id, None) is not None
+
     def _copy_gives_way(self, copy: int, node: int, parent: int, name: bytes) -> bool:
         row = self.row(node)
         if row is None or row.pending not in (0, PENDING) or self._is_stuck(node):

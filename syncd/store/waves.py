@@ -26,6 +26,7 @@ from syncd.store.approvals import IS_APPROVED
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.joining import IGNORED
+from syncd.store.prepare import NAMED
 from syncd.store.rows import DELETED, FILE, SYMLINK, NodeRow
 from syncd.store.scan import Gone, below
 
@@ -177,8 +178,8 @@ def db_hold(
 
 def db_hold_moved(connection: sqlite3.Connection, moved: Sequence[tuple[int, NodeId, bytes]]) -> bool:
     """Renames that wait: the rows say where they stand by now, (node, directory, name), and nobody else hears of it.
-    Whether that was noted of all. It is not where another row stands at the name: two at one name, and no look would
-    ever miss the one that is not there."""
+    Whether that was noted of all. It is not where another row stands at the name, or is just being put there: two at
+    one name, and no look would ever miss the one that is not there."""
     parents = rows.read_nids(connection, {parent for _, parent, _ in moved})
     noted = 0
     with Transaction(connection):
@@ -189,7 +190,8 @@ def db_hold_moved(connection: sqlite3.Connection, moved: Sequence[tuple[int, Nod
                 "UPDATE node SET l_parent=?1, l_name=?2, pending=1 WHERE id=?3 "
                 "AND NOT EXISTS "
                 "(SELECT 1 FROM node o WHERE o.l_parent=?1 AND o.l_name=?2 AND o.l_kind<>0 AND o.id<>?3) "
-                "AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.l_parent=?1 AND c.l_name=?2)",
+                "AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.l_parent=?1 AND c.l_name=?2) "
+                f"AND NOT EXISTS (SELECT 1 FROM ({NAMED}) g WHERE g.parent=?1 AND g.name=?2)",
                 (parents[parent].id, name, node),
             ).rowcount
             connection.execute("UPDATE held_node SET moved=1 WHERE node=? AND ?", (node, is_noted))

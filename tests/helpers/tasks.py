@@ -20,6 +20,7 @@ import trio
 
 from ca.device import DeviceKeys, generate
 from ca.ids import DeviceId, EntryHash, EpochId, FolderId
+from syncd.engine.brake import USUAL, Measures
 from syncd.errors import PeerUnavailable
 from syncd.folder.database import FolderDatabase, OpenDatabases
 from syncd.folder.folder import FolderTask
@@ -136,13 +137,19 @@ def unlimited() -> Transfers:
 
 
 def make_task(
-    store: FolderStore, workers: Workers, clock: Clock, keys: DeviceKeys, name: str, transfers: Transfers | None = None
+    store: FolderStore,
+    workers: Workers,
+    clock: Clock,
+    keys: DeviceKeys,
+    name: str,
+    transfers: Transfers | None = None,
+    measures: Measures = USUAL,
 ) -> FolderTask:
     """A task with rights as the members say."""
     publishes = store.membership.may_publish(keys.public.id, ROSTER_HEAD)
     shared, rights = transfers or unlimited(), Rights(publishes=publishes)
     database = FolderDatabase(store.connection, workers, Lane(name), OpenDatabases())
-    return FolderTask(name, store, marker_of(keys), workers, clock, database, shared, rights)
+    return FolderTask(name, store, marker_of(keys), workers, clock, database, shared, rights, measures)
 
 
 # --- links -----------------------------------------------------------------------------------------------------------
@@ -331,6 +338,8 @@ class SimSite:
         self.maybe_task: FolderTask | None = None
         self.joins = False
         """Its first start waits until it has reached a peer."""
+        self.measures = USUAL
+        """From which on changes are a wave, from its next start."""
         self.on_step: Callable[[], None] | None = None
         """Called before every step that syncd takes on this disk: where a user gets in between."""
         self.on_call: Callable[[str], None] | None = None
@@ -367,7 +376,7 @@ class SimSite:
                 store = open_store(tree, self.keys, self.members, self.random, self.name)
                 store.others = self.members.others(self.device)
                 self.transfers = unlimited()
-                task = make_task(store, workers, self.clock, self.keys, self.name, self.transfers)
+                task = make_task(store, workers, self.clock, self.keys, self.name, self.transfers, self.measures)
                 self.disk.hook = self._reached
                 try:
                     async with trio.open_nursery() as nursery:

@@ -9,6 +9,7 @@ where a database was lost meanwhile, and the computer says that there is somethi
 from __future__ import annotations
 
 import re
+import sqlite3
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -57,8 +58,13 @@ def demand_one_row_at_a_name(computers: Iterable[SimComputer]) -> None:
     """Where two rows stand at one name of a disk, no look ever misses the one that is not there."""
     for computer in computers:
         if computer.is_running and computer.folder.task is not None:
-            found = computer.store.connection.execute(_TWO_AT_A_NAME).fetchall()
+            found = two_at_a_name(computer.store.connection)
             assert not found, f"{computer.name} has several rows at one name: {found}"
+
+
+def two_at_a_name(connection: sqlite3.Connection) -> list[tuple[int, bytes, str]]:
+    """Names of a disk at which two rows stand, with these; conflict copies are negative."""
+    return connection.execute(_TWO_AT_A_NAME).fetchall()
 
 
 _TWO_AT_A_NAME = (
