@@ -148,8 +148,10 @@ class Waves:
             if look.went_on is not None:
                 return look.went_on
             if look.freed:
-                log.warning("folder %s: somebody has decided about %s files that waited", self._ground.name, look.freed)
+                count = len(look.freed)
+                log.warning("folder %s: somebody has decided about %s files that waited", self._ground.name, count)
                 await self._ground.recount()
+                self._look_at(look.names)  # what people did to them meanwhile was left alone
                 self._ground.tell()
             passing = [
                 (device.hex(), await self._judge(device.hex(), one))
@@ -253,8 +255,6 @@ class Waves:
             self._brake.release(held.origin, self._clock.monotonic())
         else:
             self._counted.update(nodes)  # these pass, and nothing else of their author
-        if self._has_strayed or self._ground.is_scanning:  # a look that is under way still leaves them alone
-            names = None
         self._ground.announce(await self._db(self._store.journal.newest_seq))
         await self._go_on(names)
         return is_for_all
@@ -288,12 +288,17 @@ class Waves:
     async def _go_on(self, names: Mapping[Path, frozenset[bytes]] | None = None) -> None:
         """`names`: all that is to be looked at, by directory; None for everything."""
         await self._ground.recount()
-        if names is None:
+        self._look_at(names)
+        self._ground.wake_plan()
+        self._ground.tell()
+
+    def _look_at(self, names: Mapping[Path, frozenset[bytes]] | None) -> None:
+        """At what waits no more; at everything where it may stand elsewhere by now, or where a look is under way that
+        still leaves it alone."""
+        if names is None or self._has_strayed or self._ground.is_scanning:
             self.on_release()
         else:
             self._ground.work.add(Dirty(names))
-        self._ground.wake_plan()
-        self._ground.tell()
 
 
 def _row(found: Examined) -> int:

@@ -4,7 +4,6 @@ renames are published at once, from the rows that noted them: the names that the
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ def db_let_pass(store: FolderStore, held: Held, now: float, *, publishes: bool) 
         with Transaction(connection):
             waves.release(connection, held.key)
         return LetPass(is_for_all, nodes, None)
-    names = _names(connection, nodes)
+    names = waves.names_of(connection, nodes)
 
     def let_pass(desk: Desk) -> Draft:
         approvals.let_pass(connection, nodes, now)
@@ -71,18 +70,3 @@ def _tell(desk: Desk, moved: Sequence[NodeRow]) -> Draft:
 def _settle(row: NodeRow, source: Source, index: int) -> None:
     row.s_pcs, row.s_pidx = source.seq, index
     settle_pending(row)
-
-
-def _names(connection: sqlite3.Connection, nodes: Sequence[int]) -> dict[Path, frozenset[bytes]]:
-    """Where the rows say that they stand: names by directory."""
-    names: dict[int, set[bytes]] = {}
-    for part in rows.chunks(nodes):
-        query = f"SELECT l_parent, l_name FROM node WHERE id IN ({rows.marks(part)}) AND l_name IS NOT NULL"
-        for parent, name in connection.execute(query, part):
-            names.setdefault(parent, set()).add(name)
-    found = {}
-    for row in rows.read_ids(connection, names).values():
-        path = () if row.id == rows.ROOT_ROW else waves.path_of(connection, row)
-        if path is not None:
-            found[path] = frozenset(names[row.id])
-    return found

@@ -29,6 +29,7 @@ from syncd.store.joining import IGNORED
 from syncd.store.prepare import NAMED
 from syncd.store.rows import DELETED, FILE, SYMLINK, NodeRow
 from syncd.store.scan import Gone, below
+from syncd.treetypes import Path
 
 Result = TypeVar("Result")
 
@@ -83,7 +84,8 @@ class Arriving:
 _ARRIVING = (
     "SELECT n.id, n.kind, n.l_kind, n.l_name, n.name, n.c_cs, n.c_idx, n.s_ccs, n.s_cidx, ca.device, pa.device, "
     "EXISTS (SELECT 1 FROM node d WHERE d.id=n.l_parent AND d.kind=4 AND d.l_kind=2 AND d.pending=1), "
-    f"{IS_APPROVED.format('cc.hash')}, {IS_APPROVED.format('pc.hash')} "
+    f"{IS_APPROVED.format('cc.hash')}, {IS_APPROVED.format('pc.hash')}, "
+    "n.l_kind=n.kind AND (n.l_blocks IS NULL OR (n.l_listed IS n.listed AND n.l_blocks=n.blocks)) "
     "FROM node n LEFT JOIN changeset cc ON cc.seq=n.c_cs LEFT JOIN author ca ON ca.id=cc.author "
     "LEFT JOIN changeset pc ON pc.seq=n.p_cs LEFT JOIN author pa ON pa.id=pc.author "
     "WHERE n.pending=1 AND n.pending<>0 AND n.l_kind<>0 AND n.kind<>0 AND n.id NOT IN (SELECT node FROM held_node)"
@@ -106,6 +108,7 @@ def db_arriving(connection: sqlite3.Connection) -> dict[bytes, Arriving]:
         is_below_gone,
         may_go,
         may_move,
+        is_same,
     ) in connection.execute(_ARRIVING):
         c_cs, c_idx, s_ccs, s_cidx = versions
         if may_go:
@@ -120,7 +123,8 @@ def db_arriving(connection: sqlite3.Connection) -> dict[bytes, Arriving]:
             continue
         if l_kind not in (FILE, SYMLINK):
             continue
-        if author is not None and (c_cs, c_idx) != (s_ccs, s_cidx):  # whatever becomes of it: a file, a link, ...
+        # Whatever becomes of it: a file, a link, ... Who says again what stands here, as by a no, changes nothing.
+        if author is not None and (c_cs, c_idx) != (s_ccs, s_cidx) and not is_same:
             found.setdefault(bytes(author), Arriving()).overwritten.append(id_)
         elif mover is None or kind != FILE or l_kind != FILE:
             continue
@@ -304,11 +308,11 @@ _DECIDING = (
 """The changesets in which stands what is to become of some nodes."""
 
 
-def db_release_decided(connection: sqlite3.Connection) -> int:
+def db_release_decided(connection: sqlite3.Connection) -> list[int]:
     """Let go of what waits and was approved by somebody who may, wherever that was, and of what somebody else has
-    decided anew since then, such as by a no; how many nodes."""
+    decided anew since then, such as by a no; these nodes."""
     if connection.execute("SELECT 1 FROM held LIMIT 1").fetchone() is None:
-        return 0
+        return []
     with Transaction(connection):
         freed = connection.execute(
             f"SELECT h.node FROM held w JOIN held_node h ON h.wave=w.id {_DECIDING} "
@@ -320,15 +324,17 @@ def db_release_decided(connection: sqlite3.Connection) -> int:
             "WHERE h.wave=held.id AND n.l_kind IN (1,3)) WHERE origin<>'here'"
         )
         connection.execute("DELETE FROM held WHERE origin<>'here' AND id NOT IN (SELECT wave FROM held_node)")
-        return len(freed)
+        return [node for (node,) in freed]
 
 
 @dataclass(frozen=True, slots=True)
 class Look(Generic[Result]):
-    """What is about to go. `freed`: so many nodes wait no more. `went_on`: what came of going on at once; None where
-    somebody has to be judged first. `is_over`: nothing is pending after that."""
+    """What is about to go. `freed`: these nodes wait no more, and `names` say where they stand by their rows, by
+    directory. `went_on`: what came of going on at once; None where somebody has to be judged first. `is_over`: nothing
+    is pending after that."""
 
-    freed: int
+    freed: Sequence[int]
+    names: Mapping[Path, frozenset[bytes]]
     arriving: Mapping[bytes, Arriving]
     went_on: Result | None
     is_over: bool
@@ -343,7 +349,8 @@ def db_arrive(
     others = [node for device, one in arriving.items() if device != own for node in one.nodes]
     is_judged = not freed and all(node in counted for node in others)
     went_on = go_on() if is_judged else None
-    return Look(freed, arriving, went_on, is_judged and not rows.is_pending(connection))
+    is_over = is_judged and not rows.is_pending(connection)
+    return Look(freed, names_of(connection, freed), arriving, went_on, is_over)
 
 
 def db_approve(store: FolderStore, wave: Held, now_ms: int) -> bool:
@@ -413,3 +420,18 @@ def path_of(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] |
             return tuple(reversed(parts))
         at = rows.read_ids(connection, [at.l_parent]).get(at.l_parent)
     return None
+
+
+def names_of(connection: sqlite3.Connection, nodes: Sequence[int]) -> dict[Path, frozenset[bytes]]:
+    """Where the rows say that they stand: names by directory."""
+    names: dict[int, set[bytes]] = {}
+    for part in rows.chunks(nodes):
+        query = f"SELECT l_parent, l_name FROM node WHERE id IN ({rows.marks(part)}) AND l_name IS NOT NULL"
+        for parent, name in connection.execute(query, part):
+            names.setdefault(parent, set()).add(name)
+    found = {}
+    for row in rows.read_ids(connection, names).values():
+        path = () if row.id == rows.ROOT_ROW else path_of(connection, row)
+        if path is not None:
+            found[path] = frozenset(names[row.id])
+    return found

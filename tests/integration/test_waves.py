@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from syncd.engine.brake import WINDOW_S
+from syncd.engine.brake import WINDOW_S, Measures
 from syncd.errors import SyncdError
 from syncd.folder.waves import GROWING_S, Waves
 from syncd.store import rows
@@ -522,3 +522,41 @@ async def test_answer_holds_although_who_gave_it_does_not_wait_for_its_end(
         assert not await waves(ann).held()
         for disk in (ann.disk, bob.disk):
             assert disk.contents() == ({(b"plan",): b"the plan"} if answer == "deny" else {})
+
+
+@pytest.mark.parametrize("act", ["edit", "delete", "move"])
+async def test_what_was_done_to_a_file_while_it_waited_is_found_when_somebody_else_decides(
+    act: str, autojump_clock: MockClock
+) -> None:
+    """A no that comes from elsewhere leaves nothing to be done to the file, so that no step would meet what people did
+    to it, and the look that had met it has left it alone."""
+    world = World(["ann", "bob", "cem"])
+    ann, bob, cem = world
+    for cautious in (bob, cem):
+        cautious.measures = Measures(0.0, 1, 1, 1)
+    async with world.running():
+        for number in range(3):
+            ann.disk.write(name(number), first(number))
+        await world.settle()
+        await trio.sleep(3 * WINDOW_S)
+        ann.disk.delete(name(1))
+        await trio.sleep(10)
+        assert [len(await waves(site).held()) for site in world] == [0, 1, 1]
+        if act == "edit":
+            bob.disk.write(name(1), b"an edition by bob")
+        elif act == "delete":
+            bob.disk.delete(name(1))
+        else:
+            bob.disk.rename(name(1), name(3))
+        await trio.sleep(10)
+        await waves(cem).deny((await the_wave(cem)).id)
+        await world.settle()
+        assert {held.origin for site in world for held in await waves(site).held()} <= {SCAN_ORIGIN}
+        for site in (bob, cem):
+            for _ in range(2):
+                for held in await waves(site).held():
+                    await waves(site).approve(held.id)
+                await world.settle()
+        world.demand_equal()
+        there = {"edit": {name(1): b"an edition by bob"}, "delete": {}, "move": {name(3): first(1)}}[act]
+        assert ann.disk.contents() == {name(0): first(0), name(2): first(2)} | there
