@@ -182,6 +182,7 @@ class Dirty:
     cookies: frozenset[bytes] = frozenset()
     ignore_changed: bool = False
     more: bool = False  # other names have changed and are not at rest yet
+    halves: frozenset[Path] = frozenset()  # names of renames whose other name was not heard of yet
 
 
 # --- errors --------------------------------------------------------------------------------------------------------

@@ -123,6 +123,8 @@ class Work:
     names: dict[Path, frozenset[bytes] | None] = field(default_factory=dict)
     deep: set[Path] = field(default_factory=set)
     """Directories with all that is in them."""
+    halves: set[Path] = field(default_factory=set)
+    """Names of renames whose other name was not heard of yet."""
     everything: bool = True
     more: bool = False
     """A watch has heard of more, which is not at rest yet."""
@@ -134,6 +136,7 @@ class Work:
             self.everything = True
         for path, names in dirty.names.items():
             self.add_names(path, names)
+        self.halves |= dirty.halves
         self.event.set()
 
     def add_names(self, path: Path, names: frozenset[bytes] | None) -> None:
@@ -146,6 +149,11 @@ class Work:
         everything, names, deep = self.everything, self.names, self.deep
         self.everything, self.names, self.deep, self.event = False, {}, set(), trio.Event()
         return (None if everything else names), deep
+
+    def take_halves(self) -> set[Path]:
+        """Of what is to be looked at now, names of which it is not known where to what stood there was renamed."""
+        halves, self.halves = self.halves, set()
+        return halves
 
     def __bool__(self) -> bool:
         return self.everything or bool(self.names) or bool(self.deep)

@@ -52,6 +52,9 @@ WATCH_S = 2.0
 all is looked at once more when it does."""
 HEARD_S = 0.5
 """After a long look: what was moved behind its back has come to rest by then, and a watch has told where it went."""
+HALF_S = 1.0
+"""What left its name by a rename is taken for gone when nothing is heard of it for so long: a machine that has much to
+do tells of the other name later, and what is taken for another file then has lost its history and its links."""
 
 
 class _Published(NamedTuple):
@@ -212,6 +215,7 @@ class Scanner:
 
     async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._ground.retries.clear()
+        halves = self._work.take_halves()
         ground, may_count = self._ground, self._ground.may_count
         look = partial(db_begin, self._store, ground.marker, ground.ignores, ground.now_ns, dirty, deep)
         rights = ground.rights
@@ -242,8 +246,9 @@ class Scanner:
             self._after_draft(published)
             seen = Seen(None) if walk.misses_nothing else await self._db(db_look, self._store, walk)
         missing = await self._take_all_found(walk, seen, begun.glimpse if published is None else None)
-        if missing and walk.is_long:
-            await trio.sleep(HEARD_S)
+        is_half = any(gone.path in halves for gone in missing)
+        if missing and (walk.is_long or is_half):
+            await trio.sleep(HALF_S if is_half else HEARD_S)
             seen = await self._db(db_look_also, self._store, walk, dict(self._work.names))
             missing = await self._take_all_found(walk, seen)
         if walk.doubled:

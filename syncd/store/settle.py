@@ -8,7 +8,8 @@ A cookie comes out with the last of the names that were in unrest before it: who
 had changed by then is looked at.
 
 The old name of a rename does not rest before the new one: looked at alone, it would count as deleted. The two events
-may arrive apart, as a watch can be read between them.
+may arrive apart, as a watch can be read between them. A name that has rested before the other was heard of is told as
+half of a rename: that other may lie outside of the folder, or the machine had no time to tell it.
 
 Times are seconds of any one clock, given by the caller.
 """
@@ -138,11 +139,13 @@ class Settling:
         """What has come to rest by `now_s`, or None. It is forgotten here."""
         names: defaultdict[Path, set[bytes]] = defaultdict(set)
         trees: set[Path] = set()
+        halves: set[Path] = set()
         rested = self._rested(now_s)
         for key, unrest in rested:
             parent, name = key
             names[parent].add(name)
-            self._forget_halves(unrest)
+            if self._forget_halves(unrest):
+                halves.add((*parent, name))
             if unrest.is_tree:
                 trees.add((*parent, name))
         if not names and self.next_due_s() != 0.0:
@@ -150,18 +153,20 @@ class Settling:
         frozen: dict[Path, frozenset[bytes] | None] = {path: frozenset(found) for path, found in names.items()}
         frozen.update(dict.fromkeys(trees))
         cookies, more = frozenset(self._passed()), bool(self._unrest)
-        dirty = Dirty(frozen, self._rescan, self._limited, cookies, self._ignore_changed, more)
+        dirty = Dirty(frozen, self._rescan, self._limited, cookies, self._ignore_changed, more, frozenset(halves))
         self._rescan = self._limited = self._ignore_changed = False
         for cookie in cookies:
             del self._cookies[cookie]
         return dirty
 
-    def _forget_halves(self, unrest: _Unrest) -> None:
-        """The other names of these are outside of the folder: the stage, for all that is put in place."""
-        for pair in unrest.halves:
-            if self._halves.get(pair) is unrest:
-                del self._halves[pair]
+    def _forget_halves(self, unrest: _Unrest) -> bool:
+        """The other names of these are outside of the folder: the stage, for all that is put in place. Whether there
+        are any."""
+        halves = [pair for pair in unrest.halves if self._halves.get(pair) is unrest]
+        for pair in halves:
+            del self._halves[pair]
         unrest.halves.clear()
+        return bool(halves)
 
     def _rested(self, now_s: float) -> list[tuple[_Key, _Unrest]]:
         rested: list[tuple[_Key, _Unrest]] = []

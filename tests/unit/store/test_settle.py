@@ -161,9 +161,9 @@ def test_old_name_of_what_is_written_for_ever_is_looked_at_with_it() -> None:
 def test_name_that_leaves_the_folder_waits_for_nothing() -> None:
     settling = Settling()
     settling.feed([OLD], 10.0)
-    assert settling.take(10.21) == Dirty({(): frozenset({b"old"})})
+    assert settling.take(10.21) == Dirty({(): frozenset({b"old"})}, halves=frozenset({(b"old",)}))
     settling.feed([NEW], 11.0)
-    assert settling.take(11.21) == Dirty({(b"d",): frozenset({b"new"})})
+    assert settling.take(11.21) == Dirty({(b"d",): frozenset({b"new"})}, halves=frozenset({(b"d", b"new")}))
 
 
 def test_names_that_go_round_in_a_circle_rest_together() -> None:
