@@ -21,6 +21,7 @@ from syncd.treetypes import (
     Read,
     Replaced,
     RootState,
+    Seen,
     Space,
     Stat,
     TreeError,
@@ -298,6 +299,18 @@ class Tree(Protocol):
 
     def write_marker(self, marker: Marker) -> None:
         """Make `.syncd` (0700) with its places, and the marker, durably. Replaces a marker that is there."""
+        ...
+
+    def opened(self) -> int:
+        """Another number whenever another root was opened: what was found below the one before says nothing of it."""
+        ...
+
+    def read_seen(self) -> Seen | None:
+        """How far the directory was known when all of it was last looked at; None where it does not say."""
+        ...
+
+    def write_seen(self, number: int, journal: bytes) -> Seen:
+        """Note that, durably, by a new file each time."""
         ...
 
     def personality(self) -> Personality:

@@ -119,6 +119,16 @@ class Marker:
     random: bytes
 
 
+class Seen(NamedTuple):
+    """What `.syncd/seen` says: how far this directory was known when all of it was last looked at, and by which journal
+    (16 bytes). And which object that file is: a copy of the directory has another one."""
+
+    number: int
+    journal: bytes
+    ino: int
+    ctime_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Personality:
     """How the root's file system behaves, found out by trying."""

@@ -377,6 +377,8 @@ class Daemon:
             why, fix = await self._what_is_left(moved)
             self.problems["database"] = DeviceProblem("SY-DB-01", why, fix)
             log.error("the device's database was damaged and lies in %s now", moved)
+            if await self.installation.on_disk(self.installation.db.folders):
+                await self.installation.keep_copy()  # the one there was is the database now
         left = await prepare_roots(self)
         listed = []
         for row in await self.installation.on_disk(self.installation.db.folders):

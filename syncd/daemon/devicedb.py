@@ -18,10 +18,11 @@ from ca.homekey import HomeKey, is_sealed
 from ca.ids import DeviceId, EpochId, FolderId
 from ca.values import dataclass
 from ca.wraps import MAX_WRAP_BYTES, WrapProof, wrap_proof_untrusted
+from syncd.errors import StoreCorrupt
 from syncd.store.copies import DatabaseCopy
 from syncd.store.db import HomeDatabase, Open, SetAside, Transaction, open_database
 from syncd.store.forms import DEVICE
-from syncd.store.migrating import OnProgress
+from syncd.store.migrating import OnProgress, is_new
 from syncd.store.state import without_fleeting
 
 DATABASE_NAME: Final = "device.db"
@@ -121,15 +122,26 @@ class DeviceDb:
 
     @classmethod
     def open_in(cls, home: Path, tell: OnProgress = lambda line: None) -> DeviceDb:
-        """The one in a home; when it is damaged its copy takes its place, if that is sound."""
+        """The one in a home; when it is damaged its copy takes its place, if that is sound. So it does where the file
+        is gone or holds nothing at all, as a disk may leave it: the copy is made with the first folder."""
         file, copy = HomeDatabase(home, DATABASE_NAME), DatabaseCopy(home, DATABASE_NAME)
+
+        def open_() -> sqlite3.Connection:
+            connection = file.open()
+            try:
+                if is_new(connection) and copy.is_sound():
+                    raise StoreCorrupt("the database is empty, and there is a copy of it", id="SY-DB-01")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
 
         def set_aside() -> str:
             name = file.set_aside()
             copy.take_place()
             return name
 
-        opened = open_database(file.open, set_aside, DEVICE, tell)
+        opened = open_database(open_, set_aside, DEVICE, tell)
         return cls(opened.connection, opened.moved_aside, copy)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from syncd.folder.problems import problem_of
 from syncd.folder.retrying import Retries
 from syncd.folder.waves import Waves
 from syncd.model.changesets import MAX_RECORDS
-from syncd.store import counts, filtering, reoffer, waves
+from syncd.store import counts, filtering, older, reoffer, waves
 from syncd.store.draft import Draft, Examined
 from syncd.store.examine import Examination, Opened, Previous, examine, is_shared
 from syncd.store.glance import Begun, RootMoved, Seen, db_begin, db_look, db_look_also
@@ -224,7 +224,7 @@ class Scanner:
             if dirty is None and rights.publishes:
                 reoffer.db_offer(self._store.connection)
             begun, published = look(), None
-            if begun.is_as_known and not rights.waits:
+            if begun.is_as_known and not rights.waits and not self._store.is_older:
                 assert begun.glimpse is not None
                 published = self._db_publish(begun.glimpse.examined, publishes=rights.publishes)
             is_over = begun.first.is_all_well or (published is not None and begun.walk.misses_nothing)
@@ -258,14 +258,29 @@ class Scanner:
                 show_path(walk.doubled[0].path),
                 [(one.known.row, one.known.kind, one.known.is_copy) for one in walk.doubled[:4]],
             )
-        is_taken = not missing or (await self._keeper.check_root() and await self._take_missing(missing))
+        is_taken = not missing or (await self._still_there() and await self._take_missing(missing))
         if dirty is None:
             if not begun.first.is_all_well:
                 await self._db(partial(self._db_reconsider, begun, notes_rules=is_taken and not walk.is_blind))
             self._may_clear_root = walk.is_blind
             self._ground.wake_plan()
+            if is_taken and not walk.is_blind:
+                await self._note_seen()
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
+
+    async def _still_there(self) -> bool:
+        """Whether the root is there, and still the one in which this look has begun."""
+        return await self._keeper.check_root() and self._store.tree.opened() == self._store.looked_at
+
+    async def _note_seen(self) -> None:
+        """All of this directory is in the rows."""
+        store = self._store
+        try:
+            if not self._work.everything and await self._still_there():
+                await self._db(older.db_note_seen, store)
+        except TreeError as error:  # full or read-only: the next look tries again
+            log.debug("folder %s: how far it was looked at cannot be noted: %s", self._ground.name, error)
 
     def _db_reconsider(self, begun: Begun, *, notes_rules: bool) -> None:
         """After a look at everything: what rules had put aside, and do not leave out any more; and what kept earlier
@@ -324,7 +339,13 @@ class Scanner:
     async def _take_examined(self, result: Examination, previous: Mapping[Path, Previous], *, is_last: bool) -> None:
         await self._note_trouble(result.trouble)
         self._ground.look_again(result.restless)
-        publishable, passing = await self._waves.sift(result.examined, previous)
+        examined: Sequence[Examined] = result.examined
+        if self._store.is_older:
+            examined = await self._db(older.db_bring_forward, self._store, examined)
+            self._ground.wake_plan()
+            publishable, passing = list(examined), list[int]()  # nothing of it was written over
+        else:
+            publishable, passing = await self._waves.sift(examined, previous)
         if publishable:
             publishes = await self._publishes()
 
@@ -398,7 +419,10 @@ class Scanner:
 
     def _after_draft(self, published: _Published) -> None:
         draft = published.draft
-        self._ground.look_again(draft.again)
+        if draft.again and self._store.is_older:
+            self._work.everything = True
+        else:
+            self._ground.look_again(draft.again)
         if draft.records:
             self._ground.announce(published.newest)
         if published.is_left and (draft.records or draft.unchanged):

@@ -38,9 +38,13 @@ class DatabaseCopy:
             os.close(descriptor)
         os.replace(fresh, self._path)
 
+    def is_sound(self) -> bool:
+        """Whether there is one, and every page of it can be read."""
+        return os.path.exists(self._path) and _is_sound(self._path)
+
     def take_place(self) -> bool:
         """Let the copy be the database, whose own file is gone; False if there is none, or none that is sound."""
-        if not os.path.exists(self._path) or not _is_sound(self._path):
+        if not self.is_sound():
             return False
         os.rename(self._path, os.path.join(self.home, self.name))
         return True

@@ -67,10 +67,8 @@ class Departures:
             left_out |= {row.id for row in found[1][:1] if row.pending == IGNORED}
             for copy in found[0]:
                 if item.is_left_out:
-                    self._take_copies(rows.read_ids(self._db, [copy.node])[copy.node], [copy])
-                    self._db.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, copy.node))
+                    self.forget_copies(rows.read_ids(self._db, [copy.node])[copy.node], [copy])
                     read.update(rows.read_ids(self._db, [copy.node]))
-                    self._desk.draft.unchanged += 1
                 else:
                     copies.setdefault(copy.node, []).append(copy)
         # A directory went while it was looked at: what was missed in it before is gone with it, and is said once.
@@ -170,6 +168,12 @@ class Departures:
         self._desk.drafted.add(row.nid)
         record = Record(row.nid, DELETED_CONTENT, tuple(sorted(replaced)))
         self._desk.draft.add(record, lambda joined, source, index: settle_pending(joined))
+
+    def forget_copies(self, row: NodeRow, copies: Sequence[StandingCopy]) -> None:
+        """Conflict copies do not stand here, and nobody hears of it: they come back."""
+        self._take_copies(row, copies)
+        self._db.execute("UPDATE node SET pending=? WHERE id=? AND pending=0", (PENDING, row.id))
+        self._desk.draft.unchanged += 1
 
     def _take_copies(self, row: NodeRow, copies: Sequence[StandingCopy]) -> set[VersionId]:
         """Forget that these copies stand on the disk; the versions that go with them."""

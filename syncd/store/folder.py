@@ -128,6 +128,11 @@ class FolderStore:
         """The other devices of the folder, now."""
         self.moving: set[int] = set()
         """Nodes with which something is being done on the disk that no row says yet. The scan leaves them alone."""
+        self.is_older = False
+        """What stands here is an older state of the folder, or a copy (`store.older`), as of the last look at
+        everything."""
+        self.looked_at = 0
+        """Which root that was (`Tree.opened`)."""
         self._noted: Personality | None = None
         """How the disk treats names, as it is written down."""
 
@@ -159,7 +164,8 @@ class FolderStore:
                 if note_personality(self.connection, disk):  # every name may be another one here
                     self.connection.execute("UPDATE node SET pending=? WHERE pending=0 AND id<>?", (PENDING, ROOT_ROW))
             self._noted = disk
-        return Walk(self.connection, self.journal.sources, self.tree, ignored, dirty, deep, ignored_before)
+        where = self.connection, self.journal.sources, self.tree
+        return Walk(*where, ignored, dirty, deep, ignored_before, is_older=self.is_older)
 
     def db_previous(self, items: Sequence[Item]) -> dict[Path, Previous]:
         """Earlier contents of files that changed, or that were copies of ours."""
@@ -181,9 +187,8 @@ class FolderStore:
             except NotLeft as moves:
                 staying |= moves.nodes
 
-    @staticmethod
-    def _found(found: Sequence[Examined], staying: frozenset[int], desk: Desk) -> Draft:
-        return Publisher(desk, staying).findings(found)
+    def _found(self, found: Sequence[Examined], staying: frozenset[int], desk: Desk) -> Draft:
+        return Publisher(desk, staying, is_older=self.is_older).findings(found)
 
     def db_delete(self, gone: Sequence[Gone], now_ms: int, *, publishes: bool) -> Draft:
         """Commit and publish that names are gone."""

@@ -15,6 +15,7 @@ from syncd.store import counts, filtering
 from syncd.store.draft import Examined
 from syncd.store.examine import Examination, Previous, examine
 from syncd.store.folder import FolderStore
+from syncd.store.older import db_is_older
 from syncd.store.scan import Action, Found, Gone, Trouble, Walk
 from syncd.store.waves import db_held_nodes
 from syncd.treetypes import ROOT, Marker, Path, RootState, TreeError
@@ -87,6 +88,10 @@ def db_begin(
     Raises TreeError, `RootMoved` if the root is not there or not ours.
     """
     demand_root(store.tree, marker)
+    if dirty is None:
+        store.is_older, store.looked_at = db_is_older(store), store.tree.opened()
+    elif store.looked_at != store.tree.opened():
+        raise RootMoved("another directory stands there now", ROOT)
     connection = store.connection
     rules = filtering.read_rules(store.tree)
     if rules != known:

@@ -1,4 +1,5 @@
-"""Pure. The text of `.syncd/folder`, by which the root of a folder is recognised."""
+"""Pure. The texts of `.syncd/folder`, by which the root of a folder is recognised, and of `.syncd/seen`, by which an
+older state of it is."""
 
 from __future__ import annotations
 
@@ -27,3 +28,17 @@ def maybe_marker(text: bytes) -> Marker | None:
         return None
     folder, device, random = (bytes.fromhex(group.decode()) for group in found.groups())
     return Marker(folder, device, random)
+
+
+_SEEN_FORM = re.compile(rb"syncd seen 1\nnumber ([0-9]{1,18})\njournal ([0-9a-f]{32})\n")
+
+
+def seen_text(number: int, journal: bytes) -> bytes:
+    """Three lines."""
+    return f"syncd seen 1\nnumber {number}\njournal {journal.hex()}\n".encode()
+
+
+def maybe_seen(text: bytes) -> tuple[int, bytes] | None:
+    """The number and the journal, or None for anything but the one form that `seen_text` writes."""
+    found = _SEEN_FORM.fullmatch(text)
+    return None if found is None else (int(found[1]), bytes.fromhex(found[2].decode()))

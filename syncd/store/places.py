@@ -13,13 +13,13 @@ import os
 from contextlib import suppress
 
 from syncd.store.files import write_fully
-from syncd.store.marker import MARKER_MAX_BYTES, marker_text, maybe_marker
+from syncd.store.marker import MARKER_MAX_BYTES, marker_text, maybe_marker, maybe_seen, seen_text
 from syncd.store.syscalls import flush_file
-from syncd.treetypes import PRIVATE, Marker, RootState
+from syncd.treetypes import PRIVATE, Marker, RootState, Seen
 
 STAGE, OLD, PARKED, COOKIES = b"stage", b"old", b"parked", b"cookies"
 _HELD = (STAGE, OLD, PARKED, COOKIES)
-_MARKER = b"folder"
+_MARKER, _SEEN = b"folder", b"seen"
 
 # Readable, not O_PATH: syncfs and fsync ask for it, and errors of the disk are kept for descriptors that were open
 # then.
@@ -98,6 +98,26 @@ def write_marker(root: int, marker: Marker) -> None:
     finally:
         os.close(private)
     flush_file(root)
+
+
+def read_seen(private: int) -> Seen | None:
+    """What the open `.syncd` says of when all was last looked at; None where it says nothing of it. Raises OSError."""
+    try:
+        fd = os.open(_SEEN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=private)
+    except FileNotFoundError:
+        return None
+    try:
+        said, stat = maybe_seen(os.read(fd, MARKER_MAX_BYTES)), os.fstat(fd)
+    finally:
+        os.close(fd)
+    return None if said is None else Seen(*said, stat.st_ino, stat.st_ctime_ns)
+
+
+def write_seen(private: int, number: int, journal: bytes) -> Seen:
+    """Say so, durable on return; which file says it now. Raises OSError."""
+    replace_private(private, _SEEN, seen_text(number, journal))
+    stat = os.stat(_SEEN, dir_fd=private, follow_symlinks=False)
+    return Seen(number, journal, stat.st_ino, stat.st_ctime_ns)
 
 
 def replace_private(private: int, name: bytes, content: bytes) -> None:

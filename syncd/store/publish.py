@@ -46,9 +46,11 @@ class NotLeft(Exception):
 class Publisher:
     """Turns findings into a `Draft`. One object per transaction."""
 
-    def __init__(self, desk: Desk, staying: Container[int] = ()) -> None:
-        """`staying`: nodes whose moves are left for another look (`NotLeft`)."""
+    def __init__(self, desk: Desk, staying: Container[int] = (), *, is_older: bool = False) -> None:
+        """`staying`: nodes whose moves are left for another look (`NotLeft`). `is_older`: they were found in an older
+        state of the folder, or in a copy: nobody has changed anything there, and what nobody knows is beside it."""
         self._desk = desk
+        self._is_older = is_older
         self._staying = staying
         self._db = desk.connection
         self._departures = Departures(desk)
@@ -328,8 +330,11 @@ class Publisher:
             return
         self._desk.drafted.add(row.nid)
         attributes = attributes_of(examined, row)
-        replaced = () if attributes is None else self._desk.synced_attributes(row)
-        record = Record(row.nid, content, self._desk.seen_contents(row), None, (), attributes, replaced)
+        replaced = () if attributes is None or self._is_older else self._desk.synced_attributes(row)
+        seen = self._desk.seen_contents(row)
+        if self._is_older:
+            seen = tuple(sorted(self._desk.heads_with(row, rows.identity(value.kind, value.listed, value.blocks))))
+        record = Record(row.nid, content, seen, None, (), attributes, replaced)
         before = packed_on_disk(self._db, row)
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
@@ -444,6 +449,13 @@ class Publisher:
 
     def _attributes(self, row: NodeRow, examined: Examined) -> None:
         """The content is as before: note the new stat, and publish the attributes if they changed."""
+        if self._is_older and row.pending != ONLY_HERE:
+            self._desk.note_stat(row, examined.stat, examined.seen_ns)
+            row.s_acs = row.s_aidx = None  # it gets those that others have
+            row.pending = PENDING
+            rows.write(self._db, [row])
+            self._desk.draft.unchanged += 1
+            return
         stat, said = examined.stat, attributes_of(examined, row)
         held = row.l_xattrs if examined.xattrs is None else pack(examined.xattrs)
         changed = said is not None and (
@@ -566,9 +578,13 @@ class Publisher:
                 (*columns_of(examined.stat), examined.seen_ns, copy.id),
             )
             return
+        row = rows.read_ids(self._db, [copy.node])[copy.node]
+        if self._is_older and row.id not in self._desk.moving:  # nobody took the copy away, and what is there is new
+            self._departures.forget_copies(row, [copy])
+            self._desk.draft.again.append(examined.item.path)
+            return
         if not self._desk.publishes:
             return
-        row = rows.read_ids(self._db, [copy.node])[copy.node]
         if row.id in self._desk.moving or row.nid in self._desk.drafted:
             self._desk.draft.again.append(examined.item.path)
             return

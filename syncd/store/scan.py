@@ -88,7 +88,7 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Gone:
     """A row whose name is not there any more. `is_left_out`: what it stands for is, under one that a rule leaves
-    out."""
+    out; or nobody took it away, as the directory is an older state of the folder."""
 
     path: Path
     known: Known
@@ -144,9 +144,12 @@ class Walk:
         dirty: Mapping[Path, frozenset[bytes] | None] | None,
         deep: Collection[Path] = (),
         ignored_before: Ignored | None = None,
+        *,
+        is_older: bool = False,
     ) -> None:
         """`dirty` None: the whole folder. `deep`: directories to be looked at with everything in them.
-        `ignored_before`: what rules left out that held when all was last looked at."""
+        `ignored_before`: what rules left out that held when all was last looked at. `is_older`: an older state of the
+        folder stands here, or a copy (`store.older`)."""
         self._db = connection
         self._sources = sources
         self._tree = tree
@@ -154,6 +157,7 @@ class Walk:
         self._disk = tree.personality()
         self._ignored = ignored
         self._ignored_before = ignored_before
+        self._is_older = is_older
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []
         self._moved: set[int] = set()
@@ -237,6 +241,8 @@ class Walk:
 
     def _judged(self, gone: Gone) -> Gone:
         known = gone.known
+        if self._is_older:
+            return replace(gone, is_left_out=True)
         is_left_out = known.kind == FILE and known.ino in self._left_out
         is_left_out |= known.kind == DIR and self._is_renamed(known)
         if self._ignored_before is not None:  # nobody looked at it any more, so it may have gone then
@@ -424,7 +430,7 @@ class Walk:
     def _is_another_directory(self, stat: Stat, was: Known, inodes: Container[int]) -> bool:
         """A directory that has a row of its own was moved to the name of another; or that other one is known to stand
         elsewhere, maybe at one of the names next to it (`inodes`)."""
-        if stat.kind is not Kind.DIR or stat.ino == was.ino or was.row in self._kept:
+        if stat.kind is not Kind.DIR or stat.ino == was.ino or was.row in self._kept or self._is_older:
             return False
         if was.row in self._moved or was.ino in inodes:
             return True
@@ -531,6 +537,8 @@ class Walk:
     def _moved_from(self, stat: Stat, path: Path) -> tuple[int, NodeId, Known, Path | None] | None:
         """The row whose object this is at `path`, if it does not stand where that says any more; and where that is.
         Raises TreeError if the disk does not say."""
+        if self._is_older:  # others have these inodes there
+            return None
         if stat.ino not in self._objects:
             self._read_objects([stat])
         for row, nid, *rest in self._objects[stat.ino]:

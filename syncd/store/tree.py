@@ -60,6 +60,7 @@ from syncd.treetypes import (
     Read,
     Replaced,
     RootState,
+    Seen,
     Space,
     Stat,
     TreeError,
@@ -150,6 +151,7 @@ class DirTree:
         self._monotonic = monotonic
         self._renames = renames or Renames()
         self._places: Places | None = None
+        self._opened = 0
         self._personality: Personality | None = None
         self._stable = True
         self._slow_until = -1.0  # no syncfs before that moment
@@ -182,6 +184,7 @@ class DirTree:
             return RootState.UNREADABLE
         if self._places is None or self._places.identity != places.identity:
             self._places = places
+            self._opened += 1
             self._personality = None
             with suppress(TreeError):  # full or read-only: whoever needs to know asks again, and is told
                 self.personality()
@@ -211,6 +214,17 @@ class DirTree:
             raise
         if self._hold(root) is not RootState.OK:
             raise IoFailed("the folder's private directory cannot be used", (PRIVATE,))
+
+    def opened(self) -> int:
+        return self._opened
+
+    @_verb
+    def read_seen(self) -> Seen | None:
+        return roots.read_seen(self._at().private)
+
+    @_verb
+    def write_seen(self, number: int, journal: bytes) -> Seen:
+        return roots.write_seen(self._at().private, number, journal)
 
     def _at(self) -> Places:
         places = self._places

@@ -34,6 +34,7 @@ from syncd.treetypes import (
     Read,
     Replaced,
     RootState,
+    Seen,
     Space,
     Stat,
     TreeError,
@@ -120,6 +121,8 @@ class SimTree:
         self.disk = disk
         self._databases = databases or SimDatabases()
         self._generation = -1  # of the disk, when the root was opened
+        self._held: tuple[int, int] | None = None  # which root that was, of which generation
+        self._opened = 0
 
     # The root.
 
@@ -146,6 +149,9 @@ class SimTree:
             if self.disk.maybe(private, name) is None:
                 self.disk.link(private, name, self.disk.make(Kind.DIR, 0o700))
         self._generation = self.disk.generation
+        if self._held != (id(self.disk.root), self._generation):
+            self._held = id(self.disk.root), self._generation
+            self._opened += 1
 
     def read_marker(self) -> Marker | None:
         private = self.disk.maybe(self.disk.root, PRIVATE)
@@ -165,6 +171,25 @@ class SimTree:
         self.disk.take_name(private, b"folder", node)
         self._hold(private)
         self.disk.flush()
+
+    def opened(self) -> int:
+        return self._opened
+
+    def read_seen(self) -> Seen | None:
+        self._require_open()
+        node = self.disk.maybe(self.disk.directory((PRIVATE,)), b"seen")
+        if node is None or len(node.data) != 24:
+            return None
+        return Seen(int.from_bytes(node.data[:8], "big"), bytes(node.data[8:]), node.ino, node.ctime_ns)
+
+    def write_seen(self, number: int, journal: bytes) -> Seen:
+        self._require_open()
+        self.disk.reach("write_seen")
+        node = self.disk.make(Kind.FILE, 0o600)
+        self.disk.put(node, 0, number.to_bytes(8, "big") + journal)
+        self.disk.take_name(self.disk.directory((PRIVATE,)), b"seen", node)
+        self.disk.flush()
+        return Seen(number, journal, node.ino, node.ctime_ns)
 
     def personality(self) -> Personality:
         return self.disk.personality

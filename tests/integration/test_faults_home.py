@@ -7,7 +7,7 @@ import signal
 import socket
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -252,12 +252,17 @@ def test_broken_configuration(carla: Computer) -> None:
         assert (found.id, found.exit) == (id_, 11)
 
 
-def test_damaged_device_database_costs_a_sole_owner_nothing(carla: Computer) -> None:
+def make_empty(database: Path) -> None:
+    os.truncate(database, 0)
+
+
+@pytest.mark.parametrize("harm", [make_text, make_empty, Path.unlink], ids=["text", "empty", "gone"])
+def test_damaged_device_database_costs_a_sole_owner_nothing(carla: Computer, harm: Callable[[Path], None]) -> None:
     carla.start()
     carla.run("share", str(carla.folder), "--link", "--yes", "--no-wait")
     before = look(carla, "folders")["folders"]
     carla.stop()
-    make_text(carla.home / "device.db")
+    harm(carla.home / "device.db")
     carla.start()
     wait_problem(carla, "SY-DB-01")
     after = look(carla, "folders")["folders"]
