@@ -83,6 +83,7 @@ class Scanner:
         self._cookies_seen: frozenset[bytes] = frozenset()
         self._cookies_done: frozenset[bytes] = frozenset()
         self._retries = Retries()
+        self._was_older = False
         self._rests_s = STOPPED_S
         self._may_clear_root = True
         """A look that was stopped, maybe before this start, may have told what concerns the folder as a whole."""
@@ -234,6 +235,12 @@ class Scanner:
 
         begun, (published, self._counted) = await self._waves.begin_scan(begin)
         self._keeper.root_was_there()
+        if self._store.is_older and not self._was_older:
+            log.warning("folder %s: its directory is an older state of it, or a copy: nothing is deleted", ground.name)
+            await ground.on_audit(
+                "older directory", "what it lacks comes back, what it holds of before is brought forward"
+            )
+        self._was_older = self._store.is_older
         rules, walk, seen = begun.rules, begun.walk, begun.first
         if rules != self._ground.ignores:
             if dirty is not None:  # what was left out so far may be anywhere

@@ -1,14 +1,13 @@
 """Blocking. Whether the directory of a folder is an older state of it, or a copy, and what is made of one. All `db_`.
 
 A folder restored from a backup, a disk of last year that is plugged in again, a copy that was broken off: all have our
-marker, and lack what came since. Nobody deleted that, nor wrote the older contents. So `.syncd/seen` has a number that
-grows, and the rows know which it is and in which file it stands. A look at everything that finds a lower number, or that
-number in another file, takes nothing that is missing for deleted and nothing that has another inode for moved; a file
-that holds what it held in an earlier version is brought forward, and one that holds what no version did is a version
-beside those of others.
+marker, and lack what came since. Nobody deleted that, nor went back to what is in them. So `.syncd/seen` has a number
+that grows, and the rows know it, and which file says it. A look at everything that finds a lower number, or the same in
+another file, takes nothing that is missing for deleted, and nothing that has another inode for moved; a file that holds
+what it held in an earlier version is brought forward, and one that holds what no version did stands beside the known.
 
-A higher number is that of a directory that the rows do not know yet: the home is older. Its journal finds that out by
-what others have of it.
+A higher number is that of a directory that the rows do not know yet: the home is older, and its journal finds that out
+by what others have of it. Where there are no others nobody could bring anything back, and the directory is what counts.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _LASTING = frozenset(("ext4", "xfs", "btrfs", "f2fs", "zfs", "tmpfs"))
 def db_is_older(store: FolderStore) -> bool:
     """Whether what stands here is not what the rows were written for. Raises TreeError."""
     known = _known(store)
-    if known is None:
+    if known is None or not store.others:
         return False
     before, _ = known
     found = store.tree.read_seen()

@@ -154,6 +154,45 @@ def test_root_of_another_folder_in_its_place_stops_the_folder(two: tuple[Compute
     wait_no_problem(first.ben, "first")
 
 
+def test_copy_that_was_broken_off_takes_the_folders_place_and_deletes_nothing(two: tuple[Computer, Computer]) -> None:
+    """A new disk in the place of the old one, with a part of what was there; then the old one, which lacks the rest."""
+    anna, ben = two
+    shared = share_another(anna, ben, "moved")
+    for number in range(8):
+        (shared.here / f"f{number}").write_bytes(b"content of %d" % number)
+    wait_equal((shared.here, shared.there), 25)
+    shared.wait_synced()
+    old_disk = shared.there.with_name("moved-old-disk")
+    ben.stop()
+    shutil.copytree(shared.there, old_disk)
+    shutil.move(shared.there, shared.there.with_name("moved-away"))
+    shutil.copytree(old_disk, shared.there)
+    for number in range(4):
+        (shared.there / f"f{number}").unlink()
+    os.truncate(shared.there / "f4", 3)
+    ben.start()
+    shared.wait_synced()
+    wait_equal((shared.here, shared.there), 25)
+    held = {path.read_bytes() for path in shared.here.glob("f*")}
+    assert held == {b"content of %d" % number for number in range(8)} | {b"con"}
+    (shared.here / "f5").write_bytes(b"changed")
+    (shared.here / "new").write_bytes(b"new")
+    wait_content(shared.there / "new", b"new")
+    shared.wait_synced()
+    newer = shared.there.with_name("moved-newer")
+    shared.there.rename(newer)
+    wait_problem(ben, "SY-ROOT-01", folder="moved")
+    old_disk.rename(shared.there)
+    wait_no_problem(ben, "moved")
+    wait_equal((shared.here, shared.there), 25)
+    assert (shared.here / "f5").read_bytes() == b"changed"
+    assert (shared.here / "new").read_bytes() == b"new"
+    shared.wait_synced()
+    (shared.there / "f6").unlink()
+    wait_for(lambda: not (shared.here / "f6").exists(), 25, "an ordinary deletion does not travel any more")
+    demand_others_go_on(anna, ben)
+
+
 def test_directory_removed_with_everything_while_the_daemon_is_away_deletes_nothing(
     two: tuple[Computer, Computer],
 ) -> None:

@@ -169,6 +169,21 @@ class TreeSuite:
         tree.write_marker(other)
         assert tree.check_root(other) is RootState.OK
 
+    def test_how_far_it_was_looked_at_is_said_by_another_file_each_time(self, tree: Tree, user: User) -> None:
+        assert tree.read_seen() is None
+        first = tree.write_seen(1, b"j" * 16)
+        assert tree.read_seen() == first
+        second = tree.write_seen(2, b"k" * 16)
+        assert tree.read_seen() == second
+        assert second[:2] == (2, b"k" * 16) and second[2:] != first[2:]
+        user.delete((PRIVATE, b"seen"))
+        assert tree.read_seen() is None
+
+    def test_root_that_is_still_there_is_not_opened_again(self, tree: Tree) -> None:
+        number = tree.opened()
+        assert tree.check_root(MARKER) is RootState.OK
+        assert tree.opened() == number
+
     # Looking.
 
     def test_list_shows_everything_but_our_own_directory(self, tree: Tree, user: User) -> None:

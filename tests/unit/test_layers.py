@@ -345,6 +345,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.migrating": BLOCKING,
     "syncd.store.moments": BLOCKING,
     "syncd.store.names": BLOCKING,
+    "syncd.store.older": BLOCKING,
     "syncd.store.outside": BLOCKING,
     "syncd.store.packing": BLOCKING,
     "syncd.store.packs": BLOCKING,
