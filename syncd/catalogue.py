@@ -684,7 +684,7 @@ _ENTRIES = (
         Exit.FAILED,
         "the folder's directory is missing",
         "Its root is gone. Nothing is deleted anywhere because of that.",
-        "mount or put it back, or leave the folder:  syncd folder leave",
+        "mount or put it back; or say where it lies now:  syncd folder move FOLDER PATH; or:  syncd folder leave",
     ),
     Trouble(
         "SY-ROOT-02",

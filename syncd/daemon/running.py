@@ -38,7 +38,7 @@ from syncd.store.forms import FOLDER
 from syncd.store.journal import Journal
 from syncd.store.resting import DatabaseChanged
 from syncd.store.watch import watch
-from syncd.treetypes import Dirty, Marker, RootState, TreeError
+from syncd.treetypes import ROOT, Dirty, Marker, RootState, TreeError
 
 log = logging.getLogger("syncd.daemon")
 
@@ -452,6 +452,44 @@ def refuse_marked(path: bytes, marker: Marker | None, device: bytes) -> None:
             why=f"{where}/.syncd/folder names another device: another home on this computer, or one it was copied from",
             fix=f"if nobody else keeps it in sync any more:  rm {shlex.quote(f'{where}/.syncd/folder')}",
         )
+
+
+async def refuse_ours(
+    path: bytes,
+    tree: Tree,
+    folders: list[RunningFolder],
+    installation: Installation,
+    open_tree: Callable[[bytes], Tree],
+) -> None:
+    """A directory whose marker is that of a folder here is refused if it is that folder's own, seen by another path, or
+    was moved there; a copy of it can be a folder of its own. Raises ConfigError, TreeError."""
+    run = installation.workers.run_blocking
+    marker = await run(tree.read_marker)
+    refuse_marked(path, marker, installation.id)
+    for folder in folders:
+        if marker is None or folder.marker != marker:
+            continue
+        where, theirs = (one.decode("utf-8", "backslashreplace") for one in (path, folder.row.path))
+        own = open_tree(folder.row.path)
+        try:
+            if await run(own.check_root, marker) is not RootState.OK:
+                raise ConfigError(
+                    f"this directory is that of {folder.name}",
+                    id="SY-SHARE-03",
+                    why=f"its marker says so, and at {theirs} it is not any more",
+                    fix=f"if you have moved it:  syncd folder move {shlex.quote(folder.name)} {shlex.quote(where)}",
+                )
+            await run(tree.check_root, marker)
+            here, there = await run(tree.stat, ROOT), await run(own.stat, ROOT)
+        finally:
+            await run(own.close)
+        if (here.ino, here.dev) == (there.ino, there.dev):
+            raise ConfigError(
+                f"this directory is that of {folder.name}",
+                id="SY-SHARE-03",
+                why=f"it lies at {theirs}, and a mount shows it here as well",
+                fix="choose another directory",
+            )
 
 
 def absolute(path: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -13,7 +14,7 @@ from ca.device import device_words
 from ca.values import dataclass
 from syncd.daemon.app import Daemon
 from syncd.daemon.membership import FolderMembership
-from syncd.daemon.running import RunningFolder, absolute, refuse_marked, refuse_root
+from syncd.daemon.running import RunningFolder, absolute, refuse_ours, refuse_root
 from syncd.daemon.views import as_text, folder_problems
 from syncd.errors import ConfigError, PeerUnavailable, SyncdError, TrustError
 from syncd.methods.explaining import compare
@@ -118,7 +119,7 @@ class Entering:
         join = self._join(params["join"])
         path = absolute(params["path"])
         refuse_root(path, [f for f in self._daemon.folders if f is not join.folder], self._home())
-        state, empty = await self._target(path)
+        state, empty = await self._target(join, path)
         answer: Json = {"path": as_text(path), "exists": state is RootState.OK, "empty": empty}
         nothing = dict.fromkeys(("same", "only_here", "differ", "fetch_bytes", "fetch_files"))
         if empty:
@@ -136,7 +137,7 @@ class Entering:
         path = absolute(params["path"])
         others = [folder for folder in self._daemon.folders if folder is not join.folder]
         refuse_root(path, others, self._home())
-        await self._target(path)
+        await self._target(join, path)
         rules = understood(params["filter"])
         folder = await self._enter(join, path, progress, held=bool(rules.lines), name=params["name"])
         self._joins.pop(params["join"], None)
@@ -212,10 +213,11 @@ class Entering:
         await join.invitation.aclose()
         return join.folder
 
-    async def _target(self, path: bytes) -> tuple[RootState, bool]:
+    async def _target(self, join: _Join, path: bytes) -> tuple[RootState, bool]:
         """(state of the directory, whether it holds nothing)."""
         daemon = self._daemon
-        tree = daemon.seams.trees.open(path, str(daemon.settings.home))
+        open_tree = partial(daemon.seams.trees.open, home=str(daemon.settings.home))
+        tree = open_tree(path)
         run = daemon.seams.workers.run_blocking
         try:
             state = await run(tree.check_root, None)
@@ -223,7 +225,8 @@ class Entering:
                 return state, True
             if state is not RootState.OK:
                 raise ConfigError(f"{as_text(path)} cannot be used", id="SY-ROOT-05")
-            refuse_marked(path, await run(tree.read_marker), daemon.installation.id)
+            others = [folder for folder in daemon.folders if folder is not join.folder]
+            await refuse_ours(path, tree, others, daemon.installation, open_tree)
             names, _, _ = await run(daemon.seams.trees.count, path)
             return state, names == 0
         finally:

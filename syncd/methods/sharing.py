@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 import trio
@@ -16,7 +17,7 @@ from ca.values import dataclass
 from syncd.daemon.app import Daemon
 from syncd.daemon.beginning import create_folder
 from syncd.daemon.inviting import AttemptFailed, InviterEvent, Joined, Requested
-from syncd.daemon.running import RunningFolder, absolute, refuse_marked, refuse_root
+from syncd.daemon.running import RunningFolder, absolute, refuse_ours, refuse_root
 from syncd.daemon.views import as_text, moment
 from syncd.engine.invites import Invite
 from syncd.errors import ConfigError, SyncdError
@@ -124,7 +125,8 @@ class Sharing:
 
     async def _refuse_unusable(self, path: bytes) -> None:
         daemon = self._daemon
-        tree = daemon.seams.trees.open(path, str(daemon.settings.home))
+        open_tree = partial(daemon.seams.trees.open, home=str(daemon.settings.home))
+        tree = open_tree(path)
         run = daemon.seams.workers.run_blocking
         try:
             state = await run(tree.check_root, None)
@@ -132,7 +134,7 @@ class Sharing:
                 raise ConfigError(f"{as_text(path)} cannot be read", id="SY-ROOT-05")
             if state is not RootState.OK:
                 raise ConfigError(f"{as_text(path)} is not a directory", id="SY-SHARE-01")
-            refuse_marked(path, await run(tree.read_marker), daemon.installation.id)
+            await refuse_ours(path, tree, daemon.folders, daemon.installation, open_tree)
         finally:
             await run(tree.close)
 

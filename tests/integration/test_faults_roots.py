@@ -9,7 +9,15 @@ import subprocess
 import pytest
 
 from tests.helpers.computers import Computer
-from tests.helpers.faults import problems, refusal, share_another, wait_content, wait_problem
+from tests.helpers.faults import (
+    mount,
+    problems,
+    refusal,
+    share_another,
+    unmount,
+    wait_content,
+    wait_problem,
+)
 
 pytestmark = pytest.mark.long
 
@@ -38,6 +46,41 @@ def test_copy_of_a_folder_becomes_one_of_its_own_when_its_marker_is_gone(two: tu
     assert shared.ben.ask("share", str(copied), "--name", "copy", "--no-wait", "--yes")["name"] == "copy"
     assert (copied / ".syncd" / "old" / "first draft").read_text() == "replaced once, and kept"
     wait_problem(shared.ben, "SY-HIST-10", folder="copy")
+
+
+def test_directory_that_was_moved_by_hand_is_not_shared_as_another_folder(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "wandering")
+    shared.wait_equal_file("book", b"first edition")
+    shared.wait_synced()
+    moved = shared.there.with_name("wandered")
+    shared.there.rename(moved)
+    told = refusal(shared.ben, "share", str(moved), "--no-wait", "--yes")
+    assert (told.id, told.exit) == ("SY-SHARE-03", 8)
+    _, _, advice = told.fix.partition(":  syncd ")
+    shared.ben.ask(*shlex.split(advice))
+    (shared.here / "book").write_bytes(b"second edition")
+    wait_content(moved / "book", b"second edition")
+    copied = shared.there.with_name("a copy")
+    shutil.copytree(moved, copied)
+    assert shared.ben.ask("share", str(copied), "--name", "copy of it", "--no-wait", "--yes")["name"] == "copy of it"
+    assert not problems(shared.ben, "wandering")
+
+
+@pytest.mark.needs("mount")
+def test_directory_of_a_folder_is_not_shared_by_another_path(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "once")
+    shared.wait_equal_file("book", b"first edition")
+    shared.wait_synced()
+    elsewhere = shared.there.with_name("bound")
+    elsewhere.mkdir()
+    mount("--bind", str(shared.there), str(elsewhere))
+    try:
+        told = refusal(shared.ben, "share", str(elsewhere), "--no-wait", "--yes")
+        assert (told.id, told.exit) == ("SY-SHARE-03", 8)
+        shared.wait_equal_file("book", b"second edition")
+    finally:
+        unmount(elsewhere)
+    assert not problems(shared.ben, "once")
 
 
 def test_folder_that_was_left_can_be_copied_into_another(two: tuple[Computer, Computer]) -> None:
