@@ -40,6 +40,9 @@ _BY_CLASS: tuple[tuple[type[TreeError], str, str], ...] = (
     (IoFailed, "SY-DISK-03", "check the disk; the file is left as it is"),
 )
 
+DISK_IDS = frozenset(("SY-DISK-01", "SY-DISK-02"))
+"""Of the disk as a whole: nothing can be put there."""
+
 ROOT_IDS = {
     RootState.MISSING: "SY-ROOT-01",
     RootState.NO_MARKER: "SY-ROOT-02",

@@ -11,6 +11,7 @@ from ca.roles import Action
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import as_text, copies_json, folder_problems, names_through
 from syncd.folder.folder import FolderTask, State
+from syncd.folder.problems import DISK_IDS
 from syncd.model.conditions import Facts
 from syncd.model.xattrs import portable, travels, unpack
 from syncd.store import counts, rows
@@ -159,6 +160,9 @@ async def _explain(
         if problem_or_none is not None:
             problem = problem_or_none
             return "problem", problem.code, f"{problem.why} ({os.fsdecode(problem.path)})", problem.fix
+        for problem in task.problems:
+            if not problem.path and problem.code in DISK_IDS:  # nothing can come to this disk
+                return "waiting", problem.code, problem.why, problem.fix
         if not task.links:
             return "waiting", None, "no peer that may have it is connected", "start syncd on the other computer"
         if _is_with_nobody(task, row):

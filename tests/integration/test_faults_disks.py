@@ -45,6 +45,8 @@ def test_full_disk_keeps_what_is_there_and_goes_on_when_there_is_room(two: tuple
         told = wait_problem(ben, "SY-DISK-01", folder="full")
         assert "room" in told["try"]
         assert not (shared.there / "big").exists()
+        explained = ben.ask("explain", str(shared.there / "big"))
+        assert (explained["state"], explained["id"], explained["try"]) == ("waiting", "SY-DISK-01", told["try"])
         assert (shared.there / "book").read_bytes() == b"first edition"
         demand_others_go_on(anna, ben)
         remount(small, "size=64m")
