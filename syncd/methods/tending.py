@@ -20,7 +20,7 @@ from syncd.store import resolving
 from syncd.store.db import is_sound
 from syncd.store.reoffer import db_reoffer
 from syncd.store.rows import ROOT_ROW
-from syncd.treetypes import RootState
+from syncd.treetypes import RootState, TreeError
 
 BEGINS_S = 10.0
 """A folder that takes longer to open its database goes on doing so, and nobody waits for that."""
@@ -101,7 +101,15 @@ class Tending:
                 why="a folder moves to a place where nothing is, or where its own directory lies already",
             )
         if not params["dry_run"]:
-            await daemon.move_folder(folder, path, is_there=state is RootState.OK)
+            try:
+                await daemon.move_folder(folder, path, is_there=state is RootState.OK)
+            except TreeError as error:
+                raise ConfigError(
+                    f"{folder.name} stays where it is: it cannot be moved to {as_text(path)}",
+                    id="SY-SHARE-02",
+                    why=error.what,
+                    fix="make the directory above it; to another disk move it yourself, then tell by the same command",
+                ) from error
         return {
             "schema": "syncd.folder.move/1",
             "folder": folder.id.hex(),

@@ -117,6 +117,10 @@ def test_folder_moves_by_syncd_or_by_its_owner_and_goes_on(two: tuple[Computer, 
     full.mkdir()
     assert refusal(shared.ben, "folder", "move", "moving", str(full)).id == "SY-ROOT-03"
     shutil.rmtree(full)
+    nowhere = refusal(shared.ben, "folder", "move", "moving", str(shared.ben.place / "not made" / "moving"))
+    assert nowhere.id == "SY-SHARE-02" and "directory above" in nowhere.fix
+    (shared.here / "book").write_bytes(b"fourth edition")
+    wait_content(further / "book", b"fourth edition")
 
 
 def test_check_reads_everything(two: tuple[Computer, Computer]) -> None:
