@@ -12,6 +12,7 @@ from syncd.store.filtering import MAX_BYTES
 from syncd.treetypes import LocallyChanged, NotThere, Read, Stat, TreeError
 
 MODE = 0o644
+OWN_FILE = (b".syncd", b"ignore")
 
 
 class NoSuchRule(Exception):
@@ -76,6 +77,8 @@ def write_files(tree: Tree, before: RuleFiles, after: RuleFiles, token: bytes) -
     """Write the one that changed, as an editor would who renames what he has written. Raises LocallyChanged when
     somebody else has changed it since it was read."""
     if after.own != before.own:
+        if (tree.read_ignore() or b"") != before.own:
+            raise LocallyChanged("somebody else has changed the rules in this moment", OWN_FILE)
         tree.write_ignore(after.own)
     if after.shared == before.shared:
         return
@@ -90,10 +93,20 @@ def write_files(tree: Tree, before: RuleFiles, after: RuleFiles, token: bytes) -
     except TreeError:
         tree.drop_staged(token)
         raise
-    if replaced.edited:  # in the last moment: what they wrote stands again, and counts
+    if replaced.edited or not _is_still(tree, token, before.shared):  # what they write stands again, and counts
         _put_back(tree, token, replaced.new)
         raise LocallyChanged("somebody else has changed the rules in this moment", (SHARED_NAME,))
     tree.drop_old(token)
+
+
+def _is_still(tree: Tree, token: bytes, text: bytes) -> bool:
+    """Whether what was replaced holds that and nobody can write into it any more, so that it may go."""
+    reader = tree.open_old(token)
+    try:
+        found = memoryview(bytearray(len(text) + 1))
+        return not reader.is_open_for_writing() and bytes(found[: reader.read_into(0, found)]) == text
+    finally:
+        reader.close()
 
 
 def _put_back(tree: Tree, token: bytes, ours: Stat | None) -> None:
