@@ -3,6 +3,7 @@ scrub."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from ca.roles import Action
@@ -63,7 +64,13 @@ class Promises:
         now = task.clock.now()
         at_ms = moment_ms(params["at_s"])
         at_ms = int(now * 1000) if at_ms is None else at_ms
-        await task.db(snapshots.db_add, task.store, params["name"], at_ms, now)
+        if not await task.db(snapshots.db_add_new, task.store, params["name"], at_ms, now):
+            raise SyncdError(
+                f"there is a snapshot {params['name']} already",
+                id="SY-USE-01",
+                why="What was there then is kept until that name is removed.",
+                fix=f"another name; or first: syncd snapshot remove {shlex.quote(params['name'])} {folder.name}",
+            )
         return await self._snapshots_json(folder, task)
 
     async def snapshot_remove(self, params: Params, progress: Progress) -> Json:

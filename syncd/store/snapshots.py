@@ -41,6 +41,16 @@ def db_add(store: FolderStore, name: str, at_ms: int, now: float, kind: int = BY
     store.connection.execute("INSERT OR REPLACE INTO snapshot VALUES (?,?,?,?,?)", (name, at_ms, now, kind, pinned))
 
 
+def db_add_new(store: FolderStore, name: str, at_ms: int, now: float) -> bool:
+    """Name a moment as a person does; False, and nothing is done, if another moment has that name: what was there then
+    is kept because of it."""
+    there = db_find(store, name)
+    if there is not None and there.at_ms != at_ms:
+        return False
+    db_add(store, name, at_ms, now)
+    return True
+
+
 def db_remove(store: FolderStore, name: str) -> bool:
     """Forget a name; False if there is none."""
     return store.connection.execute("DELETE FROM snapshot WHERE name=?", (name,)).rowcount > 0

@@ -231,3 +231,22 @@ def test_restore_of_what_was_called_otherwise_then_says_so_instead_of_deleting_i
         assert names(ana) >= {"letter"} and "later" not in names(ana)
 
     simulate(story, 1, ("ana", "bert"))
+
+
+def test_snapshot_keeps_its_moment_until_its_name_is_removed() -> None:
+    async def story(simulation: Simulation) -> None:
+        (ana,) = simulation
+        write(ana, "plan", "a plan")
+        await ana.share(uses=1)
+        await simulation.settle()
+        asked = {"name": "before the move", **HERE}
+        (first,) = (await ana.call("snapshot.add", **asked, at_s=None))["snapshots"]
+        await trio.sleep(60)
+        taken = await refused(ana, "snapshot.add", **asked, at_s=None)
+        assert "syncd snapshot remove" in (taken.fix or "")
+        found = (await ana.call("snapshots", **HERE))["snapshots"]
+        assert [one for one in found if not one["scheduled"]] == [first]
+        await ana.call("snapshot.remove", **asked)
+        await ana.call("snapshot.add", **asked, at_s=None)
+
+    simulate(story, 1, ("ana",))
