@@ -376,7 +376,10 @@ def still_wanted(connection: sqlite3.Connection, survey: Survey, want: Want) -> 
         want.what, want.expected = What.CREATE, None
     path = survey.path(parent, name)
     # What a row says of a name holds until a look says otherwise, also if nothing stands there any more.
-    if path is None or (want.what is not What.REPLACE and survey.is_taken(Place(parent, name), row)):
+    is_taken = want.what is not What.REPLACE and survey.is_taken(
+        Place(parent, name), row, is_copy=want.what is What.COPY
+    )
+    if path is None or is_taken:
         return False
     want.parent, want.name, want.path = parent, name, path
     want.directory = None if want.what is What.REPLACE else survey.inode(parent)

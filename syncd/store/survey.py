@@ -328,9 +328,11 @@ class Survey:
         self._wake(row)
         return True
 
-    def is_taken(self, place: Place, row: NodeRow) -> bool:
-        """Whether another row stands where something of this node is to appear."""
-        return not self._is_plain(row) and self._holder(place.parent, place.name, row.id, None) is not None
+    def is_taken(self, place: Place, row: NodeRow, *, is_copy: bool) -> bool:
+        """Whether a row stands where this node, which stands nowhere, or a new copy of it is to appear."""
+        if not is_copy and self._is_plain(row):
+            return False
+        return self._holder(place.parent, place.name, None if is_copy else row.id, None) is not None
 
     def _copy_gives_way(self, copy: int, node: int, parent: int, name: bytes) -> bool:
         row = self.row(node)

@@ -81,11 +81,13 @@ class Arriving:
 
 # --- what is about to go ---------------------------------------------------------------------------------------------
 
+_IS_SAME = "n.l_kind=n.kind AND (n.l_blocks IS NULL OR (n.l_listed IS n.listed AND n.l_blocks=n.blocks))"
+"""What stands here is what Global says."""
 _ARRIVING = (
     "SELECT n.id, n.kind, n.l_kind, n.l_name, n.name, n.c_cs, n.c_idx, n.s_ccs, n.s_cidx, ca.device, pa.device, "
     "EXISTS (SELECT 1 FROM node d WHERE d.id=n.l_parent AND d.kind=4 AND d.l_kind=2 AND d.pending=1), "
     f"{IS_APPROVED.format('cc.hash')}, {IS_APPROVED.format('pc.hash')}, "
-    "n.l_kind=n.kind AND (n.l_blocks IS NULL OR (n.l_listed IS n.listed AND n.l_blocks=n.blocks)) "
+    f"{_IS_SAME} "
     "FROM node n LEFT JOIN changeset cc ON cc.seq=n.c_cs LEFT JOIN author ca ON ca.id=cc.author "
     "LEFT JOIN changeset pc ON pc.seq=n.p_cs LEFT JOIN author pa ON pa.id=pc.author "
     "WHERE n.pending=1 AND n.pending<>0 AND n.l_kind<>0 AND n.kind<>0 AND n.id NOT IN (SELECT node FROM held_node)"
@@ -310,13 +312,15 @@ _DECIDING = (
 
 def db_release_decided(connection: sqlite3.Connection) -> list[int]:
     """Let go of what waits and was approved by somebody who may, wherever that was, and of what somebody else has
-    decided anew since then, such as by a no; these nodes."""
+    decided anew since then, such as by a no, and of what is to stay as it is, as its author has undone it; these
+    nodes."""
     if connection.execute("SELECT 1 FROM held LIMIT 1").fetchone() is None:
         return []
     with Transaction(connection):
         freed = connection.execute(
             f"SELECT h.node FROM held w JOIN held_node h ON h.wave=w.id {_DECIDING} "
-            f"WHERE w.origin<>'here' AND ({IS_APPROVED.format('c.hash')} OR lower(hex(a.device))<>w.origin)"
+            f"WHERE w.origin<>'here' AND ({IS_APPROVED.format('c.hash')} OR lower(hex(a.device))<>w.origin "
+            f"OR ({_IS_SAME} AND n.l_parent IS n.parent AND n.l_name IS n.name))"
         ).fetchall()
         connection.executemany("DELETE FROM held_node WHERE node=?", freed)
         connection.execute(

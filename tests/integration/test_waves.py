@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from syncd.engine.brake import WINDOW_S, Measures
 from syncd.errors import SyncdError
 from syncd.folder.waves import GROWING_S, Waves
+from syncd.model.records import Record
 from syncd.store import rows
 from syncd.store.glance import STEP
 from syncd.store.waves import SCAN_ORIGIN, Held, Why, db_hold, db_pass
@@ -560,3 +561,32 @@ async def test_what_was_done_to_a_file_while_it_waited_is_found_when_somebody_el
         world.demand_equal()
         there = {"edit": {name(1): b"an edition by bob"}, "delete": {}, "move": {name(3): first(1)}}[act]
         assert ann.disk.contents() == {name(0): first(0), name(2): first(2)} | there
+
+
+async def test_wave_that_its_author_takes_back_waits_for_nobody(autojump_clock: MockClock) -> None:
+    """The brake of the author did not hold it, as that of another did."""
+    world = World(["ann", "bob"])
+    ann, bob = world
+    bob.measures = Measures(0.0, 1, 1, 1)
+    async with world.running():
+        for number in range(2):
+            ann.disk.write(name(number), first(number))
+        await world.settle()
+        store = ann.task.store
+        [before] = rows.read(store.connection, "WHERE l_name=?", name(1))
+        ann.disk.delete(name(1))
+        await trio.sleep(10)
+        assert (await the_wave(bob)).files == 1
+        [now] = rows.read(store.connection, "WHERE id=?", (before.id,))
+        assert before.c_cs is not None and before.c_idx is not None and now.c_cs is not None and now.c_idx is not None
+        content = store.db_record(before.c_cs, before.c_idx).content
+        deleted = store.journal.sources.version(now.c_cs, now.c_idx)
+        record = Record(before.nid, content, (deleted,))
+        store.journal.author([record], store.keyring, store.membership, ann.task.now_ms())
+        ann.task.announce(store.journal.newest_seq())
+        ann.task.wake_plan()
+        await trio.sleep(10)
+        assert not await waves(bob).held()
+        await world.settle()
+        world.demand_equal()
+        assert bob.disk.read(name(1)) == first(1)

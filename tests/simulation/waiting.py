@@ -28,7 +28,7 @@ from tests.simulation.asking import ODD_ENDINGS, TOO_LATE
 from tests.simulation.claim import two_at_a_name
 
 ROUNDS = 5
-SLOW_S = 0.3
+CUT_WHILE_ANSWERED = 9
 BEFORE_S = 30.0
 PATIENCE_S = 60.0
 FIRST_ANSWERS, MOST_ANSWERS = 3, 20
@@ -185,7 +185,7 @@ class Story:
 
     async def _round(self) -> None:
         chance, world = self._chance, self._world
-        site, trouble = chance.choice(world.sites), chance.randrange(9)
+        site, trouble = chance.choice(world.sites), chance.randrange(12)
         self._note(f"trouble {trouble} at {site.name}")
         match trouble:
             case 0:
@@ -209,12 +209,15 @@ class Story:
             if chance.random() < 0.3:
                 await self._answer(chance.choice(world.sites))
         await trio.sleep(chance.choice([0, 0.3, 1, 5]))
+        if trouble >= CUT_WHILE_ANSWERED:
+            site.pull_plug_after(chance.randint(1, 30))
+            await self._answer(site)
         for one in world:
             if chance.random() < 0.7:
                 await self._answer(one)
             one.on_step = None
             one.disk.mend()
-        if trouble == 2:
+        if trouble == 2 or trouble >= CUT_WHILE_ANSWERED:
             await site.crash()
             await world.start(site)
         world.mend()
