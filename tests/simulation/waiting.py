@@ -251,12 +251,12 @@ class Story:
         who wrote it before anybody else had it, so that a no has nothing to bring back: then that is said."""
         with trio.fail_after(SETTLED_S) as patience:
             while True:
+                await trio.sleep(5)
                 await self._answer_all()
                 if await self._is_over():
                     break
                 if self._lacks_what_nobody_has() and trio.current_time() > patience.deadline - SETTLED_S / 2:
                     return
-                await trio.sleep(5)
         if not self._lacks_what_nobody_has():
             demand_same_pictures({one.name: what_is_shared(one.disk) for one in self._world})
 
