@@ -722,6 +722,13 @@ _ENTRIES = (
         "if nobody else keeps it in sync any more, remove its .syncd/folder; the rest of .syncd can hold old versions",
     ),
     Trouble(
+        "SY-ROOT-07",
+        Exit.FAILED,
+        "the folder's directory is an older state of it, or a copy",
+        "It comes from a backup, say. Until all was looked at, what it lacks comes back; nothing is deleted.",
+        "nothing; if it stays, make readable what cannot be read there:  syncd explain PATH",
+    ),
+    Trouble(
         "SY-WATCH-01",
         Exit.FAILED,
         "the system watches no more directories",

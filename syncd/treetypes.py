@@ -121,12 +121,13 @@ class Marker:
 
 class Seen(NamedTuple):
     """What `.syncd/seen` says: how far this directory was known when all of it was last looked at, and by which journal
-    (16 bytes). And which object that file is: a copy of the directory has another one."""
+    (16 bytes). And which object that file is, 0 where its file system has no generations: a copy of the directory has
+    another one, while new rights, owners or links leave it what it was."""
 
     number: int
     journal: bytes
     ino: int
-    ctime_ns: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,7 @@ class Scanner:
             await ground.on_audit(
                 "older directory", "what it lacks comes back, what it holds of before is brought forward"
             )
+            ground.tell()
         self._was_older = self._store.is_older
         rules, walk, seen = begun.rules, begun.walk, begun.first
         if rules != self._ground.ignores:
@@ -271,7 +272,7 @@ class Scanner:
                 await self._db(partial(self._db_reconsider, begun, notes_rules=is_taken and not walk.is_blind))
             self._may_clear_root = walk.is_blind
             self._ground.wake_plan()
-            if is_taken and not walk.is_blind:
+            if is_taken and not walk.is_unsure:
                 await self._note_seen()
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
@@ -285,7 +286,10 @@ class Scanner:
         store = self._store
         try:
             if not self._work.everything and await self._still_there():
+                was_older = store.is_older
                 await self._db(older.db_note_seen, store)
+                if was_older:
+                    self._ground.tell()
         except TreeError as error:  # full or read-only: the next look tries again
             log.debug("folder %s: how far it was looked at cannot be noted: %s", self._ground.name, error)
 

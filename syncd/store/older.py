@@ -29,10 +29,10 @@ from syncd.store.rows import NodeRow, value_of
 from syncd.store.scan import Action
 from syncd.treetypes import Seen
 
-_FORM = struct.Struct(f">Q{INCARNATION_BYTES}sQqQ")  # number, journal, inode, ctime, newest changeset
+_FORM = struct.Struct(f">Q{INCARNATION_BYTES}sQQQ")  # number, journal, inode, generation, newest changeset
 _KEY = "seen"
 _LASTING = frozenset(("ext4", "xfs", "btrfs", "f2fs", "zfs", "tmpfs"))
-"""Disks on which a file is known by inode and ctime after it was mounted anew. Of others the number alone counts."""
+"""Disks on which a file is known by its inode after it was mounted anew. Of others the number alone counts."""
 
 
 def db_is_older(store: FolderStore) -> bool:
@@ -62,7 +62,7 @@ def db_note_seen(store: FolderStore) -> None:
     number = 1 + max(0 if known is None else known[0].number, 0 if found is None else found.number)
     now = store.tree.write_seen(number, store.journal.incarnation)
     with Transaction(store.connection):
-        value = _FORM.pack(now.number, now.journal, now.ino, now.ctime_ns, newest)
+        value = _FORM.pack(now.number, now.journal, now.ino, now.generation, newest)
         store.connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (_KEY, value))
     store.is_older = False
 

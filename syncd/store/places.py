@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from syncd.store.files import write_fully
 from syncd.store.marker import MARKER_MAX_BYTES, marker_text, maybe_marker, maybe_seen, seen_text
-from syncd.store.syscalls import flush_file
+from syncd.store.syscalls import flush_file, generation
 from syncd.treetypes import PRIVATE, Marker, RootState, Seen
 
 STAGE, OLD, PARKED, COOKIES = b"stage", b"old", b"parked", b"cookies"
@@ -107,17 +107,19 @@ def read_seen(private: int) -> Seen | None:
     except FileNotFoundError:
         return None
     try:
-        said, stat = maybe_seen(os.read(fd, MARKER_MAX_BYTES)), os.fstat(fd)
+        said = maybe_seen(os.read(fd, MARKER_MAX_BYTES))
+        return None if said is None else Seen(*said, os.fstat(fd).st_ino, generation(fd))
     finally:
         os.close(fd)
-    return None if said is None else Seen(*said, stat.st_ino, stat.st_ctime_ns)
 
 
 def write_seen(private: int, number: int, journal: bytes) -> Seen:
-    """Say so, durable on return; which file says it now. Raises OSError."""
+    """Say so, durable on return; what says it now. Raises OSError."""
     replace_private(private, _SEEN, seen_text(number, journal))
-    stat = os.stat(_SEEN, dir_fd=private, follow_symlinks=False)
-    return Seen(number, journal, stat.st_ino, stat.st_ctime_ns)
+    found = read_seen(private)
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, "it was taken away at once", _SEEN)
+    return found
 
 
 def replace_private(private: int, name: bytes, content: bytes) -> None:

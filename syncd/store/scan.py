@@ -177,6 +177,8 @@ class Walk:
         """Not only what a watch told is looked at: what is missed may have gone to where this look was already."""
         self.is_blind = False
         """Something could not be looked at: what was not met may be there."""
+        self.is_unsure = False
+        """So it is where rows say that something stands."""
         self.doubled: list[Gone] = []
         """Rows at names at which other rows stand as well. There may be none: no look would ever miss them. They are
         said to be nowhere, so that what others have of them comes back, and nobody hears that anything was deleted."""
@@ -232,7 +234,8 @@ class Walk:
         stands = self._standing([item.known for item in gone])
         missing = [self._judged(item) for item, one_stands in zip(gone, stands, strict=True) if not one_stands]
         missing += [gone for gone in self.doubled if gone.known.is_copy or gone.known.row not in self._moved]
-        return missing + self._strays() if self._is_whole and not self.is_blind else missing
+        may_have_moved = self.is_blind and not self._is_older
+        return missing + self._strays() if self._is_whole and not may_have_moved else missing
 
     def refused(self) -> list[Trouble]:
         """After `missing`: what the disk would not say."""
@@ -289,7 +292,7 @@ class Walk:
                 elif not isinstance(stat, ABSENT):
                     refused.add((parent, name))
                     self._refused.append(Trouble((*directory, name), stat))
-                    self.is_blind = True
+                    self.is_blind = self.is_unsure = True
         return [self._stands(known, found.get((known.parent, known.name)), refused) for known in missed]
 
     @staticmethod
@@ -358,6 +361,7 @@ class Walk:
         except TreeError as error:
             found.seen += 1
             found.trouble.append(Trouble(at.path, error))
+            self.is_unsure |= at.row is not None
             return
         known = {} if at.row is None else self._one_by_name(at, self._known(at.row, at.names), listed)
         if self._disk.normalising:

@@ -255,6 +255,23 @@ def inotify_remove(fd: int, watch: int) -> None:
 # --- who else has a file open --------------------------------------------------------------------------------------
 
 
+_GENERATION = 0x8008_7601  # FS_IOC_GETVERSION where a long has eight bytes
+
+
+def generation(fd: int) -> int:
+    """A number that tells an inode from the one that had its number before; 0 where the file system has none."""
+    if not LINUX:
+        return 0
+    found = bytearray(8)
+    try:
+        fcntl.ioctl(fd, _GENERATION, found)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            return 0
+        raise
+    return int.from_bytes(found[:4], sys.byteorder)
+
+
 def is_open_for_writing(fd: int) -> bool:
     """Whether anybody has the file open, or mapped, for writing: the kernel grants no read lease then. False where it
     cannot be asked (another owner's file, a file system without leases, macOS).

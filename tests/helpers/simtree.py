@@ -180,7 +180,7 @@ class SimTree:
         node = self.disk.maybe(self.disk.directory((PRIVATE,)), b"seen")
         if node is None or len(node.data) != 24:
             return None
-        return Seen(int.from_bytes(node.data[:8], "big"), bytes(node.data[8:]), node.ino, node.ctime_ns)
+        return Seen(int.from_bytes(node.data[:8], "big"), bytes(node.data[8:]), node.ino, 0)
 
     def write_seen(self, number: int, journal: bytes) -> Seen:
         self._require_open()
@@ -189,7 +189,7 @@ class SimTree:
         self.disk.put(node, 0, number.to_bytes(8, "big") + journal)
         self.disk.take_name(self.disk.directory((PRIVATE,)), b"seen", node)
         self.disk.flush()
-        return Seen(number, journal, node.ino, node.ctime_ns)
+        return Seen(number, journal, node.ino, 0)
 
     def personality(self) -> Personality:
         return self.disk.personality

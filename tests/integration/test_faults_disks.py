@@ -195,6 +195,30 @@ def test_copy_that_was_broken_off_takes_the_folders_place_and_deletes_nothing(tw
     demand_others_go_on(anna, ben)
 
 
+def test_new_rights_and_links_make_no_older_state_of_a_directory(two: tuple[Computer, Computer]) -> None:
+    """As by `chmod -R`, or by a backup made of links: what is done meanwhile is what a person has done."""
+    anna, ben = two
+    shared = share_another(anna, ben, "kept")
+    for number in range(4):
+        (shared.here / f"f{number}").write_bytes(b"content of %d" % number)
+    wait_equal((shared.here, shared.there), 25)
+    shared.wait_synced()
+    seen = shared.there / ".syncd" / "seen"
+    wait_for(seen.exists, 25, "nothing says how far the folder was looked at")
+    ben.stop()
+    before = seen.stat()
+    os.link(seen, shared.there.with_name("kept-backup"))
+    seen.chmod(0o640)
+    assert seen.stat().st_ctime_ns > before.st_ctime_ns
+    (shared.there / "f0").unlink()
+    (shared.there / "f1").write_bytes(b"changed while it was away")
+    ben.start()
+    wait_content(shared.here / "f1", b"changed while it was away")
+    shared.wait_synced()
+    wait_equal((shared.here, shared.there), 25)
+    assert {path.name for path in shared.here.glob("f*")} == {"f1", "f2", "f3"}
+
+
 def test_directory_removed_with_everything_while_the_daemon_is_away_deletes_nothing(
     two: tuple[Computer, Computer],
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import trio
 
+from syncd.treetypes import Denied, Path
 from tests.helpers.simulation import SimComputer, Simulation, simulate
 from tests.simulation.removing import write
 
@@ -71,6 +72,45 @@ def test_folder_from_a_backup_takes_nothing_back() -> None:
         await simulation.settle()
         assert b"file 5" not in contents(ana) and contents(ana)[b"file 6"] == b"changed as ever"
         assert len((await ana.call("conflicts", folder=None))["conflicts"]) == 1
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+@pytest.mark.parametrize("inside", [None, b"room"], ids=["what nobody knows", "what is known"])
+def test_what_cannot_be_read_in_it_keeps_it_older_only_where_something_is_known_of_it(inside: bytes | None) -> None:
+    """A disk of its own has `lost+found`, for root alone. What is known of a room may be there, or not."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        backups = []
+        ana.disk.mkdir((b"room",))
+        ana.disk.write((b"room", b"inside"), b"a room")
+        await week(simulation, lambda computer: backups.append(computer.back_up()))
+        await bert.stop()
+        bert.restore(backups[0], names=lambda name: False, disk=True)
+        closed = (inside or b"lost+found",)
+        if inside is None:
+            bert.disk.mkdir(closed)
+
+        def before(step: str, at: Path) -> None:
+            if at[:1] == closed and (len(at) > 1 or step == "list_dir"):
+                raise Denied("simulated", at)
+
+        bert.on_step = before
+        await simulation.start(bert)
+        await trio.sleep(A_WHILE_S)
+        bert.disk.delete((b"file 5",))
+        await trio.sleep(60)
+        told = {problem["id"] for problem in (await bert.status())["problems"]}
+        assert ("SY-ROOT-07" in told) is (inside is not None)
+        assert (b"file 5" in contents(ana)) is (b"file 5" in contents(bert)) is (inside is not None)
+        bert.on_step = None
+        await trio.sleep(A_WHILE_S)
+        await simulation.settle()
+        assert contents(ana) == contents(bert) and contents(ana)[b"room/inside"] == b"a room"
+        bert.disk.delete((b"file 6",))
+        await simulation.settle()
+        assert b"file 6" not in contents(ana)
 
     simulate(story, 1, ("ana", "bert"))
 
