@@ -80,7 +80,8 @@ class Comparison:
 
 
 def db_superseded(store: FolderStore, now: float, passed: Collection[int] = ()) -> list[Superseded]:
-    """What is to be packed now: the oldest first, once there is enough of it or it has waited for long enough.
+    """What is to be packed now: the oldest first, once there is enough of it or it has waited for long enough; or at
+    once where its disk is nearly full and packs lie on another, as people delete to make room.
 
     None of `passed`: what cannot be read would keep a round for itself, and all that came after it would wait."""
     found: list[Superseded] = []
@@ -95,8 +96,16 @@ def db_superseded(store: FolderStore, now: float, passed: Collection[int] = ()) 
             break
         size += old_size or 0
         found.append(Superseded(old, token.encode(), (ino, old_size, mtime), packed or b"", since))
-    is_due = bool(found) and (found[0].since <= now - PACK_AFTER_S or size >= PACK_BYTES or len(found) == OLD_PER_ROUND)
-    return found if is_due else []
+    if not found:
+        return []
+    is_due = found[0].since <= now - PACK_AFTER_S or size >= PACK_BYTES or len(found) == OLD_PER_ROUND
+    return found if is_due or _makes_room(store) else []
+
+
+def _makes_room(store: FolderStore) -> bool:
+    """Whether packing frees what the disk of the folder is short of. Raises TreeError."""
+    free, total = store.tree.space()
+    return free < VERY_LOW_SPACE * total and not _is_short(store)
 
 
 def db_next_due(store: FolderStore) -> float:

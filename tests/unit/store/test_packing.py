@@ -202,6 +202,20 @@ async def test_disk_that_is_short_still_leaves_a_day_of_what_cannot_be_packed(
     assert (olds(bob) == 0) is goes
 
 
+@pytest.mark.parametrize(("free", "at_home", "goes"), [(0, 50, True), (0, 0, False), (2, 50, False)])
+async def test_what_others_delete_makes_room_on_a_full_disk_once_it_was_compared(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, free: int, at_home: int, goes: bool
+) -> None:
+    """As far as packs can be written elsewhere: what is only moved from the full disk to itself makes no room."""
+    bob = world["bob"]
+    monkeypatch.setattr(bob.task.store.tree, "space", lambda: Space(free, 100))
+    monkeypatch.setattr(shelf(bob.task.store), "space", lambda: Space(at_home, 100))
+    assert 2 * RECHECK_AFTER_S < PACK_AFTER_S
+    housekeeping(bob.task.store, MOMENT + 2 * RECHECK_AFTER_S)
+    assert (olds(bob) == 0) is goes
+    assert bool(shelf(bob.task.store).files) is goes
+
+
 async def test_short_disk_lets_go_only_of_what_another_device_has_proved(
     world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
