@@ -121,7 +121,7 @@ async def _keep(task: Ground, got: Sequence[tuple[Entry, bytes]], parts: frozens
     if plains:
         await task.db(store.db_keep_parts, plains)
     packs = await task.blocking(_pack, task, [one for one in got if one[0].cid not in parts])
-    await task.db(store.packs.db_add_all, packs, task.clock.now())
+    await task.db(store.packs.db_take_in, packs, task.clock.now())
 
 
 def _pack(task: Ground, got: Sequence[tuple[Entry, bytes]]) -> list[Pack]:
@@ -139,4 +139,4 @@ def _pack(task: Ground, got: Sequence[tuple[Entry, bytes]]) -> list[Pack]:
         return []
     pack = builder.finish(store.keyring.cipher())
     store.packs.shelf.put(pack.name, pack.content)
-    return [pack.without_content()]
+    return [pack]

@@ -1,16 +1,18 @@
 """Blocking. What was replaced or deleted goes from `.syncd/old` into packs.
 
 An inode that has been old for a minute and is still what it was is read once more, every byte: what is what its row
-says is sealed and packed, block by block, unless a pack has that block already; what is not is a local edit, and is
-published (`store.recovery`). Only then, and if it has not been touched in that moment either, does the inode go.
+says is sealed and packed, block by block, unless a pack has that block already, and has it whole; what is not is a
+local edit, and is published (`store.recovery`). Only then, and if it has not been touched in that moment either, does
+the inode go.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from math import inf
+from typing import TypeAlias
 
 from ca.values import dataclass
 from syncd.model.cipher import MAX_BLOCK_BYTES, BlockKind, max_ciphertext
@@ -34,6 +36,9 @@ KEEP_WHEN_SHORT_S = 86400.0
 LOW_SPACE, VERY_LOW_SPACE = 0.10, 0.01
 """Of a disk. Where packs cannot be written, old inodes stay; below the first share free they go after a day, below the
 second after a minute, the oldest first."""
+Known: TypeAlias = Mapping[Pid, Sequence[tuple[str, int, bytes]]]
+"""Where packs have blocks by the rows: pack, offset of the ciphertext, packed entry."""
+
 OLD_PER_ROUND = 256
 BYTES_PER_ROUND = 256 * 1024 * 1024
 """Old inodes, and their bytes, that are packed in one round of housekeeping."""
@@ -118,21 +123,23 @@ def db_next_due(store: FolderStore) -> float:
     return inf if due is None else float(due)
 
 
-def db_packed_of(store: FolderStore, due: Sequence[Superseded]) -> set[Pid]:
-    """Of their blocks, those that are in a pack already."""
+def db_packed_of(store: FolderStore, due: Sequence[Superseded]) -> Known:
+    """Of their blocks, those that are in packs already by the rows, and where."""
     pids = {pid for one in due if one.is_known for pid in BlockList(one.packed).pids()}
-    return store.packs.db_packed(pids)
+    return store.packs.db_places(pids)
 
 
-def pack_superseded(store: FolderStore, due: Sequence[Superseded], known: set[Pid]) -> Comparison:
-    """Read them once more, every byte, and put what is not `known` into packs. Touches no row."""
+def pack_superseded(store: FolderStore, due: Sequence[Superseded], known: Known) -> Comparison:
+    """Read them once more, every byte, and put into packs what is not whole in one that is `known`. Touches no row."""
     return _Packing(store, known).run(due)
 
 
 class _Packing:
-    def __init__(self, store: FolderStore, known: set[Pid]) -> None:
+    def __init__(self, store: FolderStore, known: Known) -> None:
         self._store = store
-        self._known = set(known)
+        self._known = known
+        self._packed: set[Pid] = set()
+        """Blocks that are whole in a pack: read there just now, or put there."""
         self._builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
         self._buffer = memoryview(bytearray(MAX_BLOCK_BYTES))
         self._failed = False
@@ -196,7 +203,7 @@ class _Packing:
 
     def _pack(self, one: Superseded, number: int, view: memoryview) -> None:
         entry = BlockList(one.packed)[number]
-        if entry.pid in self._known:
+        if entry.pid in self._packed or self._is_whole(entry.pid):
             if entry.pid in self._gathered:
                 self._open.add(one.id)
             return
@@ -209,11 +216,18 @@ class _Packing:
             self.result.unpacked.add(one.id)
             return
         self._builder.add(one.packed[number * ENTRY_BYTES : (number + 1) * ENTRY_BYTES], sealed.ciphertext)
-        self._known.add(entry.pid)
+        self._packed.add(entry.pid)
         self._gathered.add(entry.pid)
         self._open.add(one.id)
         if self._builder.is_full:
             self._close()
+
+    def _is_whole(self, pid: Pid) -> bool:
+        """Whether a pack has this block, as it should be: nobody may have read that since it rotted, and what is to go
+        may be the last good copy."""
+        if any(pruning.is_whole(self._store, *place) for place in self._known.get(pid, ())):
+            self._packed.add(pid)
+        return pid in self._packed
 
     def _close(self) -> None:
         """Put what was gathered on the shelf. If that fails, nothing of it leaves `.syncd/old`."""
@@ -225,7 +239,7 @@ class _Packing:
         except TreeError:
             self._failed = True
             self.result.unpacked |= self._open
-            self._known -= self._gathered
+            self._packed -= self._gathered
         else:
             self.result.packs.append(pack.without_content())
         self._open.clear()

@@ -23,7 +23,7 @@ from syncd.store import rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.db import Transaction
 from syncd.store.keyring import EpochKeyMissing, Keyring
-from syncd.treetypes import TreeError
+from syncd.treetypes import NotThere, TreeError
 
 log = logging.getLogger("syncd.history")
 
@@ -87,8 +87,15 @@ class Packs:
         for pack in packs:
             self._add(pack.name, pack.kind, pack.size, pack.blocks, now)
 
-    def db_add_all(self, packs: Collection[Pack], now: float) -> None:
-        """As `db_add`, in a transaction of its own."""
+    def db_take_in(self, packs: Collection[Pack], now: float) -> None:
+        """Note packs, with their contents, that whoever put them on the shelf did without `Ground.packing`. The same
+        blocks make the same pack: one of that name may have been let go of since, and this file with it. No file goes
+        but on the lane of the rows, so what is here now stays. In a transaction of its own. Raises TreeError."""
+        for pack in packs:
+            try:
+                self.read_at(pack.name, 0, 1)
+            except NotThere:
+                self.shelf.put(pack.name, pack.content)
         with Transaction(self._db):
             self.db_add(packs, now)
 
@@ -112,6 +119,18 @@ class Packs:
             query = f"SELECT entry FROM block WHERE pk IN ({rows.marks(part)}) AND src%4=3"
             found.update(Pid(entry[:32]) for (entry,) in self._db.execute(query, part))
         return found.intersection(pids)
+
+    def db_places(self, pids: Collection[Pid]) -> dict[Pid, list[tuple[str, int, bytes]]]:
+        """In which packs these blocks are: name, offset of the ciphertext, packed entry."""
+        found: dict[Pid, list[tuple[str, int, bytes]]] = {}
+        for part in rows.chunks([rows.prefix(pid) for pid in pids]):
+            query = (
+                "SELECT p.name, b.off, b.entry FROM block b JOIN pack p ON p.id=b.src/4 "
+                f"WHERE b.pk IN ({rows.marks(part)}) AND b.src%4=3"
+            )
+            for name, offset, entry in self._db.execute(query, part):
+                found.setdefault(Pid(entry[:32]), []).append((name, offset, entry))
+        return {pid: found[pid] for pid in pids if pid in found}
 
     def db_size(self) -> tuple[int, int]:
         """(packs, bytes)."""

@@ -305,7 +305,7 @@ def rewrite(store: FolderStore, packs: Sequence[PackUse]) -> Rewritten:
     old, new = [], []
     for use in packs:
         try:
-            marked = (*use.marked, *(one.here for one in use.doubles if not _is_whole(store, one.other, *one.there)))
+            marked = (*use.marked, *(one.here for one in use.doubles if not is_whole(store, one.other, *one.there)))
             blocks = [(entry, _read(store, use.name, offset, entry)) for offset, entry in marked]
         except (_Damaged, EpochKeyMissing, TreeError) as error:
             log.error("a pack of old versions stays as it is: %s: %s", use.name, error)
@@ -336,7 +336,8 @@ def _read(store: FolderStore, name: str, offset: int, packed_entry: bytes) -> by
     return sealed
 
 
-def _is_whole(store: FolderStore, name: str, offset: int, packed_entry: bytes) -> bool:
+def is_whole(store: FolderStore, name: str, offset: int, packed_entry: bytes) -> bool:
+    """Whether a pack has a block as it should be, by reading it."""
     try:
         _read(store, name, offset, packed_entry)
     except (_Damaged, EpochKeyMissing, TreeError):

@@ -7,6 +7,7 @@ A file is written under another name, flushed, and only then given its own, so t
 from __future__ import annotations
 
 import os
+from threading import Lock
 
 from syncd.model.packs import is_name
 from syncd.seams import Buffer
@@ -26,17 +27,19 @@ class HomeShelf:
         self._home = home
         self._path = os.path.join(home, DIRECTORY, name)
         self._is_clear = False
+        self._putting = Lock()
 
     def put(self, name: str, content: Buffer) -> None:
-        try:
-            self._prepare()
-            path = self._at(name)
-            if not _holds(path, content):
-                self._write(path + _UNFINISHED, content)
-                os.rename(path + _UNFINISHED, path)
-            self._flush_names()  # also of one that is there already: that may have failed the last time
-        except OSError as error:
-            raise translated(error, self._shown(name)) from error
+        with self._putting:  # two may put the very same bytes, and would write to one unfinished file
+            try:
+                self._prepare()
+                path = self._at(name)
+                if not _holds(path, content):
+                    self._write(path + _UNFINISHED, content)
+                    os.rename(path + _UNFINISHED, path)
+                self._flush_names()  # also of one that is there already: that may have failed the last time
+            except OSError as error:
+                raise translated(error, self._shown(name)) from error
 
     def _prepare(self) -> None:
         if not os.path.isdir(self._path):

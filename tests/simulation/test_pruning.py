@@ -111,7 +111,7 @@ async def test_pack_that_comes_during_the_marking_is_left_alone(
     builder.add(pack_entry(sealed.pid, sealed.cid, 4, cipher.epoch), sealed.ciphertext)
     late = builder.finish(cipher)
     store.packs.shelf.put(late.name, late.content)
-    store.packs.db_add_all([late], 0.0)
+    store.packs.db_take_in([late], 0.0)
     while marking.db_step():
         pass
     chosen = pruning.db_collection(store, marking).packs

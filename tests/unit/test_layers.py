@@ -446,8 +446,9 @@ BEHIND_SEAMS: dict[str, set[str]] = {
         "syncd.store.keyring",
         "syncd.store.listening",
         "syncd.store.hashing",
+        "syncd.store.shelf",
         "syncd.store.staging",
-    },  # ciphers of a thread, locks on a file and on the watches of several folders; starts no thread
+    },  # ciphers of a thread, locks on files and on the watches of several folders; starts no thread
     "time": {  # the real clock, that of the service manager, the doctor's look at it
         "syncd.net.discovery",  # its own thread pauses under a flood
         "syncd.main",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -12,7 +13,9 @@ from syncd.folder.gathering import FETCH_BYTES, PATIENCE_S, fetch
 from syncd.model.ids import Cid, Pid
 from syncd.model.lists import EPOCH_PREFIX_BYTES, Entry
 from syncd.protocol.exchange import Frame
-from tests.helpers.tasks import EPOCH, DirectLink, World
+from syncd.seams import Buffer
+from syncd.store.pruning import Rewritten, Scrubbed, db_retire_damaged
+from tests.helpers.tasks import EPOCH, MOMENT, DirectLink, World
 
 BATCHES = 40
 
@@ -53,3 +56,34 @@ async def test_peer_that_hangs_is_not_asked_for_the_rest(autojump_clock: MockClo
         assert await fetch(ann.task, entries, frozenset()) == 0
         assert link.asked == 2, "once more when others were looked for"
         assert trio.current_time() - began <= 2 * PATIENCE_S + 1
+
+
+async def test_what_came_is_on_the_shelf_although_the_same_went_meanwhile(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same blocks make the same pack, with the same name, and a collection may just be taking that away."""
+    world = World(["ann", "bob"])
+    async with world.running():
+        ann, bob = world["ann"], world["bob"]
+        ann.disk.write((b"plan",), b"wanted")
+        await world.settle()
+        store = bob.task.store
+        head, body = store.journal.sealed_body(1)
+        content = store.open_changeset_untrusted(head, body).records[0].content
+        assert content is not None
+        wanted = list(content.list)
+        assert await fetch(bob.task, wanted, frozenset()) == 1
+        put = store.packs.shelf.put
+        gone: list[str] = []
+
+        def put_and_lose(name: str, content: Buffer) -> None:
+            put(name, content)
+            if not gone:
+                gone.append(name)
+                db_retire_damaged(store, Scrubbed(name, False), Rewritten((), ()), MOMENT)
+
+        monkeypatch.setattr(store.packs.shelf, "put", put_and_lose)
+        assert await fetch(bob.task, wanted, frozenset()) == 1
+        ((name,),) = store.connection.execute("SELECT name FROM pack")
+        assert gone == [name]
+        assert [name for name, _ in store.packs.shelf.list()] == [name]

@@ -116,6 +116,39 @@ async def test_block_is_packed_once(world: World, autojump_clock: MockClock) -> 
     assert blocks == 2
 
 
+@pytest.mark.parametrize("trouble", ["rot", "gone", "unread"])
+async def test_block_is_packed_again_where_its_pack_has_it_no_more(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """Between two scrubs nobody has read the pack: what lies in `.syncd/old` may be the last good copy."""
+    bob = world["bob"]
+    store = bob.task.store
+    blocks = first_version(store)
+    housekeeping(store)
+    world.mend()
+    for content in (b"first", b"third"):
+        world["ann"].disk.write(FILE, content)
+        await world.settle()
+    assert olds(bob) == 2  # `second`, and `first` once more
+    files, read = shelf(store).files, shelf(store).read
+    ((name, content),) = files.items()
+    if trouble == "rot":
+        files[name] = content[:70] + bytes([content[70] ^ 1]) + content[71:]
+    elif trouble == "gone":
+        del files[name]
+    else:
+
+        def refuse(asked: str, offset: int, buffer: bytearray | memoryview) -> int:
+            if asked == name:
+                raise IoFailed("bad sector")
+            return read(asked, offset, buffer)
+
+        monkeypatch.setattr(shelf(store), "read", refuse)
+    housekeeping(store, LATER + 10 * PACK_AFTER_S)
+    assert olds(bob) == 0
+    assert read_block(store, blocks) == b"first"
+
+
 async def test_crash_at_any_step_of_packing_loses_nothing(world: World, autojump_clock: MockClock) -> None:
     bob = world["bob"]
     await world["ann"].stop()
@@ -261,7 +294,7 @@ async def test_bytes_that_change_between_the_comparison_and_the_drop_stay(
     store = bob.task.store
     path, _ = old(bob)
     db_recheck_old(store, LATER)
-    compared = pack_superseded(store, db_superseded(store, LATER), set())
+    compared = pack_superseded(store, db_superseded(store, LATER), {})
     bob.disk.write(path, b"late!!")
     db_let_go(store, compared, LATER)
     assert publish_late_edits(store, compared.edited, NOW_MS) == 1
@@ -275,7 +308,7 @@ async def test_disk_that_does_not_answer_is_no_reason_to_drop(world: World, auto
     db_recheck_old(store, LATER)
     due = db_superseded(store, LATER)
     bob.disk.fail_at(1, IoFailed("a bad sector"))
-    db_let_go(store, compared := pack_superseded(store, due, set()), LATER)
+    db_let_go(store, compared := pack_superseded(store, due, {}), LATER)
     assert not compared.edited
     old(bob)
     assert store.connection.execute("SELECT count(*) FROM old").fetchone() == (1,)

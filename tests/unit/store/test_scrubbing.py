@@ -153,7 +153,7 @@ async def test_block_of_two_packs_goes_from_one_only_if_it_is_whole_in_the_other
             )
         pack = builder.finish(cipher)
         store.packs.shelf.put(pack.name, pack.content)
-        store.packs.db_add_all([pack], LATER)
+        store.packs.db_take_in([pack], LATER)
     if rotten:
         name, at = store.connection.execute(
             "SELECT p.name, b.off FROM block b JOIN pack p ON b.src=p.id*4+3 ORDER BY p.id LIMIT 1"
