@@ -725,7 +725,7 @@ _ENTRIES = (
         "SY-ROOT-07",
         Exit.FAILED,
         "the folder's directory is an older state of it, or a copy",
-        "It comes from a backup, say. Until all was looked at, what it lacks comes back; nothing is deleted.",
+        "It comes from a backup, say. What it lacks comes back; of what was not looked at yet nothing is deleted.",
         "nothing; if it stays, make readable what cannot be read there:  syncd explain PATH",
     ),
     Trouble(

@@ -169,8 +169,8 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
                 else f"{withheld.blocks} blocks, {withheld.why}"
             )
             problems.append(_device_problem("SY-HIST-09", why, "syncd peers; syncd prune --dry-run"))
-        if task.store.is_older:
-            why = "what it lacks comes back, and no deletion counts, until all of it was looked at"
+        if task.store.older is not None:
+            why = "what it lacks comes back, and what was not looked at yet is neither deleted nor taken back"
             fix = "nothing; if it stays, make readable what cannot be read there"
             problems.append(_device_problem("SY-ROOT-07", why, fix))
         if task.nameless:
@@ -226,7 +226,7 @@ def is_in_sync(folder: RunningFolder, other_members: int) -> bool:
     membership = folder.membership
     if task is None or folder.why_stopped is not None or membership.is_out or membership.has_ended:
         return False
-    if task.root_state is not RootState.OK or task.store.is_older or has_twin(folder):
+    if task.root_state is not RootState.OK or task.store.older is not None or has_twin(folder):
         return False
     return task.is_settled and membership.may_read and (other_members == 0 or task.heads_reached)
 

@@ -6,7 +6,7 @@ Whether a name that is missing was moved or deleted is decided only after everyt
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from syncd.store import counts, filtering, older, reoffer, waves
 from syncd.store.draft import Draft, Examined
 from syncd.store.examine import Examination, Opened, Previous, examine, is_shared
 from syncd.store.glance import Begun, RootMoved, Seen, db_begin, db_look, db_look_also
-from syncd.store.scan import Found, Gone, Item, Trouble, Walk
+from syncd.store.scan import Found, Gone, Item, Older, Trouble, Walk
 from syncd.store.tally import Counted
 from syncd.treetypes import ROOT, Dirty, Kind, Path, RootState, TreeError, show_path
 
@@ -84,6 +84,9 @@ class Scanner:
         self._cookies_done: frozenset[bytes] = frozenset()
         self._retries = Retries()
         self._was_older = False
+        self._looks_at_all = False
+        self._unsure: set[Path] = set()
+        """Of this look, what is known and could not be compared."""
         self._rests_s = STOPPED_S
         self._may_clear_root = True
         """A look that was stopped, maybe before this start, may have told what concerns the folder as a whole."""
@@ -216,6 +219,7 @@ class Scanner:
 
     async def _scan(self, dirty: Mapping[Path, frozenset[bytes] | None] | None, deep: set[Path]) -> None:
         self._ground.retries.clear()
+        self._looks_at_all, self._unsure = dirty is None, set()
         halves = self._work.take_halves()
         ground, may_count = self._ground, self._ground.may_count
         look = partial(db_begin, self._store, ground.marker, ground.ignores, ground.now_ns, dirty, deep)
@@ -225,7 +229,7 @@ class Scanner:
             if dirty is None and rights.publishes:
                 reoffer.db_offer(self._store.connection)
             begun, published = look(), None
-            if begun.is_as_known and not rights.waits and not self._store.is_older:
+            if begun.is_as_known and not rights.waits and self._store.older is None:
                 assert begun.glimpse is not None
                 published = self._db_publish(begun.glimpse.examined, publishes=rights.publishes)
             is_over = begun.first.is_all_well or (published is not None and begun.walk.misses_nothing)
@@ -235,13 +239,14 @@ class Scanner:
 
         begun, (published, self._counted) = await self._waves.begin_scan(begin)
         self._keeper.root_was_there()
-        if self._store.is_older and not self._was_older:
+        is_older = self._store.older is not None
+        if is_older and not self._was_older:
             log.warning("folder %s: its directory is an older state of it, or a copy: nothing is deleted", ground.name)
             await ground.on_audit(
                 "older directory", "what it lacks comes back, what it holds of before is brought forward"
             )
             ground.tell()
-        self._was_older = self._store.is_older
+        self._was_older = is_older
         rules, walk, seen = begun.rules, begun.walk, begun.first
         if rules != self._ground.ignores:
             if dirty is not None:  # what was left out so far may be anywhere
@@ -272,8 +277,8 @@ class Scanner:
                 await self._db(partial(self._db_reconsider, begun, notes_rules=is_taken and not walk.is_blind))
             self._may_clear_root = walk.is_blind
             self._ground.wake_plan()
-            if is_taken and not walk.is_unsure:
-                await self._note_seen()
+            if is_taken:
+                await self._note_seen(walk.unsure | self._unsure)
         self._retries.tried(None if dirty is None else deep)
         self._ground.progress.looked_at += 1
 
@@ -281,14 +286,18 @@ class Scanner:
         """Whether the root is there, and still the one in which this look has begun."""
         return await self._keeper.check_root() and self._store.tree.opened() == self._store.looked_at
 
-    async def _note_seen(self) -> None:
-        """All of this directory is in the rows."""
+    async def _note_seen(self, unsure: Collection[Path]) -> None:
+        """All of this directory is in the rows, but for what is `unsure`."""
         store = self._store
+        was = store.older
+        left = [] if was is None else [path for path in unsure if was.holds(path)]
         try:
             if not self._work.everything and await self._still_there():
-                was_older = store.is_older
-                await self._db(older.db_note_seen, store)
-                if was_older:
+                if left:
+                    store.older = Older.only(left)
+                else:
+                    await self._db(older.db_note_seen, store)
+                if was is not None:
                     self._ground.tell()
         except TreeError as error:  # full or read-only: the next look tries again
             log.debug("folder %s: how far it was looked at cannot be noted: %s", self._ground.name, error)
@@ -332,13 +341,18 @@ class Scanner:
                 part.append(items[at])
                 size += items[at].stat.size if items[at].stat.kind is Kind.FILE else 0
                 at += 1
-            await self._take_items(self._waves.without_held(part), previous, is_last=is_last and at == len(items))
+            free = self._waves.without_held(part)
+            if len(free) < len(part):
+                self._keeps_unsure([item for item in part if item not in free])
+            await self._take_items(free, previous, is_last=is_last and at == len(items))
 
     def _without_ours(self, items: Sequence[Item]) -> Sequence[Item]:
         """What just gets its name is looked at when the rows know of it, and need not be read for that."""
         ours = self._ground.finisher.paths if items else set()
         if ours:
             self._ground.look_again([path for item in items if item.path in ours for path in item.paths])
+            if self._keeps_unsure([item for item in items if item.path in ours]):
+                self._full_at = min(self._full_at, self._clock.monotonic() + STRAYS_S)
             items = [item for item in items if item.path not in ours]
         return items
 
@@ -350,13 +364,20 @@ class Scanner:
     async def _take_examined(self, result: Examination, previous: Mapping[Path, Previous], *, is_last: bool) -> None:
         await self._note_trouble(result.trouble)
         self._ground.look_again(result.restless)
+        self._keeps_unsure(result.refused)
         examined: Sequence[Examined] = result.examined
-        if self._store.is_older:
+        state = self._store.older
+        if state is not None:
             examined = await self._db(older.db_bring_forward, self._store, examined)
             self._ground.wake_plan()
-            publishable, passing = list(examined), list[int]()  # nothing of it was written over
-        else:
-            publishable, passing = await self._waves.sift(examined, previous)
+        beside = {one.item.path for one in examined if state is not None and state.holds(one.item.path)}
+        publishable, passing = await self._waves.sift(
+            [one for one in examined if one.item.path not in beside], previous
+        )
+        if beside:  # nothing of it was written over
+            passed = {one.item.path for one in publishable}
+            publishable = [one for one in examined if one.item.path in beside or one.item.path in passed]
+        again: frozenset[Path] = frozenset()
         if publishable:
             publishes = await self._publishes()
 
@@ -369,6 +390,27 @@ class Scanner:
             counts_too = is_last and self._ground.may_count
             published, self._counted = await self._db(publish)
             self._after_draft(published)
+            again = frozenset(published.draft.again)
+        if state is not None and not self._looks_at_all:
+            self._is_sure_of([one.item.path for one in result.examined if one.item.path not in again])
+
+    def _keeps_unsure(self, items: Sequence[Item]) -> bool:
+        """Whether any of these, which were not compared with their rows, keep an older directory what it is. What has
+        no row can be taken for nothing but new."""
+        known = [item.path for item in items if item.known is not None]
+        if self._store.older is None or not self._looks_at_all:
+            return False
+        self._unsure.update(known)
+        return bool(known)
+
+    def _is_sure_of(self, paths: Sequence[Path]) -> None:
+        """What could not be compared when all of an older directory was looked at was compared now."""
+        was = self._store.older
+        if was is None or was.unsure is None or was.unsure.isdisjoint(paths):
+            return
+        left = was.unsure.difference(paths)
+        self._store.older = Older.only(left)
+        self._work.everything |= not left
 
     async def _examine(self, items: Sequence[Item], previous: Mapping[Path, Previous]) -> Examination:
         if len(items) == 1 and is_shared(items[0]):
@@ -430,10 +472,9 @@ class Scanner:
 
     def _after_draft(self, published: _Published) -> None:
         draft = published.draft
-        if draft.again and self._store.is_older:
+        self._ground.look_again(draft.again)
+        if draft.again and self._store.older is not None and self._looks_at_all:
             self._work.everything = True
-        else:
-            self._ground.look_again(draft.again)
         if draft.records:
             self._ground.announce(published.newest)
         if published.is_left and (draft.records or draft.unchanged):

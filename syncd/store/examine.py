@@ -46,6 +46,7 @@ class Examination:
     examined: list[Examined] = field(default_factory=list)
     restless: list[Path] = field(default_factory=list)
     trouble: list[Trouble] = field(default_factory=list)
+    refused: list[Item] = field(default_factory=list)
     read_bytes: int = 0
 
     def add(self, examined: Examined) -> None:
@@ -54,6 +55,7 @@ class Examination:
 
     def refuse(self, item: Item, error: TreeError) -> None:
         """It could not be looked into, or not now."""
+        self.refused.append(item)
         if isinstance(error, (LocallyChanged, NotThere)):
             self.restless += item.paths
         else:

@@ -44,7 +44,7 @@ from syncd.store.packs import Packs, Scratch
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import NotLeft, Publisher
 from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
-from syncd.store.scan import Action, Gone, Ignored, Item, Walk, tick_of
+from syncd.store.scan import Action, Gone, Ignored, Item, Older, Walk, tick_of
 from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
 from syncd.treetypes import NotThere, Path, Personality, TreeError
@@ -128,9 +128,9 @@ class FolderStore:
         """The other devices of the folder, now."""
         self.moving: set[int] = set()
         """Nodes with which something is being done on the disk that no row says yet. The scan leaves them alone."""
-        self.is_older = False
+        self.older: Older | None = None
         """What stands here is an older state of the folder, or a copy (`store.older`), as of the last look at
-        everything."""
+        everything; None if not."""
         self.looked_at = 0
         """Which root that was (`Tree.opened`)."""
         self._noted: Personality | None = None
@@ -165,7 +165,7 @@ class FolderStore:
                     self.connection.execute("UPDATE node SET pending=? WHERE pending=0 AND id<>?", (PENDING, ROOT_ROW))
             self._noted = disk
         where = self.connection, self.journal.sources, self.tree
-        return Walk(*where, ignored, dirty, deep, ignored_before, is_older=self.is_older)
+        return Walk(*where, ignored, dirty, deep, ignored_before, older=self.older)
 
     def db_previous(self, items: Sequence[Item]) -> dict[Path, Previous]:
         """Earlier contents of files that changed, or that were copies of ours."""
@@ -188,7 +188,7 @@ class FolderStore:
                 staying |= moves.nodes
 
     def _found(self, found: Sequence[Examined], staying: frozenset[int], desk: Desk) -> Draft:
-        return Publisher(desk, staying, is_older=self.is_older).findings(found)
+        return Publisher(desk, staying, self.older).findings(found)
 
     def db_delete(self, gone: Sequence[Gone], now_ms: int, *, publishes: bool) -> Draft:
         """Commit and publish that names are gone."""

@@ -16,7 +16,7 @@ from syncd.store.draft import Examined
 from syncd.store.examine import Examination, Previous, examine
 from syncd.store.folder import FolderStore
 from syncd.store.older import db_is_older
-from syncd.store.scan import Action, Found, Gone, Trouble, Walk
+from syncd.store.scan import Action, Found, Gone, Older, Trouble, Walk
 from syncd.store.waves import db_held_nodes
 from syncd.treetypes import ROOT, Marker, Path, RootState, TreeError
 
@@ -89,7 +89,12 @@ def db_begin(
     """
     demand_root(store.tree, marker)
     if dirty is None:
-        store.is_older, store.looked_at = db_is_older(store), store.tree.opened()
+        opened = store.tree.opened()
+        if not db_is_older(store):
+            store.older = None
+        elif store.older is None or store.looked_at != opened:
+            store.older = Older()
+        store.looked_at = opened
     elif store.looked_at != store.tree.opened():
         raise RootMoved("another directory stands there now", ROOT)
     connection = store.connection

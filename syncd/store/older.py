@@ -46,8 +46,7 @@ def db_is_older(store: FolderStore) -> bool:
         return True
     if found.number > before.number:
         return False
-    is_lasting = store.tree.personality().name in _LASTING
-    return found != before if is_lasting else found[:2] != before[:2]
+    return not _is_same(store, found, before)
 
 
 def db_note_seen(store: FolderStore) -> None:
@@ -57,20 +56,29 @@ def db_note_seen(store: FolderStore) -> None:
     The disk says it before the rows: between the two its number is higher, which is nobody's older state."""
     known, newest = _known(store), store.journal.newest_seq()
     found = store.tree.read_seen()
-    if known is not None and not store.is_older and known == (found, newest):
-        return
+    if known is not None and found is not None and store.older is None:
+        before, until = known
+        if until == newest and _is_same(store, found, before):
+            return
     number = 1 + max(0 if known is None else known[0].number, 0 if found is None else found.number)
     now = store.tree.write_seen(number, store.journal.incarnation)
     with Transaction(store.connection):
         value = _FORM.pack(now.number, now.journal, now.ino, now.generation, newest)
         store.connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (_KEY, value))
-    store.is_older = False
+    store.older = None
 
 
 def db_bring_forward(store: FolderStore, found: Sequence[Examined]) -> list[Examined]:
     """Note of files and links in an older directory that they hold what they held in an earlier version, which is
     nobody's news: the planner puts the present one in its place. All other findings are left."""
-    changed = {one.item.known.row: one for one in found if _is_changed(one) and one.item.known is not None}
+    older = store.older
+    if older is None:
+        return list(found)
+    changed = {
+        one.item.known.row: one
+        for one in found
+        if _is_changed(one) and one.item.known is not None and older.holds(one.item.path)
+    }
     taken: set[int] = set()
     with Transaction(store.connection):
         past = Past(store)
@@ -127,6 +135,10 @@ def _note_version(store: FolderStore, row: NodeRow, examined: Examined, version:
     if examined.hashed is not None:
         blocks.add(connection, [(source_of(SourceKind.NODE, row.id), examined.hashed.packed)])
         keep_parts(connection, examined.hashed.parts)
+
+
+def _is_same(store: FolderStore, one: Seen, other: Seen) -> bool:
+    return one == other if store.tree.personality().name in _LASTING else one[:2] == other[:2]
 
 
 def _known(store: FolderStore) -> tuple[Seen, int] | None:

@@ -22,7 +22,7 @@ from syncd.store.journal import QUARANTINED
 from syncd.store.names import maybe_expected
 from syncd.store.prepare import NAMED, expected_stat
 from syncd.store.rows import DIR, NONE, NodeRow, Value, value_of
-from syncd.store.scan import Action, Item, fresh_node_id
+from syncd.store.scan import Action, Item, Older, fresh_node_id
 from syncd.store.spelling import COLLISION_MARK, personality_of, spellings
 from syncd.treetypes import Kind
 
@@ -46,11 +46,11 @@ class NotLeft(Exception):
 class Publisher:
     """Turns findings into a `Draft`. One object per transaction."""
 
-    def __init__(self, desk: Desk, staying: Container[int] = (), *, is_older: bool = False) -> None:
-        """`staying`: nodes whose moves are left for another look (`NotLeft`). `is_older`: they were found in an older
+    def __init__(self, desk: Desk, staying: Container[int] = (), older: Older | None = None) -> None:
+        """`staying`: nodes whose moves are left for another look (`NotLeft`). `older`: they were found in an older
         state of the folder, or in a copy: nobody has changed anything there, and what nobody knows is beside it."""
         self._desk = desk
-        self._is_older = is_older
+        self._older = older
         self._staying = staying
         self._db = desk.connection
         self._departures = Departures(desk)
@@ -330,9 +330,10 @@ class Publisher:
             return
         self._desk.drafted.add(row.nid)
         attributes = attributes_of(examined, row)
-        replaced = () if attributes is None or self._is_older else self._desk.synced_attributes(row)
+        is_older = self._is_older(examined.item)
+        replaced = () if attributes is None or is_older else self._desk.synced_attributes(row)
         seen = self._desk.seen_contents(row)
-        if self._is_older:
+        if is_older:
             seen = tuple(sorted(self._desk.heads_with(row, rows.identity(value.kind, value.listed, value.blocks))))
         record = Record(row.nid, content, seen, None, (), attributes, replaced)
         before = packed_on_disk(self._db, row)
@@ -345,6 +346,9 @@ class Publisher:
             settle_pending(joined)
 
         self._desk.draft.add(record, settle)
+
+    def _is_older(self, item: Item) -> bool:
+        return self._older is not None and self._older.holds(item.path)
 
     def _is_offered(self, row: NodeRow) -> bool:
         """Whether it stands only here because this device might not publish when it was made, and now it may. What was
@@ -449,7 +453,7 @@ class Publisher:
 
     def _attributes(self, row: NodeRow, examined: Examined) -> None:
         """The content is as before: note the new stat, and publish the attributes if they changed."""
-        if self._is_older and row.pending != ONLY_HERE:
+        if self._is_older(examined.item) and row.pending != ONLY_HERE:
             self._desk.note_stat(row, examined.stat, examined.seen_ns)
             row.s_acs = row.s_aidx = None  # it gets those that others have
             row.pending = PENDING
@@ -579,7 +583,8 @@ class Publisher:
             )
             return
         row = rows.read_ids(self._db, [copy.node])[copy.node]
-        if self._is_older and row.id not in self._desk.moving:  # nobody took the copy away, and what is there is new
+        if self._is_older(examined.item) and row.id not in self._desk.moving:
+            # Nobody took the copy away, and what is there is new.
             self._departures.forget_copies(row, [copy])
             self._desk.draft.again.append(examined.item.path)
             return

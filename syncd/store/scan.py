@@ -124,6 +124,27 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Older:
+    """The directory is an older state of the folder, or a copy (`store.older`). `unsure`: what of it was not compared
+    with its rows when all was looked at; None until then. All else is an ordinary folder. `above`: what that is in."""
+
+    unsure: frozenset[Path] | None = None
+    above: frozenset[Path] = frozenset()
+
+    @classmethod
+    def only(cls, unsure: Collection[Path]) -> Older:
+        return cls(frozenset(unsure), frozenset(path[:depth] for path in unsure for depth in range(len(path))))
+
+    def holds(self, path: Path) -> bool:
+        """Whether what is found there may be of another time than its row."""
+        return self.unsure is None or any(path[:depth] in self.unsure for depth in range(len(path) + 1))
+
+    def concerns(self, path: Path) -> bool:
+        """Whether it does that of it, or of anything below."""
+        return self.holds(path) or path in self.above
+
+
+@dataclass(frozen=True, slots=True)
 class _Directory:
     path: Path
     row: int | None  # None: a new directory, nothing below it is known
@@ -144,12 +165,11 @@ class Walk:
         dirty: Mapping[Path, frozenset[bytes] | None] | None,
         deep: Collection[Path] = (),
         ignored_before: Ignored | None = None,
-        *,
-        is_older: bool = False,
+        older: Older | None = None,
     ) -> None:
         """`dirty` None: the whole folder. `deep`: directories to be looked at with everything in them.
-        `ignored_before`: what rules left out that held when all was last looked at. `is_older`: an older state of the
-        folder stands here, or a copy (`store.older`)."""
+        `ignored_before`: what rules left out that held when all was last looked at. `older`: where what stands here may
+        be an older state."""
         self._db = connection
         self._sources = sources
         self._tree = tree
@@ -157,7 +177,7 @@ class Walk:
         self._disk = tree.personality()
         self._ignored = ignored
         self._ignored_before = ignored_before
-        self._is_older = is_older
+        self._older = older
         self._stack: list[_Directory] = []
         self.gone: list[Gone] = []
         self._moved: set[int] = set()
@@ -177,8 +197,8 @@ class Walk:
         """Not only what a watch told is looked at: what is missed may have gone to where this look was already."""
         self.is_blind = False
         """Something could not be looked at: what was not met may be there."""
-        self.is_unsure = False
-        """So it is where rows say that something stands."""
+        self.unsure: set[Path] = set()
+        """Where that is so and rows say that something stands."""
         self.doubled: list[Gone] = []
         """Rows at names at which other rows stand as well. There may be none: no look would ever miss them. They are
         said to be nowhere, so that what others have of them comes back, and nobody hears that anything was deleted."""
@@ -234,7 +254,7 @@ class Walk:
         stands = self._standing([item.known for item in gone])
         missing = [self._judged(item) for item, one_stands in zip(gone, stands, strict=True) if not one_stands]
         missing += [gone for gone in self.doubled if gone.known.is_copy or gone.known.row not in self._moved]
-        may_have_moved = self.is_blind and not self._is_older
+        may_have_moved = self.is_blind and (self._older is None or self._older.unsure is not None)
         return missing + self._strays() if self._is_whole and not may_have_moved else missing
 
     def refused(self) -> list[Trouble]:
@@ -244,7 +264,7 @@ class Walk:
 
     def _judged(self, gone: Gone) -> Gone:
         known = gone.known
-        if self._is_older:
+        if self._older is not None and self._older.concerns(gone.path):
             return replace(gone, is_left_out=True)
         is_left_out = known.kind == FILE and known.ino in self._left_out
         is_left_out |= known.kind == DIR and self._is_renamed(known)
@@ -271,7 +291,8 @@ class Walk:
         and they did not turn up, they are gone with it."""
         told = {(gone.known.is_copy, gone.known.row) for gone in self.gone}
         strays = [known for known in read_strays(self._db) if known.is_copy or known.row not in self._moved]
-        gone = [Gone((known.name,), known) for known in strays if (known.is_copy, known.row) not in told]
+        is_older = self._older is not None  # their path is not known
+        gone = [Gone((known.name,), known, is_older) for known in strays if (known.is_copy, known.row) not in told]
         return [self._judged(one) for one in gone]
 
     def _standing(self, missed: Sequence[Known]) -> list[bool]:
@@ -292,7 +313,8 @@ class Walk:
                 elif not isinstance(stat, ABSENT):
                     refused.add((parent, name))
                     self._refused.append(Trouble((*directory, name), stat))
-                    self.is_blind = self.is_unsure = True
+                    self.unsure.add((*directory, name))
+                    self.is_blind = True
         return [self._stands(known, found.get((known.parent, known.name)), refused) for known in missed]
 
     @staticmethod
@@ -361,7 +383,8 @@ class Walk:
         except TreeError as error:
             found.seen += 1
             found.trouble.append(Trouble(at.path, error))
-            self.is_unsure |= at.row is not None
+            if at.row is not None:
+                self.unsure.add(at.path)
             return
         known = {} if at.row is None else self._one_by_name(at, self._known(at.row, at.names), listed)
         if self._disk.normalising:
@@ -371,6 +394,8 @@ class Walk:
         differences = compare(listed, known, self._tick_ns)
         for name, stat in differences.skipped:
             found.trouble.append(Trouble((*at.path, name), None, stat))
+            if name in known and stat.kind is Kind.BROKEN:
+                self.unsure.add((*at.path, name))
         for name, stat, was in differences.changed:
             found.items.append(Item(Action.CHANGED, (*at.path, name), at.nid, stat, was))
         inodes = {stat.ino for _, stat in listed}
@@ -434,7 +459,7 @@ class Walk:
     def _is_another_directory(self, stat: Stat, was: Known, inodes: Container[int]) -> bool:
         """A directory that has a row of its own was moved to the name of another; or that other one is known to stand
         elsewhere, maybe at one of the names next to it (`inodes`)."""
-        if stat.kind is not Kind.DIR or stat.ino == was.ino or was.row in self._kept or self._is_older:
+        if stat.kind is not Kind.DIR or stat.ino == was.ino or was.row in self._kept or self._older:
             return False
         if was.row in self._moved or was.ino in inodes:
             return True
@@ -541,7 +566,7 @@ class Walk:
     def _moved_from(self, stat: Stat, path: Path) -> tuple[int, NodeId, Known, Path | None] | None:
         """The row whose object this is at `path`, if it does not stand where that says any more; and where that is.
         Raises TreeError if the disk does not say."""
-        if self._is_older:  # others have these inodes there
+        if self._older is not None and self._older.unsure is None:  # others have these inodes there
             return None
         if stat.ino not in self._objects:
             self._read_objects([stat])
@@ -552,6 +577,8 @@ class Walk:
             if row in self._moved or row in self._kept or not is_same_object(stat, known):
                 continue
             before = self._disk_path(known.parent, known.name)
+            if self._older is not None and (before is None or self._older.concerns(before)):
+                continue
             if before is None or self._is_respelled(before, path):
                 return row, NodeId(nid), known, before
             try:

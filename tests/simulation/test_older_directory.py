@@ -4,6 +4,7 @@ what it holds."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import trio
@@ -78,7 +79,8 @@ def test_folder_from_a_backup_takes_nothing_back() -> None:
 
 @pytest.mark.parametrize("inside", [None, b"room"], ids=["what nobody knows", "what is known"])
 def test_what_cannot_be_read_in_it_keeps_it_older_only_where_something_is_known_of_it(inside: bytes | None) -> None:
-    """A disk of its own has `lost+found`, for root alone. What is known of a room may be there, or not."""
+    """A disk of its own has `lost+found`, for root alone. What is known of a room may be there, or not: nobody takes it
+    away there. What was looked at is an ordinary folder."""
 
     async def story(simulation: Simulation) -> None:
         ana, bert = simulation
@@ -100,10 +102,12 @@ def test_what_cannot_be_read_in_it_keeps_it_older_only_where_something_is_known_
         await simulation.start(bert)
         await trio.sleep(A_WHILE_S)
         bert.disk.delete((b"file 5",))
+        if inside is not None:
+            bert.disk.delete((inside, b"inside"))
         await trio.sleep(60)
         told = {problem["id"] for problem in (await bert.status())["problems"]}
         assert ("SY-ROOT-07" in told) is (inside is not None)
-        assert (b"file 5" in contents(ana)) is (b"file 5" in contents(bert)) is (inside is not None)
+        assert b"file 5" not in contents(ana) and b"file 5" not in contents(bert)
         bert.on_step = None
         await trio.sleep(A_WHILE_S)
         await simulation.settle()
@@ -111,6 +115,81 @@ def test_what_cannot_be_read_in_it_keeps_it_older_only_where_something_is_known_
         bert.disk.delete((b"file 6",))
         await simulation.settle()
         assert b"file 6" not in contents(ana)
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+@pytest.mark.parametrize("lasts_s", [60.0, 2 * A_WHILE_S], ids=["soon", "late"])
+def test_known_file_that_cannot_be_read_in_it_is_no_edit_when_it_can_be(lasts_s: float) -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        backups = []
+        await week(simulation, lambda computer: backups.append(computer.back_up()))
+        await bert.stop()
+        bert.restore(backups[0], names=lambda name: False, disk=True)
+
+        def before(step: str, at: Path) -> None:
+            if at == (b"file 0",) and step in ("read_many", "open_read"):
+                raise Denied("simulated", at)
+
+        bert.on_step = before
+        await simulation.start(bert)
+        await trio.sleep(lasts_s)
+        told = {problem["id"] for problem in (await bert.status())["problems"]}
+        assert told >= {"SY-ROOT-07", "SY-FILE-01"}
+        bert.on_step = None
+        await trio.sleep(A_WHILE_S)
+        await simulation.settle()
+        assert contents(ana) == contents(bert) and contents(ana)[b"file 0"] == b"ana has changed it"
+        assert not (await bert.status())["problems"]
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_what_was_looked_at_in_it_is_an_ordinary_folder() -> None:
+    """However long something else cannot be looked at: edits make no conflicts, what is deleted stays so, what is moved
+    is the same file."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        backups = []
+        ana.disk.mkdir((b"room",))
+        ana.disk.write((b"room", b"inside"), b"a room")
+        ana.disk.mkdir((b"house",))
+        ana.disk.mkdir((b"house", b"room"))
+        ana.disk.write((b"house", b"room", b"inside"), b"of the house")
+        await week(simulation, lambda computer: backups.append(computer.back_up()))
+        await bert.stop()
+        bert.restore(backups[0], names=lambda name: False, disk=True)
+        bert.disk.delete((b"room", b"inside"))
+
+        def before(step: str, at: Path) -> None:
+            if b"room" in at and (at[-1] != b"room" or step == "list_dir"):
+                raise Denied("simulated", at)
+
+        bert.on_step = before
+        await simulation.start(bert)
+        await trio.sleep(A_WHILE_S)
+        for number in range(3):
+            write(bert, "file 7", f"edit {number}")
+            write(bert, "file 0", f"edit of 0 {number}")
+            write(bert, "born", f"born {number}")
+            await trio.sleep(30)
+        bert.disk.delete((b"file 5",))
+        bert.disk.rename((b"file 6",), (b"file 6 elsewhere",))
+        await trio.sleep(30)
+        assert "SY-ROOT-07" in {problem["id"] for problem in (await bert.status())["problems"]}
+        now = contents(ana)
+        assert now[b"file 7"] == b"edit 2" and now[b"file 0"] == b"edit of 0 2" and now[b"born"] == b"born 2"
+        assert b"file 5" not in now and b"file 6" not in now and now[b"file 6 elsewhere"] == b"content of 6"
+        assert not any(b"conflict" in name for name in now)
+        assert now[b"room/inside"] == b"a room" and now[b"house/room/inside"] == b"of the house"
+        bert.on_step = None
+        await trio.sleep(A_WHILE_S)
+        await simulation.settle()
+        now = contents(ana)
+        assert now == contents(bert) and now[b"room/inside"] == b"a room"
+        assert not (await bert.status())["problems"]
 
     simulate(story, 1, ("ana", "bert"))
 
@@ -172,3 +251,24 @@ def test_where_there_is_nobody_else_the_directory_is_what_counts() -> None:
         assert not (await ana.status())["problems"]
 
     simulate(story, 1, ("ana",))
+
+
+def test_disk_that_numbers_its_files_anew_is_not_written_for_that() -> None:
+    """Some do at each mount, some at each look: there only the number counts."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        bert.disk.personality = replace(bert.disk.personality, name="sshfs")
+        write(ana, "file", "content")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        await trio.sleep(A_WHILE_S)
+        mark, written = (b".syncd", b"seen"), []
+        said = bert.disk.read(mark)
+        bert.disk.delete(mark)
+        bert.disk.write(mark, said)
+        bert.on_step = lambda step, at: written.append(step) if step == "write_seen" else None
+        await trio.sleep(2 * A_WHILE_S)
+        assert not written and not (await bert.status())["problems"]
+
+    simulate(story, 1, ("ana", "bert"))
