@@ -65,6 +65,7 @@ class CopyCase:
     disk_name: bytes | None
     holder: Holder | None = None
     way_out: Place | None = None  # it is parked, and this is where it can be seen again
+    hidden_in: int | None = None  # it stands in this directory that is parked, or below it: nothing can be done to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Case:
     obstacle: int | None = None  # what the parent lacks to be ready, if not itself: a directory above it that is parked
     own_below: tuple[int, ...] = ()  # if the parent stands inside this very directory: the parent, and those between
     is_stuck: bool = False  # it or a copy is parked, and cannot go on for now: all to be done is to let it be seen
+    hidden_in: int | None = None  # it stands in this directory that is parked, or below it: nothing can be done to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +224,9 @@ class Waiting:
     hidden: list[Move] = field(default_factory=list)
     """What lives and is parked, and where it can be seen again: for when it waits for somebody who does not move."""
 
-    def park_one(self) -> list[Park]:
-        """Where waiting for one another goes round in a circle, one is moved aside, and the next round goes on.
+    def park_one(self) -> list[Park | Move]:
+        """Where waiting for one another goes round in a circle, one is moved aside, and the next round goes on; or one
+        that was moved aside is let be seen again, as others must leave it.
 
         Either names are being swapped, or something is to take the name of the directory that it stands in, or that
         directory is to move into it.
@@ -233,8 +236,11 @@ class Waiting:
         for directory, keys in inside.items():
             edges.setdefault((False, directory), []).extend(keys)
         circle = _find_circle(edges)
+        parked = {move.node: move for move in self.hidden if move.copy is None}
         for (is_copy, row), other in zip(circle, [*circle[1:], *circle[:1]], strict=True):
             if not is_copy and other in inside.get(row, ()):
+                if row in parked:  # nothing can leave it before it is seen again
+                    return [parked[row]]
                 return [Park(self.copy_of[other[1]], other[1]) if other[0] else Park(other[1])]
         for key in circle:
             if key in self.holders:
@@ -254,6 +260,9 @@ class _Planning:
         """Append the next step of one node."""
         if case.disk_parent is not None:
             self._waiting.inside.setdefault(case.disk_parent, []).append((False, case.node))
+        if case.hidden_in is not None:
+            self._waiting.waits_for[False, case.node] = (False, case.hidden_in)
+            return
         if not case.lives:
             self._absence(case)
             return
@@ -317,6 +326,9 @@ class _Planning:
         if copy.copy is not None and copy.disk_parent is not None:
             self._waiting.inside.setdefault(copy.disk_parent, []).append((True, copy.copy))
             self._waiting.copy_of[copy.copy] = case.node
+        if copy.copy is not None and copy.hidden_in is not None:
+            self._waiting.waits_for[True, copy.copy] = (False, copy.hidden_in)
+            return
         if copy.wanted_name is None or not case.lives:
             if copy.copy is not None and copy.way_out is not None:
                 self.operations.append(Move(case.node, copy.way_out, copy.copy))

@@ -208,6 +208,7 @@ class Survey:
             way_out=self._way_out(row, lives),
             obstacle=self._parked_above(parent),
             own_below=self._own_below(row, parent) if row.l_kind == DIR else (),
+            hidden_in=None if row.l_parent is None else self._parked_above(row.l_parent),
         )
 
     # the view ----------------------------------------------------------------------------------------------
@@ -421,7 +422,9 @@ class Survey:
             out = None
             if disk_parent == PARKED_ROW:
                 out = Place(ROOT_ROW, self._visible_name(row, disk_name))
-            cases.append(CopyCase(Version(*key), Kind(kind), size, name, copy, disk_parent, disk_name, holder, out))
+            where = Version(*key), Kind(kind), size, name, copy, disk_parent, disk_name
+            hidden_in = None if disk_parent is None else self._parked_above(disk_parent)
+            cases.append(CopyCase(*where, holder, out, hidden_in))
         return tuple(cases)
 
 

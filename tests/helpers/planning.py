@@ -281,6 +281,7 @@ def _case(goal: Goal, disk: Disk, node: int) -> Case:
         way_out=Place(ROOT, standing.name) if standing and is_parked else None,
         obstacle=disk.parked_above(parent),
         own_below=tuple(disk.between(node, parent)) if standing else (),
+        hidden_in=disk.parked_above(standing.parent) if standing else None,
     )
 
 
@@ -297,7 +298,8 @@ def _copies(goal: Goal, disk: Disk, node: int, parent: int) -> Iterator[CopyCase
         holder = None if name is None else _holder(goal, disk, parent, name, None, row)
         parent_now, name_now = (copy.parent, copy.name) if copy else (None, None)
         out = Place(ROOT, copy.name) if copy and copy.parent == PARKED else None
-        yield CopyCase(Version(version, 0), Kind.FILE, 1, name, row, parent_now, name_now, holder, out)
+        hidden_in = disk.parked_above(copy.parent) if copy else None
+        yield CopyCase(Version(version, 0), Kind.FILE, 1, name, row, parent_now, name_now, holder, out, hidden_in)
 
 
 def _holder(goal: Goal, disk: Disk, parent: int, name: bytes, node: int | None, copy: int | None) -> Holder | None:
@@ -320,6 +322,7 @@ class Refused(Exception):
 
 def carry_out(operation: Operation, goal: Goal, disk: Disk) -> None:
     """Do it, as the tree would. AssertionError for what must never be asked."""
+    _require_reach(operation, disk)
     match operation:
         case MakeDir(node, place):
             assert node not in disk.things, "a directory made twice"
@@ -381,6 +384,16 @@ def _retire(node: int, row: int | None, goal: Goal, disk: Disk) -> None:
     assert standing.parent != PARKED, "a parked content retired"
     assert wanted is None or _content(wanted) != _content(standing), "a wanted content retired"
     del disk.things[node]
+
+
+def _require_reach(operation: Operation, disk: Disk) -> None:
+    """What stands in a directory that is parked has no path: nothing can be done to it."""
+    if isinstance(operation, MakeDir | Create | Settle):
+        return
+    row = operation.copy if isinstance(operation, Move | Park | Retire) else None
+    parent = disk.things[operation.node].parent if row is None else disk.copies[row].parent
+    if disk.parked_above(parent) is not None:
+        raise Refused
 
 
 def _require_free(disk: Disk, place: Place) -> None:
