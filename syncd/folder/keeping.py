@@ -12,6 +12,7 @@ from ca.values import dataclass
 from syncd.folder.ground import Ground
 from syncd.folder.proving import Copies
 from syncd.store import waves
+from syncd.store.denying import db_put_back
 from syncd.store.moments import note_arrivals
 from syncd.store.packing import (
     Comparison,
@@ -170,6 +171,7 @@ class Keeper:
     def _db_recover_disk(self) -> int:
         """What was done to the disk and not written down; how many things in `.syncd/old` have no row."""
         now = self._clock.now()
+        db_put_back(self._store)
         edited = db_recover_steps(self._store, now).edited
         edited += db_recover_intents(self._store, now).edited
         db_adopt_old(self._store, now)

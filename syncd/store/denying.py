@@ -1,6 +1,7 @@
 """Blocking. A person says no to a wave: what waited is undone, and what had passed before it was noticed. All `db_`.
 
-A wave ends in the transaction that undoes it. What cannot be undone for now, as the disk has errors, goes on waiting:
+A wave ends in the transaction that undoes it. What is taken from its name for that is written down before: cut off by a
+crash, it is put back. What cannot be undone for now, as the disk has errors, goes on waiting:
 let go of without that it would be taken for what people wanted, and go to everybody.
 """
 
@@ -25,13 +26,13 @@ from syncd.store.contents import standing_content
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.joining import PENDING
-from syncd.store.prepare import expected_stat
+from syncd.store.prepare import StepKind, expected_stat
 from syncd.store.recovery import KEPT
 from syncd.store.restoring import db_lacking
 from syncd.store.rows import DELETED, FILE, NodeRow
 from syncd.store.scan import below
 from syncd.store.waves import SCAN_ORIGIN, Held, Passed
-from syncd.treetypes import ABSENT, IsADirectory, LocallyChanged, NotAFile, Path, TreeError
+from syncd.treetypes import ABSENT, IsADirectory, LocallyChanged, NameTaken, NotAFile, Path, TreeError
 
 _ANOTHER: Final = (*ABSENT, LocallyChanged, IsADirectory, NotAFile)
 """Something else stands there by now: it stays, and is found as what people did."""
@@ -69,19 +70,67 @@ def db_deny(store: FolderStore, held: Held, now: float, nowhere: Container[Cid] 
     """Undo a wave as it was shown. `nowhere`: blocks that nobody can be asked for. Raises SyncdError if the wave is
     another one by now or none, and NoRight where this device may not say again what stood here: then all of it goes on
     waiting."""
+    connection = store.connection
+    if held.origin == SCAN_ORIGIN:
+        _announce(store, held, now)
+    try:
+        with Transaction(connection):
+            waves.db_demand_unchanged(connection, held)
+            denied = _deny(store, held, now, nowhere)
+            connection.execute("DELETE FROM step WHERE what=?", (int(StepKind.SET_ASIDE),))
+    except (SyncdError, sqlite3.Error):
+        db_put_back(store)
+        raise
+    return denied
+
+
+def _deny(store: FolderStore, held: Held, now: float, nowhere: Container[Cid]) -> Denied:
     connection, now_ms = store.connection, int(now * 1000)
-    with Transaction(connection):
-        waves.db_demand_unchanged(connection, held)
-        nodes = waves.nodes_of(connection, held.key)
-        former, not_restored = _former(store, held, nowhere)
-        _author(store, former, now_ms)
-        stuck: dict[int, TreeError] = {}
-        if held.origin == SCAN_ORIGIN:
-            stuck = _undo_here(store, nodes, now)  # last: no roll back brings a file back from where it was set aside
-        else:
-            _author(store, _said_again(store, nodes), now_ms)
-        waves.release(connection, held.key, tuple(stuck))
+    nodes = waves.nodes_of(connection, held.key)
+    former, not_restored = _former(store, held, nowhere)
+    _author(store, former, now_ms)
+    stuck: dict[int, TreeError] = {}
+    if held.origin == SCAN_ORIGIN:
+        stuck = _undo_here(store, nodes, now)  # last: little is to be brought back if the rows do not take it
+    else:
+        _author(store, _said_again(store, nodes), now_ms)
+    waves.release(connection, held.key, tuple(stuck))
     return Denied(list(stuck.values()), not_restored)
+
+
+def _announce(store: FolderStore, held: Held, now: float) -> None:
+    """Write down what may be set aside, and under which token, before it is."""
+    nodes = waves.nodes_of(store.connection, held.key)
+    files = rows.read_ids(store.connection, {*nodes, *below(store.connection, nodes)[1]}).values()
+    with Transaction(store.connection):
+        store.connection.executemany(
+            "INSERT INTO step(what, node, token) VALUES (?,?,?)",
+            [(int(StepKind.SET_ASIDE), row.id, _token(row, now)) for row in files if row.l_kind == FILE],
+        )
+
+
+def db_put_back(store: FolderStore) -> None:
+    """What a no had set aside that never came to its end, as after a crash, is at its name again, and waits with the
+    rest of its wave: else a yes would publish it as deleted. Where that name is another's by now, it stays aside.
+    Raises TreeError: then it is to be done once more."""
+    connection = store.connection
+    query = "SELECT node, token FROM step WHERE what=?"
+    noted = dict(connection.execute(query, (int(StepKind.SET_ASIDE),)).fetchall())
+    if not noted:
+        return
+    back: set[Path] = set()
+    for row in rows.read_ids(connection, noted).values():
+        path = waves.path_of(connection, row)
+        if path is None:
+            continue
+        try:
+            store.tree.put_back(noted[row.id], path)
+        except (*ABSENT, NameTaken):
+            continue  # most were never set aside
+        back.add(path[:-1])
+    store.tree.flush_dirs(sorted(back))
+    with Transaction(connection):
+        connection.execute("DELETE FROM step WHERE what=?", (int(StepKind.SET_ASIDE),))
 
 
 def not_undone(errors: Sequence[TreeError]) -> SyncdError:
@@ -216,7 +265,7 @@ def _is_overwritten(tree: Tree, row: NodeRow, path: Path) -> bool:
 
 def _set_aside(store: FolderStore, row: NodeRow, path: Path, now: float) -> bool:
     """Whether it was what stood there."""
-    token = blake3(b"denied" + row.nid + repr(now).encode()).digest(12).hex().encode()
+    token = _token(row, now)
     try:
         taken = store.tree.retire(path, token, store.tree.stat(path))
     except _ANOTHER:
@@ -230,3 +279,7 @@ def _set_aside(store: FolderStore, row: NodeRow, path: Path, now: float) -> bool
         ),
     )
     return True
+
+
+def _token(row: NodeRow, now: float) -> bytes:
+    return blake3(b"denied" + row.nid + repr(now).encode()).digest(12).hex().encode()

@@ -116,6 +116,8 @@ class StepKind(IntEnum):
     MOVE = 2
     RETIRE = 3
     REMOVE_DIR = 4
+    SET_ASIDE = 5
+    """A no takes away what was written over (`denying`)."""
 
 
 @dataclass(slots=True)

@@ -61,6 +61,8 @@ class _Recovery:
                 return self._retired()
             case StepKind.REMOVE_DIR:
                 return self._removed()
+            case StepKind.SET_ASIDE:
+                return None  # `denying.db_put_back` has undone it
 
     def _made(self, place: Place) -> Done | None:
         path = self._survey.path(place.parent, place.name)

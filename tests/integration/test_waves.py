@@ -15,8 +15,8 @@ from syncd.model.records import Record
 from syncd.store import rows
 from syncd.store.glance import STEP
 from syncd.store.waves import SCAN_ORIGIN, Held, Why, db_hold, db_pass
-from syncd.treetypes import Change, IoFailed
-from tests.helpers.tasks import SimSite, World
+from syncd.treetypes import Change, IoFailed, Path
+from tests.helpers.tasks import PowerCut, SimSite, World
 
 FILES = 80
 NOISE = random.Random("noise").randbytes(2000)
@@ -311,6 +311,45 @@ async def test_overwrites_are_undone_by_a_no_and_kept_aside(world: World, autoju
         old = ann.disk.directory((b".syncd", b"old")).names
         kept = {ann.disk.read((b".syncd", b"old", token)) for token in old}
         assert kept >= {b"written over %d" % number for number in range(FILES)}
+
+
+@pytest.mark.parametrize(("retired", "keep"), [(1, 1000), (FILES // 2, 0), (FILES // 2, 1000), (FILES, 1000)])
+async def test_no_that_a_power_cut_ends_leaves_the_wave_as_it_was(
+    world: World, retired: int, keep: int, autojump_clock: MockClock
+) -> None:
+    """What was set aside by then is at its name again: a yes would publish it as deleted."""
+    async with world.running():
+        ann, bob = await fill(world)
+        for number in range(FILES):
+            ann.disk.write(name(number), b"written over %d" % number)
+        ann.disk.flush()
+        await trio.sleep(A_WHILE_S)
+        shown = await the_wave(ann)
+        reached = ann.disk.hook
+        steps: list[Path] = []
+        assert reached is not None
+
+        def hook(step: str, path: Path) -> None:
+            if step == "retire.rename":
+                steps.append(path)
+                if len(steps) == retired:
+                    ann.pull_plug_after(2)
+            reached(step, path)
+
+        ann.disk.hook = hook
+        with pytest.raises(PowerCut):
+            await waves(ann).deny(shown.id)
+        await ann.crash(keep=keep)
+        await world.start(ann)
+        await trio.sleep(A_WHILE_S)
+        held = await the_wave(ann)
+        assert held.files == FILES
+        demand_first_editions(bob)
+        await waves(ann).approve(held.id)
+        await world.settle()
+        for site in (ann, bob):
+            for number in range(FILES):
+                assert site.disk.read(name(number)) == b"written over %d" % number
 
 
 async def write_over_slowly(world: World, ann: SimSite) -> None:
