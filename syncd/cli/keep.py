@@ -78,7 +78,8 @@ def _silent(progress: Json) -> None:
 def _prune_lines(found: Json) -> list[str]:
     versions = text.count(found["versions"], "version")
     freed, kept = text.size(found["freed_bytes"]), text.size(found["kept_bytes"])
-    lines = [f"{versions} under no promise, {freed} to free, {kept} stay", f"promised: {found['keep']}"]
+    going = f"{freed} to free" if found["dry_run"] else f"{freed} freed"
+    lines = [f"{versions} under no promise, {going}, {kept} stay", f"promised: {found['keep']}"]
     copies = found["copies"]
     if copies["proved_blocks"]:
         proved = text.count(copies["proved_blocks"], "block")

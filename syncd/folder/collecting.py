@@ -16,17 +16,18 @@ from syncd.folder.ground import Ground, Withheld
 from syncd.folder.proving import Copies
 from syncd.model.cipher import max_ciphertext
 from syncd.store import proofs, pruning
-from syncd.store.pruning import Collection, Marking, Terms
+from syncd.store.pruning import Collection, Marking, PackUse, Terms
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a pruning does, or would do. `keep`: the promise that was kept, smaller where space is short."""
+    """What a pruning has done, or would do. `keep`: the promise that was kept, smaller where space is short."""
 
     versions: int
     freed: int
     kept_bytes: int
     packs: int
+    """Which were exchanged; of a dry run, would be."""
     keep: str
     is_short: bool
     """Even what is promised at least, and what waits for copies, takes more than the space allowed."""
@@ -52,17 +53,18 @@ class Collector:
             fits = policy.space_bytes is None or collection.kept_bytes <= policy.space_bytes
             if fits:
                 break
+        freed, packs, kept_bytes = collection.freed, len(collection.packs), collection.kept_bytes
         if not dry_run:
             self._ground.withheld = withheld
             self._ground.is_over_space = not fits
-            await self._collect(marking, collection)
+            gone = await self._collect(marking, collection)
+            freed, packs = pruning.freed_bytes(gone), len(gone)
+            kept_bytes += collection.freed - freed  # what was to go, and stands where it stood
             await self._db(proofs.db_forget_old, self._store, self._ground.clock.now())
             await self._ground.recount()
             self._ground.tell()
         keep = show_tiers(tiers)
-        return Pruned(
-            marking.pruned, collection.freed, collection.kept_bytes, len(collection.packs), keep, not fits, withheld
-        )
+        return Pruned(marking.pruned, freed, kept_bytes, packs, keep, not fits, withheld)
 
     async def _mark(self, narrow: Policy, terms: Terms, *, hold: bool) -> tuple[Marking, Withheld]:
         """Mark what has to stay: what is promised, here or to others, and what others have not proved to hold."""
@@ -90,7 +92,9 @@ class Collector:
             wanted, len(early) - len(lacking), len(lacking), sum(lacking.values()), proved.oldest, proved.why, promised
         )
 
-    async def _collect(self, marking: Marking, collection: Collection) -> None:
+    async def _collect(self, marking: Marking, collection: Collection) -> list[PackUse]:
+        """Exchange packs; those that were."""
+        gone: list[PackUse] = []
         async with self._ground.packing:
             rest = list(collection.packs)
             while rest:
@@ -100,4 +104,6 @@ class Collector:
                     size += some[-1].size
                 rewritten = await self._ground.blocking(pruning.rewrite, self._store, some)
                 if not await self._db(pruning.db_exchange, self._store, marking, rewritten, self._ground.clock.now()):
-                    return  # somebody has published meanwhile, or something was promised: another time
+                    break  # somebody has published meanwhile, or something was promised: another time
+                gone += rewritten.old
+        return gone

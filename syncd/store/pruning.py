@@ -282,8 +282,13 @@ def db_collection(store: FolderStore, marking: Marking) -> Collection:
     chosen = [use for use in uses if use.marked_bytes < WORTH_KEEPING * use.size]
     if len(small) >= MANY_SMALL:
         chosen = [use for use in uses if use in small or use.marked_bytes < WORTH_KEEPING * use.size]
-    freed = sum(use.size - use.marked_bytes for use in chosen if use.marked_bytes < WORTH_KEEPING * use.size)
-    return Collection(tuple(chosen), max(0, freed), sum(use.marked_bytes for use in uses))
+    return Collection(tuple(chosen), freed_bytes(chosen), sum(use.marked_bytes for use in uses))
+
+
+def freed_bytes(packs: Sequence[PackUse]) -> int:
+    """What it frees to exchange these: what is only put together with others does not count."""
+    freed = sum(use.size - use.marked_bytes for use in packs if use.marked_bytes < WORTH_KEEPING * use.size)
+    return max(0, freed)
 
 
 @dataclass(frozen=True, slots=True)

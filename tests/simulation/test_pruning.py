@@ -89,7 +89,8 @@ async def test_only_what_no_promise_covers_goes(world: tuple[World, list[int]], 
     foreseen = await bob.task.archivist.prune(dry_run=True)
     assert foreseen.versions == 2
     assert packed(store) == 4
-    await bob.task.archivist.prune(dry_run=False)
+    done = await bob.task.archivist.prune(dry_run=False)
+    assert (done.freed, done.packs, done.kept_bytes) == (foreseen.freed, foreseen.packs, foreseen.kept_bytes)
     assert [lacking(bob, at_ms) for at_ms in moments] == [1, 1, 0, 0, 0]
     assert past(store, moments[2]) == {FILE: b"day 2"}
     assert past(store, moments[3]) == {FILE: b"day 3"}
@@ -141,8 +142,11 @@ async def test_promise_that_grows_during_a_collection_is_kept(
         return rewrite(*arguments)
 
     monkeypatch.setattr(pruning, "rewrite", rewrite_meanwhile)
-    await bob.task.archivist.prune(dry_run=False)
+    foreseen = await bob.task.archivist.prune(dry_run=True)
+    done = await bob.task.archivist.prune(dry_run=False)
     assert [lacking(bob, at_ms) for at_ms in moments] == [0] * 5
+    assert foreseen.freed > 0 and (done.freed, done.packs) == (0, 0)
+    assert done.kept_bytes == foreseen.kept_bytes + foreseen.freed
     await bob.task.archivist.prune(dry_run=False)
     assert lacking(bob, moments[1]) == 0
 
