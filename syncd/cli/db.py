@@ -102,11 +102,14 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """What is wrong with a database; `why` None: nothing."""
+    """What is wrong with a database; `why` None: nothing. One that holds nothing at all was emptied, as by a disk: each
+    is begun with its tables."""
+    from syncd.store.migrating import is_new
+
     connection = sqlite3.connect(path)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        why = _maybe_damage(connection)
+        why = "empty: what it knew is gone" if is_new(connection) else _maybe_damage(connection)
     except sqlite3.DatabaseError as error:
         return {**_about(path), "format": None, "why": str(error)}
     finally:

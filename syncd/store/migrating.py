@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ca.values import dataclass
+from syncd import wording
 from syncd.errors import SyncdError
 
 if TYPE_CHECKING:
@@ -148,8 +149,8 @@ def keep_copy(connection: sqlite3.Connection, path: Path, newest: int, tell: OnP
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     size, free = pages * page_bytes, shutil.disk_usage(path.parent).free
     if free < size * ROOM_FACTOR:
-        needed = size * ROOM_FACTOR / MIB
-        why = f"{path.name} has {size / MIB:,.0f} MiB, and {free / MIB:,.0f} of {needed:,.0f} MiB it takes are free"
+        takes = wording.size(size * ROOM_FACTOR)
+        why = f"{path.name} has {wording.size(size)}; migrating it takes {takes}, and {wording.size(free)} are free"
         raise MigrationFailed(
             "there is no room to migrate a database", id="SY-DISK-01", why=why, fix="make room, and start again"
         )

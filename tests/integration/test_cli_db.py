@@ -106,3 +106,12 @@ def test_damaged_database_is_told_by_check_and_vacuum_in_a_line(cli: Cli) -> Non
     told = cli("db", "vacuum")
     assert told.code == Exit.INTEGRITY
     assert "folder-01.db cannot be made small" in told.err and "[SY-DB-01]" in told.err
+
+
+def test_database_that_was_emptied_is_not_called_whole(cli: Cli) -> None:
+    """A power cut may leave a file without anything in it, which SQLite takes for a new one."""
+    (cli.home / "folder-01.db").write_bytes(b"")
+    found = cli("db", "check")
+    assert found.code == Exit.INTEGRITY
+    told = [line for line in found.out.splitlines() if "whole" not in line]
+    assert len(told) == 1 and "folder-01.db" in told[0] and "empty: what it knew is gone" in told[0]

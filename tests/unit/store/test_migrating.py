@@ -176,7 +176,9 @@ def test_full_disk_is_told_with_numbers_before_anything_is_done(home: Path, monk
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 1000))
     with pytest.raises(MigrationFailed) as caught:
         migrate(home, 2)
-    assert caught.value.id == "SY-DISK-01" and "MiB" in caught.value.why
+    assert caught.value.id == "SY-DISK-01"
+    assert "; migrating it takes " in caught.value.why and caught.value.why.endswith(", and 1000 B are free")
+    assert " 0 " not in caught.value.why, "a small database is told in a small unit"
     assert content(home / "x.db") == ({"t1"}, [("precious",)])
     assert copies(home / "x.db") == []
 
