@@ -290,6 +290,15 @@ def xattrs_said(examined: Examined, row: NodeRow | None) -> Xattrs | None:
     return said if is_bounded(said) else None
 
 
+def older_xattrs(examined: Examined, row: NodeRow) -> bytes | None:
+    """For its column, in an older directory: of extended attributes that others know, what stands there, as nobody here
+    has changed or removed any. It gets those that others have; what nobody knows stays."""
+    if examined.xattrs is None:
+        return row.l_xattrs
+    known = {name for name, _ in (*unpack(row.l_xattrs), *unpack(row.xattrs))}
+    return pack(item for item in examined.xattrs if item[0] in known)
+
+
 def columns_of(stat: Stat) -> tuple[int, int, int, int, int]:
     """The columns of a row that a stat fills."""
     return stat.ino, stat.size, stat.mtime_ns, stat.ctime_ns, stat.mode

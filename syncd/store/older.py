@@ -20,7 +20,7 @@ from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, keep_parts, packed_on_disk
 from syncd.store.db import Transaction
-from syncd.store.draft import Examined, columns_of, content_of
+from syncd.store.draft import Examined, columns_of, content_of, older_xattrs
 from syncd.store.folder import FolderStore
 from syncd.store.joining import ONLY_HERE, PENDING
 from syncd.store.keyring import EpochKeyMissing
@@ -127,7 +127,7 @@ def _note_version(store: FolderStore, row: NodeRow, examined: Examined, version:
     blocks.drop(connection, [(source_of(SourceKind.NODE, row.id), packed_on_disk(connection, row))])
     row.l_blocks, row.l_listed, row.l_cls, row.l_kind = value.blocks, value.listed, value.cls, value.kind
     row.l_ino, row.l_size, row.l_mtime, row.l_ctime, row.l_mode = columns_of(examined.stat)
-    row.l_seen = examined.seen_ns
+    row.l_seen, row.l_xattrs = examined.seen_ns, older_xattrs(examined, row)
     row.s_ccs, row.s_cidx = version
     row.s_acs = row.s_aidx = None
     row.pending = PENDING

@@ -16,7 +16,17 @@ from syncd.store import blocks, counts, rows
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.contents import disk_value, keep_parts, packed_entries, packed_on_disk
 from syncd.store.departures import Departures
-from syncd.store.draft import Desk, Draft, Examined, attributes_of, columns_of, content_of, settle_pending, stands
+from syncd.store.draft import (
+    Desk,
+    Draft,
+    Examined,
+    attributes_of,
+    columns_of,
+    content_of,
+    older_xattrs,
+    settle_pending,
+    stands,
+)
 from syncd.store.joining import CONFLICT_MARK, ONLY_HERE, PENDING, HeadRow, Source, read_heads
 from syncd.store.journal import QUARANTINED
 from syncd.store.names import maybe_expected
@@ -455,6 +465,7 @@ class Publisher:
         """The content is as before: note the new stat, and publish the attributes if they changed."""
         if self._is_older(examined.item) and row.pending != ONLY_HERE:
             self._desk.note_stat(row, examined.stat, examined.seen_ns)
+            row.l_xattrs = older_xattrs(examined, row)
             row.s_acs = row.s_aidx = None  # it gets those that others have
             row.pending = PENDING
             rows.write(self._db, [row])

@@ -272,3 +272,43 @@ def test_disk_that_numbers_its_files_anew_is_not_written_for_that() -> None:
         assert not written and not (await bert.status())["problems"]
 
     simulate(story, 1, ("ana", "bert"))
+
+
+def test_extended_attributes_that_a_backup_lacks_are_taken_from_nobody() -> None:
+    """Many a backup has none. What is edited afterwards has those that others have."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        backups = []
+        tag = b"user.tag"
+
+        def back_up(computer: SimComputer) -> None:
+            for name in (b"file 0", b"file 5", b"file 6", b"file 7"):
+                ana.disk.set_xattr((name,), tag, b"of before")
+            backups.append(computer.back_up())
+
+        await week(simulation, back_up)
+        for name in (b"file 0", b"file 5", b"file 6"):
+            ana.disk.set_xattr((name,), tag, b"of now")
+        await simulation.settle()
+        await trio.sleep(A_WHILE_S)
+        await bert.stop()
+        bert.restore(backups[0], names=lambda name: False, disk=True)
+        for name in (b"file 6", b"file 0"):
+            bert.disk.set_xattr((name,), tag, b"of before")
+        await simulation.start(bert)
+        await trio.sleep(A_WHILE_S)
+        await simulation.settle()
+        for edited in ("file 5", "file 6", "file 7", "file 0"):
+            write(bert, edited, "edited since")
+        await simulation.settle()
+        for disk in (ana.disk, bert.disk):
+            found = {name: disk.at((name,)).xattrs for name in (b"file 0", b"file 5", b"file 6", b"file 7")}
+            assert found == {
+                b"file 0": {tag: b"of now"},
+                b"file 5": {tag: b"of now"},
+                b"file 6": {tag: b"of now"},
+                b"file 7": {tag: b"of before"},
+            }
+
+    simulate(story, 1, ("ana", "bert"))
