@@ -160,14 +160,14 @@ async def _explain(
         if problem_or_none is not None:
             problem = problem_or_none
             return "problem", problem.code, f"{problem.why} ({os.fsdecode(problem.path)})", problem.fix
+        if task.links and _is_with_nobody(task, row):  # room on the disk would not bring it
+            why = "nobody who is connected has kept this version"
+            return "waiting", None, why, "start syncd on a computer that has it"
         for problem in task.problems:
             if not problem.path and problem.code in DISK_IDS:  # nothing can come to this disk
                 return "waiting", problem.code, problem.why, problem.fix
         if not task.links:
             return "waiting", None, "no peer that may have it is connected", "start syncd on the other computer"
-        if _is_with_nobody(task, row):
-            why = "nobody who is connected has kept this version"
-            return "waiting", None, why, "start syncd on a computer that has it"
         return "waiting", None, "it is on its way", None
     return "synced", None, "it is the same here as everybody's newest", None
 
