@@ -117,8 +117,10 @@ def test_nothing_goes_early_before_another_has_proved_it(group: list[Computer]) 
 
 
 def age(computer: Computer) -> None:
-    """As if all of its past were a month old, and nobody had named a moment."""
+    """As if all of its past were a month old by every clock, and nobody had named a moment."""
     (database,) = computer.home.glob("folder-*.db")
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute(f"UPDATE moment SET at_ms=at_ms-{MONTH_MS}")
+        connection.execute(f"UPDATE changeset SET time_ms=time_ms-{MONTH_MS}")
+        connection.execute(f"UPDATE came SET at_ms=at_ms-{MONTH_MS}")
         connection.execute("DELETE FROM snapshot")

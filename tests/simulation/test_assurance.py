@@ -156,7 +156,8 @@ def test_what_goes_early_was_proved_over_the_wire() -> None:
             await trio.sleep(3600.0)
         await trio.sleep(2 * PACK_AFTER_S)
         await bert.call("retention", keep="all 1d")
-        bert.store.connection.execute("UPDATE moment SET at_ms=at_ms-30*86400000")  # a month ago
+        for clock in ("moment SET at_ms=at_ms", "changeset SET time_ms=time_ms", "came SET at_ms=at_ms"):
+            bert.store.connection.execute(f"UPDATE {clock}-30*86400000")  # a month ago
         bert.store.connection.execute("DELETE FROM snapshot")
         await cleo.stop()
         kept = await bert.call("prune", dry_run=False)
