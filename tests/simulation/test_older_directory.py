@@ -194,9 +194,13 @@ def test_what_was_looked_at_in_it_is_an_ordinary_folder() -> None:
     simulate(story, 1, ("ana", "bert"))
 
 
-@pytest.mark.parametrize("goes_on_s", [0.0, A_WHILE_S], ids=["at once", "later"])
-def test_home_from_a_backup_makes_no_conflicts(goes_on_s: float) -> None:
-    """The directory is the newer of the two: what is in it are edits, and what is missing was deleted."""
+@pytest.mark.parametrize(
+    ("disk", "goes_on_s"),
+    [(False, 0.0), (False, A_WHILE_S), (True, A_WHILE_S)],
+    ids=["home, at once", "home, later", "whole machine"],
+)
+def test_home_from_a_backup_makes_no_conflicts(disk: bool, goes_on_s: float) -> None:
+    """A directory that is as old as the home, or newer: what is in that are edits, and what is missing was deleted."""
 
     async def story(simulation: Simulation) -> None:
         ana, bert = simulation
@@ -204,27 +208,10 @@ def test_home_from_a_backup_makes_no_conflicts(goes_on_s: float) -> None:
         await week(simulation, lambda computer: backups.append(computer.back_up()))
         there = contents(ana)
         await bert.stop()
-        bert.restore(backups[0])
+        bert.restore(backups[0], disk=disk)
         await simulation.start(bert)
         await simulation.settle()
         await trio.sleep(goes_on_s)
-        assert contents(bert) == contents(ana) == there
-        assert not (await ana.call("conflicts", folder=None))["conflicts"]
-
-    simulate(story, 1, ("ana", "bert"))
-
-
-def test_machine_from_a_backup_makes_no_conflicts() -> None:
-    async def story(simulation: Simulation) -> None:
-        ana, bert = simulation
-        backups = []
-        await week(simulation, lambda computer: backups.append(computer.back_up()))
-        there = contents(ana)
-        await bert.stop()
-        bert.restore(backups[0], disk=True)
-        await simulation.start(bert)
-        await simulation.settle()
-        await trio.sleep(A_WHILE_S)
         assert contents(bert) == contents(ana) == there
         assert not (await ana.call("conflicts", folder=None))["conflicts"]
 
