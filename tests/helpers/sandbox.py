@@ -96,14 +96,28 @@ def _hide_and_lock(writable: Sequence[str]) -> None:
     _mount("--make-rprivate", "/")
     for path in writable:
         _mount("--bind", path, path)
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in mounts:
+    for point in _mounts():
         if point not in writable and not point.startswith(("/proc", "/sys", "/dev")):
-            _mount("-o", "remount,bind,ro", point)
+            _lock(point)
     for home in ("/home", "/root", "/run/user"):
         if os.path.isdir(home):
             _empty(home)
     _mount("-t", "proc", "-o", "hidepid=invisible,subset=pid", "proc", "/proc")
+
+
+def _mounts() -> list[str]:
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+def _lock(point: str) -> None:
+    """Makes a mount read-only, unless it is gone meanwhile: who removes a network name space unlinks the file on which
+    it is mounted, and so takes the mount out of every other mount name space, too.
+    """
+    try:
+        _mount("-o", "remount,bind,ro", point)
+    except subprocess.CalledProcessError:
+        if point in _mounts():
+            raise
 
 
 def _empty(home: str) -> None:
