@@ -51,7 +51,7 @@ def deny(session: Session, request: _Id) -> None:
     done = session.call("deny", id=request)
     turned = f"{text.escape(done['member'] or '')} was turned away."
     kept = dropped(done["name"], done["not_restored"])
-    late = f"What {text.escape(done['member'] or '')} published does not count, and waits on."
+    late = f"What {text.escape(done['member'] or '')} published does not count, and stays apart."
     session.show(done, lambda: {"join": turned, "held": kept, "late": late}[done["kind"]])
 
 
@@ -79,7 +79,8 @@ def _what(request: Json) -> str:
     if request["kind"] == "late":
         who = text.escape(request["author"])
         size = text.size(request["bytes"])
-        return f"{text.count(request['changes'], 'change')} ({size}) that {who} published without the right to"
+        denied = "; you said no" if request["denied"] else ""
+        return f"{text.count(request['changes'], 'change')} ({size}) that {who} published without the right to{denied}"
     samples = ", ".join(text.escape(path) for path in request["paths"])
     place = "here" if request["direction"] == "here" else "at the other members"
     wave = f"{text.count(request['files'], 'file')} of {request['of_files']:,} {_WAVES[request['why']]} {place}"

@@ -80,7 +80,7 @@ def folder_json(folder: RunningFolder, peers: Iterable[Json], requests: int) -> 
         "held": counts.held,
         "conflicts": counts.conflicts,
         "only_here": counts.only_here,
-        "requests": requests + sum(problem["id"] == HELD for problem in problems),
+        "requests": requests + sum(problem["id"] == HELD for problem in problems) + _late_requests(folder),
         "old_bytes": counts.old_bytes,
         "history": {
             "plain_files": counts.old_files,
@@ -209,6 +209,11 @@ def apart_lines(folder: RunningFolder) -> list[str]:
             f"apart and do not count{left}"
         )
     return lines
+
+
+def _late_requests(folder: RunningFolder) -> int:
+    """Of how many devices something is kept apart to which nobody here has said yes or no."""
+    return 0 if folder.task is None else sum(one.changesets > 0 and not one.denied for one in folder.task.apart)
 
 
 def _rule_of(problem: str) -> tuple[str, str]:

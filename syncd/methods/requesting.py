@@ -82,8 +82,9 @@ class Requests:
             not_restored = await folder.task.waves.deny(wave)
             answer = _answer("deny", params["id"], "held", folder.id, folder.name, None)
             return answer | {"not_restored": not_restored}
-        if (waiting := await self._late(params["id"])) is not None:  # it does not count, and goes on not to
+        if (waiting := await self._late(params["id"])) is not None:
             folder, one = waiting
+            await _leave_apart(folder, one)
             answer = _answer("deny", params["id"], "late", folder.id, folder.name, _late_author(folder, one))
             return answer | {"not_restored": 0}
         return self._answered("deny", await self._daemon.inviter.deny(params["id"])) | {"not_restored": 0}
@@ -179,7 +180,16 @@ def _late_json(folder: RunningFolder, one: late.Late) -> Json:
         "author": _late_author(folder, one),
         "changes": one.changesets,
         "bytes": one.size_bytes,
+        "denied": one.denied,
     }
+
+
+async def _leave_apart(folder: RunningFolder, one: late.Late) -> None:
+    task = folder.task
+    assert task is not None
+    await task.db(late.db_leave_apart, task.store, one)
+    await task.recount()
+    task.tell()
 
 
 async def _let_count(folder: RunningFolder, one: late.Late) -> None:

@@ -75,12 +75,14 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What is kept of one author without counting; and when something more was last left out (unix milliseconds)."""
+    """What is kept of one author without counting; and when something more was last left out (unix milliseconds).
+    `denied`: a person here has said no to all of it."""
 
     device: DeviceId
     changesets: int
     size_bytes: int
     left_out_ms: int | None
+    denied: bool
 
 
 class Fill:
@@ -126,4 +128,30 @@ def db_apart(connection: sqlite3.Connection) -> list[Apart]:
         "SELECT a.device, p.changesets, p.bytes, p.left_out FROM apart p JOIN author a ON a.id=p.author "
         "WHERE p.changesets>0 OR p.left_out IS NOT NULL ORDER BY p.bytes DESC, a.device"
     )
-    return [Apart(*row) for row in found]
+    return [
+        Apart(device, changesets, kept_bytes, left_out_ms, db_is_denied(connection, device))
+        for device, changesets, kept_bytes, left_out_ms in found.fetchall()
+    ]
+
+
+def db_deny(connection: sqlite3.Connection, device: DeviceId, newest: int) -> None:
+    """A person here has said no to what is kept apart of this author, as far as this arrival number."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (_denied_key(device), newest))
+
+
+def db_is_denied(connection: sqlite3.Connection, device: DeviceId) -> bool:
+    """Whether a person here has said no, and no more of it has come since."""
+    found = connection.execute("SELECT value FROM meta WHERE key=?", (_denied_key(device),)).fetchone()
+    newer = (
+        "SELECT 1 FROM changeset c JOIN author a ON a.id=c.author WHERE c.state=2 AND c.seq>? AND a.device=? LIMIT 1"
+    )
+    return found is not None and connection.execute(newer, (found[0], device)).fetchone() is None
+
+
+def db_ask_again(connection: sqlite3.Connection, devices: Iterable[DeviceId]) -> None:
+    """What had counted was put aside as well: a no was not meant for that."""
+    connection.executemany("DELETE FROM meta WHERE key=?", [(_denied_key(device),) for device in devices])
+
+
+def _denied_key(device: DeviceId) -> str:
+    return f"denied {device.hex()}"

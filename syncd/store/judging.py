@@ -18,6 +18,7 @@ from ca.ids import DeviceId, EntryHash, EpochId
 from syncd.model.changesets import Changeset
 from syncd.model.heads import Head, decode_head_untrusted
 from syncd.store import approvals, rows
+from syncd.store.apart import db_ask_again
 from syncd.store.joining import ONLY_HERE, PENDING, join_records, wake_siblings, wake_view
 from syncd.store.journal import QUARANTINED, Journal, Membership, may_now
 from syncd.store.lineage import note_odd
@@ -186,6 +187,8 @@ def _put_aside(connection: sqlite3.Connection, journal: Journal, late: set[int],
         marks = rows.marks(part)
         nodes |= {node for (node,) in connection.execute(f"SELECT node FROM past WHERE cs IN ({marks})", part)}
         connection.execute(f"UPDATE changeset SET state={QUARANTINED} WHERE seq IN ({marks})", part)
+        query = f"SELECT DISTINCT a.device FROM changeset c JOIN author a ON a.id=c.author WHERE c.seq IN ({marks})"
+        db_ask_again(connection, [device for (device,) in connection.execute(query, part).fetchall()])
         connection.execute(f"DELETE FROM past WHERE cs IN ({marks})", part)
         connection.execute(f"DELETE FROM departed WHERE cs IN ({marks})", part)
     approvals.take_back(connection, late)

@@ -10,6 +10,7 @@ from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.errors import SyncdError
 from syncd.model.changesets import HeadRef
+from syncd.store.apart import db_deny, db_is_denied
 from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.journal import Named, NoRight
@@ -18,7 +19,7 @@ from syncd.store.journal import Named, NoRight
 @dataclass(frozen=True, slots=True)
 class Late:
     """What one device published without the right to. `newest`: its arrival number, as a mark of what was shown;
-    `since_ms`: the time label of the oldest."""
+    `since_ms`: the time label of the oldest; `denied`: a person here has said no to all of it."""
 
     device: DeviceId
     author: str
@@ -26,6 +27,7 @@ class Late:
     size_bytes: int
     newest: int
     since_ms: int
+    denied: bool
 
 
 def db_late(store: FolderStore) -> list[Late]:
@@ -35,7 +37,16 @@ def db_late(store: FolderStore) -> list[Late]:
         "JOIN author a ON a.id=p.author JOIN changeset c ON c.author=p.author AND c.state=2 "
         "WHERE p.changesets>0 GROUP BY p.author ORDER BY min(c.time_ms), a.device"
     )
-    return [Late(*row) for row in found]
+    return [
+        Late(device, author, changesets, kept_bytes, newest, since_ms, db_is_denied(store.connection, device))
+        for device, author, changesets, kept_bytes, newest, since_ms in found.fetchall()
+    ]
+
+
+def db_leave_apart(store: FolderStore, late: Late) -> None:
+    """It does not count, and goes on not to; nobody here is asked again until more of it comes."""
+    with Transaction(store.connection):
+        db_deny(store.connection, late.device, late.newest)
 
 
 def db_let_count(store: FolderStore, late: Late, now_ms: int) -> int:

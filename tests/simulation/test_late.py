@@ -34,6 +34,7 @@ def test_late_changes_are_shown_and_count_when_a_person_says_so() -> None:
         assert "late" not in names(ana) | names(bert)
         for computer in (ana, bert):
             (id_,) = await late(computer)
+            assert (await computer.status())["requests"] == 1
             checks = (await computer.call("doctor"))["checks"]
             assert any("cleo published without the right to" in check["why"] for check in checks if check["ok"])
         with pytest.raises(SyncdError):
@@ -41,6 +42,9 @@ def test_late_changes_are_shown_and_count_when_a_person_says_so() -> None:
         assert (await bert.call("deny", id=id_))["kind"] == "late"
         await simulation.settle([ana, bert])
         assert "late" not in names(ana) | names(bert)
+        assert (await ana.status())["requests"] == 1
+        assert (await bert.status())["requests"] == 0, "bert was asked, and said no"
+        assert await late(bert) == [id_], "he can still say otherwise"
         (id_,) = await late(ana)
         assert (await ana.call("approve", id=id_, role=None))["everywhere"]
         await simulation.settle([ana, bert])

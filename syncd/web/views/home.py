@@ -20,7 +20,7 @@ async def home(asked: Asked) -> Shown:
         {
             "problems": problems(asked.status),
             "warning": asked.status.get("keys", {}).get("warning"),
-            "requests": [] if waiting is None else waiting["requests"],
+            "requests": [] if waiting is None else undecided(waiting["requests"]),
             "peers": peers["peers"],
             "received": None if traffic is None else pictures.sparkline(pictures.totals(traffic, "received")),
             "sent": None if traffic is None else pictures.sparkline(pictures.totals(traffic, "sent")),
@@ -45,6 +45,16 @@ async def leave(asked: Asked) -> Shown:
         "leave.html",
         {"folder": found, "preview": await asked.call("folder.leave", folder=found["id"], cwd=None, dry_run=True)},
     )
+
+
+def undecided(requests: list[Json]) -> list[Json]:
+    """What waits for a person, without what stays listed though they have said no."""
+    return [one for one in requests if not is_denied(one)]
+
+
+def is_denied(request: Json) -> bool:
+    """Only of what is kept apart; what else was denied is gone."""
+    return bool(request["kind"] == "late" and request["denied"])
 
 
 def missing(what: str) -> Shown:

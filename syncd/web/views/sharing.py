@@ -8,7 +8,7 @@ from syncd.web.actions import GIVEN_ROLES, LIFETIMES
 from syncd.web.asking import Asked, Shown
 from syncd.web.calling import Json
 from syncd.web.jobs import Job
-from syncd.web.views.home import missing
+from syncd.web.views.home import is_denied, missing, undecided
 
 RIGHTS = (
     (Action.READ, "read"),
@@ -34,7 +34,8 @@ async def sharing(asked: Asked) -> Shown:
         "sharing.html",
         {
             "folders": folders,
-            "requests": requests["requests"],
+            "requests": undecided(requests["requests"]),
+            "denied": [one for one in requests["requests"] if is_denied(one)],
             "invites": invites["invites"],
             "links": links["links"],
             "rights": [words for _, words in RIGHTS],

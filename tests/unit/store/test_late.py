@@ -11,9 +11,10 @@ from syncd.model.records import DELETED
 from syncd.store.apart import db_apart
 from syncd.store.folder import FolderStore
 from syncd.store.journal import NoRight
-from syncd.store.late import db_late, db_let_count
+from syncd.store.late import db_late, db_leave_apart, db_let_count
 from tests.helpers.authors import Author, directory
 from tests.unit.store.test_journal import Roster, Stores, accept, carried, names
+from tests.unit.store.test_judging import Sealed
 
 
 @pytest.fixture
@@ -88,3 +89,30 @@ def test_what_was_let_count_is_not_put_aside_again(stores: Stores) -> None:
     assert ann.db_judge_again() == 0 and names(ann) == [b"d1"]
     head = decode_head_untrusted(ann.journal.moved_after(1, 1).heads[0][1])
     assert head.device == ann.journal.device
+
+
+def test_no_holds_for_what_was_shown(stores: Stores) -> None:
+    ann, bob = stores.open("ann", Roster(removed=["bob", "dan"])), Author("bob")
+    accept(ann, bob.publish(directory(1)), Author("dan").publish(directory(9)))
+    shown = next(one for one in db_late(ann) if one.device == bob.device)
+    db_leave_apart(ann, shown)
+    assert {one.author: one.denied for one in db_late(ann)} == {"bob": True, "dan": False}
+    assert sum(one.denied for one in db_apart(ann.connection)) == 1
+    accept(ann, bob.publish(directory(2)))
+    assert not any(one.denied for one in db_late(ann))
+    assert not any(one.denied for one in db_apart(ann.connection))
+
+
+def test_no_was_not_meant_for_what_counted_then(stores: Stores) -> None:
+    ann, dan = stores.open("ann", Sealed({"dan": 1})), Author("dan")
+    ann.membership = Roster()
+    accept(ann, dan.publish(directory(1)))
+    ann.membership = Sealed({"dan": 1})
+    accept(ann, dan.publish(directory(2)))
+    (shown,) = db_late(ann)
+    db_leave_apart(ann, shown)
+    assert names(ann) == [b"d1"] and db_late(ann)[0].denied
+    ann.membership = Sealed({"dan": 0})
+    assert ann.db_judge_again() == 1 and names(ann) == []
+    (more,) = db_late(ann)
+    assert more.changesets == 2 and not more.denied
