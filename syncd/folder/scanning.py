@@ -297,10 +297,10 @@ class Scanner:
                     store.older = Older.only(left)
                 else:
                     await self._db(older.db_note_seen, store)
-                if was is not None:
-                    self._ground.tell()
         except TreeError as error:  # full or read-only: the next look tries again
             log.debug("folder %s: how far it was looked at cannot be noted: %s", self._ground.name, error)
+        if was is not None:
+            self._ground.tell()
 
     def _db_reconsider(self, begun: Begun, *, notes_rules: bool) -> None:
         """After a look at everything: what rules had put aside, and do not leave out any more; and what kept earlier

@@ -47,7 +47,7 @@ from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Older, Walk, tick_of
 from syncd.store.spelling import note_personality
 from syncd.store.survey import Survey
-from syncd.treetypes import NotThere, Path, Personality, TreeError
+from syncd.treetypes import NotThere, Path, Personality, Seen, TreeError
 
 MAX_CASES = 2048
 MAX_RETIRED = 4096
@@ -131,6 +131,8 @@ class FolderStore:
         self.older: Older | None = None
         """What stands here is an older state of the folder, or a copy (`store.older`), as of the last look at
         everything; None if not."""
+        self.unwritten: tuple[int, Seen | None] | None = None
+        """Of which root all was looked at although that cannot be written down there, and what is said there."""
         self.looked_at = 0
         """Which root that was (`Tree.opened`)."""
         self._noted: Personality | None = None

@@ -30,6 +30,8 @@ def maybe_marker(text: bytes) -> Marker | None:
     return Marker(folder, device, random)
 
 
+LAST_NUMBER = 10**18 - 1
+"""Of 18 digits. Nobody gets there by looking, only by writing it; the next one is 1."""
 _SEEN_FORM = re.compile(rb"syncd seen 1\nnumber ([0-9]{1,18})\njournal ([0-9a-f]{32})\n")
 
 

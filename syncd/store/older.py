@@ -24,10 +24,11 @@ from syncd.store.draft import Examined, columns_of, content_of, older_xattrs
 from syncd.store.folder import FolderStore
 from syncd.store.joining import ONLY_HERE, PENDING
 from syncd.store.keyring import EpochKeyMissing
+from syncd.store.marker import LAST_NUMBER
 from syncd.store.past import Past
 from syncd.store.rows import NodeRow, value_of
 from syncd.store.scan import Action
-from syncd.treetypes import Seen
+from syncd.treetypes import Seen, TreeError
 
 _FORM = struct.Struct(f">Q{INCARNATION_BYTES}sQQQ")  # number, journal, inode, generation, newest changeset
 _KEY = "seen"
@@ -42,6 +43,8 @@ def db_is_older(store: FolderStore) -> bool:
         return False
     before, _ = known
     found = store.tree.read_seen()
+    if store.unwritten == (store.tree.opened(), found):
+        return False
     if found is None or found.number < before.number:
         return True
     if found.number > before.number:
@@ -53,7 +56,8 @@ def db_note_seen(store: FolderStore) -> None:
     """All was looked at, and what was found is in the rows. Where nothing has changed since it was noted, nothing is
     written. Raises TreeError.
 
-    The disk says it before the rows: between the two its number is higher, which is nobody's older state."""
+    The disk says it before the rows: between the two its number is higher, which is nobody's older state. A disk that
+    cannot say it (full, read-only) leaves what was looked at an ordinary folder, until the daemon starts again."""
     known, newest = _known(store), store.journal.newest_seq()
     found = store.tree.read_seen()
     if known is not None and found is not None and store.older is None:
@@ -61,11 +65,15 @@ def db_note_seen(store: FolderStore) -> None:
         if until == newest and _is_same(store, found, before):
             return
     number = 1 + max(0 if known is None else known[0].number, 0 if found is None else found.number)
-    now = store.tree.write_seen(number, store.journal.incarnation)
+    try:
+        now = store.tree.write_seen(number if number <= LAST_NUMBER else 1, store.journal.incarnation)
+    except TreeError:
+        store.unwritten, store.older = (store.tree.opened(), found), None
+        raise
     with Transaction(store.connection):
         value = _FORM.pack(now.number, now.journal, now.ino, now.generation, newest)
         store.connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (_KEY, value))
-    store.older = None
+    store.unwritten = store.older = None
 
 
 def db_bring_forward(store: FolderStore, found: Sequence[Examined]) -> list[Examined]:

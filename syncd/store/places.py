@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 
 from syncd.store.files import write_fully
@@ -25,6 +26,7 @@ _MARKER, _SEEN = b"folder", b"seen"
 # then.
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _IS_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_IS_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Places:
@@ -101,11 +103,19 @@ def write_marker(root: int, marker: Marker) -> None:
 
 
 def read_seen(private: int) -> Seen | None:
-    """What the open `.syncd` says of when all was last looked at; None where it says nothing of it. Raises OSError."""
+    """What the open `.syncd` says of when all was last looked at; None where it says nothing of it that could be read,
+    and whatever else stands at that name: then nobody knows how old this directory is. Raises OSError where it is not
+    the file that is the matter."""
     try:
-        fd = os.open(_SEEN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=private)
-    except FileNotFoundError:
+        return _read_seen(private)
+    except OSError as error:
+        if error.errno in _IS_EXHAUSTED:
+            raise
         return None
+
+
+def _read_seen(private: int) -> Seen | None:
+    fd = os.open(_SEEN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=private)
     try:
         said = maybe_seen(os.read(fd, MARKER_MAX_BYTES))
         return None if said is None else Seen(*said, os.fstat(fd).st_ino, generation(fd))
@@ -123,8 +133,11 @@ def write_seen(private: int, number: int, journal: bytes) -> Seen:
 
 
 def replace_private(private: int, name: bytes, content: bytes) -> None:
-    """Write a file in `.syncd`, durable on return; an older one is replaced as a whole."""
+    """Write a file in `.syncd`, durable on return; an older one is replaced as a whole. A directory that somebody put
+    at its name gets another one: it may hold something."""
     new = name + b".new"
+    for taken in (new, name):
+        _put_directory_aside(private, taken)
     _drop(private, new)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
     try:
@@ -134,6 +147,15 @@ def replace_private(private: int, name: bytes, content: bytes) -> None:
         os.close(fd)
     os.rename(new, name, src_dir_fd=private, dst_dir_fd=private)
     flush_file(private)
+
+
+def _put_directory_aside(parent: int, name: bytes) -> None:
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        os.rename(name, b"%s.%d" % (name, found.st_ino), src_dir_fd=parent, dst_dir_fd=parent)
 
 
 def _drop(parent: int, name: bytes) -> None:

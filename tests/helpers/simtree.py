@@ -13,6 +13,7 @@ from itertools import count
 from typing import TypeVar
 
 from syncd.seams import Buffer, Reader, Tree, TreeEvents
+from syncd.store.marker import LAST_NUMBER
 from syncd.store.resting import RestingConnection
 from syncd.treetypes import (
     PRIVATE,
@@ -180,7 +181,8 @@ class SimTree:
         node = self.disk.maybe(self.disk.directory((PRIVATE,)), b"seen")
         if node is None or len(node.data) != 24:
             return None
-        return Seen(int.from_bytes(node.data[:8], "big"), bytes(node.data[8:]), node.ino, 0)
+        number = int.from_bytes(node.data[:8], "big")
+        return Seen(number, bytes(node.data[8:]), node.ino, 0) if number <= LAST_NUMBER else None
 
     def write_seen(self, number: int, journal: bytes) -> Seen:
         self._require_open()
@@ -189,7 +191,10 @@ class SimTree:
         self.disk.put(node, 0, number.to_bytes(8, "big") + journal)
         self.disk.take_name(self.disk.directory((PRIVATE,)), b"seen", node)
         self.disk.flush()
-        return Seen(number, journal, node.ino, 0)
+        found = self.read_seen()
+        if found is None:
+            raise NotThere("simulated", (PRIVATE, b"seen"))
+        return found
 
     def personality(self) -> Personality:
         return self.disk.personality

@@ -14,6 +14,7 @@ import pytest
 from tests.helpers.computers import Computer, free_ports, join, share, start_all, wait_equal
 from tests.helpers.faults import (
     NOBODY,
+    SOON_S,
     UnprivilegedComputer,
     demand_quiet_log,
     explained,
@@ -22,6 +23,7 @@ from tests.helpers.faults import (
     refusal,
     share_another,
     wait_content,
+    wait_for,
     wait_no_problem,
     wait_problem,
 )
@@ -139,6 +141,39 @@ def test_closed_root_stops_that_folder_until_it_opens(two: tuple[Computer, Compu
     os.chown(shared.there, NOBODY, NOBODY)
     wait_content(shared.there / "file", b"2")
     wait_no_problem(shared.ben, "shut")
+
+
+@pytest.mark.parametrize("put", ["closed", "link", "directory"])
+def test_folder_goes_on_where_nobody_can_read_how_far_it_was_looked_at(
+    two: tuple[Computer, Computer], put: str
+) -> None:
+    """Once nothing is deleted, as it may be an older state; then it is an ordinary folder again."""
+    shared = share_another(*two, f"seen-{put}")
+    shared.wait_equal_file("kept", b"1")
+    shared.wait_equal_file("other", b"1")
+    shared.wait_synced()
+    seen = shared.there / ".syncd" / "seen"
+    wait_for(seen.exists, SOON_S, "nothing says how far the folder was looked at")
+    shared.ben.stop()
+    aside = seen.with_name("said")
+    seen.rename(aside)
+    if put == "closed":
+        seen.write_bytes(aside.read_bytes())
+        seen.chmod(0)
+    elif put == "link":
+        seen.symlink_to("said")
+    else:
+        seen.mkdir()
+    said = aside.read_bytes()
+    (shared.there / "kept").unlink()
+    shared.ben.start()
+    wait_content(shared.there / "kept", b"1")
+    wait_no_problem(shared.ben, f"seen-{put}")
+    (shared.there / "kept").unlink()
+    (shared.there / "other").write_bytes(b"2")
+    wait_content(shared.here / "other", b"2")
+    wait_for(lambda: not (shared.here / "kept").exists(), SOON_S, "what was deleted is still there")
+    assert seen.is_file() and not seen.is_symlink() and aside.read_bytes() == said
 
 
 def test_sharing_a_directory_that_cannot_be_used_is_refused(two: tuple[Computer, Computer]) -> None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import trio
 
-from syncd.treetypes import Denied, Path
+from syncd.store.marker import LAST_NUMBER
+from syncd.treetypes import Denied, NoSpace, Path
 from tests.helpers.simulation import SimComputer, Simulation, simulate
 from tests.simulation.removing import write
 
@@ -189,6 +190,64 @@ def test_what_was_looked_at_in_it_is_an_ordinary_folder() -> None:
         await simulation.settle()
         now = contents(ana)
         assert now == contents(bert) and now[b"room/inside"] == b"a room"
+        assert not (await bert.status())["problems"]
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_disk_that_takes_no_mark_does_not_keep_it_older() -> None:
+    """Full, say: what a person deletes there, to make room, would come back for ever."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        backups = []
+        await week(simulation, lambda computer: backups.append(computer.back_up()))
+        await bert.stop()
+        bert.restore(backups[0], names=lambda name: False, disk=True)
+
+        def before(step: str, at: Path) -> None:
+            if step == "write_seen":
+                raise NoSpace("simulated", at)
+
+        bert.on_step = before
+        await simulation.start(bert)
+        await simulation.settle()
+        assert contents(ana)[b"file 2"] == b"content of 2" and contents(ana)[b"file 0"] == b"ana has changed it"
+        for name in (b"file 5", b"file 6"):
+            assert not (await bert.status())["problems"]
+            bert.disk.delete((name,))
+            await trio.sleep(60)
+            assert name not in contents(ana) and name not in contents(bert)
+            await trio.sleep(A_WHILE_S)  # all is looked at again
+        bert.on_step = None
+        await trio.sleep(A_WHILE_S)
+        await bert.stop()
+        bert.disk.delete((b"file 7",))
+        await simulation.start(bert)
+        await simulation.settle()
+        assert b"file 7" not in contents(ana)
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_highest_number_of_all_does_not_keep_it_older() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await week(simulation, lambda computer: None)
+        await bert.stop()
+        bert.disk.delete((b".syncd", b"seen"))
+        bert.disk.write((b".syncd", b"seen"), (LAST_NUMBER - 1).to_bytes(8, "big") + b"j" * 16)
+        for name in (b"file 5", b"file 6"):
+            await simulation.start(bert)
+            await simulation.settle()
+            await trio.sleep(A_WHILE_S)
+            write(bert, "another", name.decode())
+            await trio.sleep(A_WHILE_S)
+            await bert.stop()
+            bert.disk.delete((name,))
+        await simulation.start(bert)
+        await simulation.settle()
+        assert contents(ana) == contents(bert) and not {b"file 5", b"file 6"} & contents(ana).keys()
         assert not (await bert.status())["problems"]
 
     simulate(story, 1, ("ana", "bert"))

@@ -13,6 +13,7 @@ from typing import Protocol
 import pytest
 
 from syncd.seams import Tree
+from syncd.store.marker import LAST_NUMBER
 from syncd.treetypes import (
     PRIVATE,
     ROOT,
@@ -176,6 +177,10 @@ class TreeSuite:
         second = tree.write_seen(2, b"k" * 16)
         assert tree.read_seen() == second
         assert second[:2] == (2, b"k" * 16) and second[2:] != first[2:]
+        assert tree.write_seen(LAST_NUMBER, b"k" * 16).number == LAST_NUMBER
+        with pytest.raises(NotThere):
+            tree.write_seen(LAST_NUMBER + 1, b"k" * 16)
+        assert tree.read_seen() is None
         user.delete((PRIVATE, b"seen"))
         assert tree.read_seen() is None
 

@@ -7,6 +7,7 @@ import errno
 import gc
 import itertools
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -101,6 +102,71 @@ def test_empty_directory_in_the_place_of_the_root_has_no_marker(tree: DirTree, r
     root.mkdir()
     assert tree.check_root(MARKER) is RootState.NO_MARKER
     assert tree.read_marker() is None
+
+
+def a_link(seen: FilePath) -> None:
+    seen.with_name("outside").write_bytes(b"of somebody")
+    seen.symlink_to("outside")
+
+
+def a_directory(seen: FilePath) -> None:
+    seen.mkdir()
+    (seen / "kept").write_bytes(b"of somebody")
+
+
+def a_directory_as_well_where_it_is_written(seen: FilePath) -> None:
+    a_directory(seen)
+    a_directory(seen.with_name("seen.new"))
+
+
+def a_pipe(seen: FilePath) -> None:
+    os.mkfifo(seen)
+
+
+def nothing_in_it(seen: FilePath) -> None:
+    seen.write_bytes(b"")
+
+
+def no_form(seen: FilePath) -> None:
+    seen.write_bytes(b"syncd seen 1\nnumber 1" + b"0" * 30 + b"\njournal " + b"a" * 32 + b"\n")
+
+
+PUT_THERE: dict[Callable[[FilePath], None], int] = {
+    a_link: 1,
+    a_directory: 1,
+    a_directory_as_well_where_it_is_written: 2,
+    a_pipe: 0,
+    nothing_in_it: 0,
+    no_form: 0,
+}
+"""With how many files of somebody."""
+
+
+@pytest.mark.parametrize("put", PUT_THERE)
+def test_what_cannot_be_read_as_how_far_it_was_looked_at_says_nothing_and_is_replaced(
+    tree: DirTree, root: FilePath, put: Callable[[FilePath], None]
+) -> None:
+    """Nor is anything written to where a link leads, or lost that somebody put there."""
+    seen = root / ".syncd" / "seen"
+    put(seen)
+    assert tree.read_seen() is None
+    written = tree.write_seen(3, b"j" * 16)
+    assert tree.read_seen() == written and not seen.is_symlink()
+    kept = [path for path in seen.parent.rglob("*") if path.name in ("kept", "outside")]
+    assert len(kept) == PUT_THERE[put] and all(path.read_bytes() == b"of somebody" for path in kept)
+
+
+def test_how_far_it_was_looked_at_is_not_unknown_because_this_process_lacks_something(
+    tree: DirTree,
+) -> None:
+    tree.write_seen(3, b"j" * 16)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(IoFailed):
+            tree.read_seen()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_verbs_stay_with_the_open_root_until_it_is_checked(tree: DirTree, user: RealUser, root: FilePath) -> None:
