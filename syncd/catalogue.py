@@ -240,6 +240,13 @@ _ENTRIES = (
         "compare them with the paper, word by word",
     ),
     Trouble(
+        "SY-KEY-15",
+        Exit.REFUSED,
+        "a backup of another device is there",
+        "It may be the only one of that device, so only a backup of this very device is replaced by another.",
+        "name another file",
+    ),
+    Trouble(
         "SY-CONF-01",
         Exit.CONFIG,
         "the configuration is not valid",

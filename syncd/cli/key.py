@@ -85,7 +85,8 @@ def backup(
     """Write the keys, state and settings of this device to a file, sealed. `--json` prints syncd.key.backup/1.
 
     The passphrase is asked for, or read from standard input. The files of folders and their past are not in it: these
-    come back from the other members, or are still there.
+    come back from the other members, or are still there. An older backup of this device is replaced, nothing else is;
+    of one that opens by something else --yes says that it is this device's.
     """
     passphrase = None if recovery else read_passphrase(password_file, new=True)
     found = session.stream(
@@ -94,6 +95,7 @@ def backup(
         path=os.path.abspath(os.path.expanduser(file)),
         passphrase=passphrase,
         recovery=recovery,
+        replace=session.flags.yes,
         dry_run=session.flags.dry_run,
     )
     session.show(found, lambda: _backup_line(found))

@@ -8,7 +8,6 @@ there, takes over what the folders were set to, and writes into its log that it 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 
 from ca import backup, keyfiles
 from ca.device import device_text
+from ca.ids import DeviceId
 from ca.recovery import PublicRecovery
 from syncd.daemon.host import Host
 from syncd.daemon.rescuing import db_settings, settings_of
@@ -48,14 +48,25 @@ class Backups:
         database, settings = await own.on_disk(own.db.for_backup), await settings_of(host)
         recovery = await self._recovery() if params["recovery"] else None
 
+        def maybe_whose(there: bytes) -> DeviceId | None:
+            """Whose backup that is, if what opens it is at hand."""
+            try:
+                if not backup.wants_recovery_key(there):
+                    return backup.open_by_passphrase(there, params["passphrase"] or "").device
+                key = keyfiles.load_recovery(home, own.home_key)
+                return None if key is None else backup.open_by_recovery(there, key, own.sealer).device
+            except ConfigError:
+                return None
+
         def write() -> int:
+            state.refuse_to_replace(home, path, own.id, maybe_whose, unknown=not params["replace"])
             found = state.gather(home, database, settings, own.id, made_ms, own.home_key)
             if recovery is None:
                 sealed = backup.seal_by_passphrase(found, params["passphrase"] or "", own.random.token)
             else:
                 sealed = backup.seal_to_recovery(found, recovery, own.sealer)
             if not params["dry_run"]:
-                _write(path, sealed, own.random.token)
+                _write(home, path, sealed, own.random.token)
             return len(sealed)
 
         size = await own.workers.run_blocking(write)
@@ -83,21 +94,11 @@ class Backups:
         raise ConfigError("no recovery key is known here", id="SY-KEY-04")
 
 
-def _write(path: Path, content: bytes, random: Callable[[int], bytes]) -> None:
-    """Only a backup is ever replaced by another. Raises SyncdError."""
+def _write(home: Path, path: Path, sealed: bytes, random: Callable[[int], bytes]) -> None:
     try:
-        if os.path.lexists(path) and not _is_backup(path):
-            raise SyncdError(f"{path} is there, and no backup of a device", id="SY-HIST-05")
-        state.write_private(path, content, random)
+        state.write_backup(home, path, sealed, random)
     except OSError as error:
         raise SyncdError(f"{path} cannot be written", id="SY-KEY-03", why=error.strerror or str(error)) from error
-
-
-def _is_backup(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return backup.is_backup(file.read(len(backup.MAGIC)))
 
 
 # --- after a restore -------------------------------------------------------------------------------------------------

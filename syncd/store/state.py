@@ -17,8 +17,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from ca import keyfiles
-from ca.backup import Backup
+from ca import keyfiles, privatefiles
+from ca.backup import MAGIC, MAX_FILE_BYTES, Backup, is_backup
+from ca.device import device_text
+from ca.digest import digest
 from ca.homekey import HomeKey
 from ca.ids import DeviceId
 from ca.privatefiles import sync_directory
@@ -31,6 +33,9 @@ SETTINGS_NAME: Final = "settings.json"
 RESTORED_NAME: Final = "restored.json"
 """What the next start still has to do: roots to make, settings of folders to take over."""
 UNFINISHED_NAME: Final = "restoring"
+WRITTEN_NAME: Final = "backups"
+"""What the backups that this device wrote last were, a line each."""
+MOST_WRITTEN: Final = 64
 FLEETING: Final = ("invite", "request", "share_link")
 """Tables of what must not come back: codes that were burned and links that were revoked since would work again."""
 
@@ -87,6 +92,68 @@ def write_private(path: Path, content: bytes, random: Random) -> None:
         aside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+# --- where a backup goes ---------------------------------------------------------------------------------------------
+
+
+def write_backup(home: Path, path: Path, sealed: bytes, random: Random) -> None:
+    """Put a backup in its place. That it is ours is noted before, so that the next one may take its place."""
+    written = [*_written(home), _mark(sealed)]
+    write_private(home / WRITTEN_NAME, "".join(f"{mark}\n" for mark in written[-MOST_WRITTEN:]).encode(), random)
+    write_private(path, sealed, random)
+
+
+def refuse_to_replace(
+    home: Path, path: Path, own: DeviceId, maybe_whose: Callable[[bytes], DeviceId | None], *, unknown: bool
+) -> None:
+    """Only a backup that this device made is replaced by another. `unknown`: also refuse one of which neither what was
+    noted here nor `maybe_whose`, who opens it if that can be done here, says whose it is. Raises SyncdError."""
+    try:
+        there = _maybe_backup(path) if os.path.lexists(path) else b""
+    except OSError as error:
+        raise SyncdError(f"{path} cannot be read", id="SY-KEY-03", why=error.strerror or str(error)) from error
+    if there is None:
+        raise SyncdError(
+            f"{path} is there, and no backup of a device",
+            id="SY-HIST-05",
+            why="Only an older backup of this device is ever replaced by another.",
+            fix="name a file that does not exist yet",
+        )
+    if not there or _mark(there) in _written(home) or (whose := maybe_whose(there)) == own:
+        return
+    if whose is not None:
+        raise SyncdError(
+            f"{path} is the backup of another device",
+            id="SY-KEY-15",
+            why=f"It is that of {device_text(whose)}, and may be the only one.",
+            fix="name another file, one for each device",
+        )
+    if unknown:
+        raise SyncdError(
+            f"{path} is a backup already, and perhaps of another device",
+            id="SY-KEY-15",
+            why="It opens by something else, so whose it is cannot be seen; it may be the only one of its device.",
+            fix="name another file; if it is an older one of this device, --yes replaces it",
+        )
+
+
+def _maybe_backup(path: Path) -> bytes | None:
+    """What is in a backup; None if there is something else."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        start = file.read(len(MAGIC))
+        return start + file.read(MAX_FILE_BYTES) if is_backup(start) else None
+
+
+def _written(home: Path) -> list[str]:
+    """What `_mark` says of the backups that were written last."""
+    return (privatefiles.read(home / WRITTEN_NAME) or b"").decode("ascii", "replace").split()
+
+
+def _mark(sealed: bytes) -> str:
+    return digest("backup written", sealed).hex()
 
 
 # --- laying out ------------------------------------------------------------------------------------------------------

@@ -239,7 +239,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "web.pin": Method({"pin": Kind.MAYBE_TEXT}),
         "key.show": Method(),
         "key.backup": Method(
-            {"path": Kind.TEXT, "passphrase": Kind.MAYBE_TEXT, "recovery": Kind.FLAG, "dry_run": Kind.FLAG}
+            {
+                "path": Kind.TEXT,
+                "passphrase": Kind.MAYBE_TEXT,
+                "recovery": Kind.FLAG,
+                "replace": Kind.FLAG,
+                "dry_run": Kind.FLAG,
+            }
         ),
         "key.list": Method({**_FOLDER, "unused_s": Kind.MAYBE_SECONDS}),
         "key.lock": Method({"passphrase": Kind.MAYBE_TEXT, "dry_run": Kind.FLAG}),

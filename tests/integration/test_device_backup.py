@@ -177,3 +177,31 @@ def test_two_machines_with_one_backup_are_found_out(group: list[Computer]) -> No
         return "SY-TWIN-01" in [one["id"] for one in computer.ask("status")["folders"][0]["problems"]]
 
     wait_until(lambda: told(anew) and told(anna), SYNC_S, "two machines are one device, and nobody says so")
+
+
+@pytest.mark.long
+def test_only_a_backup_of_this_very_device_is_replaced(group: list[Computer]) -> None:
+    anna, ben, _ = group
+    start_all([anna, ben])
+    file = anna.place.parent / "backup"
+    back_up(anna, file)
+    of_anna = file.read_bytes()
+    for typed in (PASSPHRASE, "another passphrase"):
+        for more in ([], ["--dry-run"]):
+            assert code_of(with_input(ben, typed, "key", "backup", str(file), *more)) == "SY-KEY-15"
+    assert code_of(with_input(ben, PASSPHRASE, "key", "backup", str(file), "--yes")) == "SY-KEY-15", "it is anna's"
+    assert file.read_bytes() == of_anna
+
+    done = with_input(anna, "another passphrase", "key", "backup", str(file))
+    assert done.returncode == 0, done.stderr
+    (anna.home / "backups").unlink()  # as after a restore: what it wrote before is not known there
+    assert code_of(with_input(anna, PASSPHRASE, "key", "backup", str(file))) == "SY-KEY-15"
+    done = with_input(anna, "another passphrase", "key", "backup", str(file))
+    assert done.returncode == 0, done.stderr
+    assert file.read_bytes() != of_anna
+
+    done = with_input(ben, PASSPHRASE, "key", "backup", str(file), "--yes")
+    assert done.returncode == 0, "whose it is cannot be seen, and ben has said yes"
+    (anna.place / "letter").write_text("mine")
+    refused = with_input(anna, PASSPHRASE, "key", "backup", str(anna.place / "letter"), "--yes")
+    assert code_of(refused) == "SY-HIST-05" and (anna.place / "letter").read_text() == "mine"
