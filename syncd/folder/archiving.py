@@ -18,8 +18,7 @@ from syncd.folder.collecting import Collector, Pruned
 from syncd.folder.gathering import fetch
 from syncd.folder.ground import Ground
 from syncd.folder.proving import Copies
-from syncd.model.lists import BlockList
-from syncd.store import pruning, snapshots
+from syncd.store import pruning, restoring, snapshots
 from syncd.treetypes import RootState, TreeError
 
 log = logging.getLogger("syncd.history")
@@ -144,16 +143,17 @@ class Archivist:
             packs, size = packs + 1, size + length
             if found.is_good:
                 continue
-            entries = [entry for raw in found.damaged for entry in BlockList(raw)]
+            placed = await self._db(restoring.db_places, self._store, b"".join(found.damaged))
+            entries = await self._blocking(pruning.damaged_only, self._store, placed)
             came = await fetch(self._ground, entries, frozenset())
-            damaged, healed, lost = damaged + 1, healed + came, lost + len(entries) - came
             lost_now = len(entries) - came
+            damaged, healed, lost = damaged + 1, healed + came, lost + lost_now
             await self._ground.on_audit("history healed", f"pack {name}: {came} blocks from peers, {lost_now} lost")
             log.error(
                 "folder %s: a pack of old versions was damaged: %s blocks came back from peers, %s did not",
                 self._ground.name,
                 came,
-                len(entries) - came,
+                lost_now,
             )
         if packs:
             await self._ground.recount()

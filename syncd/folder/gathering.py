@@ -16,6 +16,7 @@ from syncd.model.ids import Cid
 from syncd.model.lists import Entry, pack_entry
 from syncd.model.packs import Pack, PackBuilder
 from syncd.protocol.exchange import FrameStatus, Link
+from syncd.store.folder import FolderStore
 from syncd.store.keyring import EpochKeyMissing
 
 POLL_AT_ONCE = 1024
@@ -77,9 +78,9 @@ async def _fetch_from_linked(task: Ground, left: dict[Cid, Entry], parts: frozen
                 got, is_in_time = await _fetch(task, state.link, some)
             except (PeerUnavailable, RemoteProtocolError):
                 break
-            await _keep(task, got, parts)
+            kept = await _keep(task, got, parts)
             task.rates.fetch.note(sum(entry.length for entry, _ in got), trio.current_time() - began)
-            for entry, _ in got:
+            for entry in kept:
                 left.pop(entry.cid, None)
             if not is_in_time:
                 break  # it hangs: asked for all the rest it would be waited for at each batch
@@ -115,28 +116,40 @@ async def _fetch(task: Ground, link: Link, entries: Sequence[Entry]) -> tuple[li
     return arrived, not patience.cancelled_caught
 
 
-async def _keep(task: Ground, got: Sequence[tuple[Entry, bytes]], parts: frozenset[bytes]) -> None:
+async def _keep(task: Ground, got: Sequence[tuple[Entry, bytes]], parts: frozenset[bytes]) -> list[Entry]:
+    """What of it is what it should be, and on this disk now; for the rest another peer is asked."""
     store = task.store
-    plains = [(entry, store.open_part_untrusted(entry, sealed)) for entry, sealed in got if entry.cid in parts]
+    opened = [(entry, _maybe_part(store, entry, sealed)) for entry, sealed in got if entry.cid in parts]
+    plains = [(entry, plain) for entry, plain in opened if plain is not None]
     if plains:
         await task.db(store.db_keep_parts, plains)
-    packs = await task.blocking(_pack, task, [one for one in got if one[0].cid not in parts])
+    packs, kept = await task.blocking(_pack, task, [one for one in got if one[0].cid not in parts])
     await task.db(store.packs.db_take_in, packs, task.clock.now())
+    return [*kept, *(entry for entry, _ in plains)]
 
 
-def _pack(task: Ground, got: Sequence[tuple[Entry, bytes]]) -> list[Pack]:
-    """Check each block, and put the good ones on the shelf."""
+def _maybe_part(store: FolderStore, entry: Entry, sealed: bytes) -> bytes | None:
+    try:
+        return store.open_part_untrusted(entry, sealed)
+    except (RemoteProtocolError, EpochKeyMissing):
+        return None
+
+
+def _pack(task: Ground, got: Sequence[tuple[Entry, bytes]]) -> tuple[list[Pack], list[Entry]]:
+    """Check each block, and put the good ones on the shelf; which these are."""
     store = task.store
     builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
+    good: list[Entry] = []
     for entry, sealed in got:
         try:
             cipher = store.keyring.cipher_of(entry.epoch_prefix)
             cipher.open_untrusted(BlockKind.DATA, entry.pid, entry.length, sealed)
         except (RemoteProtocolError, EpochKeyMissing):
-            continue  # it stays lacking, and another peer is asked
+            continue
         builder.add(pack_entry(entry.pid, entry.cid, entry.length, cipher.epoch), sealed)
+        good.append(entry)
     if builder.is_empty:
-        return []
+        return [], []
     pack = builder.finish(store.keyring.cipher())
     store.packs.shelf.put(pack.name, pack.content)
-    return [pack]
+    return [pack], good

@@ -26,18 +26,18 @@ from ca.values import dataclass
 from syncd.engine.retention import DEFAULT, DEFAULT_COPIES, Policy, Promise, Step, parse_tiers, promise, show_tiers
 from syncd.model.cipher import BlockKind
 from syncd.model.ids import VersionId, cid_of, version_id
-from syncd.model.lists import ENTRY_BYTES, BlockList
+from syncd.model.lists import ENTRY_BYTES, BlockList, Entry
 from syncd.model.packs import Pack, PackBuilder, name_of
 from syncd.model.records import Content, ContentKind
 from syncd.store import proofs, snapshots
 from syncd.store.blocks import SourceKind, source_of
 from syncd.store.db import Transaction
-from syncd.store.folder import FolderStore
+from syncd.store.folder import FolderStore, SourceReader
 from syncd.store.journal import QUARANTINED
 from syncd.store.keyring import EpochKeyMissing
 from syncd.store.moments import Arrivals, arrivals, note_arrivals
 from syncd.store.past import Past
-from syncd.store.restoring import db_packed
+from syncd.store.restoring import Placed, db_packed
 from syncd.treetypes import IoFailed, NotSupported, NotThere, TreeError
 
 log = logging.getLogger("syncd.history")
@@ -445,6 +445,20 @@ def db_retire_damaged(store: FolderStore, scrubbed: Scrubbed, rescued: Rewritten
         store.packs.db_add(rescued.new, now)
     if scrubbed.name not in {pack.name for pack in rescued.new}:
         store.packs.shelf.drop(scrubbed.name)
+
+
+def damaged_only(store: FolderStore, placed: Sequence[Placed]) -> list[Entry]:
+    """Of blocks that were damaged in a pack, with the other places where they may lie: those that are whole nowhere on
+    this disk."""
+    reader = SourceReader(store.tree, store.packs, store.keyring)
+    try:
+        return [
+            entry
+            for entry, places in placed
+            if not reader.read_checked(places, entry, memoryview(bytearray(entry.length)))
+        ]
+    finally:
+        reader.close()
 
 
 def rescue(store: FolderStore, scrubbed: Scrubbed) -> Rewritten:

@@ -282,6 +282,33 @@ async def test_flipped_bit_is_found_within_one_scrub_and_healed_from_a_peer(
     assert (await bob.task.archivist.scrub(-1.0)).damaged == 0
 
 
+@pytest.mark.parametrize("where", ["pack", "tree"])
+async def test_block_that_is_whole_elsewhere_on_this_disk_is_not_lost(
+    world: tuple[World, list[int]], autojump_clock: MockClock, where: str
+) -> None:
+    bob, moments = world[0]["bob"], world[1]
+    store = bob.task.store
+    if where == "tree":
+        bob.disk.write((b"copy",), b"day 1")
+        await trio.sleep(10)
+    before = restoring.db_tree(store, Moment(moments[1]))[FILE].content
+    (entry,) = before.list
+    ((name, offset, raw),) = store.packs.db_places([entry.pid])[entry.pid]
+    content = shelf(store).files[name]
+    if where == "pack":
+        builder = PackBuilder(store.keyring.folder, BlockKind.DATA)
+        cipher = store.keyring.cipher()
+        builder.add(raw, content[offset : offset + cipher.sealed_length(entry.length)])
+        other = cipher.seal(BlockKind.DATA, b"other")
+        builder.add(pack_entry(other.pid, other.cid, 5, cipher.epoch), other.ciphertext)
+        pack = builder.finish(cipher)
+        store.packs.shelf.put(pack.name, pack.content)
+        store.packs.db_take_in([pack], bob.clock.now())
+    shelf(store).files[name] = content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :]
+    scrubbed = await bob.task.archivist.scrub(0.0)
+    assert (scrubbed.damaged, scrubbed.healed, scrubbed.lost) == (1, 0, 0)
+
+
 async def test_pack_that_the_disk_refuses_is_no_damaged_one_and_delays_no_other(
     world: tuple[World, list[int]], autojump_clock: MockClock
 ) -> None:
