@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -49,6 +50,8 @@ class FolderRow:
     added: float
     state: str = ""
     settings: bytes | None = None
+    begun: bool = False
+    """Its database has had its tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +186,22 @@ class DeviceDb:
 
     def folders(self) -> list[FolderRow]:
         found = self._db.execute(
-            "SELECT id, name, path, marker, member_name, added, state, settings FROM folder ORDER BY added, id"
+            "SELECT id, name, path, marker, member_name, added, state, settings, "
+            "EXISTS (SELECT 1 FROM begun b WHERE b.folder=folder.id) FROM folder ORDER BY added, id"
         )
-        return [FolderRow(*row) for row in found]
+        return [replace(FolderRow(*row), begun=bool(begun)) for *row, begun in found]
 
     def put_folder(self, row: FolderRow) -> None:
-        """Add a folder, or write it anew."""
+        """Add a folder, or write it anew; whether its database was begun is `note_begun`'s."""
         self._db.execute(
             "INSERT OR REPLACE INTO folder(id, name, path, marker, member_name, added, state, settings) "
             "VALUES (?,?,?,?,?,?,?,?)",
             (row.id, row.name, row.path, row.marker, row.member_name, row.added, row.state, row.settings),
         )
+
+    def note_begun(self, folder: FolderId) -> None:
+        """The database of this folder has its tables by now."""
+        self._db.execute("INSERT OR IGNORE INTO begun(folder) VALUES (?)", (folder,))
 
     def forget_folder(self, folder: FolderId) -> None:
         """Everything about a folder, its roster included."""
@@ -209,6 +217,7 @@ class DeviceDb:
                 "request",
                 "keepsake",
                 "share_link",
+                "begun",
             ):
                 self._db.execute(f"DELETE FROM {table} WHERE folder=?", (folder,))
 

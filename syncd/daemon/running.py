@@ -13,7 +13,7 @@ import os
 import shlex
 import sqlite3
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, replace
 
 import trio
 
@@ -24,7 +24,7 @@ from syncd.daemon.installation import Installation
 from syncd.daemon.membership import FolderMembership
 from syncd.engine.membership import Update
 from syncd.engine.retention import copies_untrusted, tiers_untrusted
-from syncd.errors import ConfigError, LocalProtocolError, SyncdError
+from syncd.errors import ConfigError, LocalProtocolError, StoreCorrupt, SyncdError
 from syncd.folder.database import FolderDatabase, OpenDatabases
 from syncd.folder.folder import FolderTask, State
 from syncd.folder.ground import not_at_work
@@ -36,6 +36,7 @@ from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
 from syncd.store.forms import FOLDER
 from syncd.store.journal import Journal
+from syncd.store.migrating import is_new
 from syncd.store.resting import DatabaseChanged
 from syncd.store.watch import watch
 from syncd.treetypes import ROOT, Dirty, Marker, RootState, TreeError
@@ -261,7 +262,8 @@ async def _run_once(
             log.error("folder %s stopped: %s", folder.name, stop.why)
     assert stop is not None  # the tasks of a folder never end by themselves
     if stop.is_damage:
-        await installation.workers.run_blocking(folder.tree.set_database_aside, database_name(folder.id))
+        aside = await installation.workers.run_blocking(folder.tree.set_database_aside, database_name(folder.id))
+        folder.database_moved, folder.row = aside, replace(folder.row, begun=False)
     return stop
 
 
@@ -325,18 +327,36 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 
 async def _open(folder: RunningFolder, installation: Installation) -> sqlite3.Connection:
-    name = database_name(folder.id)
-    workers = installation.workers
-    opened = await workers.run_blocking(
-        open_database,
-        lambda: folder.tree.open_database(name),
-        lambda: folder.tree.set_database_aside(name),
-        FOLDER,
-        installation.tell_migration,
+    name, was_begun = database_name(folder.id), folder.row.begun
+
+    def open_() -> sqlite3.Connection:
+        connection = folder.tree.open_database(name)
+        try:
+            if was_begun and is_new(connection):
+                raise StoreCorrupt("the database is empty, and was not before", id="SY-DB-01")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def set_aside() -> str:
+        nonlocal was_begun
+        was_begun = False  # by now the one in its place
+        return folder.tree.set_database_aside(name)
+
+    opened = await installation.workers.run_blocking(
+        open_database, open_, set_aside, FOLDER, installation.tell_migration
     )
     if opened.moved_aside is not None:
         folder.database_moved = opened.moved_aside
         log.error("folder %s: its database was damaged and lies in %s now; it rejoins", folder.name, opened.moved_aside)
+    if not folder.row.begun:
+        try:
+            await installation.on_disk(installation.db.note_begun, folder.id)
+        except BaseException:
+            opened.connection.close()
+            raise
+        folder.row = replace(folder.row, begun=True)
     return opened.connection
 
 

@@ -43,4 +43,4 @@ def _device_steps() -> Steps:
 
 
 FOLDER = Form("syncd-folder", 5, "m015_came", _folder_steps)
-DEVICE = Form("syncd-device", 1, "m004_share_links", _device_steps)
+DEVICE = Form("syncd-device", 1, "m005_begun", _device_steps)

@@ -306,6 +306,12 @@ def m004_share_links(db: Executes) -> None:
     db.execute("CREATE TABLE share_link(id BLOB PRIMARY KEY, folder BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID")
 
 
+@DEVICE
+def m005_begun(db: Executes) -> None:
+    """Folders whose database has had its tables: if it is found empty afterwards, it was lost."""
+    db.execute("CREATE TABLE begun(folder BLOB PRIMARY KEY) WITHOUT ROWID")
+
+
 def _run(db: Executes, script: str) -> None:
     # One statement at a time: executescript would commit what the migration's transaction holds.
     statement = ""

@@ -36,8 +36,9 @@ UNFINISHED_NAME: Final = "restoring"
 WRITTEN_NAME: Final = "backups"
 """What the backups that this device wrote last were, a line each."""
 MOST_WRITTEN: Final = 64
-FLEETING: Final = ("invite", "request", "share_link")
-"""Tables of what must not come back: codes that were burned and links that were revoked since would work again."""
+FLEETING: Final = ("invite", "request", "share_link", "begun")
+"""Tables of what must not come back: codes that were burned and links that were revoked since would work again, and the
+databases of folders do not come along."""
 
 Random = Callable[[int], bytes]
 

@@ -65,12 +65,16 @@ def truncate(database: Path) -> None:
     os.truncate(database, database.stat().st_size // 2)
 
 
+def make_empty(database: Path) -> None:
+    os.truncate(database, 0)
+
+
 def test_damaged_databases_are_moved_aside_and_the_folders_rejoin_without_losing_anything(
     two: tuple[Computer, Computer],
 ) -> None:
     """Absence never deletes: what was removed while the database was broken comes back, what was changed is kept."""
     anna, ben = two
-    harms = (flip_pages, make_text, truncate)
+    harms: tuple[Callable[[Path], None], ...] = (flip_pages, make_text, truncate, make_empty, Path.unlink)
     hurt = [share_another(anna, ben, f"db-{harm.__name__}") for harm in harms]
     for shared in hurt:
         for number in range(60):
@@ -252,10 +256,6 @@ def test_broken_configuration(carla: Computer) -> None:
         assert (found.id, found.exit) == (id_, 11)
 
 
-def make_empty(database: Path) -> None:
-    os.truncate(database, 0)
-
-
 @pytest.mark.parametrize("harm", [make_text, make_empty, Path.unlink], ids=["text", "empty", "gone"])
 def test_damaged_device_database_costs_a_sole_owner_nothing(carla: Computer, harm: Callable[[Path], None]) -> None:
     carla.start()
@@ -269,6 +269,46 @@ def test_damaged_device_database_costs_a_sole_owner_nothing(carla: Computer, har
     assert [(one["id"], one["epoch"], one["role"]) for one in after] == [
         (one["id"], one["epoch"], one["role"]) for one in before
     ]
+    carla.stop()
+    demand_quiet_log(carla)
+
+
+def drop_tables(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as db:
+        for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table'").fetchall():
+            db.execute(f'DROP TABLE "{name}"')
+
+
+def test_empty_database_of_a_folder_is_told_but_not_where_a_crash_cut_its_beginning_off(carla: Computer) -> None:
+    folder = carla.place / "emptied"
+    folder.mkdir()
+    (folder / "kept").write_text("kept")
+    carla.start()
+    carla.run("share", str(folder), "--link", "--yes", "--no-wait")
+    shown = show(carla, "emptied")
+    database = carla.home / f"folder-{shown['id'][:16]}.db"
+
+    def starts_with(harm: Callable[[Path], None]) -> list[str]:
+        carla.stop()
+        harm(database)
+        carla.start()
+        wait_for(lambda: show(carla, "emptied")["state"] == "synced", 25, "it does not come to rest")
+        assert (folder / "kept").read_text() == "kept"
+        return [problem["id"] for problem in show(carla, "emptied")["problems"]]
+
+    def cut_off(database: Path) -> None:
+        make_empty(database)
+        with closing(sqlite3.connect(carla.home / "device.db")) as db, db:
+            db.execute("DELETE FROM begun")  # noted when a beginning is over
+
+    assert starts_with(drop_tables) == ["SY-DB-01"]
+    assert starts_with(lambda database: None) == []
+    assert starts_with(make_empty) == ["SY-DB-01"]
+    assert starts_with(cut_off) == []
+    assert starts_with(Path.unlink) == ["SY-DB-01"]
+    carla.run("folder", "leave", "emptied", "--yes")
+    carla.run("share", str(folder), "--link", "--yes", "--no-wait")
+    assert show(carla, "emptied")["problems"] == []
     carla.stop()
     demand_quiet_log(carla)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 import trio
 
@@ -250,3 +252,23 @@ def test_snapshot_keeps_its_moment_until_its_name_is_removed() -> None:
         await ana.call("snapshot.add", **asked, at_s=None)
 
     simulate(story, 1, ("ana",))
+
+
+def test_database_that_breaks_at_work_is_told_as_lost_and_set_aside_once() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        write(ana, "letter", "in the database that breaks")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        (folder,) = bert.daemon.folders
+        assert folder.task is not None and (await bert.status())["problems"] == []
+        broken = sqlite3.DatabaseError("database disk image is malformed")
+        broken.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        folder.task.database.on_failure(broken)
+        await trio.sleep(1)
+        await simulation.settle()
+        (problem,) = (await bert.status())["problems"]
+        assert problem["id"] == "SY-DB-01" and "broken-1" in problem["why"]
+        assert "letter" in names(bert)
+
+    simulate(story, 1, ("ana", "bert"))
