@@ -255,6 +255,10 @@ class Displaced(LocallyChanged):
     """Another directory stands where the one was that something should go into: `path` is its name."""
 
 
+OVERTAKEN: Final = (LocallyChanged, NotThere, NotADirectory, IsADirectory)
+"""What says that somebody else was at the path in that moment. What they did is found by a look there, soon."""
+
+
 class NoSpace(TreeError):
     """Disk, quota, or inodes are used up."""
 

@@ -25,7 +25,7 @@ from syncd.store.glance import RootMoved, demand_root
 from syncd.store.prepare import Round, Step
 from syncd.store.staging import Staging
 from syncd.store.tally import Counted
-from syncd.treetypes import ROOT, LocallyChanged, NameTaken, NoSpace, NotThere, RootState, TreeError
+from syncd.treetypes import OVERTAKEN, ROOT, NameTaken, NoSpace, RootState, TreeError
 
 log = logging.getLogger("syncd.folder")
 
@@ -284,7 +284,7 @@ class Applier:
                 node, path = 0, ROOT
             code, why, fix = problem_of(error, reading=False)
             # A local edit got in between: the scan that looks there is on its way, so the next try is close.
-            retry_s = RACE_RETRY_S if isinstance(error, LocallyChanged | NotThere | NameTaken) else RETRY_S
+            retry_s = RACE_RETRY_S if isinstance(error, (*OVERTAKEN, NameTaken)) else RETRY_S
             counts.db_note_problem(self._store.connection, node, path, code, why, fix, self._clock.now(), retry_s)
 
     async def _after_failure(self, staging: Staging) -> None:

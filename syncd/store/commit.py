@@ -21,12 +21,11 @@ from syncd.store.prepare import Step, Want, What, forget_steps
 from syncd.store.rows import DIR, FILE, PARKED_ROW, NodeRow
 from syncd.store.survey import mtime_of, same_attributes
 from syncd.treetypes import (
+    OVERTAKEN,
     Displaced,
     Kind,
-    LocallyChanged,
     NameTaken,
     NotEmpty,
-    NotThere,
     Path,
     Replaced,
     Stat,
@@ -153,7 +152,7 @@ class Committer:
         if isinstance(error, Displaced):
             target = item.of.target if isinstance(item.of, Step) and item.of.target else path
             self.committed.look_again += [error.path, target, path]
-        elif isinstance(error, LocallyChanged | NotThere):
+        elif isinstance(error, OVERTAKEN):
             self.committed.look_again.append(path)
         elif isinstance(error, NameTaken):
             self.committed.look_again.append(item.of.target if isinstance(item.of, Step) and item.of.target else path)

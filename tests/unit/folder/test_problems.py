@@ -8,7 +8,7 @@ import pytest
 
 from syncd.catalogue import CATALOGUE
 from syncd.folder.problems import problem_of
-from syncd.treetypes import Denied
+from syncd.treetypes import Denied, IsADirectory, LocallyChanged, NotADirectory, TreeError
 
 
 def denied(number: int) -> Denied:
@@ -32,3 +32,8 @@ def test_privacy_guard_of_macos_is_told_from_missing_permissions(number: int, pl
     assert "Documents/x" in why
     assert ("service allow" in fix) == (expected == "SY-TCC-01")
     assert "by itself" not in fix
+
+
+@pytest.mark.parametrize("kind", [IsADirectory, NotADirectory, LocallyChanged])
+def test_what_took_a_name_in_that_moment_is_no_trouble_of_the_disk(kind: type[TreeError]) -> None:
+    assert problem_of(kind("plan: taken"), reading=False)[0] == "SY-FILE-03"
