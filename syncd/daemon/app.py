@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import partial
 
 import trio
@@ -40,7 +40,7 @@ from syncd.errors import ConfigError, SyncdError
 from syncd.folder.database import OpenDatabases
 from syncd.folder.metering import ByteBudget, Meter, Transfers
 from syncd.folder.pacing import Pace
-from syncd.net.circle import Surroundings
+from syncd.net.circle import Contact, Surroundings
 from syncd.net.connections import Connections
 from syncd.net.listen import Doorkeeper
 from syncd.net.peers import PeerKeeper
@@ -66,10 +66,12 @@ SAMPLE_S, IDLE_SAMPLE_S = 1.0, 5.0
 
 @dataclass(slots=True)
 class _Started:
-    """A folder that is being run, and its keeper."""
+    """A folder that is being run, and its keeper; until it has one, as while it is paused, when its members were last
+    seen."""
 
     folder: RunningFolder
     keeper: PeerKeeper | None = None
+    seen: Mapping[DeviceId, float] = field(default_factory=dict)
 
 
 class Daemon:
@@ -146,6 +148,15 @@ class Daemon:
     def keeper(self, id_: FolderId) -> PeerKeeper | None:
         started = self._started.get(id_)
         return None if started is None else started.keeper
+
+    def contacts(self, id_: FolderId) -> dict[DeviceId, Contact]:
+        """Every other device of a folder that was ever seen, as it stands now."""
+        started = self._started.get(id_)
+        if started is None:
+            return {}
+        if started.keeper is None:
+            return {device: Contact(last_seen=when) for device, when in started.seen.items()}
+        return started.keeper.contacts()
 
     @property
     def pace(self) -> Pace:
@@ -274,6 +285,9 @@ class Daemon:
         assert self._nursery is not None
         folder.ended = trio.Event()
         await self._nursery.start(self._run_folder, folder, wait_for_peer, held)
+        started = self._started.get(folder.id)
+        if started is not None and started.keeper is None:
+            started.seen = await self.surroundings.book.last_seen(folder.id)
         self._announce()
         self._relabel(folder)
 

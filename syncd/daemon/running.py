@@ -31,7 +31,7 @@ from syncd.folder.ground import not_at_work
 from syncd.folder.metering import Transfers
 from syncd.folder.problems import problem_of
 from syncd.seams import Lane, Tree, Trees
-from syncd.store.counts import Counts
+from syncd.store.counts import NOTHING, Counts, db_counts
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
 from syncd.store.forms import FOLDER
@@ -205,12 +205,29 @@ async def _rest(
     while folder.paused_until is not None:
         ready()
         changed = folder.pause_changed
+        if folder.counts is None:  # it was paused before this start
+            folder.counts = await installation.workers.run_blocking(_count, folder.tree, database_name(folder.id))
+            on_change()
         left_s = folder.paused_until - installation.clock.now()
         if left_s <= 0:
             folder.paused_until = None
         with trio.move_on_after(min(max(left_s, 0), LOOK_AT_CLOCK_S)):
             await changed.wait()
     on_change()
+
+
+def _count(tree: Tree, name: str) -> Counts:
+    """What the rows of a folder say that is not at work. A database that cannot tell yet is left as it is."""
+    if not tree.has_database(name):
+        return NOTHING
+    connection = tree.open_database(name)
+    try:
+        return db_counts(connection)
+    except sqlite3.Error as error:  # damaged, or of an older syncd: seen to when the folder goes on
+        log.info("%s: not counted before the folder goes on: %s", name, error)
+        return NOTHING
+    finally:
+        connection.close()
 
 
 async def _run_once(

@@ -16,7 +16,7 @@ from syncd.folder.drilling import Drilled
 from syncd.folder.folder import FolderTask
 from syncd.folder.ground import Withheld
 from syncd.model.ignores import SHARED_NAME
-from syncd.store.counts import Counts, Problem
+from syncd.store.counts import NOTHING, Problem
 from syncd.treetypes import RootState
 from syncd.wording import size
 
@@ -27,8 +27,6 @@ MOMENTS = 4096
 """So many are remembered as text: those of a thousand folders, which are the same in each answer of `status`."""
 LEFT_OUT_SHOWN_S = 24 * 3600.0
 
-NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0)
-"""Of a folder that is not at work."""
 EXCHANGE_NOTE = (
     "this file system cannot exchange two names in one step, so a file saved in that very moment may be lost"
 )

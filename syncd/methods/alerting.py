@@ -118,8 +118,7 @@ def _folder(daemon: Daemon, folder: RunningFolder, memory: Memory) -> FolderSitu
     if folder.paused_until is not None or is_in_sync(folder, len(folder.membership.devices())):
         memory.in_sync_at[folder.id] = now
     is_settled = now - memory.began >= SETTLED_S
-    task, keeper = folder.task, daemon.keeper(folder.id)
-    contacts = {} if keeper is None else keeper.contacts()
+    task, contacts = folder.task, daemon.contacts(folder.id)
     peers = []
     for device in folder.membership.devices():
         contact = contacts.get(device.id)

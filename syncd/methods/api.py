@@ -29,7 +29,6 @@ from syncd.daemon.running import RunningFolder
 from syncd.daemon.systemd import ServiceManager
 from syncd.daemon.tlsfiles import folder_tls_files, roster_file
 from syncd.daemon.views import (
-    NOTHING,
     Json,
     as_text,
     folder_json,
@@ -61,6 +60,7 @@ from syncd.methods.storing import Storing
 from syncd.methods.tending import Tending
 from syncd.methods.waiting import wait_for
 from syncd.protocol.tls import ALPN
+from syncd.store.counts import NOTHING
 from syncd.treetypes import TreeError
 from syncd.web.server import PageServer
 
@@ -270,8 +270,7 @@ class DaemonApi:
     def _peers_of(self, folder: RunningFolder) -> list[Json]:
         """One for each other device that is a member's."""
         devices = folder.membership.devices()
-        keeper = self._daemon.keeper(folder.id) if devices else None
-        contacts = {} if keeper is None else keeper.contacts()
+        contacts = self._daemon.contacts(folder.id)
         peers = []
         for device in devices:
             contact = contacts.get(device.id)
@@ -371,8 +370,7 @@ class DaemonApi:
     async def _peers(self, params: Params, progress: Progress) -> Json:
         peers: dict[str, Json] = {}
         for folder in self._daemon.folders:
-            keeper = self._daemon.keeper(folder.id)
-            contacts = {} if keeper is None else keeper.contacts()
+            contacts = self._daemon.contacts(folder.id)
             for device in folder.membership.devices():
                 contact = contacts.get(device.id)
                 peer = peers.setdefault(
@@ -455,8 +453,7 @@ class DaemonApi:
         folder = self.folder_of_path(params["path"])
         if folder is None:
             raise SyncdError("no folder of syncd contains this path", id="SY-FIND-03")
-        keeper = self._daemon.keeper(folder.id)
-        contacts = {} if keeper is None else keeper.contacts()
+        contacts = self._daemon.contacts(folder.id)
         return await explain(folder, params["path"], contacts)
 
     async def _wait(self, params: Params, progress: Progress) -> Json:

@@ -116,8 +116,7 @@ class Looking:
         if entries is None:
             raise SyncdError("there is no such directory", id="SY-FIND-01", why=f"in {folder.name}")
         have = await self._ask_peers(folder, entries)
-        keeper = self._daemon.keeper(folder.id)
-        contacts = {} if keeper is None else keeper.contacts()
+        contacts = self._daemon.contacts(folder.id)
         devices = sorted(folder.membership.devices(), key=lambda device: folder.membership.member_name(device.id))
         return {
             "schema": "syncd.ls/1",

@@ -122,8 +122,7 @@ def _peer_numbers(daemon: Daemon) -> list[PeerNumbers]:
     """One for each name, whatever folders are shared with it; names that two devices have are told apart by number."""
     found: dict[bytes, PeerNumbers] = {}
     for folder in daemon.folders:
-        keeper = daemon.keeper(folder.id)
-        contacts = {} if keeper is None else keeper.contacts()
+        contacts = daemon.contacts(folder.id)
         for device in folder.membership.devices():
             contact, before = contacts.get(device.id), found.get(device.id)
             told = (None if before is None else before.last_seen, None if contact is None else contact.last_seen)

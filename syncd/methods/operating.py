@@ -114,8 +114,7 @@ def _folder_checks(daemon: Daemon, folder: RunningFolder) -> list[Check]:
         why = f"none of its {len(others)} other devices is connected"
         fix = "start syncd there; if it runs, see that one of the two can reach the other:  syncd peers"
         found.append(Check(name, False, why, fix, "SY-PEER-01"))
-    keeper = daemon.keeper(folder.id)
-    through = 0 if keeper is None else sum(bool(contact.through) for contact in keeper.contacts().values())
+    through = sum(bool(contact.through) for contact in daemon.contacts(folder.id).values())
     reached = f"{connected} of {len(others)} other devices are connected" if others else "nobody else is a member"
     if through:
         reached += f", {through} more are reached through them"
@@ -130,8 +129,7 @@ def _folder_checks(daemon: Daemon, folder: RunningFolder) -> list[Check]:
 
 
 def _keys(daemon: Daemon, folder: RunningFolder) -> Keys:
-    membership, keeper = folder.membership, daemon.keeper(folder.id)
-    contacts = {} if keeper is None else keeper.contacts()
+    membership, contacts = folder.membership, daemon.contacts(folder.id)
     members = membership.members()
     holders = [
         Holder(

@@ -62,8 +62,7 @@ class Storing:
         }
 
     def _copies_json(self, folder: RunningFolder, copies: list[Copy], now: float) -> list[Json]:
-        keeper = self._daemon.keeper(folder.id)
-        contacts = {} if keeper is None else keeper.contacts()
+        contacts = self._daemon.contacts(folder.id)
         ids = [folder.membership.device, *(device.id for device in _others(folder))]
         shown = []
         for id_, copy in zip(ids, copies, strict=True):

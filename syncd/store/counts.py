@@ -38,6 +38,10 @@ class Counts:
     """Every pack was read and found right since then."""
 
 
+NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0)
+"""Of a folder that was not counted yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What stands in the way of one path, or of the folder (`path` empty)."""

@@ -44,6 +44,30 @@ def test_paused_folder_has_its_files_and_says_that_it_is_paused() -> None:
     simulate(story, 1, ("ana", "bert"))
 
 
+def test_paused_folder_knows_after_a_start_who_was_seen_and_what_is_in_it() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        write(ana, "letter", "five words are in it")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        await bert.call("pause", for_s=None, **HERE)
+        await trio.sleep(10)
+        before = await bert.status()
+        (peer,) = before["peers"]
+        await bert.stop()
+        await simulation.start(bert)
+        await trio.sleep(1)
+        after = await bert.status()
+        assert [one["last_seen"] for one in after["peers"]] == [peer["last_seen"]] and peer["last_seen"] is not None
+        (listed,) = (await bert.call("peers"))["peers"]
+        assert (listed["last_seen"], listed["connected"]) == (peer["last_seen"], False)
+        (key,) = (await bert.call("key.list", **HERE))["folders"][0]["holders"]
+        assert key["last_seen"] == peer["last_seen"]
+        assert (after["files"], after["bytes"]) == (before["files"], before["bytes"])
+
+    simulate(story, 1, ("ana", "bert"))
+
+
 def test_viewer_is_told_that_it_is_one_and_not_that_it_was_removed() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = simulation
