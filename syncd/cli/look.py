@@ -127,14 +127,19 @@ def changes(
 
 def change_lines(found: list[Json], zone: tzinfo | None) -> list[str]:
     """One line per change, the newest first."""
-    kinds = ("added", "changed", "deleted", "moved")
     rows = [
         [
             text.clock(change["time"], zone),
             change["id"],
             text.escape(change["by"]),
-            ", ".join(f"{change[kind]:,} {kind}" for kind in kinds if change[kind]),
+            ", ".join(_done(change)),
         ]
         for change in found
     ]
     return text.table(rows, heading=("WHEN", "ID", "BY", "WHAT")) if rows else ["Nothing has changed yet."]
+
+
+def _done(change: Json) -> list[str]:
+    """What a change did to files, and to changes of others that waited for a person."""
+    done = [f"{change[kind]:,} {kind}" for kind in ("added", "changed", "deleted", "moved") if change[kind]]
+    return [*done, "approved what waited"] if change.get("approves") else done

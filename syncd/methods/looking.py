@@ -187,6 +187,7 @@ class Looking:
                     "time": moment(change.time_ms / 1000),
                     "by": change.by,
                     **{kind: getattr(change, kind) for kind in CHANGE_KINDS},
+                    "approves": change.approves,
                 }
                 for change in found
             ],

@@ -20,7 +20,7 @@ from syncd.store import resolving
 from syncd.store.db import is_sound
 from syncd.store.reoffer import db_reoffer
 from syncd.store.rows import ROOT_ROW
-from syncd.treetypes import RootState, TreeError
+from syncd.treetypes import NameTaken, RootState, TreeError
 
 BEGINS_S = 10.0
 """A folder that takes longer to open its database goes on doing so, and nobody waits for that."""
@@ -103,6 +103,13 @@ class Tending:
         if not params["dry_run"]:
             try:
                 await daemon.move_folder(folder, path, is_there=state is RootState.OK)
+            except NameTaken as error:
+                raise ConfigError(
+                    f"{as_text(path)} is something else",
+                    id="SY-ROOT-03",
+                    why="a file or a symlink stands there, and no folder is looked at through a symlink",
+                    fix="take it away, or name the place to which it leads",
+                ) from error
             except TreeError as error:
                 raise ConfigError(
                     f"{folder.name} stays where it is: it cannot be moved to {as_text(path)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ca.values import dataclass
+from syncd.model.changesets import ITSELF
 from syncd.model.heads import decode_head_untrusted
 from syncd.model.records import Record
 from syncd.store.folder import FolderStore
@@ -25,6 +26,8 @@ class Change:
     changed: int = 0
     deleted: int = 0
     moved: int = 0
+    approves: bool = False
+    """Whoever made it let other changesets count, or pass, that waited for a person."""
 
 
 def db_changes(store: FolderStore, most: int) -> list[Change]:
@@ -46,6 +49,7 @@ def db_changes(store: FolderStore, most: int) -> list[Change]:
             continue
         for record in changeset.records:
             _count(change, record)
+        change.approves = not changeset.records or any(one != ITSELF for one in changeset.approves)
         found.append(change)
     return found
 

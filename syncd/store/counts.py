@@ -27,6 +27,7 @@ class Counts:
     need_files: int
     need_bytes: int
     conflicts: int
+    """Files of which more than one version is kept."""
     old_bytes: int
     only_here: int
     held: int
@@ -66,7 +67,7 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
         (LASTING_TRIES,),
     ).fetchone()
     packs, packed_bytes, read_since, conflicts, only_here, held = connection.execute(
-        "SELECT count(*), coalesce(sum(size),0), min(verified), (SELECT count(*) FROM copy), "
+        "SELECT count(*), coalesce(sum(size),0), min(verified), (SELECT count(DISTINCT node) FROM copy), "
         "(SELECT count(*) FROM node WHERE pending=2 AND pending<>0), "
         "(SELECT count(*) FROM held_node h CROSS JOIN node n ON n.id=h.node WHERE n.l_kind IN (1,3)) FROM pack"
     ).fetchone()

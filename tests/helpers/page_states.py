@@ -221,7 +221,7 @@ def changes(number: int) -> Json:
     ]
     made = [
         {"id": f"{at:012x}", "time": EARLIER, "by": ("ben-desktop", "anna-laptop", "nas")[at % 3], "added": at * 7 % 41,
-         "changed": at % 5, "moved": at % 2, "deleted": at * 3 % 4}
+         "changed": at % 5, "moved": at % 2, "deleted": at * 3 % 4, "approves": at % 7 == 6}
         for at in range(number)
     ]  # fmt: skip
     about = {"schema": "syncd.changes/1", "folder": FOLDER, "name": "Photos", "path": "/home/anna/Photos"}

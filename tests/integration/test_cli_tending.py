@@ -117,6 +117,12 @@ def test_folder_moves_by_syncd_or_by_its_owner_and_goes_on(two: tuple[Computer, 
     full.mkdir()
     assert refusal(shared.ben, "folder", "move", "moving", str(full)).id == "SY-ROOT-03"
     shutil.rmtree(full)
+    for leads_to in (None, further):
+        link = shared.ben.place / "a link"
+        link.symlink_to(leads_to or shared.ben.place / "nowhere")
+        told = refusal(shared.ben, "folder", "move", "moving", str(link))
+        assert told.id == "SY-ROOT-03" and "symlink" in told.why
+        link.unlink()
     nowhere = refusal(shared.ben, "folder", "move", "moving", str(shared.ben.place / "not made" / "moving"))
     assert nowhere.id == "SY-SHARE-02" and "directory above" in nowhere.fix
     (shared.here / "book").write_bytes(b"fourth edition")

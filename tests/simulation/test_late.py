@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from syncd.cli.look import change_lines
 from syncd.errors import SyncdError
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 from tests.simulation.removing import names, write
@@ -50,6 +51,9 @@ def test_late_changes_are_shown_and_count_when_a_person_says_so() -> None:
         await simulation.settle([ana, bert])
         assert {"late"} <= names(ana) & names(bert)
         assert await late(ana) == await late(bert) == []
+        told = (await bert.call("changes", folder=FOLDER, cwd=None, most=50))["changes"]
+        assert "approved what waited" in {line.rpartition("  ")[2] for line in change_lines(told, None)}
+        assert [one["by"] for one in told if one["approves"]] == ["ana"]
         write(ana, "after", "not for cleo")
         await simulation.settle([ana, bert])
         await trio.sleep(60)

@@ -68,6 +68,27 @@ def test_paused_folder_knows_after_a_start_who_was_seen_and_what_is_in_it() -> N
     simulate(story, 1, ("ana", "bert"))
 
 
+def test_file_with_three_versions_is_one_conflict_wherever_it_is_told() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert, cleo = simulation
+        link = await ana.share(uses=2)
+        for other in (bert, cleo):
+            await other.join(link)
+        await simulation.settle()
+        simulation.internet.partition([ana.host], [bert.host], [cleo.host])
+        for computer in simulation:
+            write(computer, "letter", f"by {computer.name}")
+        await trio.sleep(30)
+        simulation.internet.heal()
+        await simulation.settle()
+        for computer in simulation:
+            (conflict,) = (await computer.call("conflicts", folder=None))["conflicts"]
+            assert len(conflict["versions"]) == 3
+            assert (await computer.status())["conflicts"] == 1
+
+    simulate(story, 1, ("ana", "bert", "cleo"))
+
+
 def test_viewer_is_told_that_it_is_one_and_not_that_it_was_removed() -> None:
     async def story(simulation: Simulation) -> None:
         ana, bert, cleo = simulation
