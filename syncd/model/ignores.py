@@ -18,7 +18,7 @@ from syncd.model.conditions import Age, Condition, Facts, all_hold, has_conditio
 from syncd.model.paths import RESERVED_NAME, Path, is_reserved, show
 
 if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec  # loaded only where there are rules: most folders have none
+    from syncd.model.patterns import Patterns  # loaded only where there are rules: most folders have none
 
 SHARED_NAME: Final = b".syncdignore"
 """At the root of a folder, and synced like any file: no rule leaves it out, so that every member can take one back."""
@@ -37,7 +37,7 @@ class Asking:
     """Which of the rules it is."""
     takes_back: bool
     conditions: tuple[Condition, ...]
-    where: GitIgnoreSpec | None
+    where: Patterns | None
 
     def holds(self, text: str, name: bytes, facts: Facts, now_ns: int) -> bool:
         """Whether it says something about a file; `text`: its path as rules see it."""
@@ -62,7 +62,7 @@ class Ignores:
     lines: tuple[str, ...] = ()
     """The rules that hold."""
     problems: tuple[str, ...] = ()
-    spec: GitIgnoreSpec | None = field(default=None, compare=False, repr=False)
+    spec: Patterns | None = field(default=None, compare=False, repr=False)
     """Those that ask for nothing but names."""
     places: tuple[int, ...] = field(default=(), compare=False, repr=False)
     """Which of `lines` each pattern of `spec` is."""
@@ -183,11 +183,10 @@ def _is_understood(line: str) -> bool:
     return all(pattern.include is not None for pattern in spec.patterns)
 
 
-def _spec(lines: list[str]) -> GitIgnoreSpec:
-    """The simplest of pathspec's engines is the only one that takes names which are no UTF-8."""
-    from pathspec import GitIgnoreSpec
+def _spec(lines: list[str]) -> Patterns:
+    from syncd.model.patterns import patterns_of
 
-    return GitIgnoreSpec.from_lines(lines, backend="simple")
+    return patterns_of(lines)
 
 
 NO_IGNORES: Final = parse_ignores(b"")
