@@ -339,8 +339,10 @@ class Publisher:
             self._desk.note_blocks(row.id, examined)
             return
         self._desk.drafted.add(row.nid)
-        attributes = attributes_of(examined, row)
         is_older = self._is_older(examined.item)
+        if is_older:
+            row.l_xattrs = older_xattrs(examined, row)
+        attributes = attributes_of(examined, row)
         replaced = () if attributes is None or is_older else self._desk.synced_attributes(row)
         seen = self._desk.seen_contents(row)
         if is_older:

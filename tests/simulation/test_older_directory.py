@@ -358,3 +358,35 @@ def test_extended_attributes_that_a_backup_lacks_are_taken_from_nobody() -> None
             }
 
     simulate(story, 1, ("ana", "bert"))
+
+
+@pytest.mark.parametrize("edited", [False, True], ids=["as it was for others", "changed by others"])
+def test_extended_attributes_stay_beside_a_content_that_nobody_knows(edited: bool) -> None:
+    """Nobody has removed those that a backup lacks, and whoever wrote the content may have added some."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        backups = []
+
+        def back_up(computer: SimComputer) -> None:
+            ana.disk.set_xattr((b"file 5",), b"user.tag", b"of before")
+            backups.append(computer.back_up())
+
+        await week(simulation, back_up)
+        if edited:
+            ana.disk.set_xattr((b"file 5",), b"user.tag", b"of now")
+            await simulation.settle()
+        await bert.stop()
+        bert.restore(backups[0], names=lambda name: False, disk=True)
+        write(bert, "file 5", "written over since")
+        bert.disk.set_xattr((b"file 5",), b"user.own", b"bert's")
+        await simulation.start(bert)
+        await trio.sleep(A_WHILE_S)
+        await simulation.settle()
+        wanted = {b"user.tag": b"of now" if edited else b"of before", b"user.own": b"bert's"}
+        for disk in (ana.disk, bert.disk):
+            assert disk.at((b"file 5",)).xattrs == wanted
+        beside = {content for name, content in contents(ana).items() if name.startswith(b"file 5")}
+        assert beside == {b"content of 5", b"written over since"}
+
+    simulate(story, 1, ("ana", "bert"))
