@@ -74,7 +74,7 @@ def test_a_reused_buffer_yields_the_right_bytes() -> None:
     assert b"".join(read(DATA, 600 * KIB)) == DATA
 
 
-@pytest.mark.parametrize("size", [0, 1, 64 * KIB - 1, 64 * KIB])
+@pytest.mark.parametrize("size", [0, 1, 160 * KIB - 1, 160 * KIB])
 def test_small_files_are_at_most_one_block(size: int) -> None:
     assert SMALL.cut(DATA[:size], final=True) == ([size] if size else [])
     assert read_lengths(DATA[:size], 512 * KIB) == ([size] if size else [])
