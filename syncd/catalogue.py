@@ -733,7 +733,7 @@ _ENTRIES = (
         Exit.FAILED,
         "the folder's directory is an older state of it, or a copy",
         "It comes from a backup, say. What it lacks comes back; of what was not looked at yet nothing is deleted.",
-        "nothing; if it stays, make readable what cannot be read there:  syncd explain PATH",
+        "nothing; what stays is named: make it readable, or let what writes to it all the time rest",
     ),
     Trouble(
         "SY-WATCH-01",

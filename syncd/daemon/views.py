@@ -17,6 +17,7 @@ from syncd.folder.folder import FolderTask
 from syncd.folder.ground import Withheld
 from syncd.model.ignores import SHARED_NAME
 from syncd.store.counts import NOTHING, Problem
+from syncd.store.scan import Older
 from syncd.treetypes import RootState
 from syncd.wording import size
 
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 HELD = "SY-BRAKE-01"
 MOMENTS = 4096
 """So many are remembered as text: those of a thousand folders, which are the same in each answer of `status`."""
+MOST_UNSURE = 20
 LEFT_OUT_SHOWN_S = 24 * 3600.0
 
 EXCHANGE_NOTE = (
@@ -167,10 +169,7 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
                 else f"{withheld.blocks} blocks, {withheld.why}"
             )
             problems.append(_device_problem("SY-HIST-09", why, "syncd peers; syncd prune --dry-run"))
-        if task.store.older is not None:
-            why = "what it lacks comes back, and what was not looked at yet is neither deleted nor taken back"
-            fix = "nothing; if it stays, make readable what cannot be read there"
-            problems.append(_device_problem("SY-ROOT-07", why, fix))
+        problems += _older_problems(task.store.older)
         if task.nameless:
             why = f"{task.nameless} old files in {as_text(folder.row.path)}/.syncd/old are of an earlier database"
             fix = "take what you need from there, and delete the rest"
@@ -194,6 +193,20 @@ def folder_problems(folder: RunningFolder) -> list[Json]:
             why = f"changes of {task.counts.held} files look like an accident; they wait for a person"
             problems.append(_device_problem(HELD, why, "syncd requests"))
     return problems
+
+
+def _older_problems(older: Older | None) -> list[Json]:
+    """Of a directory that is an older state of its folder: until all of it was looked at, and then of what could not
+    be."""
+    if older is None:
+        return []
+    if older.unsure is None:
+        why = "what it lacks comes back, and what was not looked at yet is neither deleted nor taken back"
+        return [_device_problem("SY-ROOT-07", why, "nothing")]
+    why = "it could not be compared yet, and is neither deleted nor taken back; all else is an ordinary folder"
+    fix = "make it readable, or let what writes to it all the time rest"
+    some = sorted(older.unsure)[:MOST_UNSURE]
+    return [{"id": "SY-ROOT-07", "path": as_text(b"/".join(path)), "why": why, "try": fix} for path in some]
 
 
 def apart_lines(folder: RunningFolder) -> list[str]:
@@ -229,7 +242,8 @@ def is_in_sync(folder: RunningFolder, other_members: int) -> bool:
     membership = folder.membership
     if task is None or folder.why_stopped is not None or membership.is_out or membership.has_ended:
         return False
-    if task.root_state is not RootState.OK or task.store.older is not None or has_twin(folder):
+    older = task.store.older
+    if task.root_state is not RootState.OK or (older is not None and older.unsure is None) or has_twin(folder):
         return False
     return task.is_settled and membership.may_read and (other_members == 0 or task.heads_reached)
 

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from syncd.store.marker import LAST_NUMBER
-from syncd.treetypes import Denied, NoSpace, Path
-from tests.helpers.simulation import SimComputer, Simulation, simulate
+from syncd.treetypes import Denied, LocallyChanged, NoSpace, Path, TreeError
+from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 from tests.simulation.removing import write
 
 A_WHILE_S = 3700.0
@@ -388,5 +388,39 @@ def test_extended_attributes_stay_beside_a_content_that_nobody_knows(edited: boo
             assert disk.at((b"file 5",)).xattrs == wanted
         beside = {content for name, content in contents(ana).items() if name.startswith(b"file 5")}
         assert beside == {b"content of 5", b"written over since"}
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+@pytest.mark.parametrize("why", [Denied, LocallyChanged], ids=["closed", "never at rest"])
+def test_what_could_not_be_compared_is_told_by_its_name_and_keeps_nothing_else_back(why: type[TreeError]) -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        backups = []
+        await week(simulation, lambda computer: backups.append(computer.back_up()))
+        await bert.stop()
+        bert.restore(backups[0], names=lambda name: False, disk=True)
+
+        def before(step: str, at: Path) -> None:
+            if at == (b"file 0",) and step in ("read_many", "open_read"):
+                raise why("simulated", at)
+
+        bert.on_step = before
+        await simulation.start(bert)
+        await trio.sleep(120)
+        told = [problem for problem in (await bert.status())["problems"] if problem["id"] == "SY-ROOT-07"]
+        assert [(one["path"], one["try"]) for one in told] == [
+            ("file 0", "make it readable, or let what writes to it all the time rest")
+        ]
+        if why is Denied:  # what is not at rest is looked at again and again
+            (folder,) = (await bert.call("wait", folders=[FOLDER], cwd=None, timeout_s=9.0, **{"for": "synced"}))[
+                "folders"
+            ]
+            assert folder["state"] == "synced"
+        bert.on_step = None
+        await trio.sleep(A_WHILE_S)
+        await simulation.settle()
+        assert contents(ana) == contents(bert) and contents(ana)[b"file 0"] == b"ana has changed it"
+        assert not (await bert.status())["problems"]
 
     simulate(story, 1, ("ana", "bert"))
