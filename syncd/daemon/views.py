@@ -27,6 +27,9 @@ HELD = "SY-BRAKE-01"
 MOMENTS = 4096
 """So many are remembered as text: those of a thousand folders, which are the same in each answer of `status`."""
 MOST_UNSURE = 20
+EARLIEST_S = int(datetime(1000, 1, 2, tzinfo=UTC).timestamp())
+LATEST_S = int(datetime(9999, 12, 30, tzinfo=UTC).timestamp())
+"""Moments that have four digits of a year in every time zone: before and behind them Python and others know none."""
 LEFT_OUT_SHOWN_S = 24 * 3600.0
 
 EXCHANGE_NOTE = (
@@ -40,8 +43,9 @@ def as_text(raw: bytes) -> str:
 
 
 def moment(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC; None stays None."""
-    return None if seconds is None else _moment(floor(seconds))
+    """RFC 3339 in UTC; None stays None. What others say may lie anywhere: the last moment that can be told stands for
+    all behind it."""
+    return None if seconds is None else _moment(floor(min(max(seconds, EARLIEST_S), LATEST_S)))
 
 
 @lru_cache(maxsize=MOMENTS)
