@@ -11,6 +11,7 @@ from datetime import UTC, datetime, tzinfo
 _JOINER = "\N{ZERO WIDTH JOINER}"  # emoji need it, and alone it shows nothing
 _SIMPLE_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+MAX_DIGITS = 15
 _DURATION_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -24,6 +25,19 @@ def escape(name: str) -> str:
 def is_text(value: str) -> bool:
     """Whether it is Unicode; a name of a file from elsewhere can hold bytes that are none, as lone surrogates."""
     return value.isprintable() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def is_name(value: str) -> bool:
+    """Whether a file could be called so: Unicode or bytes that are none, and no NUL."""
+    try:
+        return b"\0" not in value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a number as people type one: a few of the ten digits, and nothing else."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
 
 
 def _escape_character(character: str) -> str:

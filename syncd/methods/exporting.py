@@ -31,6 +31,7 @@ from syncd.store.folder import FolderStore
 from syncd.store.outside import drop_file, make_place
 from syncd.store.restoring import Moment, Part
 from syncd.treetypes import TreeError
+from syncd.wording import is_number
 
 if TYPE_CHECKING:
     from syncd.daemon.app import Daemon
@@ -235,7 +236,7 @@ def _new_job(jobs: list[Job], params: Params) -> Job:
     every_s, keep = params["every_s"], params["keep"]
     if every_s < LEAST_EVERY_S:
         raise SyncdError("that is too often", id="SY-USE-01", fix="--every 1h, 12h, 7d")
-    if keep is not None and (form != "tar" or not keep.isdigit() or not 1 <= int(keep) < RUNS_KEPT):
+    if keep is not None and (form != "tar" or not is_number(keep) or not 1 <= int(keep) < RUNS_KEPT):
         raise SyncdError("only tar files are let go, and one to nine are kept", id="SY-USE-01", fix="--tar --keep 7")
     number = max((job.id for job in jobs), default=0) + 1
     return Job(number, params["to"], form, every_s, None if keep is None else int(keep))

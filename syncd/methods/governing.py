@@ -20,6 +20,7 @@ from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, moment
 from syncd.errors import SyncdError, TrustError
 from syncd.methods.enrolling import newcomers_untrusted, read_list
+from syncd.wording import escape
 
 if TYPE_CHECKING:
     from syncd.daemon.app import Daemon
@@ -80,7 +81,7 @@ class Governing:
         match what:
             case "role":
                 member = self._other(folder, params["member"], Action.CHANGE_ROLE, "change a role")
-                role = Role[params["role"].upper()]
+                role = role_untrusted(params["role"])
                 capabilities = _capabilities(role, params["can"], params["cannot"])
                 if not dry_run:
                     await membership.change_role(member.id, role, capabilities, await _heads(folder))
@@ -285,6 +286,15 @@ class Governing:
 def _device_json(folder: RunningFolder, device: DeviceId) -> Json:
     membership = folder.membership
     return {"id": device_text(device), "name": membership.device_name(device), "member": membership.member_name(device)}
+
+
+def role_untrusted(name: str | None) -> Role:
+    """Raises SyncdError SY-USE-01 for a word that is no role."""
+    found = Role.__members__.get((name or "").upper())
+    if found is None:
+        known = ", ".join(role.name.lower() for role in reversed(Role))
+        raise SyncdError(f"there is no role {escape((name or '')[:40])!r}", id="SY-USE-01", fix=f"there are {known}")
+    return found
 
 
 def _capabilities(role: Role, can: Sequence[str], cannot: Sequence[str]) -> Capability | None:

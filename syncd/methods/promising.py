@@ -24,6 +24,7 @@ from syncd.errors import SyncdError, TrustError
 from syncd.folder.folder import FolderTask
 from syncd.methods.history import Params, Progress, moment_ms, unknown
 from syncd.store import pruning, snapshots
+from syncd.wording import is_number
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -169,7 +170,7 @@ def _tiers(text: str) -> tuple[Tier, ...]:
 
 
 def _copies(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MAX_COPIES:
+    if not is_number(text) or int(text) > MAX_COPIES:
         raise SyncdError(f"{text!r} is no number of copies", id="SY-USE-01", fix=f"--copies 0, up to {MAX_COPIES}")
     return int(text)
 
@@ -179,6 +180,6 @@ def _space(text: str) -> int | None:
     if text == "none":
         return None
     number, unit = text[:-1], text[-1:].upper()
-    if unit not in _UNITS or not number.isdigit():
+    if unit not in _UNITS or not is_number(number):
         raise SyncdError(f"{text!r} is not a size", id="SY-USE-01", fix="--space 500M, 20G, 1T or none")
     return int(number) * _UNITS[unit]

@@ -7,11 +7,11 @@ from typing import Any
 
 from ca.device import device_text, device_words
 from ca.ids import FolderId
-from ca.roles import Role
 from syncd.daemon.app import Daemon
 from syncd.daemon.joinrequests import JoinRequest
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import moment
+from syncd.methods.governing import role_untrusted
 from syncd.store import late
 from syncd.store.waves import Held, has_changed
 
@@ -69,7 +69,7 @@ class Requests:
             await _let_count(folder, one)
             who = _late_author(folder, one)
             return _answer("approve", params["id"], "late", folder.id, folder.name, who) | {"everywhere": True}
-        role = None if params["role"] is None else Role[params["role"].upper()]
+        role = None if params["role"] is None else role_untrusted(params["role"])
         request = await self._daemon.inviter.approve(params["id"], role)
         return self._answered("approve", request) | {"everywhere": None}
 

@@ -22,6 +22,7 @@ from syncd.daemon.views import as_text, moment
 from syncd.engine.invites import Invite
 from syncd.errors import ConfigError, SyncdError
 from syncd.folder.folder import FolderTask
+from syncd.methods.governing import role_untrusted
 from syncd.methods.requesting import request_json
 from syncd.methods.transferring import Transfer
 from syncd.treetypes import RootState, TreeError
@@ -69,7 +70,7 @@ class Sharing:
             folder = await self._new_folder(path, params["name"])
         if folder.why_stopped is not None:
             raise folder.why_stopped.with_traceback(None)
-        role = Role[params["role"].upper()]
+        role = role_untrusted(params["role"])
         if params["dry_run"]:
             return _share_json(folder, role, None, None, None, params["uses"])
         await self._first_scan(folder, progress, None if params["wait"] else FIRST_SCAN_S)

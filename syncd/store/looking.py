@@ -8,7 +8,7 @@ from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.model.ids import ChangesetHash
 from syncd.model.lists import Entry
-from syncd.model.paths import Path
+from syncd.model.paths import MAX_NAME_BYTES, Path
 from syncd.model.records import ContentKind, Record
 from syncd.store import rows
 from syncd.store.folder import FolderStore
@@ -78,6 +78,8 @@ def db_search(store: FolderStore, text: str, most: int) -> list[tuple[Path, bool
 
     Letters of the Latin alphabet count the same in both cases.
     """
+    if len(text) > MAX_NAME_BYTES:
+        return []
     pattern = "%" + "".join("\\" + char if char in "%_\\" else char for char in text) + "%"
     found: list[tuple[int, bytes, bool]] = []
     limit = min(most, SEARCH_MOST)

@@ -84,7 +84,7 @@ def _where(form: Form) -> str:
 
 def _restore(form: Form) -> dict[str, Any]:
     at, before = _maybe(form, "at"), _maybe(form, "before")
-    if at is not None and not (at.isascii() and at.isdigit()):
+    if at is not None and not wording.is_number(at):
         raise ConfigError("this moment is not understood", id="SY-WEB-02")
     if at is None and before is None:
         raise ConfigError("no moment was chosen", id="SY-WEB-02")
@@ -109,7 +109,7 @@ def _share(form: Form) -> dict[str, Any]:
 
 def _link(form: Form) -> dict[str, Any]:
     most = _maybe(form, "most")
-    if most is not None and not (most.isascii() and most.isdigit() and 1 <= int(most[:9]) <= MOST_DOWNLOADS):
+    if most is not None and not (wording.is_number(most) and 1 <= int(most) <= MOST_DOWNLOADS):
         raise ConfigError("the number of downloads is not understood", id="SY-WEB-02")
     return {
         "path": _path(form),

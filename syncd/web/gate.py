@@ -117,7 +117,7 @@ class Session:
 
     def is_ours(self, token: str) -> bool:
         """Whether a form carries this session's token."""
-        return hmac.compare_digest(token.encode(), self.csrf.encode())
+        return hmac.compare_digest(_hash(token), _hash(self.csrf))
 
     def keep(self, name: str, note: Mapping[str, Any]) -> None:
         """Remember what an action said; the oldest is forgotten when there are many."""

@@ -15,7 +15,7 @@ from typing import Any, assert_never
 
 from ca.values import dataclass
 from syncd.errors import RemoteProtocolError
-from syncd.wording import escape, is_text
+from syncd.wording import escape, is_name, is_text
 
 MAX_BODY_BYTES = 256 * 1024
 TEXTS_ALONE = frozenset({"actor", "as", "before", "name", "reason", "snapshot", "text", "value"})
@@ -294,6 +294,8 @@ def _check(name: str, key: str, kind: Kind, value: Any) -> Any:
     if key in TEXTS_ALONE and isinstance(value, str) and not is_text(value):
         why = "It has bytes that are not UTF-8, as in names of files from another system."
         raise RemoteProtocolError(f"{escape(value[:200])} is no text", id="SY-USE-01", why=why, fix="write it in UTF-8")
+    if isinstance(value, str | list) and not all(is_name(one) for one in _texts(value)):
+        raise RemoteProtocolError(f"{name}: the parameter {key!r} has a character that no name has", id="SY-USE-01")
     match kind:
         case Kind.TEXT if isinstance(value, str):
             return value
@@ -312,6 +314,10 @@ def _check(name: str, key: str, kind: Kind, value: Any) -> Any:
         case Kind.TEXT | Kind.MAYBE_TEXT | Kind.TEXTS | Kind.FLAG | Kind.COUNT | Kind.MAYBE_COUNT | Kind.MAYBE_SECONDS:
             raise _refuse(f"{name}: the parameter {key!r} does not fit")
     assert_never(kind)
+
+
+def _texts(value: str | list[Any]) -> list[str]:
+    return [value] if isinstance(value, str) else [one for one in value if isinstance(one, str)]
 
 
 def _are_texts(value: Any) -> bool:

@@ -10,7 +10,7 @@ from syncd.web import pictures
 from syncd.web.asking import Asked, Shown
 from syncd.web.calling import Json, maybe_call
 from syncd.web.views.home import missing
-from syncd.wording import parse_time
+from syncd.wording import is_number, parse_time
 
 MOST_CHANGES = 500
 SHOWN_CHANGES = 50
@@ -57,7 +57,7 @@ def moment_of(asked: Asked) -> dict[str, Any] | None:
     at, before = asked.query.get("at", ""), asked.query.get("before")
     if before:
         return {"at_s": None, "before": before, "snapshot": None}
-    return {"at_s": int(at), "before": None, "snapshot": None} if at.isascii() and at.isdigit() else None
+    return {"at_s": int(at), "before": None, "snapshot": None} if is_number(at) else None
 
 
 def _in_address(asked: Asked) -> Json:

@@ -121,6 +121,8 @@ def test_no_view_changes_anything() -> None:
         ("link", "most", "-1"),
         ("link", "most", "\u0663"),
         ("link", "most", "1000001"),
+        ("link", "most", "000000001" + "0" * 5_000),
+        ("restore", "at", "1" * 5_000),
         ("restore", "at", "yesterday"),
         ("restore", "at", ""),
         ("restore", "where", "etc"),

@@ -189,6 +189,7 @@ def test_form_token_of_one_session_is_not_that_of_another() -> None:
     assert one[1].is_ours(one[1].csrf)
     assert not one[1].is_ours(two[1].csrf)
     assert not one[1].is_ours("")
+    assert not one[1].is_ours("\udcff")  # a byte of a form that is no text
 
 
 def test_notes_are_bounded() -> None:

@@ -69,6 +69,21 @@ def test_garbage_is_parsed_or_refused(name: str, body: bytes) -> None:
     assert set(params) == set(METHODS[name].params)
 
 
+@pytest.mark.parametrize("value", ["/p/\ud800", "/p/a\0b", "\0"])
+def test_text_that_no_file_can_be_called_is_refused(value: str) -> None:
+    """The daemon called that a bug of its own, and wrote a traceback."""
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("explain", {"path": value}),
+        ("export", {"to": value}),
+        ("ls", {"path": value}),
+        ("filter", {"rules": ["*.o", value]}),
+    ]
+    for name, params in calls:
+        with pytest.raises(RemoteProtocolError) as refused:
+            parse(name, **params)
+        assert refused.value.id == "SY-USE-01"
+
+
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(RemoteProtocolError):
         parse_params_untrusted("explain", b"[" * 100_000)
