@@ -23,7 +23,7 @@ from syncd.store.apply import Done, carry_out
 from syncd.store.commit import Committed
 from syncd.store.glance import RootMoved, demand_root
 from syncd.store.prepare import Round, Step
-from syncd.store.staging import Staging
+from syncd.store.staging import Staging, has_room
 from syncd.store.tally import Counted
 from syncd.treetypes import OVERTAKEN, ROOT, NameTaken, NoSpace, RootState, TreeError
 
@@ -32,6 +32,8 @@ log = logging.getLogger("syncd.folder")
 LONGEST_SLEEP_S = 3600.0
 RETRY_S = 2.0
 RACE_RETRY_S = 0.25
+ROOM_S = 30.0
+"""How often it is looked whether a disk that was full has room, while nothing comes that would show it."""
 PLAN_S = 1.0
 """How often the planner looks again while contents arrive and nothing else happens: at directories, say, that get their
 mode when all that is in them is there."""
@@ -81,6 +83,8 @@ class Applier:
         """The disk was full, or failed: when to try again. 0: it was not, or that was tried since."""
         self._has_failed = False
         """The disk was full, or failed, and nothing was put in place since."""
+        self._room_at = 0.0
+        """Then: when to look whether there is room."""
         ground.finisher.on_committed = self._after_commit
         ground.finisher.db_count = self._db_count
         ground.puller.on_failed = self._after_failure
@@ -119,6 +123,8 @@ class Applier:
         if not self._ground.is_recovered and not await self._keeper.check_root():
             return False  # it also notes what was done to the disk and never written down
         self._ground.tell()
+        if self._has_failed and not self._space_at and self._clock.monotonic() >= self._room_at:
+            await self._look_for_room()
         if self._clock.monotonic() >= self._space_at:
             self._space_at = 0.0
         try:
@@ -146,7 +152,17 @@ class Applier:
 
     def _try_again_later(self) -> None:
         """That concerns all of the folder: nothing more is staged until some time has passed."""
-        self._space_at, self._has_failed = self._clock.monotonic() + RETRY_S, True
+        now = self._clock.monotonic()
+        self._space_at, self._room_at, self._has_failed = now + RETRY_S, now + ROOM_S, True
+
+    async def _look_for_room(self) -> None:
+        """The disk was full, and nothing has come or failed since: what was wanted then may be gone, or nobody is there
+        who has it. Where all that is lacking finds room, the disk is not called full any more."""
+        self._room_at = self._clock.monotonic() + ROOM_S
+        lacking_bytes = max(0, self._ground.counts.need_bytes - self._puller.partial_bytes)
+        if await self._blocking(has_room, self._store.tree, lacking_bytes):
+            self._has_failed, self._counted = False, None
+            await self._db(counts.db_has_room, self._store.connection)
 
     async def _until_retry_s(self) -> float:
         """How long until something that failed is due again: what the last sweep passed over."""
@@ -156,7 +172,9 @@ class Applier:
         wait_s = LONGEST_SLEEP_S if due is None else max(0.05, due - self._clock.now())
         if self._ground.counts_are_stale:
             wait_s = min(wait_s, STALE_S)
-        return min(wait_s, max(0.05, self._space_at - self._clock.monotonic())) if self._space_at else wait_s
+        if self._has_failed and self._ground.root_state is RootState.OK:
+            return min(wait_s, max(0.05, (self._space_at or self._room_at) - self._clock.monotonic()))
+        return wait_s
 
     async def _sweep(self) -> bool:
         """Once through all pending nodes; True if that brought anything closer."""

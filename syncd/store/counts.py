@@ -201,6 +201,11 @@ def db_clear_problems(connection: sqlite3.Connection, paths: Sequence[Path]) -> 
         connection.executemany(query, [(b"/".join(path),) for path in paths])
 
 
+def db_has_room(connection: sqlite3.Connection) -> None:
+    """The disk is not full any more."""
+    connection.execute("DELETE FROM problem WHERE node=0 AND path=x'' AND code='SY-DISK-01'")
+
+
 def db_clear_all_problems(connection: sqlite3.Connection) -> None:
     """Everything is being looked at: what is wrong with a name is found again."""
     connection.execute(f"DELETE FROM problem WHERE node=0 AND path<>x'' AND NOT ({_IS_SUSPECT})")

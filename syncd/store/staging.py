@@ -49,6 +49,9 @@ SHARED_BYTES = 64 * 1024 * 1024
 """From this size on one content is copied by several threads."""
 RUN_BYTES = 1024 * 1024
 """Of neighbouring blocks that are read and written in one call; more does not stay in the processor's cache."""
+TRIAL_BYTES = 64 * 1024
+_TRIAL_TOKEN = b"trial"
+"""No content is staged under it: those have hashes."""
 _FRONT_BYTES = 64
 """Of a block: what is not zero there need not be looked at further."""
 
@@ -486,3 +489,21 @@ def _is_shared(needed: Needed) -> bool:
 
 def _is_large(needed: Needed) -> bool:
     return bool(needed.local) and any(entry.length > SMALL_FILE_BYTES for _, entry in needed.blocks)
+
+
+# --- a disk that was full --------------------------------------------------------------------------------------------
+
+
+def has_room(tree: Tree, size_bytes: int) -> bool:
+    """Whether a disk that was full takes so much: by what it says, and by trying with little, as it says nothing of
+    quotas, and of inodes little that is true."""
+    try:
+        if tree.space().free < size_bytes:
+            return False
+        try:
+            tree.stage_small(_TRIAL_TOKEN, bytes(TRIAL_BYTES), 0o600, None)
+        finally:
+            tree.drop_staged(_TRIAL_TOKEN)
+    except TreeError:
+        return False
+    return True
