@@ -42,5 +42,5 @@ def _device_steps() -> Steps:
     return schema.DEVICE
 
 
-FOLDER = Form("syncd-folder", 5, "m015_came", _folder_steps)
+FOLDER = Form("syncd-folder", 5, "m016_passed_again", _folder_steps)
 DEVICE = Form("syncd-device", 1, "m005_begun", _device_steps)

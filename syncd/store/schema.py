@@ -275,6 +275,18 @@ def m015_came(db: Executes) -> None:
     db.execute("INSERT INTO came SELECT seq, 0 FROM changeset ORDER BY seq DESC LIMIT 1")
 
 
+@FOLDER
+def m016_passed_again(db: Executes) -> None:
+    """What passed several times before a wave, with what stood there each time."""
+    db.execute("ALTER TABLE passed RENAME TO passed_once")
+    db.execute(
+        "CREATE TABLE passed(node INTEGER NOT NULL, origin TEXT NOT NULL, at REAL NOT NULL, cs INTEGER NOT NULL, "
+        "idx INTEGER NOT NULL, p_cs INTEGER, p_idx INTEGER, PRIMARY KEY(origin, node, at)) WITHOUT ROWID"
+    )
+    db.execute("INSERT INTO passed SELECT node, origin, at, cs, idx, p_cs, p_idx FROM passed_once")
+    db.execute("DROP TABLE passed_once")
+
+
 @DEVICE
 def m001_first_device(db: Executes) -> None:
     """The tables as of the first version."""

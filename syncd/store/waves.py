@@ -292,10 +292,12 @@ def nodes_of(connection: sqlite3.Connection, wave: str) -> list[int]:
 
 
 def release(connection: sqlite3.Connection, wave: str, but: Collection[int] = ()) -> None:
-    """A wave holds no more than `but`, and ends without them. In the transaction of the caller."""
+    """A wave holds no more than `but`, and ends without them; what had passed before it is decided with it, and is no
+    part of the next one. In the transaction of the caller."""
     freed = set(nodes_of(connection, wave)).difference(but)
     connection.executemany("DELETE FROM held_node WHERE node=?", [(node,) for node in sorted(freed)])
     if not but:
+        connection.execute("DELETE FROM passed WHERE origin=(SELECT origin FROM held WHERE id=?)", (wave,))
         connection.execute("DELETE FROM held WHERE id=?", (wave,))
         return
     connection.executemany("INSERT OR IGNORE INTO held_node(node, wave) VALUES (?,?)", [(node, wave) for node in but])
@@ -407,9 +409,10 @@ class Passed:
 
 
 def db_passed(connection: sqlite3.Connection, origin: str, before: float) -> list[Passed]:
-    """What an origin had changed in the ten minutes before a moment, and after it."""
-    query = "SELECT node, cs, idx, p_cs, p_idx FROM passed WHERE origin=? AND at>=? ORDER BY node"
-    return [Passed(*row) for row in connection.execute(query, (origin, before - WINDOW_S))]
+    """What an origin had changed in the ten minutes before a moment, and after it: what stood there first."""
+    # Beside min() the other columns are those of its row: sqlite.org/lang_select.html#bareagg
+    query = "SELECT node, cs, idx, p_cs, p_idx, min(at) FROM passed WHERE origin=? AND at>=? GROUP BY node"
+    return [Passed(*row[:-1]) for row in connection.execute(query, (origin, before - WINDOW_S))]
 
 
 def path_of(connection: sqlite3.Connection, row: NodeRow) -> tuple[bytes, ...] | None:

@@ -295,3 +295,38 @@ def test_who_may_not_say_no_finds_everything_on_the_disk_as_it_was(databases: Si
     assert store.tree.disk.contents() == {at: b"written over by a program here"}
     assert store.tree.list_old() == []
     assert waves.db_held(connection) == [held]
+
+
+def stands(store: FolderStore, at: int, version: int) -> int:
+    """Of the file that came as number `at`, another version of which stands on this disk; its row."""
+    (row,) = store.connection.execute("SELECT id FROM node WHERE l_name=?", (b"file%d" % at,)).fetchone()
+    store.connection.execute("UPDATE node SET s_ccs=?, s_cidx=0 WHERE id=?", (version, row))
+    return int(row)
+
+
+@pytest.mark.parametrize(
+    ("times_s", "first"),
+    [((-900.0, -60.0), 2), ((-540.0, -60.0), 1), ((-700.0, -540.0, -60.0), 2), ((-900.0, -700.0), None)],
+    ids=["long before and lately", "twice lately", "once before", "long before"],
+)
+def test_no_undoes_what_passed_lately_whatever_had_passed_before(
+    times_s: tuple[float, ...], first: int | None, databases: SimDatabases
+) -> None:
+    """A file is saved now and then, and then encrypted: what stood ten minutes before the wave is what comes back."""
+    store = begin("ann", databases, deletes=False).store
+    for version, at_s in enumerate(times_s, 1):
+        waves.db_pass(store.connection, waves.SCAN_ORIGIN, [stands(store, 1, version)], NOW + at_s)
+    passed = [one.cs for one in waves.db_passed(store.connection, waves.SCAN_ORIGIN, NOW)]
+    assert passed == ([] if first is None else [first])
+
+
+def test_what_passed_before_a_wave_is_no_part_of_the_next_one(databases: SimDatabases) -> None:
+    """People have said yes to it with that wave."""
+    scene = begin("ann", databases)
+    store = scene.store
+    (held,) = waves.db_held(store.connection)
+    waves.db_pass(store.connection, held.origin, [stands(store, 1, 1)], NOW - 60)
+    (held,) = waves.db_held(store.connection)
+    assert held.passed == 1
+    db_let_pass(store, held, NOW, publishes=True)
+    assert waves.db_passed(store.connection, held.origin, NOW) == []
