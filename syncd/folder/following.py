@@ -12,7 +12,7 @@ import trio
 
 from ca.values import dataclass
 from syncd.errors import PeerUnavailable, RemoteProtocolError, TrustError
-from syncd.folder.ground import COUNTED_BITS, LEVEL, Ground, LinkState
+from syncd.folder.ground import COUNTED_BITS, LEVEL, Ground, LinkState, is_level
 from syncd.folder.lacking import Lacking
 from syncd.model.cipher import max_ciphertext
 from syncd.model.heads import Head, decode_head_untrusted, encode_head, verify_head
@@ -94,7 +94,7 @@ class Follower:
         finally:
             if self._ground.links.get(link.device) is state:
                 del self._ground.links[link.device]
-                if self._ground.peer_is_level(link.device):
+                if self._ground.peer_is_whole(link.device):
                     self._ground.level_until[link.device] = self._ground.clock.now()
                 self._ground.peer_needs.pop(link.device, None)
                 self._ground.peer_read.pop(link.device, None)
@@ -109,10 +109,14 @@ class Follower:
         while True:
             asked_at = trio.current_time()
             state.words += 1
-            word, is_level = (state.words, self._ground.needs == LEVEL) if log_id else (0, False)
-            if is_level or state.told_needs == LEVEL:
-                state.told_needs = LEVEL if is_level else None
-            page = await link.heads(log_id, after, word, is_level)
+            needs = self._ground.needs
+            word, is_whole = (state.words, needs == LEVEL) if log_id else (0, False)
+            if is_whole or state.told_needs == LEVEL:
+                state.told_needs = LEVEL if is_whole else None
+            elif is_level(needs):
+                state.told_needs = None  # a question can say that nothing is lacking, and no more than that
+                state.needs_moved.set()
+            page = await link.heads(log_id, after, word, is_whole)
             if page.log != log_id:
                 log_id, after = page.log, 0
                 if page.last and not page.heads:
@@ -152,7 +156,7 @@ class Follower:
         """Give this disk a moment for what was told, so that the next question says as well that it is done."""
         state.comes_level = True
         with trio.move_on_after(LEVEL_S):
-            while self._ground.needs != LEVEL:
+            while not is_level(self._ground.needs):
                 await self._ground.changed()
         state.comes_level = False
         state.needs_moved.set()
@@ -165,16 +169,16 @@ class Follower:
         ground, device = self._ground, state.link.device
         while True:
             state.needs_moved, state.patience_bytes = trio.Event(), -1.0
-            lacks_too = ground.peer_needs.get(device, LEVEL) != LEVEL
+            lacks_too = not is_level(ground.peer_needs.get(device, LEVEL))
             needs, now = ground.needs, trio.current_time()
-            if needs == LEVEL:
+            if is_level(needs):
                 due = now
             else:
                 lacks_much = needs[1] > MUCH_BYTES
                 due = max(state.told_at, -inf if lacks_much else ground.lacks_since or now) + NEEDS_S
                 needs = needs[0], max(0, needs[1] - (self._puller.partial_bytes if lacks_too else 0))
-            if needs != state.told_needs and due <= now and not (needs == LEVEL and state.comes_level):
-                state.told_needs, state.told_at = needs, state.told_at if needs == LEVEL else now
+            if needs != state.told_needs and due <= now and not (is_level(needs) and state.comes_level):
+                state.told_needs, state.told_at = needs, state.told_at if is_level(needs) else now
                 state.words += 1
                 await state.link.tell_needs(*needs, state.words)
                 continue

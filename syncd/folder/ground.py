@@ -42,6 +42,8 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 LEVEL = (0, 0)
+"""What is told as lacking by who has everything. Who takes in nothing more, and lacks what was deleted or changed on
+their disk alone, tells no files and the bytes of these."""
 COUNTED_BITS = 20
 """Of the number of a word on what is lacking: the lowest bits count, the others name the link that it is counted on."""
 STALE_S = 1.0
@@ -392,11 +394,11 @@ class Ground:
             self._changed.set()
             self._changed = None
         needs = self.needs
-        self.lacks_since = None if needs == LEVEL else self.lacks_since or trio.current_time()
+        self.lacks_since = None if is_level(needs) else self.lacks_since or trio.current_time()
         for state in self.links.values():
-            if needs == state.told_needs or (needs == LEVEL and state.comes_level):
+            if needs == state.told_needs or (is_level(needs) and state.comes_level):
                 continue
-            if needs == LEVEL or needs[1] > state.patience_bytes:
+            if is_level(needs) or needs[1] > state.patience_bytes:
                 state.needs_moved.set()
         self.on_change()
 
@@ -459,9 +461,9 @@ class Ground:
 
     @property
     def needs(self) -> tuple[int, int]:
-        """(files, bytes) that this disk lacks, as peers are told; `LEVEL` when it has everything there is."""
+        """(files, bytes) that this disk lacks, as peers are told; no files when all there is was taken in."""
         if self.is_settled and self.heads_reached and not self.lacks_lists:
-            return LEVEL
+            return 0, self.counts.lacks_bytes
         return max(1, self.counts.need_files), self.counts.need_bytes
 
     @property
@@ -470,9 +472,20 @@ class Ground:
         return any(state.reached for state in self.links.values()) or self._reached_ever
 
     def peer_is_level(self, device: DeviceId) -> bool:
-        """That peer has told, on its present connection, that it has everything there is, and knows what there is."""
-        is_level = self.peer_needs.get(device) == LEVEL
-        return is_level and self.peer_read.get(device, 0) >= self.hearsay.untold_by(device, self.newest)
+        """That peer has told, on its present connection, that it has taken in everything there is, and knows what there
+        is."""
+        told = self.peer_needs.get(device)
+        is_done = told is not None and is_level(told)
+        return is_done and self.peer_read.get(device, 0) >= self.hearsay.untold_by(device, self.newest)
+
+    def peer_is_whole(self, device: DeviceId) -> bool:
+        """And that it has all of it still."""
+        return self.peer_needs.get(device) == LEVEL and self.peer_is_level(device)
+
+
+def is_level(needs: tuple[int, int]) -> bool:
+    """Whether who tells this takes in nothing more."""
+    return needs[0] == 0
 
 
 def not_at_work(name: str, fix: str) -> SyncdError:

@@ -12,7 +12,7 @@ import trio
 
 from ca.ids import DeviceId
 from ca.values import dataclass
-from syncd.folder.ground import COUNTED_BITS, LEVEL, Ground
+from syncd.folder.ground import COUNTED_BITS, LEVEL, Ground, is_level
 from syncd.folder.pacing import PIECE_BYTES, Pacers
 from syncd.folder.proving import Prover
 from syncd.http import LastPiece
@@ -89,10 +89,11 @@ class Server:
             log.warning("folder %s: a peer knows more of our numbering than we do; it begins anew", self._ground.name)
             await self._db(self._store.db_begin_journal)
         is_known = asked.log_id == self.log_id and after <= self._ground.newest
-        self._ground.peer_read[device] = after if is_known else 0
+        read, had_read = after if is_known else 0, self._ground.peer_read.get(device)
+        self._ground.peer_read[device] = read
         if asked.is_level:
             self.peer_needs_now(device, *LEVEL, word)
-        elif word and self._is_latest(device, word) and self._ground.peer_needs.get(device) == LEVEL:
+        elif word and self._is_latest(device, word) and self._was_level(device, is_further=read != had_read):
             self._ground.peer_needs[device] = (1, 0)  # that was before it took in what it asks no more for
         if not is_known:
             after = 0
@@ -107,7 +108,7 @@ class Server:
         roster_head, heads = self._store.membership.head, tuple(head for _, head in moved.heads)
         if not heads:
             return HeadsPage(log_id, last, moved.newest, heads, roster_head)
-        if self._ground.peer_needs.get(device) == LEVEL:
+        if self._was_level(device, is_further=True):
             self._ground.peer_needs[device] = (1, 0)  # it says so anew when it has taken this in
         self._ground.note_heads(heads)
         bodies, told = self._bodies(device, moved), self._ground.hear_too(device, moved.heads[0][0])
@@ -195,7 +196,15 @@ class Server:
         if self._ground.peer_needs.get(device) != (files, size):
             self._ground.has_more(device)  # what it lacked it may have now
         self._ground.peer_needs[device] = (files, size)
+        if size and is_level((files, size)):
+            self._ground.level_until.pop(device, None)
         self._ground.tell()
+
+    def _was_level(self, device: DeviceId, *, is_further: bool) -> bool:
+        """Whether a peer has told that it takes in nothing more, which is not so any more. One that is not whole cannot
+        say with a question that it is so still: it is, unless it asks from further on."""
+        told = self._ground.peer_needs.get(device)
+        return told == LEVEL or (told is not None and is_level(told) and is_further)
 
     async def serve_blocks(self, cids: Sequence[Cid], device: DeviceId | None = None) -> AsyncIterator[Buffer]:
         """See `FolderServer.serve_blocks`. Each batch is read, encrypted and framed in one hop to a thread."""

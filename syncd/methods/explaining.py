@@ -90,7 +90,7 @@ async def explain(folder: RunningFolder, path: str, contacts: Mapping[DeviceId, 
                 "name": folder.membership.member_name(device),
                 "connected": contact.connected,
                 "through": names_through(folder, contact.through),
-                "has": True if is_shared and task is not None and task.peer_is_level(device) else None,
+                "has": True if is_shared and task is not None and task.peer_is_whole(device) else None,
             }
             for device, contact in contacts.items()
         ],

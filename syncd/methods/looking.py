@@ -160,7 +160,7 @@ class Looking:
             for entry in entries:
                 if entry.blocks:
                     found.setdefault(entry.name, {})[device] = held.issuperset(entry.blocks)
-                elif entry.kind != DIR and task.peer_is_level(device):
+                elif entry.kind != DIR and task.peer_is_whole(device):
                     found.setdefault(entry.name, {})[device] = True
 
         async with trio.open_nursery() as nursery:

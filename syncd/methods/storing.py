@@ -95,8 +95,8 @@ def _copy(folder: RunningFolder, device: DeviceId, now: float) -> Copy:
     task, name = folder.task, folder.membership.member_name(device)
     if task is None:
         return Copy(name, None)
-    level = device in task.links and task.peer_is_level(device)
-    return Copy(name, now if level else task.level_until.get(device))
+    is_whole = device in task.links and task.peer_is_whole(device)
+    return Copy(name, now if is_whole else task.level_until.get(device))
 
 
 def _kept(task: FolderTask, now: float) -> Json:

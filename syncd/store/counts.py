@@ -37,6 +37,8 @@ class Counts:
     packed_bytes: int = 0
     read_since: float | None = None
     """Every pack was read and found right since then."""
+    lacks_bytes: int = 0
+    """Of what is only here: how much others have that this disk does not, as it was deleted or changed here alone."""
 
 
 NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0)
@@ -84,7 +86,21 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
         packs,
         packed_bytes,
         read_since,
+        _db_lacks(connection) if only_here else 0,
     )
+
+
+def _db_lacks(connection: sqlite3.Connection) -> int:
+    """`Counts.lacks_bytes`. What was only moved, or has other attributes, is here; equal bytes are, whatever they were
+    encrypted with."""
+    here = "l_kind=kind AND (l_blocks IS NULL OR l_size=size)"
+    only_here = "FROM node WHERE pending=2 AND pending<>0 AND kind IN (1,3)"
+    (lacking,) = connection.execute(f"SELECT coalesce(sum(max(1,size)),0) {only_here} AND NOT ({here})").fetchone()
+    query = f"SELECT size, kind, listed, blocks, l_listed, l_blocks {only_here} AND {here} AND l_blocks IS NOT NULL"
+    for size, kind, listed, blocks, l_listed, l_blocks in connection.execute(query):
+        if rows.identity(kind, listed, blocks) != rows.identity(kind, l_listed, l_blocks):
+            lacking += max(1, size)
+    return int(lacking)
 
 
 # --- problems --------------------------------------------------------------------------------------------------------

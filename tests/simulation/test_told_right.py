@@ -317,3 +317,51 @@ def test_database_that_breaks_at_work_is_told_as_lost_and_set_aside_once() -> No
         assert "letter" in names(bert)
 
     simulate(story, 1, ("ana", "bert"))
+
+
+async def whole_copies(computer: SimComputer) -> list[str]:
+    (folder,) = (await computer.call("storage", **HERE))["folders"]
+    return [one["name"] for one in folder["copies"] if one["fresh"]]
+
+
+def test_viewer_who_lacks_files_that_others_have_is_no_whole_copy_but_takes_in_what_is_new() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        for name in ("kept", "deleted", "changed"):
+            write(ana, name, name)
+        await bert.join(await ana.share(uses=1))
+        await ana.call("member.change", folder=FOLDER, member="bert", what="role", role="viewer")
+        await simulation.settle()
+        await trio.sleep(30)
+        assert await whole_copies(ana) == ["this computer", "bert"]
+        for name, harm in (("deleted", None), ("changed", "by bert, and only here")):
+            if harm is None:
+                bert.disk.delete((name.encode(),))
+            else:
+                write(bert, name, harm)
+            await trio.sleep(30)
+            assert (await bert.status())["only_here"] == 1
+            assert await whole_copies(ana) == ["this computer"]
+            await trio.sleep(300)
+            assert await whole_copies(ana) == ["this computer"], "and it stays so"
+            explained = await ana.call("explain", path=f"{ana.path}/deleted")
+            assert [peer["has"] for peer in explained["peers"]] == [None]
+            write(ana, "news", f"of {trio.current_time()}")
+            waiting = {"folders": [FOLDER], "cwd": None, "for": "peer=bert", "timeout_s": 60.0}
+            assert (await ana.call("wait", **waiting))["done"]
+            assert bert.disk.read((b"news",)) == ana.disk.read((b"news",))
+            await trio.sleep(600)
+            assert (await ana.status())["problems"] == [], "what is new is there as well"
+            if harm is None:
+                await bert.call("reoffer", path=f"{bert.path}/{name}", dry_run=False)
+            else:
+                write(bert, name, name)
+            await trio.sleep(30)
+            assert await whole_copies(ana) == ["this computer", "bert"]
+        write(bert, "own", "and what is new there takes nothing away")
+        bert.disk.rename((b"kept",), (b"elsewhere",))
+        await trio.sleep(30)
+        assert (await bert.status())["only_here"] >= 2
+        assert await whole_copies(ana) == ["this computer", "bert"]
+
+    simulate(story, 1, ("ana", "bert"))
