@@ -157,6 +157,11 @@ class People:
         member, secrets = self.roster.member_of(device), self.secrets
         return "" if member is None or secrets is None else _opened(authority.member_name, member, secrets)
 
+    def author_name(self, device: DeviceId) -> str:
+        """Who wrote what this device signed, by the roster: the name in a changeset is its author's own word. The first
+        digits of the device for a stranger."""
+        return self.member_name(device) or device.hex()[:8]
+
     def device_name(self, device: DeviceId) -> str:
         """The name of a device that was ever admitted; empty for a stranger."""
         member, secrets = self.roster.member_of(device), self.secrets

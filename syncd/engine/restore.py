@@ -111,7 +111,7 @@ class _Planner:
             self._nodes[path] = here.node
             return here.node
         then = self._then.get(path)
-        seen = Seen(NodeId(b""), None, DIRECTORY, Attributes(0o755), None, "") if then is None else then
+        seen = Seen(NodeId(b""), None, DIRECTORY, Attributes(0o755), None, None) if then is None else then
         self._want(path, seen)
         return self._nodes[path]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import TypeVar
 
+from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.model.ids import NodeId, VersionId
 from syncd.model.join import NodeState
@@ -36,14 +37,14 @@ def counting(labels: Mapping[Name, int], seen: Mapping[Name, Iterable[Name]], at
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One name in a tree of the past. `version`: of the content; `by`: who wrote it, empty where nobody did."""
+    """One name in a tree of the past. `version`: of the content; `author`: who wrote it; None where nobody did."""
 
     node: NodeId
     copy: VersionId | None
     content: Content
     attributes: Attributes
     version: VersionId | None
-    by: str
+    author: DeviceId | None
 
     @property
     def is_directory(self) -> bool:
@@ -70,10 +71,8 @@ def tree_of(states: Mapping[NodeId, NodeState]) -> dict[Path, Seen]:
 def _seen(item: Item) -> Seen:
     attributes = Attributes() if item.attributes is None else item.attributes.value
     if item.content is None:
-        return Seen(item.node, item.copy, DIRECTORY, attributes, None, "")
-    return Seen(
-        item.node, item.copy, item.content.value, attributes, item.content.version, item.content.stamp.author_name
-    )
+        return Seen(item.node, item.copy, DIRECTORY, attributes, None, None)
+    return Seen(item.node, item.copy, item.content.value, attributes, item.content.version, item.content.stamp.author)
 
 
 def below(tree: Tree, path: Path) -> dict[Path, Seen]:

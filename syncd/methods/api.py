@@ -445,7 +445,7 @@ class DaemonApi:
         found: list[Json] = []
         for folder in self._selected(params):
             if folder.task is not None:
-                in_folder = await conflicts(folder.task)
+                in_folder = await conflicts(folder, folder.task)
                 found += [{"folder": folder.id.hex(), "name": folder.name, **one} for one in in_folder]
         return {"schema": "syncd.conflicts/1", "conflicts": found}
 

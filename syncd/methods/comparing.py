@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.daemon.running import RunningFolder
 from syncd.daemon.views import Json, as_text, moment
@@ -36,21 +37,25 @@ class Version:
     """One version of a file in conflict, and where it stands."""
 
     path: Path
-    by: str
+    author: DeviceId
     time_ms: int
     size: int
     hash: str
 
-    def as_json(self) -> Json:
+    def as_json(self, author_name: Callable[[DeviceId], str]) -> Json:
         where, made = as_text(b"/".join(self.path)), moment(self.time_ms / 1000)
-        return {"path": where, "by": self.by, "time": made, "bytes": self.size, "hash": self.hash}
+        by = author_name(self.author)
+        return {"path": where, "by": by, "time": made, "bytes": self.size, "hash": self.hash}
 
 
-async def conflicts(task: FolderTask) -> list[Json]:
+async def conflicts(folder: RunningFolder, task: FolderTask) -> list[Json]:
     """Files with more than one version that nobody has replaced, and where each stands."""
     found: list[tuple[Path, list[Version]]] = await task.db(_conflicts, task)
     return [
-        {"path": as_text(b"/".join(path)), "versions": [version.as_json() for version in versions]}
+        {
+            "path": as_text(b"/".join(path)),
+            "versions": [version.as_json(folder.membership.author_name) for version in versions],
+        }
         for path, versions in found
     ]
 
@@ -81,7 +86,7 @@ def _versions(task: FolderTask, survey: Survey, row: NodeRow, path: Path) -> lis
         if place is not None:
             (time_ms,) = connection.execute("SELECT time_ms FROM changeset WHERE seq=?", (head.cs,)).fetchone()
             name = sources.version(head.cs, head.idx).hex()[:16]
-            found.append(Version(place, sources[head.cs].author_name, time_ms, head.size or 0, name))
+            found.append(Version(place, sources[head.cs].device, time_ms, head.size or 0, name))
     return sorted(found, key=lambda version: version.path != path)
 
 
@@ -101,7 +106,7 @@ class Comparing:
             if version is not versions[0] and content is not None and contents[0] is not None:
                 differences = await task.blocking(_differences, contents[0], content)
             media = MISSING if content is None else media_of(content)
-            shown.append({**version.as_json(), "media": media, "rows": differences})
+            shown.append({**version.as_json(folder.membership.author_name), "media": media, "rows": differences})
         about = {"folder": folder.id.hex(), "name": folder.name, "path": as_text(b"/".join(path))}
         return {"schema": "syncd.compare/1", **about, "versions": shown}
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from ca.ids import DeviceId
 from syncd.daemon.commanding import Commanding
 from syncd.daemon.restoring import Missing, Wish, bring, nothing_there, published, refusals
 from syncd.daemon.running import RunningFolder
@@ -85,7 +86,7 @@ class History:
                 {
                     "id": line.changeset.hex()[:12],
                     "time": moment(line.time_ms / 1000),
-                    "by": line.by,
+                    "by": folder.membership.author_name(line.device),
                     "device": folder.membership.member_name(line.device),
                     "action": line.action,
                     "size": line.size,
@@ -105,7 +106,7 @@ class History:
         return {
             "schema": "syncd.past/1",
             **_about(folder, path),
-            "entries": [_entry(at, seen) for at, seen in sorted(tree.items())],
+            "entries": [_entry(folder, at, seen) for at, seen in sorted(tree.items())],
         }
 
     async def diff(self, params: Params, progress: Progress) -> Json:
@@ -122,7 +123,7 @@ class History:
                     "change": one.change.value,
                     "path": as_text(b"/".join(one.path)),
                     "from": None if one.moved_from is None else as_text(b"/".join(one.moved_from)),
-                    "by": "" if one.after is None else one.after.by,
+                    "by": "" if one.after is None else _by(folder, one.after),
                     "size_before": None if one.before is None else one.before.content.size,
                     "size": None if one.after is None else one.after.content.size,
                 }
@@ -203,7 +204,7 @@ class History:
             "schema": "syncd.undo/1",
             "folder": folder.id.hex(),
             "name": folder.name,
-            "of": _deed_json(deed),
+            "of": await _deed_json(folder, task, deed),
             "names": foreseen.records,
             "deletes": foreseen.deletes,
             "bytes": foreseen.size,
@@ -221,7 +222,7 @@ class History:
             "schema": "syncd.undo.list/1",
             "folder": folder.id.hex(),
             "name": folder.name,
-            "deeds": [_deed_json(deed) for deed in deeds],
+            "deeds": [await _deed_json(folder, task, deed) for deed in deeds],
         }
 
     async def _deed(self, task: FolderTask, id_: str | None) -> Deed:
@@ -250,7 +251,7 @@ def _about(folder: RunningFolder, path: Path) -> Json:
     return {"folder": folder.id.hex(), "name": folder.name, "path": as_text(b"/".join(path))}
 
 
-def _entry(path: Path, seen: Seen) -> Json:
+def _entry(folder: RunningFolder, path: Path, seen: Seen) -> Json:
     kinds = {ContentKind.FILE: "file", ContentKind.DIRECTORY: "directory", ContentKind.SYMLINK: "link"}
     mtime_ns = seen.attributes.mtime_ns
     return {
@@ -259,18 +260,29 @@ def _entry(path: Path, seen: Seen) -> Json:
         "size": seen.content.size,
         "mode": seen.attributes.mode,
         "mtime": None if mtime_ns is None or seen.is_directory else moment(mtime_ns / 1e9),
-        "by": seen.by,
+        "by": _by(folder, seen),
     }
 
 
-def _deed_json(deed: Deed) -> Json:
+def _by(folder: RunningFolder, seen: Seen) -> str:
+    return "" if seen.author is None else folder.membership.author_name(seen.author)
+
+
+async def _deed_json(folder: RunningFolder, task: FolderTask, deed: Deed) -> Json:
+    about = deed.about
+    if deed.kind == restoring.DELETE:  # what is written there is what its author calls himself
+        about = f"deletions by {folder.membership.author_name(await task.db(_author, task, deed.first))}"
     return {
         "id": deed.id,
         "kind": deed.kind,
         "time": moment(deed.at),
-        "about": deed.about,
+        "about": about,
         "undone": deed.undone,
     }
+
+
+def _author(task: FolderTask, seq: int) -> DeviceId:
+    return task.store.journal.sources[seq].device
 
 
 def _refusal(error: SyncdError) -> Json:

@@ -185,7 +185,7 @@ class Looking:
                 {
                     "id": change.id,
                     "time": moment(change.time_ms / 1000),
-                    "by": change.by,
+                    "by": folder.membership.author_name(change.author),
                     **{kind: getattr(change, kind) for kind in CHANGE_KINDS},
                     "approves": change.approves,
                 }

@@ -105,7 +105,8 @@ class Reviewing:
         for folder in self._daemon.folders:
             if Kind.EVENT in kinds and folder.task is not None and (only is None or folder is only):
                 changes = await folder.task.db(db_changes, folder.task.store, CHANGES_EACH)
-                found += [_of_change(folder.name, change) for change in changes]
+                author_name = folder.membership.author_name
+                found += [_of_change(folder.name, author_name(one.author), one) for one in changes]
         return found
 
 
@@ -142,12 +143,10 @@ def _days(found: list[Happening], now: float) -> list[Json]:
     return [{"began": moment(day * DAY_S), **kinds} for day, kinds in counts.items()]
 
 
-def _of_change(folder: str, change: FileChange) -> Happening:
+def _of_change(folder: str, by: str, change: FileChange) -> Happening:
     counts = ((kind, getattr(change, kind)) for kind in ("added", "changed", "moved", "deleted"))
     what = ", ".join(f"{count:,} {kind}" for kind, count in counts if count)
-    return Happening(
-        change.time_ms / 1000, Kind.EVENT, change.by, "files", folder, f"{what or 'no files'} ({change.id})"
-    )
+    return Happening(change.time_ms / 1000, Kind.EVENT, by, "files", folder, f"{what or 'no files'} ({change.id})")
 
 
 def _of_entry(folder: RunningFolder, entry: SignedEntry, names: Mapping[MemberId, str]) -> Happening:

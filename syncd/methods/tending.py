@@ -208,7 +208,7 @@ class Tending:
             "path": as_text(b"/".join(done.path)),
             "kept": params["keep"],
             "undo": None if done.deed is None else done.deed.id,
-            "by": done.by,
+            "by": None if done.by is None else folder.membership.author_name(done.by),
             "versions": done.versions,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.model.changesets import ITSELF
 from syncd.model.heads import decode_head_untrusted
@@ -21,7 +22,7 @@ class Change:
     id: str
     """The first twelve digits of its hash."""
     time_ms: int
-    by: str
+    author: DeviceId
     added: int = 0
     changed: int = 0
     deleted: int = 0
@@ -33,16 +34,16 @@ class Change:
 def db_changes(store: FolderStore, most: int) -> list[Change]:
     """The newest first, as many as were asked for or as fit the bound. What has no key here yet is left out."""
     query = (
-        "SELECT time_ms, author_name, hash, head, body FROM changeset WHERE state<>? ORDER BY time_ms DESC, seq DESC "
-        "LIMIT ?"
+        "SELECT c.time_ms, a.device, c.hash, c.head, c.body FROM changeset c JOIN author a ON a.id=c.author "
+        "WHERE c.state<>? ORDER BY c.time_ms DESC, c.seq DESC LIMIT ?"
     )
     found: list[Change] = []
     size = 0
-    for time_ms, by, name, head, body in store.connection.execute(query, (QUARANTINED, most)):
+    for time_ms, author, name, head, body in store.connection.execute(query, (QUARANTINED, most)):
         size += len(body)
         if size > MOST_BYTES and found:
             break
-        change = Change(bytes(name).hex()[:12], time_ms, by)
+        change = Change(bytes(name).hex()[:12], time_ms, DeviceId(author))
         try:
             changeset = store.open_changeset_untrusted(decode_head_untrusted(head), bytes(body))
         except EpochKeyMissing:

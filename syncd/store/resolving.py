@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
+from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.errors import SyncdError
 from syncd.model.ids import VersionId
@@ -28,7 +29,7 @@ class Resolved:
     """What became of a conflict."""
 
     path: Path
-    by: str | None
+    by: DeviceId | None
     """Whose version counts now; None if all were kept."""
     versions: int
     look_again: list[Path] = field(default_factory=list)
@@ -51,7 +52,7 @@ def db_resolve(store: FolderStore, path: Path, keep: str, now_ms: int) -> Resolv
     replaced = sorted(VersionId(store.journal.sources.version(head.cs, head.idx)) for head in heads)
     record = Record(row.nid, content, tuple(replaced))
     deed = publish(store, [record], RESOLVE, b"/".join(where).decode("utf-8", "surrogateescape"), now_ms / 1000)
-    return Resolved(where, store.journal.sources[chosen.cs].author_name, len(heads), deed=deed)
+    return Resolved(where, store.journal.sources[chosen.cs].device, len(heads), deed=deed)
 
 
 def conflict_at(store: FolderStore, path: Path) -> tuple[NodeRow, tuple[int, int] | None]:

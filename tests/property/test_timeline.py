@@ -140,7 +140,7 @@ def test_difference_leads_from_one_moment_to_the_other(told: list[Told], first: 
 
 def test_what_took_the_name_of_something_moved_is_added_however_equal_it_is() -> None:
     """Else whoever follows the differences would take the name away with the move, and give it to nobody."""
-    old, new = (Seen(node_id(number), None, DIRECTORY, Attributes(0o755), None, "") for number in (1, 2))
+    old, new = (Seen(node_id(number), None, DIRECTORY, Attributes(0o755), None, None) for number in (1, 2))
     found = difference({(b"a",): old}, {(b"a",): new, (b"c",): old})
     assert [(one.change, one.path, one.moved_from) for one in found] == [
         (Change.ADDED, (b"a",), None),

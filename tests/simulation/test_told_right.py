@@ -365,3 +365,40 @@ def test_viewer_who_lacks_files_that_others_have_is_no_whole_copy_but_takes_in_w
         assert await whole_copies(ana) == ["this computer", "bert"]
 
     simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_calls_himself_by_the_name_of_another_is_told_by_his_own() -> None:
+    """The author's name in a changeset is his own word; who he is, his signature says."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        for number in range(300):
+            write(ana, f"many{number}", "of these there are many")
+        write(ana, "letter", "five words are in it")
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        await bert.call("pause", for_s=None, **HERE)
+        write(bert, "letter", "no word is as it was before")
+        write(ana, "letter", "other words are in it by now")
+        await bert.call("resume", **HERE)
+        assert bert.folder.task is not None
+        bert.folder.task.store.journal.author_name = "ana"
+        await simulation.settle()
+        for number in range(50):
+            bert.disk.delete((f"many{number}".encode(),))
+        write(bert, "poem", "roses are red")
+        await simulation.settle()
+        changes = [(one["by"], one["deleted"]) for one in (await ana.call("changes", most=100, **HERE))["changes"]]
+        assert ("bert", 50) in changes and not any(by == "ana" and deleted for by, deleted in changes)
+        (version,) = (await ana.call("history", path=f"{ana.path}/poem", most=9))["versions"]
+        assert (version["by"], version["device"]) == ("bert", "bert")
+        (entry,) = (await ana.call("past", path=f"{ana.path}/poem", at_s=None, before=None, snapshot=None))["entries"]
+        assert entry["by"] == "bert"
+        events = (await ana.call("audit", kinds=["event"], last=100))["audit"]
+        assert "bert" in {one["actor"] for one in events}
+        (conflict,) = (await ana.call("conflicts", **HERE))["conflicts"]
+        assert {version["by"] for version in conflict["versions"]} == {"ana", "bert"}
+        about = {one["about"] for one in (await ana.call("undo.list", **HERE))["deeds"]}
+        assert about == {"deletions by bert"}
+
+    simulate(story, 1, ("ana", "bert"))
