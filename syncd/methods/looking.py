@@ -174,7 +174,7 @@ class Looking:
         """The latest changes of a folder, and all of them together in equal steps of the time they span."""
         folder = self._find_folder(params["folder"], params["cwd"])
         task = folder.at_work()
-        found = await task.db(db_changes, task.store, min(params["most"], MAX_CHANGES))
+        found = await task.db(db_changes, task.store, min(params["most"], MAX_CHANGES), task.now_ms())
         return {
             "schema": "syncd.changes/1",
             "folder": folder.id.hex(),

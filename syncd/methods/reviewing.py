@@ -104,7 +104,7 @@ class Reviewing:
         found: list[Happening] = []
         for folder in self._daemon.folders:
             if Kind.EVENT in kinds and folder.task is not None and (only is None or folder is only):
-                changes = await folder.task.db(db_changes, folder.task.store, CHANGES_EACH)
+                changes = await folder.task.db(db_changes, folder.task.store, CHANGES_EACH, folder.task.now_ms())
                 author_name = folder.membership.author_name
                 found += [_of_change(folder.name, author_name(one.author), one) for one in changes]
         return found

@@ -10,6 +10,7 @@ from syncd.model.records import Record
 from syncd.store.folder import FolderStore
 from syncd.store.journal import QUARANTINED
 from syncd.store.keyring import EpochKeyMissing
+from syncd.store.moments import arrivals
 
 MOST_BYTES = 4 << 20
 """Of changesets, as they travel, that are opened for one answer."""
@@ -22,6 +23,7 @@ class Change:
     id: str
     """The first twelve digits of its hash."""
     time_ms: int
+    """When it was made, by its author's word; when it came at the latest, for nobody can have made it later."""
     author: DeviceId
     added: int = 0
     changed: int = 0
@@ -31,19 +33,20 @@ class Change:
     """Whoever made it let other changesets count, or pass, that waited for a person."""
 
 
-def db_changes(store: FolderStore, most: int) -> list[Change]:
-    """The newest first, as many as were asked for or as fit the bound. What has no key here yet is left out."""
+def db_changes(store: FolderStore, most: int, now_ms: int) -> list[Change]:
+    """Of what came last the newest first, as many as were asked for or as fit the bound. What has no key here yet is
+    left out. It goes by arrival, because what is dated ahead would else stand before all else for as long."""
     query = (
-        "SELECT c.time_ms, a.device, c.hash, c.head, c.body FROM changeset c JOIN author a ON a.id=c.author "
-        "WHERE c.state<>? ORDER BY c.time_ms DESC, c.seq DESC LIMIT ?"
+        "SELECT c.seq, c.time_ms, a.device, c.hash, c.head, c.body FROM changeset c JOIN author a ON a.id=c.author "
+        "WHERE c.state<>? ORDER BY c.seq DESC LIMIT ?"
     )
     found: list[Change] = []
-    size = 0
-    for time_ms, author, name, head, body in store.connection.execute(query, (QUARANTINED, most)):
+    size, came = 0, arrivals(store.connection, now_ms)
+    for seq, time_ms, author, name, head, body in store.connection.execute(query, (QUARANTINED, most)):
         size += len(body)
         if size > MOST_BYTES and found:
             break
-        change = Change(bytes(name).hex()[:12], time_ms, DeviceId(author))
+        change = Change(bytes(name).hex()[:12], min(time_ms, came.of(seq)), DeviceId(author))
         try:
             changeset = store.open_changeset_untrusted(decode_head_untrusted(head), bytes(body))
         except EpochKeyMissing:
@@ -52,7 +55,7 @@ def db_changes(store: FolderStore, most: int) -> list[Change]:
             _count(change, record)
         change.approves = not changeset.records or any(one != ITSELF for one in changeset.approves)
         found.append(change)
-    return found
+    return sorted(found, key=lambda one: one.time_ms, reverse=True)
 
 
 def _count(change: Change, record: Record) -> None:

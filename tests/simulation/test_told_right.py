@@ -402,3 +402,26 @@ def test_who_calls_himself_by_the_name_of_another_is_told_by_his_own() -> None:
         assert about == {"deletions by bert"}
 
     simulate(story, 1, ("ana", "bert"))
+
+
+def test_change_that_is_dated_ahead_stands_where_it_came() -> None:
+    """Else a member hides all that others do later: the lists of the latest begin with what he dated so."""
+
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        bert.clock.ahead_s = 20 * 86_400.0
+        write(bert, "ahead", "of everybody")
+        await simulation.settle()
+        bert.clock.ahead_s = 0.0
+        await trio.sleep(3_600)
+        write(ana, "later", "than that")
+        await simulation.settle()
+        changes = (await ana.call("changes", most=100, **HERE))["changes"]
+        assert [one["by"] for one in changes[:2]] == ["ana", "bert"]
+        assert changes[0]["time"] > changes[1]["time"]
+        events = (await ana.call("audit", kinds=["event"], last=100))["audit"]
+        assert [one["actor"] for one in events[-2:]] == ["bert", "ana"]
+
+    simulate(story, 1, ("ana", "bert"))
