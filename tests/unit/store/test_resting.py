@@ -68,7 +68,8 @@ def test_at_rest_nothing_is_open_and_afterwards_all_is_there(connection: Resting
 
 def test_it_is_used_as_before(connection: RestingConnection) -> None:
     def settings() -> list[object]:
-        names = ("journal_mode", "synchronous", "cache_size", "temp_store", "recursive_triggers")
+        pages = ("cache_size", "wal_autocheckpoint")
+        names = ("journal_mode", "synchronous", "temp_store", "recursive_triggers", *pages)
         found = [connection.execute(f"PRAGMA {name}").fetchone() for name in names]
         return [*found, connection.isolation_level]
 
