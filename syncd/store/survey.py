@@ -62,6 +62,8 @@ class Survey:
     _parked: dict[int, int | None] = field(default_factory=dict)
     """The same of what is parked above them."""
     _any_copies: bool | None = None
+    _held: frozenset[int] | None = None
+    """Directories on this disk that wait for a person."""
     _claims: dict[int, Counter[bytes]] = field(default_factory=dict)
     _standing: dict[int, dict[bytes, list[_Standing]]] = field(default_factory=dict)
 
@@ -259,8 +261,24 @@ class Survey:
     # the disk ----------------------------------------------------------------------------------------------
 
     def _is_ready(self, directory: int) -> bool:
-        """It stands on this disk, and so does everything above it."""
-        return directory == ROOT_ROW or self.path(directory, b"x") is not None
+        """It stands on this disk, and so does everything above it; and none of them waits for a person, as when it went
+        with a wave of deletions: nothing can be put into it before that is answered."""
+        if directory == ROOT_ROW:
+            return True
+        return self.path(directory, b"x") is not None and not self._is_in_held(directory)
+
+    def _is_in_held(self, directory: int) -> bool:
+        if self._held is None:
+            query = "SELECT h.node FROM held_node h JOIN node n ON n.id=h.node WHERE n.l_kind=2"
+            self._held = frozenset(node for (node,) in self.connection.execute(query))
+        row = self.row(directory) if self._held else None
+        for _ in range(MAX_DEPTH):
+            if row is None:
+                return False
+            if row.id in self._held:
+                return True
+            row = None if row.l_parent is None or row.l_parent == ROOT_ROW else self.row(row.l_parent)
+        return False
 
     def _parked_above(self, directory: int) -> int | None:
         """The directory at or above this one on this disk that is parked."""
