@@ -113,7 +113,8 @@ class People:
     @property
     def has_ended(self) -> bool:
         """This device's membership is over by our clock, and nobody has suspended it yet."""
-        return self.device in self.whose_time_is_over()
+        found = self.roster.device(self.device)
+        return found is not None and found[0].has_expired(self._now_s())
 
     @property
     def has_fork(self) -> bool:
