@@ -42,8 +42,8 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 LEVEL = (0, 0)
-"""What is told as lacking by who has everything. Who takes in nothing more, and lacks what was deleted or changed on
-their disk alone, tells no files and the bytes of these."""
+"""What is told as lacking by who has everything. Who takes in nothing more by itself, and lacks something all the same
+(`Counts.lacks_bytes`), tells no files and the bytes of that."""
 COUNTED_BITS = 20
 """Of the number of a word on what is lacking: the lowest bits count, the others name the link that it is counted on."""
 STALE_S = 1.0

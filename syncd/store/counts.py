@@ -38,7 +38,8 @@ class Counts:
     read_since: float | None = None
     """Every pack was read and found right since then."""
     lacks_bytes: int = 0
-    """Of what is only here: how much others have that this disk does not, as it was deleted or changed here alone."""
+    """How much others have that this disk does not and that does not come by itself: it was deleted or changed here
+    alone, waits for a person, or could not be written again and again."""
 
 
 NOTHING = Counts(0, 0, 0, 0, 0, 0, 0, 0)
@@ -62,10 +63,9 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
     # Not needed is what waits for a person or for its next try, what nothing is known of yet, and a directory that
     # stands here: it only waits for what is in it, which counts itself.
     need_files, need_bytes = connection.execute(
-        "SELECT count(*), coalesce(sum(CASE WHEN kind=1 AND (l_kind=0 OR s_ccs IS NOT c_cs OR s_cidx IS NOT c_idx) "
-        "THEN size ELSE 0 END),0) FROM node WHERE pending=1 AND pending<>0 AND NOT (kind IN (0,2,4) AND l_kind=2) "
-        "AND NOT (kind=0 AND l_kind=0) AND id NOT IN (SELECT node FROM held_node) "
-        "AND id NOT IN (SELECT node FROM problem WHERE tries>=?)",
+        f"SELECT count(*), coalesce(sum(CASE WHEN kind=1 AND {_IS_LACKING} THEN size ELSE 0 END),0) FROM node "
+        "WHERE pending=1 AND pending<>0 AND NOT (kind IN (0,2,4) AND l_kind=2) "
+        f"AND NOT (kind=0 AND l_kind=0) AND NOT {_IS_STUCK}",
         (LASTING_TRIES,),
     ).fetchone()
     packs, packed_bytes, read_since, conflicts, only_here, held = connection.execute(
@@ -86,13 +86,27 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
         packs,
         packed_bytes,
         read_since,
-        _db_lacks(connection) if only_here else 0,
+        _db_stuck(connection) + (_db_replaced(connection) if only_here else 0),
     )
 
 
-def _db_lacks(connection: sqlite3.Connection) -> int:
-    """`Counts.lacks_bytes`. What was only moved, or has other attributes, is here; equal bytes are, whatever they were
-    encrypted with."""
+_IS_LACKING = "(l_kind=0 OR s_ccs IS NOT c_cs OR s_cidx IS NOT c_idx)"
+_IS_STUCK = "(id IN (SELECT node FROM held_node) OR id IN (SELECT node FROM problem WHERE tries>=?))"
+
+
+def _db_stuck(connection: sqlite3.Connection) -> int:
+    """Bytes of contents that wait for a person, or could not be written again and again."""
+    (lacking,) = connection.execute(
+        "SELECT coalesce(sum(max(1,size)),0) FROM node WHERE pending=1 AND pending<>0 AND kind IN (1,3) "
+        f"AND {_IS_LACKING} AND {_IS_STUCK}",
+        (LASTING_TRIES,),
+    ).fetchone()
+    return int(lacking)
+
+
+def _db_replaced(connection: sqlite3.Connection) -> int:
+    """Bytes of what was deleted or changed on this disk alone. What was only moved, or has other attributes, is here;
+    equal bytes are, whatever they were encrypted with."""
     here = "l_kind=kind AND (l_blocks IS NULL OR l_size=size)"
     only_here = "FROM node WHERE pending=2 AND pending<>0 AND kind IN (1,3)"
     (lacking,) = connection.execute(f"SELECT coalesce(sum(max(1,size)),0) {only_here} AND NOT ({here})").fetchone()

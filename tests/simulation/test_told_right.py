@@ -9,6 +9,7 @@ import trio
 
 from ca.device import device_text
 from syncd.errors import SyncdError
+from syncd.treetypes import TooLarge
 from syncd.verdict import verdict
 from tests.helpers.simulation import FOLDER, SimComputer, Simulation, simulate
 from tests.simulation.removing import names, write
@@ -423,5 +424,29 @@ def test_change_that_is_dated_ahead_stands_where_it_came() -> None:
         assert changes[0]["time"] > changes[1]["time"]
         events = (await ana.call("audit", kinds=["event"], last=100))["audit"]
         assert [one["actor"] for one in events[-2:]] == ["bert", "ana"]
+
+    simulate(story, 1, ("ana", "bert"))
+
+
+def test_who_cannot_write_a_file_is_no_whole_copy_though_nothing_more_comes_there_by_itself() -> None:
+    async def story(simulation: Simulation) -> None:
+        ana, bert = simulation
+        for name in ("letter", "photograph"):
+            write(ana, name, name)
+        await bert.join(await ana.share(uses=1))
+        await simulation.settle()
+        await trio.sleep(30)
+        assert await whole_copies(ana) == ["this computer", "bert"]
+        bert.disk.fail_at(1, TooLarge("simulated", (b"film",)), "stage_small", for_ever=True)
+        write(ana, "film", "too large for that disk")
+        await trio.sleep(300)
+        assert [one["path"] for one in (await bert.status())["problems"]] == ["film"]
+        waiting = {"folders": [FOLDER], "cwd": None, "for": "peer=bert", "timeout_s": 60.0}
+        assert (await ana.call("wait", **waiting))["done"], "nothing is to be waited for"
+        assert await whole_copies(ana) == ["this computer"]
+        bert.disk.mend()
+        await trio.sleep(900)
+        assert "film" in names(bert)
+        assert await whole_copies(ana) == ["this computer", "bert"]
 
     simulate(story, 1, ("ana", "bert"))
