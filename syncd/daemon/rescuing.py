@@ -364,7 +364,7 @@ class Rescuing:
     async def _take(self, one: Found, key: RecoveryKey, path: bytes, address: str) -> None:
         """Make this device a member and an owner by the recovery key, and let the folder run."""
         host, own = self._host, self._host.installation
-        refuse_root(path, host.folders, os.fsencode(host.settings.home))
+        await refuse_root(path, host.folders, os.fsencode(host.settings.home), own.workers)
         await host.make_root(path)
         kept = _kept_folder(one)
         row = host.new_row(path, one.name if kept is None else kept["name"])

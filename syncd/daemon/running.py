@@ -12,7 +12,7 @@ import logging
 import os
 import shlex
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 
 import trio
@@ -30,7 +30,7 @@ from syncd.folder.folder import FolderTask, State
 from syncd.folder.ground import not_at_work
 from syncd.folder.metering import Transfers
 from syncd.folder.problems import problem_of
-from syncd.seams import Lane, Tree, Trees
+from syncd.seams import Lane, Tree, Trees, Workers
 from syncd.store.counts import NOTHING, Counts, db_counts
 from syncd.store.db import open_database
 from syncd.store.folder import FolderStore
@@ -463,20 +463,30 @@ async def _stop_when_root_goes(task: FolderTask, scope: trio.CancelScope) -> Non
     scope.cancel()
 
 
-def refuse_root(path: bytes, others: list[RunningFolder], home: bytes) -> None:
-    """A folder's root is never `/` nor holds syncd's home, and not inside or around another folder's. Raises
-    ConfigError."""
-    if path == b"/" or (home + b"/").startswith(path + b"/") or (path + b"/").startswith(home + b"/"):
+async def refuse_root(path: bytes, others: Sequence[RunningFolder], home: bytes, workers: Workers) -> None:
+    """A folder's root is never `/` nor holds syncd's home, and not inside or around another folder's, whatever symlinks
+    lead there. Raises ConfigError."""
+    taken = [(other.name, other.row.path) for other in others]
+    await workers.run_blocking(_refuse_root, path, taken, home)
+
+
+def _refuse_root(path: bytes, taken: Sequence[tuple[str, bytes]], home: bytes) -> None:
+    if path == b"/" or _overlap(path, home):
         raise ConfigError("this place cannot be a folder", id="SY-SHARE-02")
-    for other in others:
-        theirs = other.row.path
-        if path == theirs or path.startswith(theirs + b"/") or theirs.startswith(path + b"/"):
+    for name, theirs in taken:
+        if _overlap(path, theirs):
             raise ConfigError(
                 "a folder may not lie inside or around another one",
                 id="SY-SHARE-03",
-                why=f"{other.name} is at {theirs.decode('utf-8', 'backslashreplace')}",
+                why=f"{name} is at {theirs.decode('utf-8', 'backslashreplace')}",
                 fix="choose another directory",
             )
+
+
+def _overlap(path: bytes, other: bytes) -> bool:
+    """Whether one of two directories is the other, or lies in it, as they are named or where symlinks lead now."""
+    pairs = ((path, other), (os.path.realpath(path), os.path.realpath(other)))
+    return any((one + b"/").startswith(two.rstrip(b"/") + b"/") for pair in pairs for one, two in (pair, pair[::-1]))
 
 
 def refuse_marked(path: bytes, marker: Marker | None, device: bytes) -> None:

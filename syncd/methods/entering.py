@@ -118,7 +118,7 @@ class Entering:
         """What joining into a directory would do to it."""
         join = self._join(params["join"])
         path = absolute(params["path"])
-        refuse_root(path, [f for f in self._daemon.folders if f is not join.folder], self._home())
+        await self._refuse_root(join, path)
         state, empty = await self._target(join, path)
         answer: Json = {"path": as_text(path), "exists": state is RootState.OK, "empty": empty}
         nothing = dict.fromkeys(("same", "only_here", "differ", "fetch_bytes", "fetch_files"))
@@ -135,8 +135,7 @@ class Entering:
         """Take part in a folder."""
         join = self._join(params["join"])
         path = absolute(params["path"])
-        others = [folder for folder in self._daemon.folders if folder is not join.folder]
-        refuse_root(path, others, self._home())
+        await self._refuse_root(join, path)
         await self._target(join, path)
         rules = understood(params["filter"])
         folder = await self._enter(join, path, progress, held=bool(rules.lines), name=params["name"])
@@ -235,8 +234,9 @@ class Entering:
     async def _make_target(self, path: bytes) -> None:
         await self._daemon.make_root(path)
 
-    def _home(self) -> bytes:
-        return os.fsencode(self._daemon.settings.home)
+    async def _refuse_root(self, join: _Join, path: bytes) -> None:
+        others = [folder for folder in self._daemon.folders if folder is not join.folder]
+        await refuse_root(path, others, os.fsencode(self._daemon.settings.home), self._daemon.seams.workers)
 
     def _join(self, handle: str) -> _Join:
         self._forget_stale()

@@ -63,7 +63,7 @@ class Sharing:
         if folder is None and params["target"] is not None:
             folder = next((f for f in daemon.folders if f.name == params["target"]), None)
         if folder is None:
-            refuse_root(path, daemon.folders, os.fsencode(daemon.settings.home))
+            await refuse_root(path, daemon.folders, os.fsencode(daemon.settings.home), daemon.seams.workers)
             await self._refuse_unusable(path)
             if params["dry_run"]:
                 return await self._share_preview(params, path)

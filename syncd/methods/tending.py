@@ -88,7 +88,8 @@ class Tending:
         daemon = self._daemon
         folder = self._find_folder(params["folder"], params["cwd"])
         path = absolute(params["path"])
-        refuse_root(path, [other for other in daemon.folders if other is not folder], os.fsencode(daemon.settings.home))
+        others = [other for other in daemon.folders if other is not folder]
+        await refuse_root(path, others, os.fsencode(daemon.settings.home), daemon.seams.workers)
         tree = daemon.seams.trees.open(path, str(daemon.settings.home))
         run = daemon.seams.workers.run_blocking
         state = await run(tree.check_root, folder.marker)

@@ -66,6 +66,24 @@ def test_directory_that_was_moved_by_hand_is_not_shared_as_another_folder(two: t
     assert not problems(shared.ben, "wandering")
 
 
+def test_symlink_leads_no_folder_into_another_nor_around_a_home(two: tuple[Computer, Computer]) -> None:
+    shared = share_another(*two, "outer")
+    shared.wait_synced()
+    (shared.there / "below").mkdir()
+    link = shared.there.with_name("link")
+    link.symlink_to(shared.there)
+    above = shared.there.parent.with_name("above")
+    above.symlink_to(shared.there.parent.parent)
+    around = above / shared.there.parent.name
+    assert shared.ben.home.is_relative_to(shared.there.parent)
+    for path, code in ((link / "below", "SY-SHARE-03"), (around, "SY-SHARE-02")):
+        assert refusal(shared.ben, "share", str(path), "--no-wait", "--yes").id == code, path
+    beside = shared.there.with_name("beside")
+    beside.mkdir()
+    through = around / "beside"
+    assert shared.ben.ask("share", str(through), "--name", "beside", "--no-wait", "--yes")["name"] == "beside"
+
+
 @pytest.mark.needs("mount")
 def test_directory_of_a_folder_is_not_shared_by_another_path(two: tuple[Computer, Computer]) -> None:
     shared = share_another(*two, "once")
