@@ -33,7 +33,7 @@ from syncd.model.ids import (
     changeset_hash,
     version_id,
 )
-from syncd.model.records import Record, encodable, record_untrusted
+from syncd.model.records import MAX_REPLACES, Record, encodable, record_untrusted
 
 FORMAT: Final = 1
 APPROVING: Final = 2
@@ -93,8 +93,9 @@ def next_lamport(seen: Iterable[int]) -> int:
 
 
 def encode(changeset: Changeset) -> bytes:
-    """The canonical bytes. Raises: ValueError if they are more than MAX_PLAIN_BYTES (make a smaller batch), and for two
-    records of one node: everybody else would refuse that, and all that follows in its journal."""
+    """The canonical bytes. Raises: ValueError if they are more than MAX_PLAIN_BYTES (make a smaller batch), for two
+    records of one node, and for more than MAX_REPLACES versions replaced by one: everybody else would refuse that, and
+    all that follows in its journal."""
     approves = [list(changeset.approves)] if changeset.approves else []
     encoded = codec.encode(
         [
@@ -117,6 +118,8 @@ def encode(changeset: Changeset) -> bytes:
         raise ValueError("a changeset is too large")
     if len({record.node for record in changeset.records}) != len(changeset.records):
         raise ValueError("a changeset speaks twice about one node")
+    if any(len(record.replaces_content) > MAX_REPLACES for record in changeset.records):
+        raise ValueError("a record replaces too many versions")
     return encoded
 
 

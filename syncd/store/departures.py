@@ -147,7 +147,7 @@ class Departures:
             self._desk.draft.unchanged += 1
             return
         self._desk.drafted.add(row.nid)
-        record = Record(row.nid, DELETED_CONTENT, tuple(sorted(seen)))
+        record = Record(row.nid, DELETED_CONTENT, self._desk.replacing(row, seen))
 
         def settle(joined: NodeRow, source: Source, index: int) -> None:
             joined.leave_disk()
@@ -166,7 +166,7 @@ class Departures:
             self._desk.draft.unchanged += 1
             return
         self._desk.drafted.add(row.nid)
-        record = Record(row.nid, DELETED_CONTENT, tuple(sorted(replaced)))
+        record = Record(row.nid, DELETED_CONTENT, self._desk.replacing(row, replaced))
         self._desk.draft.add(record, lambda joined, source, index: settle_pending(joined))
 
     def forget_copies(self, row: NodeRow, copies: Sequence[StandingCopy]) -> None:

@@ -7,14 +7,23 @@ records in it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import field
 from itertools import chain, islice
 
 from ca.values import dataclass
 from syncd.engine.detect import Known
 from syncd.model.ids import NodeId, VersionId
-from syncd.model.records import DIRECTORY, Attributes, Content, Record, file_of, file_of_parts, symlink_to
+from syncd.model.records import (
+    DIRECTORY,
+    MAX_REPLACES,
+    Attributes,
+    Content,
+    Record,
+    file_of,
+    file_of_parts,
+    symlink_to,
+)
 from syncd.model.xattrs import Xattrs, is_bounded, merge, pack, unpack
 from syncd.store import blocks, rows
 from syncd.store.blocks import SourceKind, source_of
@@ -196,7 +205,15 @@ class Desk:
     def seen_contents(self, row: NodeRow) -> tuple[VersionId, ...]:
         """The versions that whoever changes what stands here has seen: all that hold these bytes, and deletions, which
         were overruled by what stands here."""
-        return tuple(sorted(self.seen_of(row, self.heads_of(row))))
+        return self.replacing(row, self.seen_of(row, self.heads_of(row)))
+
+    def replacing(self, row: NodeRow, seen: Collection[VersionId]) -> tuple[VersionId, ...]:
+        """Of these versions those that one record replaces. Others would refuse a record that names more, and all that
+        follows in our journal: what there is no room for stays a version beside ours, deletions before all else."""
+        if len(seen) <= MAX_REPLACES:
+            return tuple(sorted(seen))
+        deletions = {version for head, version in self.heads_of(row) if head.kind == DELETED}
+        return tuple(sorted(sorted(seen, key=lambda version: (version in deletions, version))[:MAX_REPLACES]))
 
     def seen_of(self, row: NodeRow, heads: Sequence[tuple[HeadRow, VersionId]]) -> set[VersionId]:
         """The same of a node with these heads."""

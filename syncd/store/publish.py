@@ -346,7 +346,8 @@ class Publisher:
         replaced = () if attributes is None or is_older else self._desk.synced_attributes(row)
         seen = self._desk.seen_contents(row)
         if is_older:
-            seen = tuple(sorted(self._desk.heads_with(row, rows.identity(value.kind, value.listed, value.blocks))))
+            same = self._desk.heads_with(row, rows.identity(value.kind, value.listed, value.blocks))
+            seen = self._desk.replacing(row, same)
         record = Record(row.nid, content, seen, None, (), attributes, replaced)
         before = packed_on_disk(self._db, row)
 

@@ -9,7 +9,7 @@ from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.errors import SyncdError
 from syncd.model.ids import VersionId
-from syncd.model.records import Record
+from syncd.model.records import MAX_REPLACES, Record
 from syncd.store import rows
 from syncd.store.folder import FolderStore
 from syncd.store.joining import HeadRow, read_heads
@@ -50,7 +50,7 @@ def db_resolve(store: FolderStore, path: Path, keep: str, now_ms: int) -> Resolv
     chosen = _choose(store, heads, keep, this or (row.c_cs or 0, row.c_idx or 0))
     content = store.db_record(chosen.cs, chosen.idx).content
     replaced = sorted(VersionId(store.journal.sources.version(head.cs, head.idx)) for head in heads)
-    record = Record(row.nid, content, tuple(replaced))
+    record = Record(row.nid, content, tuple(replaced[:MAX_REPLACES]))  # of more the rest is a conflict still
     deed = publish(store, [record], RESOLVE, b"/".join(where).decode("utf-8", "surrogateescape"), now_ms / 1000)
     return Resolved(where, store.journal.sources[chosen.cs].device, len(heads), deed=deed)
 
