@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ca.ids import DeviceId
 from ca.values import dataclass
 from syncd.model.ids import Cid
+from syncd.model.records import MAX_SIZE
 from syncd.store import rows
 from syncd.store.db import Transaction
 from syncd.store.totals import db_totals
@@ -62,8 +63,10 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
     files, size, old_files, old_bytes = db_totals(connection)
     # Not needed is what waits for a person or for its next try, what nothing is known of yet, and a directory that
     # stands here: it only waits for what is in it, which counts itself.
+    # A sum would raise where sizes that somebody made up are more than 64 bits together; a total is exact up to 8 PiB,
+    # and as an integer never more than 2^63 - 1.
     need_files, need_bytes = connection.execute(
-        f"SELECT count(*), coalesce(sum(CASE WHEN kind=1 AND {_IS_LACKING} THEN size ELSE 0 END),0) FROM node "
+        f"SELECT count(*), CAST(total(CASE WHEN kind=1 AND {_IS_LACKING} THEN size ELSE 0 END) AS INTEGER) FROM node "
         "WHERE pending=1 AND pending<>0 AND NOT (kind IN (0,2,4) AND l_kind=2) "
         f"AND NOT (kind=0 AND l_kind=0) AND NOT {_IS_STUCK}",
         (LASTING_TRIES,),
@@ -86,7 +89,7 @@ def db_counts(connection: sqlite3.Connection) -> Counts:
         packs,
         packed_bytes,
         read_since,
-        _db_stuck(connection) + (_db_replaced(connection) if only_here else 0),
+        min(MAX_SIZE, _db_stuck(connection) + (_db_replaced(connection) if only_here else 0)),
     )
 
 
@@ -97,7 +100,7 @@ _IS_STUCK = "(id IN (SELECT node FROM held_node) OR id IN (SELECT node FROM prob
 def _db_stuck(connection: sqlite3.Connection) -> int:
     """Bytes of contents that wait for a person, or could not be written again and again."""
     (lacking,) = connection.execute(
-        "SELECT coalesce(sum(max(1,size)),0) FROM node WHERE pending=1 AND pending<>0 AND kind IN (1,3) "
+        "SELECT CAST(total(max(1,size)) AS INTEGER) FROM node WHERE pending=1 AND pending<>0 AND kind IN (1,3) "
         f"AND {_IS_LACKING} AND {_IS_STUCK}",
         (LASTING_TRIES,),
     ).fetchone()
@@ -109,7 +112,9 @@ def _db_replaced(connection: sqlite3.Connection) -> int:
     equal bytes are, whatever they were encrypted with."""
     here = "l_kind=kind AND (l_blocks IS NULL OR l_size=size)"
     only_here = "FROM node WHERE pending=2 AND pending<>0 AND kind IN (1,3)"
-    (lacking,) = connection.execute(f"SELECT coalesce(sum(max(1,size)),0) {only_here} AND NOT ({here})").fetchone()
+    (lacking,) = connection.execute(
+        f"SELECT CAST(total(max(1,size)) AS INTEGER) {only_here} AND NOT ({here})"
+    ).fetchone()
     query = f"SELECT size, kind, listed, blocks, l_listed, l_blocks {only_here} AND {here} AND l_blocks IS NOT NULL"
     for size, kind, listed, blocks, l_listed, l_blocks in connection.execute(query):
         if rows.identity(kind, listed, blocks) != rows.identity(kind, l_listed, l_blocks):

@@ -11,15 +11,17 @@ from trio.testing import MockClock
 from syncd.model.cipher import BlockKind
 from syncd.model.cutter import CutClass
 from syncd.model.heads import decode_head_untrusted
-from syncd.model.ids import ROOT_NODE, NodeId
-from syncd.model.lists import pack_entry
+from syncd.model.ids import ROOT_NODE, Cid, NodeId, Pid
+from syncd.model.lists import ENTRY_BYTES, MIN_PART_ENTRIES, pack_entry
 from syncd.model.records import (
     DELETED,
     MAX_REPLACES,
+    MAX_SIZE,
     Attributes,
     Place,
     Record,
     file_of,
+    file_of_parts,
 )
 from tests.helpers.authors import Author
 from tests.helpers.tasks import EPOCH, SimSite, keyring
@@ -27,6 +29,23 @@ from tests.integration.test_hostile_members import Hostile, alone, follow
 
 NODE = NodeId(b"f" * 32)
 MANY = MAX_REPLACES + 20
+
+
+def of_size(number: int, size: int) -> Record:
+    part = pack_entry(Pid(b"p" * 32), Cid(b"c" * 32), ENTRY_BYTES * MIN_PART_ENTRIES, EPOCH)
+    content = file_of_parts(CutClass.SMALL, size, part * 2, b"d" * 32)
+    place = Place(ROOT_NODE, b"h%d" % number)
+    return Record(NodeId(bytes([number]) * 32), content, (), place, (), Attributes(0o600, 0), ())
+
+
+async def test_sizes_that_no_number_holds_together_stop_no_folder(autojump_clock: MockClock) -> None:
+    bob = Author("bob")
+    async with alone() as ann:
+        await follow(ann, Hostile(bob.device, bob.publish(of_size(1, MAX_SIZE), of_size(2, MAX_SIZE))))
+        assert ann.task.counts.need_bytes == MAX_SIZE
+        ann.disk.write((b"mine",), b"still at work")
+        await trio.sleep(10)
+        assert ann.task.store.journal.own_head() is not None
 
 
 def demand_that_others_take_it(ann: SimSite) -> Record:
