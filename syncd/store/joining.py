@@ -552,8 +552,9 @@ def _wake_strays(connection: sqlite3.Connection, before: dict[int, Claim]) -> No
 
 
 def _wake_claimants(connection: sqlite3.Connection, lineage: Lineage, claims: Iterable[Claim]) -> None:
-    for parent, name in claims:
-        woken = [(row.id,) for row in lineage.claimants(lineage.inside(parent), name)]
+    # Each once: whoever names one name in many directories that nobody knows has all of that stand at the root.
+    for directory, name in {(lineage.inside(parent), name) for parent, name in claims}:
+        woken = [(row.id,) for row in lineage.claimants(directory, name)]
         connection.executemany(f"UPDATE node SET pending={PENDING} WHERE id=? AND pending=0", woken)
 
 

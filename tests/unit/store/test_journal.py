@@ -10,7 +10,8 @@ import pytest
 
 from ca.ids import DeviceId, EntryHash
 from syncd.model.heads import decode_head_untrusted
-from syncd.model.records import DELETED
+from syncd.model.ids import NodeId
+from syncd.model.records import DELETED, DIRECTORY, Place, Record
 from syncd.store import journal
 from syncd.store.folder import Arrived, FolderStore
 from syncd.store.journal import NoRight, Verdict
@@ -238,3 +239,15 @@ def test_countless_journals_do_not_silence_others(stores: Stores, monkeypatch: p
     store.journal.author([directory(100_001)], store.keyring, store.membership, 0)
     told = carried(store, [raw for _, raw in store.journal.moved_after(count, 10).heads])
     assert [len(one.changeset.heads) for one in told] == [20, 5]
+
+
+def test_directories_that_nobody_knows_are_looked_at_once_for_one_name_in_all_of_them(stores: Stores) -> None:
+    """They all stand at the root: whoever writes some thousands of these would stop a folder for hours."""
+    store = stores.open("ann")
+    asked: list[str] = []
+    unknown = [NodeId(number.to_bytes(32, "big")) for number in range(1000, 1100)]
+    records = [Record(NodeId(b"n" + nid[1:]), DIRECTORY, (), Place(nid, b"same")) for nid in unknown]
+    store.connection.set_trace_callback(asked.append)
+    assert accept(store, Author("bob").publish(*records)) == [Verdict.APPLIED]
+    store.connection.set_trace_callback(None)
+    assert 0 < sum("parent=1 AND name=" in one for one in asked) < 10
