@@ -27,6 +27,7 @@ from syncd.store.db import Transaction
 from syncd.store.folder import FolderStore
 from syncd.store.joining import PENDING
 from syncd.store.prepare import StepKind, expected_stat
+from syncd.store.recorded import Recorded
 from syncd.store.recovery import KEPT
 from syncd.store.restoring import db_lacking
 from syncd.store.rows import DELETED, FILE, NodeRow
@@ -54,7 +55,8 @@ def db_lacking_of(store: FolderStore, held: Held) -> tuple[tuple[Entry, ...], fr
     passed = waves.db_passed(connection, held.origin, held.since)
     found = rows.read_ids(connection, [one.node for one in passed])
     standing = [(found[one.node], one) for one in passed if one.node in found and found[one.node].kind != DELETED]
-    former = [_former_content(store, row, one)[0] for row, one in standing]
+    recorded = Recorded(store.db_records)
+    former = [_former_content(store, recorded, row, one)[0] for row, one in standing]
     return db_lacking(store, [content for content in former if content is not None], _gone(connection, held))
 
 
@@ -154,34 +156,38 @@ def _former(store: FolderStore, held: Held, nowhere: Container[Cid]) -> tuple[li
     passed, gone = waves.db_passed(store.connection, held.origin, held.since), _gone(store.connection, held)
     found = rows.read_ids(store.connection, [one.node for one in passed])
     records: list[Record] = []
-    left = 0
+    recorded, left = Recorded(store.db_records), 0
     for one in passed:
         row = found.get(one.node)
         if row is None:
             continue
-        content, replaced = _former_content(store, row, one)
+        content, replaced = _former_content(store, recorded, row, one)
         if (
             content is not None
             and row.kind != DELETED
             and any(entry.cid in nowhere for entry in db_lacking(store, [content], gone)[0])
         ):
             content, replaced, left = None, (), left + 1
-        place, replaced_place = _former_place(store, row, one)
+        place, replaced_place = _former_place(store, recorded, row, one)
         if content is not None or place is not None:
             records.append(Record(row.nid, content, replaced, place, replaced_place))
     return records, left
 
 
-def _former_content(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Content | None, tuple[VersionId, ...]]:
+def _former_content(
+    store: FolderStore, recorded: Recorded, row: NodeRow, before: Passed
+) -> tuple[Content | None, tuple[VersionId, ...]]:
     if row.c_cs is None or row.c_idx is None or (row.c_cs, row.c_idx) == (before.cs, before.idx):
         return None, ()
-    return store.db_record(before.cs, before.idx).content, (store.journal.sources.version(row.c_cs, row.c_idx),)
+    return recorded.of(before.cs, before.idx).content, (store.journal.sources.version(row.c_cs, row.c_idx),)
 
 
-def _former_place(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Place | None, tuple[VersionId, ...]]:
+def _former_place(
+    store: FolderStore, recorded: Recorded, row: NodeRow, before: Passed
+) -> tuple[Place | None, tuple[VersionId, ...]]:
     if before.p_cs is None or before.p_idx is None or row.p_cs is None or row.p_idx is None or row.name is None:
         return None, ()
-    place = store.db_record(before.p_cs, before.p_idx).place
+    place = recorded.of(before.p_cs, before.p_idx).place
     if place is None or not looks_disguised(place.name, row.name):
         return None, ()
     return place, (store.journal.sources.version(row.p_cs, row.p_idx),)
@@ -189,7 +195,7 @@ def _former_place(store: FolderStore, row: NodeRow, before: Passed) -> tuple[Pla
 
 def _said_again(store: FolderStore, nodes: Sequence[int]) -> list[Record]:
     """What others have changed, and waited here, is undone for everybody: what stands here is said again."""
-    sources = store.journal.sources
+    sources, recorded = store.journal.sources, Recorded(store.db_records)
     records = []
     for row in rows.read_ids(store.connection, nodes).values():
         content: Content | None = standing_content(row)
@@ -197,14 +203,14 @@ def _said_again(store: FolderStore, nodes: Sequence[int]) -> list[Record]:
             if (row.c_cs, row.c_idx) != (row.s_ccs, row.s_cidx):
                 records.append(Record(row.nid, content, (VersionId(sources.version(row.c_cs, row.c_idx)),)))
             else:
-                records += _back_to_its_place(store, row)
+                records += _back_to_its_place(store, recorded, row)
     return records
 
 
-def _back_to_its_place(store: FolderStore, row: NodeRow) -> list[Record]:
+def _back_to_its_place(store: FolderStore, recorded: Recorded, row: NodeRow) -> list[Record]:
     if row.p_cs is None or row.p_idx is None or row.s_pcs is None or row.s_pidx is None:
         return []
-    before = store.db_record(row.s_pcs, row.s_pidx).place
+    before = recorded.of(row.s_pcs, row.s_pidx).place
     now = VersionId(store.journal.sources.version(row.p_cs, row.p_idx))
     return [] if before is None else [Record(row.nid, place=before, replaces_place=(now,))]
 

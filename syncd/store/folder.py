@@ -43,6 +43,7 @@ from syncd.store.locating import BlockSource, Name, Places, db_places_of
 from syncd.store.packs import Packs, Scratch
 from syncd.store.prepare import COPY_MODE, Round, Want, What, prepare, still_wanted, write_intents, write_steps
 from syncd.store.publish import NotLeft, Publisher
+from syncd.store.recorded import Recorded
 from syncd.store.rows import DIR, FILE, ROOT_ROW, NodeRow
 from syncd.store.scan import Action, Gone, Ignored, Item, Older, Walk, tick_of
 from syncd.store.spelling import note_personality
@@ -404,18 +405,18 @@ class FolderStore:
     def _give_copies_attributes(self, wants: Sequence[Want]) -> None:
         """A conflict copy has the attributes that its author published with it: what the node itself has by now
         depends on when the copy is made, and would differ between computers."""
-        for want in wants:
-            if want.what is What.COPY:
-                attributes = self.db_record(want.cs, want.idx).attributes
-                if attributes is not None:
-                    want.mode = COPY_MODE if attributes.mode is None else attributes.mode
-                    want.mtime_ns = want.mtime_ns if attributes.mtime_ns is None else attributes.mtime_ns
-                    want.xattrs = pack(attributes.xattrs) if want.kind == FILE else None
+        recorded = Recorded(self.db_records)
+        for want in sorted((want for want in wants if want.what is What.COPY), key=lambda want: want.cs):
+            attributes = recorded.of(want.cs, want.idx).attributes
+            if attributes is not None:
+                want.mode = COPY_MODE if attributes.mode is None else attributes.mode
+                want.mtime_ns = want.mtime_ns if attributes.mtime_ns is None else attributes.mtime_ns
+                want.xattrs = pack(attributes.xattrs) if want.kind == FILE else None
 
-    def db_record(self, cs: int, idx: int) -> Record:
-        """The record by which a version came to be."""
+    def db_records(self, cs: int) -> Sequence[Record]:
+        """All of a changeset. Who wants many asks through `Recorded`."""
         head, body = self.journal.sealed_body(cs)
-        return self.open_changeset_untrusted(head, body).records[idx]
+        return self.open_changeset_untrusted(head, body).records
 
     def db_commit(self, done: Sequence[Done], now: float) -> Committed:
         """Note what was done to the disk."""

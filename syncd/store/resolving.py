@@ -48,7 +48,7 @@ def db_resolve(store: FolderStore, path: Path, keep: str, now_ms: int) -> Resolv
     if keep == "both":
         return Resolved(where, None, len(heads), _keep_all(store, row))
     chosen = _choose(store, heads, keep, this or (row.c_cs or 0, row.c_idx or 0))
-    content = store.db_record(chosen.cs, chosen.idx).content
+    content = store.db_records(chosen.cs)[chosen.idx].content
     replaced = sorted(VersionId(store.journal.sources.version(head.cs, head.idx)) for head in heads)
     record = Record(row.nid, content, tuple(replaced[:MAX_REPLACES]))  # of more the rest is a conflict still
     deed = publish(store, [record], RESOLVE, b"/".join(where).decode("utf-8", "surrogateescape"), now_ms / 1000)

@@ -618,7 +618,7 @@ async def test_wave_that_its_author_takes_back_waits_for_nobody(autojump_clock: 
         assert (await the_wave(bob)).files == 1
         [now] = rows.read(store.connection, "WHERE id=?", (before.id,))
         assert before.c_cs is not None and before.c_idx is not None and now.c_cs is not None and now.c_idx is not None
-        content = store.db_record(before.c_cs, before.c_idx).content
+        content = store.db_records(before.c_cs)[before.c_idx].content
         deleted = store.journal.sources.version(now.c_cs, now.c_idx)
         record = Record(before.nid, content, (deleted,))
         store.journal.author([record], store.keyring, store.membership, ann.task.now_ms())

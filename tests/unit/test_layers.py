@@ -357,6 +357,7 @@ COLOURS: dict[str, str] = {
     "syncd.store.proofs": BLOCKING,
     "syncd.store.pruning": BLOCKING,
     "syncd.store.publish": BLOCKING,
+    "syncd.store.recorded": BLOCKING,
     "syncd.store.recovery": BLOCKING,
     "syncd.store.releasing": BLOCKING,
     "syncd.store.reoffer": BLOCKING,
