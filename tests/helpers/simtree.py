@@ -606,7 +606,9 @@ class SimDatabases:
 
     def copy(self, name: str) -> bytes:
         """A backup, to be restored by `restore` into the past."""
-        return self._kept[name][1].serialize()
+        connection = self._kept[name][1]
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        return connection.serialize() if pages else b""  # SQLite has no copy of what was lost and set aside
 
     def copies(self) -> dict[str, bytes]:
         """A backup of all, by name."""
@@ -615,7 +617,8 @@ class SimDatabases:
     def restore(self, name: str, backup: bytes) -> None:
         """The next `open` finds the backup."""
         source = sqlite3.connect(":memory:")
-        source.deserialize(backup)
+        if backup:
+            source.deserialize(backup)
         self.lose(name)
         self.open(name)
         source.backup(self._kept[name][1])
